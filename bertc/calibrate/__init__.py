@@ -1,0 +1,1 @@
+"""Calibration: text through the float graph, ranges of every site out."""

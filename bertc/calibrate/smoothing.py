@@ -1,0 +1,63 @@
+"""The factors of SmoothQuant (Xiao et al. 2022, arXiv:2211.10438, eq. 4) per GEMM input, in modes.md's order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from bertc.calibrate.table import Statistics
+from bertc.graph.emit import array_of
+from bertc.graph.sites import Role, Site
+
+Array = NDArray[np.float32]
+CONSUMERS = {
+    Role.CONTEXT: (Role.ATTENTION_GEMM,),
+    Role.HIDDEN: (Role.QUERY_GEMM, Role.KEY_GEMM, Role.VALUE_GEMM),
+    Role.ATTENTION_NORM: (Role.INTERMEDIATE_GEMM,),
+    Role.GELU: (Role.OUTPUT_GEMM,),
+}
+"""The GEMMs that read each smoothable site, in the order in which the factors are computed."""
+
+
+def smoothing_vector(amax: Array, weight_amax: Array, exponent: float) -> Array:
+    """Return m = amax^a / wmax^(1-a) per channel, 1 where either is 0.
+
+    >>> smoothing_vector(np.float32([4, 0]), np.float32([1, 1]), 0.5).tolist()
+    [2.0, 1.0]
+    """
+    factors = np.ones_like(amax, dtype=np.float64)
+    used = (amax > 0) & (weight_amax > 0)
+    factors[used] = amax[used].astype(np.float64) ** exponent / weight_amax[used].astype(np.float64) ** (1 - exponent)
+    return factors.astype(np.float32)
+
+
+def smoothing_factors(graph: ir.Model, plain: Mapping[Site, Statistics], exponent: float) -> dict[Site, Array]:
+    """Return m for the four GEMM inputs of every layer: context, then hidden over the folded value weights, ..."""
+    weights = {value.name: value for value in graph.graph.initializers.values()}
+    factors: dict[Site, Array] = {}
+    for layer in sorted({site.layer for site in plain}):
+        for role, consumers in CONSUMERS.items():
+            site = Site(layer, role)
+            channel_amax = plain[site].channel_amax
+            assert channel_amax is not None
+            matrices = [array_of(weights[f"{Site(layer, gemm).name}.weight"]) for gemm in consumers]
+            if role is Role.HIDDEN:
+                matrices[2] = matrices[2] / factors[Site(layer, Role.CONTEXT)]
+            wmax = np.max([np.abs(matrix).max(axis=1) for matrix in matrices], axis=0)
+            vector = smoothing_vector(channel_amax, wmax, exponent)
+            if role is Role.CONTEXT:
+                vector *= _tie(plain, layer, vector)
+            factors[site] = vector
+    return factors
+
+
+def _tie(plain: Mapping[Site, Statistics], layer: int, vector: Array) -> np.float32:
+    """Return the free factor that gives value' the larger range of query and key, so that a tied scale fits all."""
+    value = plain[Site(layer, Role.VALUE)].channel_amax
+    assert value is not None
+    largest = max(plain[Site(layer, role)].amax for role in (Role.QUERY, Role.KEY))
+    reached = float((value / vector).max())
+    return np.float32(reached / largest) if largest > 0 and reached > 0 else np.float32(1)

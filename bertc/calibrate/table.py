@@ -1,0 +1,197 @@
+"""The calibration table: what was observed at every site, mergeable, saved as JSON with its origin.
+
+A table holds statistics, not ranges: a calibrator turns them into ranges when a scheme asks, so one table serves every
+mode, granularity and calibrator.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bertc.calibrate.histogram import BINS, Counts, bin_values, counts_from_text, text_from_counts
+from bertc.calibrators import calibrator_from_name
+from bertc.errors import InputError
+from bertc.graph.affine import CODE_MAX
+from bertc.graph.sites import Role, Site, site_from_name
+
+SCHEMA = 1
+COLLAPSE = 0.9
+"""Share of a site's energy lost to quantization above which the model cannot survive (onnxruntime#10571's bug gives
+1.0; outliers clipped on purpose, below 0.1)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statistics:
+    """What was seen at one site: the histogram of |x|, its exact maximum, and the maximum per channel.
+
+    `channel_amax` is float32 [channels] for values with channels, None for `scores` and `probs`.
+    """
+
+    counts: Counts
+    amax: float
+    channel_amax: NDArray[np.float32] | None = None
+
+    def merged(self, other: Statistics) -> Statistics:
+        """Combine two observations; the order does not matter."""
+        channels = self.channel_amax
+        if channels is not None and other.channel_amax is not None:
+            channels = np.maximum(channels, other.channel_amax)
+        return Statistics(
+            counts=self.counts + other.counts, amax=max(self.amax, other.amax), channel_amax=channels
+        )
+
+    def quantization_error(self, amax: float) -> float:
+        """Return E[(q(x) - x)^2] / E[x^2] on an INT8 grid that ends at `amax`."""
+        occupied = np.flatnonzero(self.counts)
+        values, weights = bin_values()[occupied], self.counts[occupied].astype(np.float64)
+        energy = float(weights @ values**2)
+        if energy == 0:
+            return 0.0
+        scale = max(amax, 1e-30) / CODE_MAX
+        error = values - np.minimum(np.rint(values / scale), CODE_MAX) * scale
+        return float(weights @ error**2) / energy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CalibrationTable:
+    """Statistics of every site, plain and (where `smoothing` has factors) of the smoothed values.
+
+    `smoothing[site]` is m, float32 [channels]; `smoothed` are the statistics after it: x / m for a GEMM input, and of
+    `value` and `value_gemm` with the context's m folded in. `overrides` fixes ranges by hand.
+    """
+
+    sites: Mapping[Site, Statistics]
+    smoothed: Mapping[Site, Statistics] = field(default_factory=dict)
+    smoothing: Mapping[Site, NDArray[np.float32]] = field(default_factory=dict)
+    exponent: float | None = None
+    checkpoint: str = ""
+    origin: Mapping[str, Any] = field(default_factory=dict)
+    overrides: Mapping[Site, float] = field(default_factory=dict)
+
+    def statistics(self, site: Site, *, smoothed: bool) -> Statistics:
+        """Return a site's statistics. Raises `InputError` when the table does not have the site."""
+        found = self.smoothed.get(site) if smoothed else None
+        found = found or self.sites.get(site)
+        if found is None:
+            raise InputError(f"the calibration table has no site {site}; it belongs to another model, calibrate again")
+        return found
+
+    def amax(self, site: Site, *, calibrator: str, percentile: float, smoothed: bool) -> float:
+        """Return the range of a site. Raises `InputError` for a range that would collapse the model."""
+        if site in self.overrides:
+            return self.overrides[site]
+        if site.role is Role.PROBS:
+            return 1.0  # a softmax is bounded by 1, whatever the calibration text showed
+        statistics = self.statistics(site, smoothed=smoothed)
+        method = calibrator_from_name(calibrator)
+        amax = method.amax_from_counts(statistics.counts, statistics.amax, percentile=percentile)
+        if statistics.amax > 0 and statistics.quantization_error(amax) > COLLAPSE:
+            raise InputError(
+                f"calibrator '{calibrator}' gives {site} the range {amax:.3g} where values reach "
+                f"{statistics.amax:.3g}, which would collapse the model; use --calibrator percentile or max"
+            )
+        return amax
+
+
+def merge_tables(first: CalibrationTable, second: CalibrationTable) -> CalibrationTable:
+    """Combine two observations of one model; any order gives bit-identical results.
+
+    Raises `InputError` when they belong to different checkpoints, sites or smoothing factors.
+    """
+    same = first.checkpoint == second.checkpoint and first.sites.keys() == second.sites.keys()
+    same = same and first.smoothing.keys() == second.smoothing.keys()
+    if not same or any(not np.array_equal(first.smoothing[site], second.smoothing[site]) for site in first.smoothing):
+        raise InputError("the calibration tables belong to different models or smoothing factors and cannot be merged")
+    rows = first.origin.get("rows", 0) + second.origin.get("rows", 0)
+    return replace(
+        first,
+        sites={site: found.merged(second.sites[site]) for site, found in first.sites.items()},
+        smoothed={site: found.merged(second.smoothed[site]) for site, found in first.smoothed.items()},
+        origin={**first.origin, "rows": rows},
+    )
+
+
+def text_from_table(table: CalibrationTable) -> str:
+    """Write a table as JSON."""
+    document = {
+        "schema": SCHEMA,
+        "checkpoint": table.checkpoint,
+        "origin": dict(table.origin),
+        "exponent": table.exponent,
+        "sites": {site.name: _packed(found) for site, found in sorted(table.sites.items())},
+        "smoothed": {site.name: _packed(found) for site, found in sorted(table.smoothed.items())},
+        "smoothing": {site.name: _floats(factors) for site, factors in sorted(table.smoothing.items())},
+        "overrides": {site.name: amax for site, amax in sorted(table.overrides.items())},
+    }
+    return json.dumps(document, indent=1) + "\n"
+
+
+def table_from_path(path: Path) -> CalibrationTable:
+    """Read a table. Raises `InputError` on a file that is missing, damaged, or something else."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"calibration table {path} does not exist; bertc calibrate writes one") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read as a calibration table: {error}; calibrate again") from error
+    if not isinstance(document, dict) or document.get("schema") != SCHEMA:
+        raise InputError(f"{path} is not a calibration table of schema {SCHEMA}; calibrate again")
+    try:
+        return CalibrationTable(
+            sites=_statistics(document["sites"]),
+            smoothed=_statistics(document["smoothed"]),
+            smoothing={site_from_name(name): _array(v) for name, v in document["smoothing"].items()},
+            exponent=document["exponent"],
+            checkpoint=str(document["checkpoint"]),
+            origin=dict(document["origin"]),
+            overrides={site_from_name(name): _positive(amax) for name, amax in document["overrides"].items()},
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"{path} is a damaged calibration table ({error}); calibrate again") from error
+
+
+def _packed(statistics: Statistics) -> dict[str, Any]:
+    channels = statistics.channel_amax
+    return {
+        "amax": statistics.amax,
+        "histogram": text_from_counts(statistics.counts),
+        "channel_amax": None if channels is None else _floats(channels),
+    }
+
+
+def _floats(values: NDArray[np.float32]) -> list[float]:
+    """Write float32 values in their shortest form that reads back to the same bits."""
+    return [float(str(value)) for value in values.astype(np.float32)]
+
+
+def _statistics(document: Mapping[str, Any]) -> dict[Site, Statistics]:
+    found = {}
+    for name, entry in document.items():
+        channels = entry["channel_amax"]
+        counts = counts_from_text(entry["histogram"])
+        assert counts.size == BINS
+        found[site_from_name(name)] = Statistics(
+            counts=counts, amax=_positive(entry["amax"]), channel_amax=None if channels is None else _array(channels)
+        )
+    return found
+
+
+def _array(values: Any) -> NDArray[np.float32]:
+    array = np.asarray(values, np.float32)
+    if array.ndim != 1 or not np.isfinite(array).all():
+        raise ValueError("a vector holds something else than finite numbers")
+    return array
+
+
+def _positive(value: Any) -> float:
+    number = float(value)
+    if not np.isfinite(number) or number < 0:
+        raise ValueError(f"a range is {value}")
+    return number

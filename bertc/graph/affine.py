@@ -1,0 +1,47 @@
+"""Symmetric INT8 arithmetic (docs/modes.md): zero point 0, scale = amax / 127, round half to even, saturate."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float32]
+
+CODE_MAX = 127
+ACTIVATION_CODE_MIN = -128
+WEIGHT_CODE_MIN = -127
+SMALLEST_AMAX = 1e-8
+"""An operand that is all zeros still needs a scale that is a normal float32."""
+
+
+def scale_from_amax(amax: NDArray[np.floating] | float) -> Array:
+    """Return the scale of a symmetric INT8 grid, amax / 127, as float32 of the same shape.
+
+    >>> float(scale_from_amax(2.54))
+    0.019999999552965164
+    """
+    return np.asarray(np.maximum(np.asarray(amax, np.float64), SMALLEST_AMAX) / CODE_MAX, np.float32)
+
+
+def codes_from_weights(weights: Array, scale: Array) -> NDArray[np.int8]:
+    """Quantize weights [in, out] with one scale, or one per output column, to codes -127..127.
+
+    >>> codes_from_weights(np.float32([[0.02, -2.6]]), np.float32(0.02)).tolist()
+    [[1, -127]]
+    """
+    return np.clip(np.rint(weights / scale), WEIGHT_CODE_MIN, CODE_MAX).astype(np.int8)
+
+
+def fake_quantize(values: Array, scale: Array) -> Array:
+    """Quantize activations to codes -128..127 and back, scale a scalar or one per last-axis channel.
+
+    >>> fake_quantize(np.float32([0.031, -9.0]), np.float32(0.02)).round(3).tolist()
+    [0.03999999910593033, -2.559999942779541]
+    """
+    codes = np.clip(np.rint(values / scale), ACTIVATION_CODE_MIN, CODE_MAX)
+    return np.asarray(codes * scale, np.float32)
+
+
+def weight_amax(weights: Array, *, per_channel: bool) -> Array:
+    """Return the largest magnitude of weights [in, out]: per output column [out], or one for the tensor []."""
+    return np.asarray(np.abs(weights).max(axis=0 if per_channel else None), np.float32)

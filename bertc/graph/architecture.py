@@ -1,0 +1,59 @@
+"""What a family file says about its models: dimensions and the names of the weights. No arrays, no nodes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Activation(StrEnum):
+    """The activation between the two feed-forward GEMMs."""
+
+    GELU = "gelu"
+    GELU_TANH = "gelu_tanh"
+    RELU = "relu"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerNames:
+    """Prefixes of one layer's weights; each has `.weight` and `.bias`."""
+
+    query: str
+    key: str
+    value: str
+    attention_output: str
+    attention_norm: str
+    intermediate: str
+    output: str
+    output_norm: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Architecture:
+    """A post-LayerNorm encoder.
+
+    `dense` stands between the first token's vector and a sequence classifier: (prefix, activation name) in order.
+    `classifier` is the prefix of the head's last linear layer; None for feature extraction.
+    """
+
+    hidden: int
+    layers: int
+    heads: int
+    intermediate: int
+    vocabulary: int
+    positions: int
+    token_types: int
+    epsilon: float
+    activation: Activation
+    word_embeddings: str
+    position_embeddings: str
+    token_type_embeddings: str | None
+    embeddings_norm: str
+    layer_names: tuple[LayerNames, ...]
+    dense: tuple[tuple[str, str], ...]
+    classifier: str | None
+
+    @property
+    def head_size(self) -> int:
+        """Width of one attention head."""
+        return self.hidden // self.heads

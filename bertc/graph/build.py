@@ -1,0 +1,261 @@
+"""Build the float graph of a checkpoint: the only place that knows what a transformer looks like.
+
+In: a `Checkpoint`. Out: an `ir.Model` with Hugging Face's inputs (input_ids, attention_mask, token_type_ids, int64
+[batch, length]), attention as one node per layer, and every site's value under the site's name.
+"""
+
+from __future__ import annotations
+
+import importlib
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from bertc.checkpoint import Checkpoint
+from bertc.errors import InputError
+from bertc.features import Head, Pooling
+from bertc.graph.architecture import Activation, Architecture, LayerNames
+from bertc.graph.attention import AttentionInputs, attention_function
+from bertc.graph.emit import DOMAIN, IR_VERSION, OPSET, Emitter
+from bertc.graph.sites import Role, Site
+
+INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+OUTPUTS = {
+    "sequence-classification": ("logits",),
+    "token-classification": ("logits",),
+    "question-answering": ("start_logits", "end_logits"),
+    "feature-extraction": ("last_hidden_state", "sentence_embedding"),
+}
+
+
+def architecture_from_checkpoint(checkpoint: Checkpoint) -> Architecture:
+    """Ask the checkpoint's family file for its dimensions and weight names."""
+    family = importlib.import_module(f"bertc.families.{checkpoint.family}")
+    architecture: Architecture = family.architecture_from_config(checkpoint.config, checkpoint.head)
+    return architecture
+
+
+def graph_from_checkpoint(checkpoint: Checkpoint) -> ir.Model:
+    """Build the float graph. Raises `InputError` when configuration and weights disagree, naming the weight."""
+    builder = _Builder(checkpoint, architecture_from_checkpoint(checkpoint))
+    return builder.model()
+
+
+class _Builder:
+    """Writes one model. Lives for one call of `graph_from_checkpoint`."""
+
+    def __init__(self, checkpoint: Checkpoint, architecture: Architecture) -> None:
+        self.checkpoint = checkpoint
+        self.arch = architecture
+        self.emit = Emitter()
+        self.inputs = {
+            name: ir.val(name, dtype=ir.DataType.INT64, shape=("batch", "sequence"))
+            for name in INPUTS
+            if name != "token_type_ids" or architecture.token_type_embeddings
+        }
+
+    def model(self) -> ir.Model:
+        """Embeddings, layers, head."""
+        states = [self.embeddings()]
+        for layer, names in enumerate(self.arch.layer_names):
+            states.append(self.layer(layer, names, states[-1]))
+        outputs = self.head(self.checkpoint.head, states)
+        graph = ir.Graph(
+            list(self.inputs.values()),
+            outputs,
+            nodes=self.emit.nodes,
+            initializers=self.emit.initializers,
+            opset_imports={"": OPSET, DOMAIN: 1},
+            name="bertc",
+        )
+        return ir.Model(
+            graph, ir_version=IR_VERSION, producer_name="bertc", functions=[attention_function("Attention")]
+        )
+
+    def weight(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
+        """Read a weight of a known shape."""
+        found = self.checkpoint.weights.shape(name)
+        if found != shape:
+            raise InputError(
+                f"{self.checkpoint.path}: weight '{name}' has shape {list(found)} where config.json implies "
+                f"{list(shape)}; the configuration and the weights do not belong together"
+            )
+        return self.checkpoint.weights.array(name)
+
+    def linear(self, x: ir.Value, prefix: str, sizes: tuple[int, int], gemm: str, out: str) -> ir.Value:
+        """Write x W + b with the GEMM's value named `gemm`, the sum's `out`. sizes: (in, out)."""
+        fan_in, fan_out = sizes
+        weight = self.emit.constant(f"{gemm}.weight", self.weight(f"{prefix}.weight", (fan_out, fan_in)).T)
+        bias = self.emit.constant(f"{gemm}.bias", self.weight(f"{prefix}.bias", (fan_out,)))
+        product = self.emit.op("MatMul", x, weight, name=gemm)
+        return self.emit.op("Add", product, bias, name=out)
+
+    def layer_norm(self, x: ir.Value, prefix: str, name: str) -> ir.Value:
+        """Write a LayerNormalization over the last axis."""
+        hidden = (self.arch.hidden,)
+        gamma = self.emit.constant(f"{name}.gamma", self.weight(f"{prefix}.weight", hidden))
+        beta = self.emit.constant(f"{name}.beta", self.weight(f"{prefix}.bias", hidden))
+        return self.emit.op("LayerNormalization", x, gamma, beta, name=name, axis=-1, epsilon=self.arch.epsilon)
+
+    def embeddings(self) -> ir.Value:
+        """Write word + position + token type embeddings and their norm."""
+        arch, emit = self.arch, self.emit
+        ids = self.inputs["input_ids"]
+        words = emit.constant("embeddings.word", self.weight(arch.word_embeddings, (arch.vocabulary, arch.hidden)))
+        total = emit.op("Gather", words, ids, name="embeddings.words")
+        table = self.weight(arch.position_embeddings, (arch.positions, arch.hidden))
+        positions = emit.constant("embeddings.position", table)
+        length = emit.op("Shape", ids, start=1, end=2, name="embeddings.length")
+        begin = emit.constant("embeddings.begin", np.array([0], np.int64))
+        first = emit.op("Slice", positions, begin, length, name="embeddings.positions")  # [S, H]
+        if arch.token_type_embeddings:
+            table = self.weight(arch.token_type_embeddings, (arch.token_types, arch.hidden))
+            types = emit.constant("embeddings.token_type", table)
+            kinds = emit.op("Gather", types, self.inputs["token_type_ids"], name="embeddings.token_types")
+            total = emit.op("Add", total, kinds, name="embeddings.words_and_types")
+        total = emit.op("Add", total, first, name="embeddings.sum")
+        return self.layer_norm(total, arch.embeddings_norm, Site(0, Role.HIDDEN).name)
+
+    def layer(self, layer: int, names: LayerNames, x: ir.Value) -> ir.Value:
+        """Write one encoder layer; x: [B, S, H]."""
+        arch, emit = self.arch, self.emit
+
+        def site(role: Role) -> str:
+            return Site(layer, role).name
+
+        square = (arch.hidden, arch.hidden)
+        query = self.linear(x, names.query, square, site(Role.QUERY_GEMM), site(Role.QUERY))
+        key = self.linear(x, names.key, square, site(Role.KEY_GEMM), site(Role.KEY))
+        value = self.linear(x, names.value, square, site(Role.VALUE_GEMM), site(Role.VALUE))
+        inputs = AttentionInputs(query=query, key=key, value=value, mask=self.inputs["attention_mask"])
+        context = emit.op(
+            inputs.op_type(),
+            *inputs.values(),
+            name=site(Role.CONTEXT),
+            domain=DOMAIN,
+            split=[0, 0, arch.heads, arch.head_size],
+            scaling=arch.head_size**-0.5,
+        )
+        attended = self.linear(
+            context, names.attention_output, square, site(Role.ATTENTION_GEMM), f"layer.{layer}.attention_biased"
+        )
+        total = emit.op("Add", attended, x, name=f"layer.{layer}.attention_sum")
+        norm = self.layer_norm(total, names.attention_norm, site(Role.ATTENTION_NORM))
+        wide = self.linear(
+            norm,
+            names.intermediate,
+            (arch.hidden, arch.intermediate),
+            site(Role.INTERMEDIATE_GEMM),
+            f"layer.{layer}.intermediate_biased",
+        )
+        active = self.activation(wide, site(Role.GELU))
+        narrow = self.linear(
+            active,
+            names.output,
+            (arch.intermediate, arch.hidden),
+            site(Role.OUTPUT_GEMM),
+            f"layer.{layer}.output_biased",
+        )
+        total = emit.op("Add", narrow, norm, name=f"layer.{layer}.output_sum")
+        last = layer + 1 == arch.layers
+        return self.layer_norm(
+            total, names.output_norm, "encoder.output" if last else Site(layer + 1, Role.HIDDEN).name
+        )
+
+    def activation(self, x: ir.Value, name: str) -> ir.Value:
+        """Write the feed-forward activation."""
+        if self.arch.activation is Activation.RELU:
+            return self.emit.op("Relu", x, name=name)
+        approximate = "tanh" if self.arch.activation is Activation.GELU_TANH else "none"
+        return self.emit.op("Gelu", x, name=name, approximate=approximate)
+
+    def head(self, head: Head, states: list[ir.Value]) -> list[ir.Value]:
+        """Write the task head; returns the graph's outputs in `OUTPUTS` order."""
+        if head.task == "feature-extraction":
+            return self.embedding_head(head, states)
+        x = states[-1]
+        size = self.arch.hidden
+        if head.task == "sequence-classification":
+            axis = self.emit.constant("head.first", np.array(0, np.int64))
+            x = self.emit.op("Gather", x, axis, axis=1, name="head.first_token")
+            for number, (prefix, activation) in enumerate(self.arch.dense):
+                x = self.linear(x, prefix, (size, size), f"head.dense_{number}_gemm", f"head.dense_{number}")
+                x = self.emit.op(activation, x, name=f"head.dense_{number}_active")
+        assert self.arch.classifier is not None
+        if head.task == "question-answering":
+            spans = self.linear(x, self.arch.classifier, (size, 2), "head.span_gemm", "head.spans")
+            halves = self.emit.ops("Split", spans, names=("head.start", "head.end"), axis=-1, num_outputs=2)
+            axes = self.emit.constant("head.last", np.array([-1], np.int64))
+            return [
+                _typed(self.emit.op("Squeeze", half, axes, name=name), ("batch", "sequence"))
+                for half, name in zip(halves, OUTPUTS[head.task], strict=True)
+            ]
+        logits = self.linear(x, self.arch.classifier, (size, len(head.labels)), "head.classifier_gemm", "logits")
+        per_token = ("sequence",) if head.task == "token-classification" else ()
+        return [_typed(logits, ("batch", *per_token, len(head.labels)))]
+
+    def embedding_head(self, head: Head, states: list[ir.Value]) -> list[ir.Value]:
+        """Write the layer mix, pooling and normalisation of feature extraction."""
+        emit = self.emit
+        tokens = self.mixed(head, states)
+        if head.pooling is Pooling.CLS:
+            first = emit.constant("head.first", np.array(0, np.int64))
+            pooled = emit.op("Gather", tokens, first, axis=1, name="head.pooled")
+        else:
+            axes = emit.constant("head.last", np.array([-1], np.int64))
+            mask = emit.op("Unsqueeze", self.inputs["attention_mask"], axes, name="head.mask")
+            pooled = self.pooled(head, tokens, mask)
+        if head.normalize:
+            last = emit.constant("head.norm_axis", np.array([-1], np.int64))
+            length = emit.op("ReduceL2", pooled, last, keepdims=1, name="head.norm")
+            smallest = emit.constant("head.norm_floor", np.float32(1e-12))
+            length = emit.op("Max", length, smallest, name="head.norm_safe")
+            pooled = emit.op("Div", pooled, length, name="head.normalized")
+        tokens_out = emit.op("Identity", tokens, name="last_hidden_state")
+        pooled_out = emit.op("Identity", pooled, name="sentence_embedding")
+        return [
+            _typed(tokens_out, ("batch", "sequence", self.arch.hidden)),
+            _typed(pooled_out, ("batch", self.arch.hidden)),
+        ]
+
+    def pooled(self, head: Head, tokens: ir.Value, mask: ir.Value) -> ir.Value:
+        """Write mean or max pooling over the tokens that the mask shows; mask: int64 [B, S, 1]."""
+        emit = self.emit
+        axis = emit.constant("head.token_axis", np.array([1], np.int64))
+        if head.pooling is Pooling.MAX:
+            visible = emit.op("Cast", mask, to=int(ir.DataType.BOOL), name="head.visible")
+            lowest = emit.constant("head.lowest", np.float32(-1e9))
+            shown = emit.op("Where", visible, tokens, lowest, name="head.shown")
+            return emit.op("ReduceMax", shown, axis, keepdims=0, name="head.pooled")
+        weights = emit.op("Cast", mask, to=int(ir.DataType.FLOAT), name="head.weights")
+        shown = emit.op("Mul", tokens, weights, name="head.shown")
+        total = emit.op("ReduceSum", shown, axis, keepdims=0, name="head.total")
+        count = emit.op("ReduceSum", weights, axis, keepdims=0, name="head.count")
+        one = emit.constant("head.count_floor", np.float32(1e-9))
+        count = emit.op("Max", count, one, name="head.count_safe")
+        return emit.op("Div", total, count, name="head.pooled")
+
+    def mixed(self, head: Head, states: list[ir.Value]) -> ir.Value:
+        """Return the last layer, or the weighted mix of all hidden states (embeddings first)."""
+        if head.layer_weights is None:
+            return states[-1]
+        if len(head.layer_weights) != len(states):
+            raise InputError(
+                f"{self.checkpoint.path}: the layer mix has {len(head.layer_weights)} weights where the model has "
+                f"{len(states)} hidden states (embeddings and {self.arch.layers} layers)"
+            )
+        total: ir.Value | None = None
+        share = np.asarray(head.layer_weights, np.float64) / sum(head.layer_weights)
+        for number, (state, weight) in enumerate(zip(states, share, strict=True)):
+            factor = self.emit.constant(f"head.layer_weight_{number}", np.float32(weight))
+            part = self.emit.op("Mul", state, factor, name=f"head.layer_part_{number}")
+            total = part if total is None else self.emit.op("Add", total, part, name=f"head.layer_mix_{number}")
+        assert total is not None
+        return total
+
+
+def _typed(value: ir.Value, shape: tuple[str | int, ...]) -> ir.Value:
+    value.dtype = ir.DataType.FLOAT
+    value.shape = ir.Shape(shape)
+    return value

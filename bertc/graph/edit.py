@@ -1,0 +1,46 @@
+"""Small edits of a graph that several passes need."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from onnx_ir.passes import common
+
+from bertc.graph.emit import Emitter
+
+
+def values_by_name(model: ir.Model) -> dict[str, ir.Value]:
+    """Return every node's outputs by name."""
+    return {str(value.name): value for node in model.graph for value in node.outputs if value.name}
+
+
+def set_constant(value: ir.Value, array: Any) -> None:
+    """Replace the contents of an initializer."""
+    tensor = ir.tensor(np.asarray(array, order="C"), name=value.name)
+    value.const_value = tensor
+    value.dtype = tensor.dtype
+    value.shape = ir.Shape(tensor.shape)
+
+
+def insert_after(
+    model: ir.Model, value: ir.Value, emit: Emitter, replacement: ir.Value, uses: Iterable[ir.Usage]
+) -> None:
+    """Put the emitted nodes behind a value's producer and let `uses` read `replacement` instead of the value."""
+    own = set(emit.nodes)
+    chosen = [use for use in uses if use.node not in own]
+    producer = value.producer()
+    assert producer is not None, f"{value.name} has no producer"
+    model.graph.insert_after(producer, emit.nodes)
+    for constant in emit.initializers:
+        model.graph.register_initializer(constant)
+    for use in chosen:
+        use.node.replace_input_with(use.idx, replacement)
+
+
+def remove_unused(model: ir.Model) -> None:
+    """Drop nodes, functions and initializers that no output needs."""
+    common.RemoveUnusedNodesPass()(model)
+    common.RemoveUnusedFunctionsPass()(model)

@@ -1,0 +1,214 @@
+"""Insert the Q/DQ pairs of a scheme and store the GEMM weights as INT8 codes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from bertc.calibrate.smoothing import CONSUMERS
+from bertc.calibrate.table import CalibrationTable
+from bertc.errors import InputError
+from bertc.graph.affine import codes_from_weights, scale_from_amax, weight_amax
+from bertc.graph.attention import attention_function, inputs_of
+from bertc.graph.edit import insert_after, remove_unused, set_constant, values_by_name
+from bertc.graph.emit import DOMAIN, Emitter, array_of
+from bertc.graph.scheme import Scheme
+from bertc.graph.sites import GEMM_INPUTS, GEMM_OUTPUTS, Role, Site
+from bertc.quantize.smooth import UNSMOOTHED, smooth_graph
+
+Array = NDArray[np.float32]
+TIES = ((Role.QUERY_GEMM, Role.KEY_GEMM, Role.VALUE_GEMM), (Role.QUERY, Role.KEY, Role.VALUE))
+"""Roles that have one scale where Q, K and V are tied."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quantized:
+    """A Q/DQ graph, how many sites of each role (and weights) it quantizes, and each site's scale."""
+
+    graph: ir.Model
+    counts: Mapping[str, int]
+    scales: Mapping[Site, Array]
+
+
+def quantize_graph(
+    graph: ir.Model, table: CalibrationTable, scheme: Scheme, *, calibrator: str, percentile: float
+) -> Quantized:
+    """Return the graph with Q/DQ on the scheme's sites and INT8 weights; the argument stays as it is.
+
+    Raises `InputError` when the table does not belong to the graph, or a range would collapse the model.
+    """
+    layers = _layers(graph)
+    ranges = _Ranges(table, scheme, calibrator, percentile)
+    model = smooth_graph(graph, table, scheme)
+    pass_ = _Insertion(model, scheme, ranges)
+    for layer in range(layers):
+        pass_.layer(layer)
+    remove_unused(model)
+    return Quantized(graph=model, counts=pass_.counts, scales=pass_.scales)
+
+
+def _layers(graph: ir.Model) -> int:
+    values = values_by_name(graph)
+    layers = 0
+    while Site(layers, Role.HIDDEN).name in values:
+        layers += 1
+    return layers
+
+
+@dataclass(frozen=True, slots=True)
+class _Ranges:
+    """The scale of every site under a scheme."""
+
+    table: CalibrationTable
+    scheme: Scheme
+    calibrator: str
+    percentile: float
+
+    def smoothed(self, site: Site) -> bool:
+        """Say whether the site's values are changed by smoothing."""
+        carrier = Role.CONTEXT if site.role in (Role.VALUE, Role.VALUE_GEMM) else site.role
+        return (
+            self.scheme.smoothing is not None
+            and carrier in GEMM_INPUTS
+            and self.scheme.quantizes(Site(site.layer, carrier))
+        )
+
+    def amax(self, site: Site) -> float:
+        return self.table.amax(
+            site, calibrator=self.calibrator, percentile=self.percentile, smoothed=self.smoothed(site)
+        )
+
+    def scale(self, site: Site) -> Array:
+        """Return the scale of a site: [] or, for a GEMM output in channel granularity, [columns]."""
+        if site.role in GEMM_OUTPUTS and self.scheme.per_channel and site not in self.table.overrides:
+            channels = self.table.statistics(site, smoothed=self.smoothed(site)).channel_amax
+            assert channels is not None
+            return scale_from_amax(channels)
+        if self.scheme.tie_qkv:
+            for group in TIES:
+                if site.role in group:
+                    return scale_from_amax(max(self.amax(Site(site.layer, role)) for role in group))
+        return scale_from_amax(self.amax(site))
+
+
+class _Insertion:
+    """Inserts layer by layer. Lives for one call of `quantize_graph`."""
+
+    def __init__(self, model: ir.Model, scheme: Scheme, ranges: _Ranges) -> None:
+        self.model = model
+        self.scheme = scheme
+        self.ranges = ranges
+        self.values = values_by_name(model)
+        self.counts: dict[str, int] = {}
+        self.scales: dict[Site, Array] = {}
+
+    def layer(self, layer: int) -> None:
+        """Quantize the weights, the attention's inside and the values of one layer."""
+        for role, consumers in CONSUMERS.items():
+            if self.scheme.quantizes(Site(layer, role)):
+                self.weights([Site(layer, gemm) for gemm in consumers])
+        self.attention(layer)
+        for role in Role:
+            site = Site(layer, role)
+            if role not in (Role.SCORES, Role.PROBS) and self.scheme.quantizes(site):
+                self.site(site)
+
+    def count(self, role: str, number: int = 1) -> None:
+        self.counts[role] = self.counts.get(role, 0) + number
+
+    def weights(self, gemms: list[Site]) -> None:
+        """Store the weights of GEMMs that read one site as codes; one common scale where Q, K and V are tied."""
+        weights = [self.model.graph.initializers[f"{gemm.name}.weight"] for gemm in gemms]
+        scales = [scale_from_amax(weight_amax(array_of(w), per_channel=self.scheme.per_channel)) for w in weights]
+        if self.scheme.tie_qkv and len(scales) > 1:
+            scales = [np.asarray(np.max(scales), np.float32)] * len(scales)
+        for gemm, weight, scale in zip(gemms, weights, scales, strict=True):
+            emit = Emitter()
+            codes = codes_from_weights(array_of(weight), scale)
+            set_constant(weight, codes)
+            scale_value = emit.constant(f"{gemm.name}.weight_scale", scale)
+            axis = {"axis": 1} if scale.ndim else {}
+            dequantized = emit.op(
+                "DequantizeLinear", weight, scale_value, name=f"{gemm.name}.weight_dequantized", **axis
+            )
+            uses = list(weight.uses())
+            product = self.values[gemm.name].producer()
+            assert product is not None
+            self.model.graph.insert_before(product, emit.nodes)
+            self.model.graph.register_initializer(scale_value)
+            for use in uses:
+                if use.node is product:
+                    product.replace_input_with(use.idx, dequantized)
+            self.count("weights")
+
+    def attention(self, layer: int) -> None:
+        """Give the attention node its inner scales."""
+        inner = [role for role in (Role.PROBS, Role.SCORES) if self.scheme.quantizes(Site(layer, role))]
+        if not inner:
+            return
+        if inner == [Role.SCORES]:
+            raise InputError(f"layer.{layer}.scores cannot be INT8 while layer.{layer}.probs stays in float; keep both")
+        node = self.values[Site(layer, Role.CONTEXT).name].producer()
+        assert node is not None
+        emit = Emitter()
+        scales = []
+        for role in inner:
+            site = Site(layer, role)
+            self.scales[site] = self.ranges.scale(site)
+            scales.append(emit.constant(f"{site.name}.scale", self.scales[site]))
+            self.count(role)
+        context = node.outputs[0]
+        inputs = inputs_of(node)
+        op_type = "AttentionProbs" if len(inner) == 1 else "AttentionScores"
+        name = str(context.name)
+        context.name = f"{name}.replaced"
+        attributes = {"split": node.attributes["split"].as_ints(), "scaling": node.attributes["scaling"].as_float()}
+        result = emit.op(op_type, *inputs.values(), *scales, name=name, domain=DOMAIN, **attributes)
+        ir.convenience.replace_nodes_and_values(self.model.graph, node, [node], emit.nodes, [context], [result])
+        result.name = name
+        for value in emit.initializers:
+            self.model.graph.register_initializer(value)
+        if not any(function.name == op_type for function in self.model.functions.values()):
+            function = attention_function(op_type)
+            self.model.functions[function.identifier()] = function
+        self.values[name] = result
+
+    def site(self, site: Site) -> None:
+        """Put a Q/DQ pair behind the site's value."""
+        value = self.values[site.name]
+        scale = self.ranges.scale(site)
+        self.scales[site] = scale
+        self.count(site.role)
+        emit = Emitter()
+        axis = {"axis": 2} if scale.ndim else {}
+        scale_value = emit.constant(f"{site.name}.scale", scale)
+        zero = emit.constant(f"{site.name}.zero_point", np.zeros(scale.shape, np.int8))
+        codes = emit.op("QuantizeLinear", value, scale_value, zero, name=f"{site.name}.codes", **axis)
+        dequantized = emit.op("DequantizeLinear", codes, scale_value, zero, name=f"{site.name}.dequantized", **axis)
+        residual = self.values.get(f"{site.name}{UNSMOOTHED}")
+        if residual is not None:
+            self._residual(site, residual, emit, codes)
+        gemms = {Site(site.layer, gemm).name for gemm in CONSUMERS.get(site.role, ())}
+        uses = [
+            use
+            for use in value.uses()
+            if use.node.outputs[0].name in gemms or site.role not in GEMM_INPUTS or self.scheme.mode.quantized_residual
+        ]
+        if residual is not None:
+            uses = [use for use in uses if use.node is not residual.producer()]
+        insert_after(self.model, value, emit, dequantized, uses)
+        if residual is not None:
+            self.model.graph.remove(residual.producer(), safe=True)
+
+    def _residual(self, site: Site, residual: ir.Value, emit: Emitter, codes: ir.Value) -> None:
+        """Let the residual read the GEMM's codes with the vector scale s m."""
+        factors = self.ranges.table.smoothing[site]
+        vector = emit.constant(f"{site.name}.residual_scale", self.scales[site] * factors)
+        zero = emit.constant(f"{site.name}.residual_zero_point", np.zeros(factors.shape, np.int8))
+        read = emit.op("DequantizeLinear", codes, vector, zero, name=f"{site.name}.residual", axis=2)
+        for use in list(residual.uses()):
+            use.node.replace_input_with(use.idx, read)

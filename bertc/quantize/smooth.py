@@ -1,0 +1,86 @@
+"""Fold smoothing factors into a graph (Xiao et al. 2022, arXiv:2211.10438; docs/modes.md).
+
+The graph computes the same function before and after. A site's name always means the value that is quantized: x' = x / m.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from bertc.calibrate.smoothing import CONSUMERS
+from bertc.calibrate.table import CalibrationTable
+from bertc.errors import InputError
+from bertc.graph.edit import insert_after, set_constant
+from bertc.graph.emit import Emitter, array_of
+from bertc.graph.scheme import Scheme
+from bertc.graph.sites import RESIDUALS, Role, Site
+
+Array = NDArray[np.float32]
+UNSMOOTHED = ".unsmoothed"
+"""Suffix of the value x = m x' that the residual reads where the LayerNorm itself gives x'."""
+
+
+def smooth_graph(graph: ir.Model, table: CalibrationTable, scheme: Scheme) -> ir.Model:
+    """Return a copy with the table's factors folded in on the sites that the scheme quantizes.
+
+    Raises `InputError` when the table was made with another exponent.
+    """
+    model = graph.clone()
+    if scheme.smoothing is None:
+        return model
+    if table.exponent != scheme.smoothing:
+        raise InputError(
+            f"the calibration table was made with the smoothing exponent {table.exponent}, the build asks for "
+            f"{scheme.smoothing}; calibrate again with --smoothing {scheme.smoothing}"
+        )
+    for site, factors in table.smoothing.items():
+        if not scheme.quantizes(site):
+            continue
+        for gemm in CONSUMERS[site.role]:
+            _scale_weight(model, f"{Site(site.layer, gemm).name}.weight", factors[:, None])
+        if site.role is Role.CONTEXT:
+            # The context is an average of values, so dividing the value projection's columns divides it exactly.
+            value = Site(site.layer, Role.VALUE_GEMM).name
+            _scale_weight(model, f"{value}.weight", 1 / factors)
+            _scale_weight(model, f"{value}.bias", 1 / factors)
+        elif site.role in RESIDUALS and scheme.mode.quantized_residual:
+            _fold_into_norm(model, site, factors)
+        else:
+            _divide(model, site, factors)
+    return model
+
+
+def _scale_weight(model: ir.Model, name: str, factors: Array) -> None:
+    value = model.graph.initializers[name]
+    set_constant(value, (array_of(value) * factors).astype(np.float32))
+
+
+def _fold_into_norm(model: ir.Model, site: Site, factors: Array) -> None:
+    """Let the LayerNorm give x', and everything that is no GEMM of the layer read m x'."""
+    for part in ("gamma", "beta"):
+        _scale_weight(model, f"{site.name}.{part}", 1 / factors)
+    gemms = {Site(site.layer, gemm).name for gemm in CONSUMERS[site.role]}
+    emit = Emitter()
+    value = _value(model, site.name)
+    vector = emit.constant(f"{site.name}.smoothing", factors)
+    plain = emit.op("Mul", value, vector, name=f"{site.name}{UNSMOOTHED}")
+    insert_after(model, value, emit, plain, [use for use in value.uses() if use.node.outputs[0].name not in gemms])
+
+
+def _divide(model: ir.Model, site: Site, factors: Array) -> None:
+    """Let the layer's GEMMs read x / m, and everything else x."""
+    value = _value(model, site.name)
+    producer = value.producer()
+    assert producer is not None
+    value.name = producer.name = f"{site.name}.plain"
+    gemms = {Site(site.layer, gemm).name for gemm in CONSUMERS[site.role]}
+    emit = Emitter()
+    vector = emit.constant(f"{site.name}.inverse_smoothing", 1 / factors)
+    divided = emit.op("Mul", value, vector, name=site.name)
+    insert_after(model, value, emit, divided, [use for use in value.uses() if use.node.outputs[0].name in gemms])
+
+
+def _value(model: ir.Model, name: str) -> ir.Value:
+    return next(value for node in model.graph for value in node.outputs if value.name == name)
