@@ -1,0 +1,123 @@
+"""ONNX Runtime on CPU: one node of its fused operators for each piece of a layer.
+
+In: a float or Q/DQ graph whose quantized roles this dialect can run (`FLOAT_ROLES` are those it cannot). Out: the same
+function in `QAttention`, `MatMulIntegerToFloat`, `QLinearMatMul`, `LayerNormalization`, `Gelu` and standard operators,
+opset 17. Activations are stored unsigned, `code + 128` with zero point 128: the same numbers, for the u8 x s8 kernels.
+
+Lowering is by demand, from the outputs back: a value is written when something that was not fused asks for it, so a
+dequantized copy that every consumer absorbed is never written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import onnx_ir as ir
+
+from bertc.dialects import ort_attention, ort_gemm
+from bertc.dialects.ort_lowering import MICROSOFT, Lowering
+from bertc.graph.emit import DOMAIN
+from bertc.graph.sites import Role
+
+OPSET = 17
+FLOAT_ROLES = {
+    role: "ONNX Runtime's CPU QAttention computes both batched products and the softmax in float"
+    for role in (
+        Role.QUERY_GEMM,
+        Role.KEY_GEMM,
+        Role.VALUE_GEMM,
+        Role.QUERY,
+        Role.KEY,
+        Role.VALUE,
+        Role.SCORES,
+        Role.PROBS,
+    )
+}
+
+
+def lower_graph(graph: ir.Model) -> ir.Model:
+    """Return the graph in ONNX Runtime's operators."""
+    return Lowering(graph, _lower_node).model(OPSET)
+
+
+def _lower_node(low: Lowering, value: ir.Value, node: ir.Node) -> ir.Value:
+    """Write the node behind a value; its inputs are lowered on demand."""
+    if node.domain == DOMAIN:
+        return ort_attention.lower_attention(low, value, node)
+    return LOWERED.get(node.op_type, _copy)(low, value, node)
+
+
+def _copy(low: Lowering, value: ir.Value, node: ir.Node) -> ir.Value:
+    """Write a node as it is."""
+    inputs = [None if operand is None else low.value(operand) for operand in node.inputs]
+    attributes = {name: attribute.value for name, attribute in node.attributes.items()}
+    names = tuple(str(output.name) for output in node.outputs)
+    results = low.emit.ops(node.op_type, *inputs, names=names, domain=node.domain, **attributes)
+    for output, result in zip(node.outputs, results, strict=True):
+        low.done[output] = result
+    return low.done[value]
+
+
+def _lower_add(low: Lowering, value: ir.Value, node: ir.Node) -> ir.Value:
+    """Fold a bias into the GEMM before it; write a residual addition as Sum.
+
+    Sum, because ONNX Runtime would fuse Add and LayerNormalization into SkipLayerNormalization, which is eight times
+    slower on a CPU than the two apart (docs/decisions/0002-layer-normalization.md).
+    """
+    left, right = node.inputs
+    assert left is not None and right is not None
+    if right.const_value is not None and low.uses(left) == 1:
+        fused = ort_gemm.gemm_with_bias(low, left, right, str(value.name))
+        if fused is not None:
+            return fused
+    if right.const_value is None and str(value.name).startswith("layer."):
+        return low.emit.op("Sum", low.value(left), low.value(right), name=str(value.name))
+    return _copy(low, value, node)
+
+
+def _lower_matmul(low: Lowering, value: ir.Value, node: ir.Node) -> ir.Value:
+    return ort_gemm.gemm(low, value) or _copy(low, value, node)
+
+
+def _lower_gelu(low: Lowering, value: ir.Value, node: ir.Node) -> ir.Value:
+    """Opset 17 has no Gelu; ONNX Runtime's own is the same kernel."""
+    (operand,) = node.inputs
+    assert operand is not None
+    tanh = node.attributes["approximate"].as_string() == "tanh"
+    op_type = "FastGelu" if tanh else "Gelu"
+    return low.emit.op(op_type, low.value(operand), name=str(value.name), domain=MICROSOFT)
+
+
+def _lower_quantize(low: Lowering, value: ir.Value, node: ir.Node) -> ir.Value:
+    """Write unsigned codes; a GEMM output's are written by its QLinearMatMul."""
+    operand, scale, _ = node.inputs
+    assert operand is not None and scale is not None
+    return ort_gemm.quantized_gemm(low, value) or low.emit.op(
+        "QuantizeLinear", low.value(operand), low.value(scale), low.zero_point(), name=str(value.name)
+    )
+
+
+def _lower_dequantize(low: Lowering, value: ir.Value, node: ir.Node) -> ir.Value:
+    """Write a dequantize; a vector of scales is a Mul behind it, since the per-axis kernel is not vectorized."""
+    codes, scale, _ = node.inputs
+    assert codes is not None and scale is not None
+    if codes.const_value is not None:
+        return _copy(low, value, node)
+    scales = np.asarray(low.array(scale))
+    if scales.ndim == 0:
+        return low.emit.op(
+            "DequantizeLinear", low.value(codes), low.value(scale), low.zero_point(), name=str(value.name)
+        )
+    one = low.constant("one", np.float32(1))
+    floats = low.emit.op("DequantizeLinear", low.value(codes), one, low.zero_point(), name=f"{value.name}.floats")
+    return low.emit.op("Mul", floats, low.value(scale), name=str(value.name))
+
+
+LOWERED: dict[str, Callable[[Lowering, ir.Value, ir.Node], ir.Value]] = {
+    "Add": _lower_add,
+    "MatMul": _lower_matmul,
+    "Gelu": _lower_gelu,
+    "QuantizeLinear": _lower_quantize,
+    "DequantizeLinear": _lower_dequantize,
+}

@@ -1,0 +1,1 @@
+"""Export: a graph in a dialect, written as ONNX."""
