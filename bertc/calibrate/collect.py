@@ -13,12 +13,13 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from bertc.batches import batches_from_features
 from bertc.calibrate.histogram import counts_from_values
 from bertc.calibrate.smoothing import smoothing_factors
 from bertc.calibrate.table import CalibrationTable, Statistics
 from bertc.errors import InputError
 from bertc.features import Feature, Progress
-from bertc.graph.interpret import Interpreter, batches_from_features
+from bertc.graph.interpret import Interpreter
 from bertc.graph.sites import GEMM_INPUTS, Role, Site
 
 TOKENS_PER_BATCH = 1024

@@ -51,7 +51,9 @@ def counts_from_text(text: str) -> Counts:
     """Unpack `text_from_counts`. Raises `InputError` on anything else."""
     try:
         unpacker = zlib.decompressobj()
-        raw = unpacker.decompress(base64.b64decode(text, validate=True), 8 * (BINS + 1))
+        raw = unpacker.decompress(base64.b64decode(text, validate=True), 8 * (BINS + 1) + 1)
+        if not unpacker.eof:
+            raise ValueError("cut off, or longer than a histogram")
         packed = np.frombuffer(raw, "<i8")
         first, body = int(packed[0]), packed[1:]
         counts = np.zeros(BINS, np.int64)

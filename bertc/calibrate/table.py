@@ -106,7 +106,7 @@ def merge_tables(first: CalibrationTable, second: CalibrationTable) -> Calibrati
     Raises `InputError` when they belong to different checkpoints, sites or smoothing factors.
     """
     same = first.checkpoint == second.checkpoint and first.sites.keys() == second.sites.keys()
-    same = same and first.smoothing.keys() == second.smoothing.keys()
+    same = same and first.smoothing.keys() == second.smoothing.keys() and first.overrides == second.overrides
     if not same or any(not np.array_equal(first.smoothing[site], second.smoothing[site]) for site in first.smoothing):
         raise InputError("the calibration tables belong to different models or smoothing factors and cannot be merged")
     rows = first.origin.get("rows", 0) + second.origin.get("rows", 0)
@@ -147,7 +147,7 @@ def table_from_path(path: Path) -> CalibrationTable:
         return CalibrationTable(
             sites=_statistics(document["sites"]),
             smoothed=_statistics(document["smoothed"]),
-            smoothing={site_from_name(name): _array(v) for name, v in document["smoothing"].items()},
+            smoothing={site_from_name(name): _factors(v) for name, v in document["smoothing"].items()},
             exponent=document["exponent"],
             checkpoint=str(document["checkpoint"]),
             origin=dict(document["origin"]),
@@ -187,6 +187,13 @@ def _array(values: Any) -> NDArray[np.float32]:
     array = np.asarray(values, np.float32)
     if array.ndim != 1 or not np.isfinite(array).all():
         raise ValueError("a vector holds something else than finite numbers")
+    return array
+
+
+def _factors(values: Any) -> NDArray[np.float32]:
+    array = _array(values)
+    if (array <= 0).any():
+        raise ValueError("a smoothing factor is not positive")
     return array
 
 

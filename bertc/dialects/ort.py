@@ -2,7 +2,7 @@
 
 In: a float or Q/DQ graph whose quantized roles this dialect can run (`FLOAT_ROLES` are those it cannot). Out: the same
 function in `QAttention`, `MatMulIntegerToFloat`, `QLinearMatMul`, `LayerNormalization`, `Gelu` and standard operators,
-opset 17. Activations are stored unsigned, `code + 128` with zero point 128: the same numbers, for the u8 x s8 kernels.
+opset 18. Activations are stored unsigned, `code + 128` with zero point 128: the same numbers, for the u8 x s8 kernels.
 
 Lowering is by demand, from the outputs back: a value is written when something that was not fused asks for it, so a
 dequantized copy that every consumer absorbed is never written.
@@ -20,7 +20,9 @@ from bertc.dialects.ort_lowering import MICROSOFT, Lowering
 from bertc.graph.emit import DOMAIN
 from bertc.graph.sites import Role
 
-OPSET = 17
+OPSET = 18
+"""The lowest one in which Split and the Reduce operators look as in the compiler's own graphs."""
+
 FLOAT_ROLES = {
     role: "ONNX Runtime's CPU QAttention computes both batched products and the softmax in float"
     for role in (
@@ -81,7 +83,7 @@ def _lower_matmul(low: Lowering, value: ir.Value, node: ir.Node) -> ir.Value:
 
 
 def _lower_gelu(low: Lowering, value: ir.Value, node: ir.Node) -> ir.Value:
-    """Opset 17 has no Gelu; ONNX Runtime's own is the same kernel."""
+    """Opset 18 has no Gelu; ONNX Runtime's own is the same kernel."""
     (operand,) = node.inputs
     assert operand is not None
     tanh = node.attributes["approximate"].as_string() == "tanh"
@@ -90,12 +92,17 @@ def _lower_gelu(low: Lowering, value: ir.Value, node: ir.Node) -> ir.Value:
 
 
 def _lower_quantize(low: Lowering, value: ir.Value, node: ir.Node) -> ir.Value:
-    """Write unsigned codes; a GEMM output's are written by its QLinearMatMul."""
+    """Write unsigned codes; a GEMM output's are written by its QLinearMatMul, a float GEMM's are divided by a vector."""
     operand, scale, _ = node.inputs
     assert operand is not None and scale is not None
-    return ort_gemm.quantized_gemm(low, value) or low.emit.op(
-        "QuantizeLinear", low.value(operand), low.value(scale), low.zero_point(), name=str(value.name)
-    )
+    fused = ort_gemm.quantized_gemm(low, value)
+    if fused is not None:
+        return fused
+    floats, step = low.value(operand), low.value(scale)
+    if np.ndim(low.array(scale)):
+        floats = low.emit.op("Div", floats, step, name=f"{value.name}.divided")
+        step = low.constant("one", np.float32(1))
+    return low.emit.op("QuantizeLinear", floats, step, low.zero_point(), name=str(value.name))
 
 
 def _lower_dequantize(low: Lowering, value: ir.Value, node: ir.Node) -> ir.Value:

@@ -30,7 +30,7 @@ def architecture_from_config(config: Mapping[str, Any], head: Head) -> Architect
     if hidden % heads:
         raise InputError(f"config.json: hidden_size {hidden} is not a multiple of num_attention_heads {heads}")
     _refuse_variants(config)
-    activation = config.get("hidden_act", "gelu")
+    activation = str(config.get("hidden_act", "gelu"))
     if activation not in ACTIVATIONS:
         raise InputError(
             f"config.json: hidden_act '{activation}' is not supported; supported are {', '.join(ACTIVATIONS)}"

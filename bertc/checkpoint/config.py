@@ -1,0 +1,76 @@
+"""config.json: read, and checked as far as no model family needs to be known.
+
+A folder comes in, a read-only mapping goes out. Whether the weights have the configured shapes is for the family.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from bertc.checkpoint.files import read_object
+from bertc.errors import InputError
+
+# Smallest and largest size that is believable: beyond them the file is damaged, and memory would run out later.
+SIZES = {
+    "vocab_size": (1, 10_000_000),
+    "hidden_size": (1, 65_536),
+    "num_hidden_layers": (1, 1_000),
+    "num_attention_heads": (1, 4_096),
+    "intermediate_size": (1, 1_000_000),
+    "max_position_embeddings": (1, 10_000_000),
+    "type_vocab_size": (0, 65_536),
+    "num_labels": (1, 1_000_000),
+}
+
+
+def supported_families() -> tuple[str, ...]:
+    """Return the names of the model families, which are the modules of `bertc.families`, without importing them."""
+    package = importlib.import_module("bertc.families")
+    names = (module.name for module in pkgutil.iter_modules(package.__path__))
+    return tuple(sorted(name for name in names if not name.startswith("_")))
+
+
+def config_from_path(folder: Path) -> Mapping[str, Any]:
+    """Read and check `folder`/config.json. Raises `InputError` if it is missing, damaged or absurd."""
+    path = folder / "config.json"
+    if not path.is_file():
+        raise InputError(f"{folder} holds no config.json; give the folder of a Hugging Face checkpoint")
+    config = read_object(path)
+    for name, (least, most) in SIZES.items():
+        _check_size(path, config, name, least, most)
+    hidden, heads = config.get("hidden_size"), config.get("num_attention_heads")
+    if hidden is not None and heads is not None and hidden % heads != 0:
+        raise InputError(
+            f"{path}: hidden_size {hidden} is no multiple of num_attention_heads {heads}; correct the file"
+        )
+    epsilon = config.get("layer_norm_eps", 1e-12)
+    if isinstance(epsilon, bool) or not isinstance(epsilon, int | float) or not 0 < epsilon < 1:
+        raise InputError(f"{path}: layer_norm_eps is {epsilon!r}, not a number between 0 and 1; correct the file")
+    return MappingProxyType(config)
+
+
+def family_from_config(config: Mapping[str, Any], folder: Path) -> str:
+    """Return the model family (a module name of `bertc.families`). Raises `InputError` if it is none of them."""
+    families = supported_families()
+    name = config.get("model_type")
+    if not isinstance(name, str) or not name:
+        known = ", ".join(families)
+        raise InputError(f"{folder}/config.json has no model_type; add it (supported: {known})")
+    family = name.replace("-", "_")
+    if family not in families:
+        known = ", ".join(families)
+        raise InputError(f"{folder}/config.json has the model_type {name!r}; bertc supports only: {known}")
+    return family
+
+
+def _check_size(path: Path, config: Mapping[str, Any], name: str, least: int, most: int) -> None:
+    value = config.get(name)
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise InputError(f"{path}: {name} is {value!r}, not a whole number from {least} to {most}; correct the file")

@@ -1,0 +1,45 @@
+"""The stage's door: a folder or hub id comes in, a `Checkpoint` goes out. Reading it is reading the order of checks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bertc.checkpoint.checkpoint import Checkpoint
+from bertc.checkpoint.config import config_from_path, family_from_config
+from bertc.checkpoint.digest import digest_from_files
+from bertc.checkpoint.head import head_from_weights
+from bertc.checkpoint.hub import local_folder
+from bertc.checkpoint.sentences import sentence_modules_from_path
+from bertc.checkpoint.tokenizer import TOKENIZER_FILES, text_encoder_from_path
+from bertc.checkpoint.weights import weights_from_path
+
+
+def checkpoint_from_path(path: str | Path, *, task: str | None = None, cache: Path | None = None) -> Checkpoint:
+    """Read a trained checkpoint from a Hugging Face folder, or a hub id ("org/name").
+
+    `task` overrides the task that the checkpoint was trained for (say, to take embeddings from a classifier); `cache`
+    is the folder for downloads (None: huggingface_hub's own). Weights are mapped, not read. Nothing that a checkpoint
+    names is imported or run. Raises `InputError` for files that are missing, damaged, not supported or in
+    disagreement, and `EnvironmentLackError` for a missing library or network.
+    """
+    root = local_folder(path, cache=cache)
+    modules = sentence_modules_from_path(root)
+    folder = root if modules is None else modules.folder
+    config = config_from_path(folder)
+    family = family_from_config(config, folder)
+    weights = weights_from_path(folder, prefix=f"{family}.")
+    head = head_from_weights(config, weights, modules, folder=folder, task=task)
+    encoder = text_encoder_from_path(folder, config, sentences=head.task == "feature-extraction")
+    small = [folder / "config.json", *(folder / name for name in TOKENIZER_FILES)]
+    files = [file for file in (*small, *(modules.files if modules else ())) if file.is_file()]
+    return Checkpoint(
+        path=root,
+        family=family,
+        config=config,
+        weights=weights,
+        encoder=encoder,
+        head=head,
+        digest=digest_from_files(root, (*files, *weights.files)),
+        parameters=weights.parameters,
+        ignored_bytes=weights.ignored_bytes,
+    )

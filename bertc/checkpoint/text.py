@@ -1,0 +1,206 @@
+"""Text to token ids: `TextEncoder`, the checkpoint's tokenizer behind an interface that has no state to change.
+
+Text comes in; ids, types and the way back to characters and words (`EncodedText`) go out. No padding, no batching of
+model inputs: that is for who feeds an engine.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tokenizers import Tokenizer
+
+from bertc.checkpoint.tokens import (
+    EncodedText,
+    Frame,
+    Tokens,
+    TruncatePair,
+    assemble,
+    fit_pair,
+    frame_from_probe,
+    join_tokens,
+    tokens_from_encoding,
+)
+from bertc.errors import InputError
+
+__all__ = ["EncodedText", "TextEncoder", "TruncatePair"]
+
+MAX_QUESTION_TOKENS = 64  # as in the original SQuAD code of BERT: a longer question is cut
+FIRST_CHARACTERS = 16  # per token wanted: what is tokenized of a long text at first (English has about 5 per token)
+MOST_CHARACTERS = 1_000  # per token wanted: no more of a text than this is ever looked at
+MARGIN = 128  # tokens at the end of a prefix that the cut may have changed: one word has at most 100
+PIECE = 2**16  # characters of a long context that are tokenized at once
+CHUNK = 512  # texts tokenized at once: bounds the memory of the tokenizer's own results
+LONE_SURROGATES = re.compile("[\ud800-\udfff]")
+
+
+class TextEncoder:
+    """The frozen tokenizer of a checkpoint. Safe to share between threads; the results depend on the arguments only.
+
+    `max_length` is the default limit in tokens, `positions` the largest one the model can take, `pad_id` the id to pad
+    with, `vocab_size` the number of ids of the tokenizer.
+
+    A text of many characters is not tokenized whole. A prefix of 16 characters per wanted token, cut before white
+    space, is tokenized first; if it gives fewer tokens than wanted (and 128 more, which the cut could have changed),
+    four times as much is, up to 1,000 characters per wanted token. So the tokens are those of the whole text, unless it
+    has fewer than one token in 1,000 characters; what is left out counts as truncated.
+    """
+
+    __slots__ = ("_files", "_pair", "_single", "_tokenizer", "max_length", "pad_id", "positions", "vocab_size")
+
+    def __init__(
+        self, tokenizer: Tokenizer, *, files: Mapping[str, bytes], max_length: int, positions: int, pad_id: int
+    ) -> None:
+        """Take a tokenizer without truncation and padding, and the content of the `files` that describe it."""
+        self._tokenizer = tokenizer
+        self._files = dict(files)
+        self._single = frame_from_probe(tokenizer.encode("a"), 1)
+        self._pair = frame_from_probe(tokenizer.encode("a", "a"), 2)
+        self.max_length = max_length
+        self.positions = positions
+        self.pad_id = pad_id
+        self.vocab_size = tokenizer.get_vocab_size(with_added_tokens=True)
+
+    def encode(
+        self,
+        text: str,
+        pair: str | None = None,
+        *,
+        max_length: int | None = None,
+        truncate_pair: TruncatePair = "longest_first",
+    ) -> EncodedText:
+        """Tokenize a text, or a text and its pair, to at most `max_length` tokens (None: the checkpoint's limit).
+
+        Raises `InputError` if `max_length` is impossible, or if "only_second" leaves no room for the pair.
+        """
+        pairs = None if pair is None else [pair]
+        return self.encode_batch([text], pairs, max_length=max_length, truncate_pair=truncate_pair)[0]
+
+    def encode_batch(
+        self,
+        texts: Sequence[str],
+        pairs: Sequence[str] | None = None,
+        *,
+        max_length: int | None = None,
+        truncate_pair: TruncatePair = "longest_first",
+    ) -> list[EncodedText]:
+        """Tokenize many texts (and their pairs). Same results as `encode` one by one, faster."""
+        if pairs is not None and len(pairs) != len(texts):
+            raise InputError(f"{len(texts)} texts came with {len(pairs)} pairs; give one pair for each text")
+        frame = self._single if pairs is None else self._pair
+        room = self._room(max_length, frame)
+        if pairs is None:
+            tokens = self._tokens(texts, room)
+            return [assemble(frame, [one.part(0, room)]) for one in tokens]
+        firsts, seconds = self._tokens(texts, room), self._tokens(pairs, room)
+        both = zip(firsts, seconds, strict=True)
+        return [assemble(frame, fit_pair(first, second, room, truncate_pair)) for first, second in both]
+
+    def encode_words(self, words: Sequence[str], *, max_length: int | None = None) -> EncodedText:
+        """Tokenize a text that comes as words; `word_ids` are indices into `words`, `offsets` lie within each word.
+
+        A word may give several tokens, or none at all (control characters).
+        """
+        room = self._room(max_length, self._single)
+        count = room + MARGIN
+        while True:
+            part = [_clean(word[: MOST_CHARACTERS * room]) for word in words[:count]]
+            encoding = self._tokenizer.encode(part, is_pretokenized=True, add_special_tokens=False)
+            if count >= len(words) or len(encoding) > room:
+                break
+            count *= 4
+        tokens = tokens_from_encoding(encoding, cut=count < len(words))
+        return assemble(self._single, [tokens.part(0, room)])
+
+    def encode_windows(
+        self, question: str, context: str, *, max_length: int | None = None, stride: int = 128
+    ) -> list[EncodedText]:
+        """Tokenize a question with a context of any length, as windows of at most `max_length` tokens in their order.
+
+        Neighbouring windows share `stride` context tokens. A question is cut to 64 tokens (then all windows are
+        `truncated`). Raises `InputError` if `stride` leaves no room to go forward.
+        """
+        room = self._room(max_length, self._pair)
+        asked = self._tokens([question], MAX_QUESTION_TOKENS)[0].part(0, MAX_QUESTION_TOKENS)
+        width = room - len(asked.ids)
+        if stride < 0 or width <= stride:
+            raise InputError(
+                f"windows of {room + self._pair.size} tokens hold {max(width, 0)} of the context beside a question of "
+                f"{len(asked.ids)}, and the stride is {stride}; use a longer max_length or a smaller stride"
+            )
+        whole = self._whole(context)
+        count = len(whole.ids)
+        starts = range(0, max(count - stride, 1), width - stride)
+        parts = (whole.part(start, start + width) for start in starts)
+        windows = (Tokens(part.ids, part.offsets, part.words) for part in parts)  # a window is not a cut
+        return [assemble(self._pair, [asked, window]) for window in windows]
+
+    def save(self, directory: Path) -> list[Path]:
+        """Write the tokenizer's files, which transformers opens as well, into a folder; return their paths."""
+        paths = []
+        for name, content in self._files.items():
+            path = directory / name
+            path.write_bytes(content)
+            paths.append(path)
+        return paths
+
+    def _room(self, max_length: int | None, frame: Frame) -> int:
+        """Return how many tokens of text fit beside the special tokens."""
+        length = self.max_length if max_length is None else max_length
+        if not frame.size < length <= self.positions:
+            raise InputError(
+                f"the length of {length} tokens is impossible for this model; choose one from {frame.size + 1} to "
+                f"{self.positions}"
+            )
+        return length - frame.size
+
+    def _tokens(self, texts: Sequence[str], wanted: int) -> list[Tokens]:
+        """Tokenize texts as far as needed for `wanted` tokens each."""
+        first = FIRST_CHARACTERS * (wanted + MARGIN)
+        results: list[Tokens] = []
+        for start in range(0, len(texts), CHUNK):
+            chunk = [_prefix(text, first) for text in texts[start : start + CHUNK]]
+            encodings = self._tokenizer.encode_batch([_clean(part) for part in chunk], add_special_tokens=False)
+            for text, part, encoding in zip(texts[start : start + CHUNK], chunk, encodings, strict=True):
+                tokens = tokens_from_encoding(encoding, cut=len(part) < len(text))
+                results.append(self._more(text, tokens, wanted) if tokens.cut else tokens)
+        return results
+
+    def _whole(self, text: str) -> Tokens:
+        """Tokenize all of a text, in pieces cut before white space, which is no part of any token."""
+        pieces: list[tuple[int, Tokens]] = []
+        start = 0
+        while start < len(text) or not pieces:
+            part = _prefix(text[start : start + PIECE + 1], PIECE)
+            encoding = self._tokenizer.encode(_clean(part), add_special_tokens=False)
+            pieces.append((start, tokens_from_encoding(encoding)))
+            start += max(len(part), 1)
+        return join_tokens(pieces)
+
+    def _more(self, text: str, tokens: Tokens, wanted: int) -> Tokens:
+        """Tokenize longer prefixes until there are enough tokens, or the end or the limit is reached."""
+        most = MOST_CHARACTERS * (wanted + MARGIN)
+        characters = FIRST_CHARACTERS * (wanted + MARGIN)
+        while tokens.cut and len(tokens.ids) < wanted + MARGIN and characters < most:
+            characters = min(4 * characters, most)
+            part = _prefix(text, characters)
+            encoding = self._tokenizer.encode(_clean(part), add_special_tokens=False)
+            tokens = tokens_from_encoding(encoding, cut=len(part) < len(text))
+        return tokens
+
+
+def _clean(text: str) -> str:
+    """Replace lone surrogates, which have no UTF-8 form, one to one so that offsets stay true."""
+    return text if text.isascii() else LONE_SURROGATES.sub("\ufffd", text)
+
+
+def _prefix(text: str, characters: int) -> str:
+    """Return about that many characters of a text, cut before white space where there is some near."""
+    if len(text) <= characters:
+        return text
+    end = characters
+    while end > characters // 2 and not text[end].isspace():
+        end -= 1
+    return text[: end if end > characters // 2 else characters]

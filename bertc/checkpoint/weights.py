@@ -1,0 +1,172 @@
+"""The weights of a folder under the names that model families read, mapped and read one by one.
+
+Safetensors files (one, or shards with an index) are preferred to torch's pickles. What is no part of the model, such as
+an optimizer's slots, is left out and its bytes are counted.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bertc.checkpoint.files import contained_path, read_object
+from bertc.checkpoint.safetensors_file import SafetensorsFile
+from bertc.checkpoint.torch_file import TorchFile
+from bertc.errors import InputError
+
+# Buffers, the heads of pretraining, and optimizers' states (TensorFlow's and torch's names).
+IGNORED = re.compile(
+    r"(^|\.)position_ids$|^embeddings\.token_type_ids$|^cls\.|^optimizer\.|^global_step$"
+    r"|[./](adam_m|adam_v|exp_avg|exp_avg_sq)(/|$|\.)|^(exp_avg|exp_avg_sq)\."
+)
+
+
+class TensorFile(Protocol):
+    """One file of named tensors."""
+
+    path: Path
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the tensor names."""
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Return a tensor's shape."""
+
+    def size(self, name: str) -> int:
+        """Return a tensor's size in bytes as stored."""
+
+    def dtype(self, name: str) -> str:
+        """Return a tensor's stored type, for messages."""
+
+    def is_float(self, name: str) -> bool:
+        """Say whether `array` can read a tensor."""
+
+    def array(self, name: str) -> NDArray[np.float32]:
+        """Read a tensor as float32."""
+
+
+SOURCES: Mapping[str, Callable[[Path], TensorFile]] = MappingProxyType(
+    {".safetensors": SafetensorsFile, ".bin": TorchFile}
+)
+
+
+class MappedWeights:
+    """The model's tensors in one or more files; see `Weights` for its interface.
+
+    `files` are the weight files, `ignored_bytes` the stored size of what is left out, `parameters` the number of
+    weights that are not.
+    """
+
+    def __init__(self, files: tuple[TensorFile, ...], *, prefix: str) -> None:
+        """Take the files' tensors, without the encoder's `prefix` ("bert.") in their names."""
+        self.files = tuple(file.path for file in files)
+        self.ignored_bytes = 0
+        self._tensors: dict[str, tuple[TensorFile, str]] = {}
+        for file in files:
+            for stored in file:
+                self._add(file, stored, plain_name(stored, prefix))
+        self.parameters = sum(math.prod(self.shape(name)) for name in self._tensors)
+        if not self._tensors:
+            raise InputError(f"{self.files[0]} holds no weights of a model; download or save the checkpoint again")
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the tensor names."""
+        return iter(self._tensors)
+
+    def __contains__(self, name: object) -> bool:
+        """Say whether a tensor of that name exists."""
+        return name in self._tensors
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Return the shape of a tensor without reading it. Raises `InputError` if it is missing."""
+        file, stored = self._find(name)
+        return file.shape(stored)
+
+    def array(self, name: str) -> NDArray[np.float32]:
+        """Read one tensor as float32. Raises `InputError` if it is missing or holds NaN or infinity."""
+        file, stored = self._find(name)
+        values = file.array(stored)
+        finite = np.isfinite(values)
+        if not finite.all():
+            raise InputError(
+                f"{file.path}: tensor {stored} holds {values.size - int(finite.sum())} NaN or infinite values of "
+                f"{values.size}; train or convert the checkpoint again"
+            )
+        return values
+
+    def _find(self, name: str) -> tuple[TensorFile, str]:
+        if name not in self._tensors:
+            raise InputError(
+                f"{self.files[0].parent} lacks the tensor {name}; use a checkpoint of this architecture with all of "
+                "its weights"
+            )
+        return self._tensors[name]
+
+    def _add(self, file: TensorFile, stored: str, name: str) -> None:
+        if IGNORED.search(name):
+            self.ignored_bytes += file.size(stored)
+            return
+        if name in self._tensors:
+            other = self._tensors[name][1]
+            raise InputError(f"{file.path}: tensors {other} and {stored} are both {name}; remove one of them")
+        if not file.is_float(stored):
+            raise InputError(
+                f"{file.path}: tensor {stored} has the type {file.dtype(stored)}, not F32, F16 or BF16; give the "
+                "checkpoint before any quantization"
+            )
+        self._tensors[name] = (file, stored)
+
+
+def plain_name(stored: str, prefix: str) -> str:
+    """Return a tensor's name without the encoder's prefix, with LayerNorm's parameters in today's words.
+
+    >>> plain_name("bert.embeddings.LayerNorm.gamma", "bert.")
+    'embeddings.LayerNorm.weight'
+    """
+    name = stored.removeprefix(prefix)
+    if name.endswith("LayerNorm.gamma"):
+        return name.removesuffix("gamma") + "weight"
+    if name.endswith("LayerNorm.beta"):
+        return name.removesuffix("beta") + "bias"
+    return name
+
+
+def weights_from_path(folder: Path, *, prefix: str) -> MappedWeights:
+    """Open the weights in a folder. Raises `InputError` if there are none, or if files are missing or damaged."""
+    for ending, stem in ((".safetensors", "model"), (".bin", "pytorch_model")):
+        single, index = folder / f"{stem}{ending}", folder / f"{stem}{ending}.index.json"
+        if single.is_file():
+            return MappedWeights((SOURCES[ending](single),), prefix=prefix)
+        if index.is_file():
+            return MappedWeights(_shards(folder, index, ending), prefix=prefix)
+    raise InputError(
+        f"{folder} holds neither model.safetensors nor pytorch_model.bin; give the folder of a checkpoint saved by "
+        "transformers"
+    )
+
+
+def _shards(folder: Path, index: Path, ending: str) -> tuple[TensorFile, ...]:
+    """Open the files that an index names, and check that each has the tensors it should have."""
+    entries = read_object(index).get("weight_map")
+    if not isinstance(entries, dict) or not entries:
+        raise InputError(f"{index} has no weight_map; download or save the checkpoint again")
+    paths = {name: contained_path(folder, name, index) for name in dict.fromkeys(map(str, entries.values()))}
+    files: dict[str, TensorFile] = {}
+    for name, path in sorted(paths.items()):
+        if not name.endswith(ending):
+            raise InputError(f"{index} names {name!r}, which is no {ending} file; repair the entry")
+        if not path.is_file():
+            raise InputError(f"{index} names {name}, which is missing; download or copy all shards")
+        files[name] = SOURCES[ending](path)
+    stored = {name: set(file) for name, file in files.items()}
+    for tensor, name in entries.items():
+        if tensor not in stored[str(name)]:
+            raise InputError(f"{index} says that {name} holds {tensor}, which it does not; download the shards again")
+    return tuple(files.values())

@@ -1,0 +1,135 @@
+"""A path -> `Dataset`: finds the form, the columns and the rows, and says what is wrong with a file that has none."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterable, Mapping
+from itertools import islice
+from pathlib import Path
+from types import MappingProxyType
+from typing import TypeVar
+
+from bertc.data.columns import Layout, Table, resolve_columns
+from bertc.data.conll import looks_like_conll, rows_from_conll
+from bertc.data.decode import decoded_lines
+from bertc.data.jsonl import table_from_json_array, table_from_jsonl
+from bertc.data.lines import rows_from_lines
+from bertc.data.parquet import table_from_parquet
+from bertc.data.record import row_from_record
+from bertc.data.rows import Dataset, digest_rows
+from bertc.data.squad import rows_from_squad
+from bertc.data.tsv import table_from_delimited
+from bertc.errors import InputError
+from bertc.tasks import task_from_name
+
+Item = TypeVar("Item")
+
+DELIMITED = frozenset({".tsv", ".csv", ".tab"})
+CONLL = frozenset({".conll", ".iob", ".iob2", ".bio"})
+
+# The forms whose rows need no columns.
+ROW_FORMS = {"lines": rows_from_lines, "conll": rows_from_conll, "squad": rows_from_squad}
+
+
+def dataset_from_path(
+    path: Path | str,
+    *,
+    task: str,
+    columns: Mapping[str, str] | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+) -> Dataset:
+    """Read a data file for a task.
+
+    `columns` maps a role to a column's name or, from 1, its number ("text" -> "sentence", "score" -> "5"); what it
+    leaves out is chosen by the usual names. With `limit` a seeded uniform sample of that many rows is kept, in the
+    file's order and in bounded memory. Raises `InputError` with file, line and remedy, and `EnvironmentLackError`
+    where a form needs a library that is not installed.
+    """
+    path = Path(path)
+    form = form_from_path(path)
+    if limit is not None and limit < 1:
+        raise InputError(f"{path}: a limit of {limit} rows leaves nothing; give a limit of at least 1")
+    layout = task_from_name(task).layout
+    if form in ROW_FORMS:
+        if columns:
+            raise InputError(f"{path}: the form {form} has no columns to name; leave the columns away")
+        rows, used = _take(ROW_FORMS[form](path), limit, seed), {}
+    else:
+        table = _table_from_path(path, form, layout, columns or {})
+        used = resolve_columns(layout, table, columns or {}, str(path))
+        rows = [row_from_record(record, used, path, line) for line, record in _take(table.records, limit, seed)]
+        form = table.form
+    if not rows:
+        raise InputError(f"{path}: holds no rows; give a file with at least one")
+    return Dataset(
+        rows=tuple(rows), name=path.name, digest=digest_rows(rows), form=form, columns=MappingProxyType(used)
+    )
+
+
+def form_from_path(path: Path) -> str:
+    """Return the form of a file by its ending and, where that says too little, by its content."""
+    if not path.exists():
+        raise InputError(f"{path}: there is no such file; check the path")
+    if not path.is_file():
+        raise InputError(f"{path}: is a folder or no ordinary file; give the data file itself")
+    if path.stat().st_size == 0:
+        raise InputError(f"{path}: the file is empty; give a file with at least one row")
+    suffix = path.suffix.lower()
+    try:
+        with path.open("rb") as file:
+            head = file.read(4096)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); check the permissions") from None
+    if suffix in (".parquet", ".pq") or head.startswith(b"PAR1"):
+        return "parquet"
+    if suffix in (".jsonl", ".ndjson"):
+        return "jsonl"
+    if suffix in DELIMITED:
+        return "delimited"
+    return "conll" if suffix in CONLL else _form_from_content(path, head.lstrip(b"\xef\xbb\xbf \t\r\n"))
+
+
+def _form_from_content(path: Path, head: bytes) -> str:
+    if path.suffix.lower() == ".json" and head.startswith(b"["):
+        return "json"
+    if head.startswith(b"{") and (form := _form_from_object(path)) is not None:
+        return form
+    if path.suffix.lower() == ".json":
+        return "squad"
+    if looks_like_conll(path):
+        return "conll"
+    first_lines = [line for _, line in islice(decoded_lines(path), 20) if line.strip()]
+    tabbed = path.suffix.lower() != ".txt" and first_lines and all("\t" in line for line in first_lines)
+    return "delimited" if tabbed else "lines"
+
+
+def _form_from_object(path: Path) -> str | None:
+    first = next(line for _, line in decoded_lines(path) if line.strip())
+    try:
+        content = json.loads(first)
+    except (json.JSONDecodeError, RecursionError):
+        return None
+    return "squad" if isinstance(content, dict) and "data" in content else "jsonl"
+
+
+def _table_from_path(path: Path, form: str, layout: Layout, columns: Mapping[str, str]) -> Table:
+    if form == "delimited":
+        asked = {name for name in columns.values() if not name.isdigit()}
+        return table_from_delimited(path, lambda cells: layout.is_header(cells, asked))
+    return {"jsonl": table_from_jsonl, "json": table_from_json_array, "parquet": table_from_parquet}[form](path)
+
+
+def _take(items: Iterable[Item], limit: int | None, seed: int) -> list[Item]:
+    """Return all items, or a uniform sample by Vitter's reservoir (algorithm R, 1985) in the order of the file."""
+    if limit is None:
+        return list(items)
+    chance = random.Random(seed)
+    kept: list[tuple[int, Item]] = []
+    for index, item in enumerate(items):
+        if index < limit:
+            kept.append((index, item))
+        elif (place := chance.randrange(index + 1)) < limit:
+            kept[place] = (index, item)
+    return [item for _, item in sorted(kept, key=lambda pair: pair[0])]

@@ -1,0 +1,71 @@
+"""One record of a table -> one `Row`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bertc.data.rows import Row, row_from_texts
+from bertc.errors import InputError
+
+TEXT_ROLES = ("text", "text_a", "text_b", "question", "context")
+
+
+def row_from_record(record: Mapping[str, Any], used: Mapping[str, str], path: Path, line: int) -> Row:
+    """Return the row of a record; `used` says which column fills which role. Raises `InputError` naming the line."""
+    cells = {role: _cell(record, column, path, line) for role, column in used.items() if role not in ("id", "group")}
+    texts = tuple(_text(cells[role], used[role], path, line) for role in used if role in TEXT_ROLES)
+    words = _items(cells.get("words"), used.get("words", ""), path, line)
+    tags = _items(cells.get("tags"), used.get("tags", ""), path, line)
+    return row_from_texts(
+        *(texts or (" ".join(map(str, words or ())),)),
+        label=cells.get("label"),
+        words=None if words is None else tuple(map(str, words)),
+        tags=None if tags is None else tuple(tags),
+        answers=_answers(cells.get("answers"), path, line),
+        id=str(record.get(used.get("id", "")) or ""),
+        group=str(record.get(used.get("group", "")) or ""),
+        source=str(path),
+        line=line,
+    )
+
+
+def _cell(record: Mapping[str, Any], column: str, path: Path, line: int) -> Any:
+    if column not in record:
+        raise InputError(f"{path}, line {line}: has no column '{column}'; it has {', '.join(list(record)[:20])}")
+    value = record[column]
+    return None if value == "" else value
+
+
+def _text(value: Any, column: str, path: Path, line: int) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        raise InputError(
+            f"{path}, line {line}: column '{column}' is no text but {type(value).__name__}; name another column"
+        )
+    return str(value)
+
+
+def _items(value: Any, column: str, path: Path, line: int) -> list[Any] | None:
+    if value is None:
+        return None
+    if isinstance(value, str):
+        return list(value.split())
+    if not isinstance(value, (list, tuple)):
+        raise InputError(f"{path}, line {line}: column '{column}' is no list but {type(value).__name__}")
+    return list(value)
+
+
+def _answers(value: Any, path: Path, line: int) -> tuple[str, ...]:
+    # The forms of the Hugging Face data sets: {"text": [...], "answer_start": [...]}, a list of texts, or one text.
+    if isinstance(value, Mapping):
+        value = value.get("text")
+    if value is None:
+        return ()
+    texts = [value] if isinstance(value, str) else value
+    texts = [item.get("text") if isinstance(item, Mapping) else item for item in texts]
+    if not all(isinstance(text, str) for text in texts):
+        raise InputError(f"{path}, line {line}: the answers are no texts; write a text or a list of texts")
+    return tuple(dict.fromkeys(texts))

@@ -1,0 +1,1 @@
+"""Outputs of an engine beside the float model's -> scores, verdict, report."""

@@ -1,0 +1,165 @@
+"""The regression gate: this run's engine against the committed baseline's, paired row by row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bertc.errors import InputError
+from bertc.evaluate.baseline import rows_from_baseline
+from bertc.evaluate.bootstrap import RESAMPLES
+from bertc.evaluate.classification import ALIASES
+from bertc.evaluate.gate import Decide, Gate, Verdict, judge, limit_from_text
+from bertc.evaluate.rows import SavedRows, rows_from_report
+from bertc.evaluate.scores import Score, scores_from_table
+from bertc.evaluate.table import MetricRows, RowTable
+
+DEFAULT_LIMIT = "0.5%"
+
+Key = tuple[int, int]  # hash of the texts, and which of the rows with this hash
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Regression:
+    """What the gate found. In `scores` the reference is the baseline's engine and the engine is this run's.
+
+    `flipped` are paired rows with another decision, `changed` rows with another label (left out of the scores),
+    `vanished` and `added` rows of one side only: hashes, 16 hexadecimal digits each.
+    """
+
+    verdict: Verdict
+    scores: tuple[Score, ...]
+    paired: int
+    flipped: tuple[str, ...]
+    changed: tuple[str, ...]
+    vanished: tuple[str, ...]
+    added: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def regression_from_reports(
+    report: Path,
+    baseline: Path,
+    *,
+    limit: str = DEFAULT_LIMIT,
+    gates: Sequence[str] = (),
+    decide: Decide = "point",
+    seed: int = 0,
+) -> Regression:
+    """Compare the rows of a report.json with a baseline file.
+
+    `limit` is that of the main metric's drop and holds unless `gates` ("METRIC:LIMIT") name it. Raises
+    `InputError` on damaged files and where no row can be paired.
+    """
+    return regression_from_rows(
+        rows_from_report(report), rows_from_baseline(baseline), limit=limit, gates=gates, decide=decide, seed=seed
+    )
+
+
+def regression_from_rows(
+    current: SavedRows,
+    baseline: SavedRows,
+    *,
+    limit: str = DEFAULT_LIMIT,
+    gates: Sequence[str] = (),
+    decide: Decide = "point",
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+) -> Regression:
+    """Compare two runs' rows; see `regression_from_reports`."""
+    if current.table.task != baseline.table.task:
+        raise InputError(
+            f"the baseline is of the task {baseline.table.task} and the report of {current.table.task}; "
+            "make a new baseline with --update"
+        )
+    mine, theirs = _keys(current.table.hashes), _keys(baseline.table.hashes)
+    common = [key for key in mine if key in theirs]
+    here, there = (np.array([side[key] for key in common], np.int64) for side in (mine, theirs))
+    same = current.table.labels[here] == baseline.table.labels[there] if common else np.zeros(0, bool)
+    if not same.any():
+        raise InputError("the report and the baseline share no row; make a new baseline with --update")
+    paired = _paired_table(current.table, baseline.table, here[same], there[same])
+    scores = scores_from_table(paired, resamples=resamples, seed=seed)
+    chosen = _gates(paired, scores, gates, limit)
+    changed = [common[index] for index in np.flatnonzero(~same)]
+    return Regression(
+        verdict=judge(tuple(scores.values()), chosen, decide=decide),
+        scores=tuple(scores.values()),
+        paired=len(paired.hashes),
+        flipped=_names(paired.hashes[paired.decisions_reference != paired.decisions_engine]),
+        changed=_names([key[0] for key in changed]),
+        vanished=_names([key[0] for key in theirs if key not in mine]),
+        added=_names([key[0] for key in mine if key not in theirs]),
+        notes=tuple(_notes(current, baseline)),
+    )
+
+
+def _keys(hashes: NDArray[np.uint64]) -> dict[Key, int]:
+    """Return (hash, occurrence) -> row, so that equal texts pair in their order."""
+    seen: dict[int, int] = {}
+    keys: dict[Key, int] = {}
+    for index, value in enumerate(hashes.tolist()):
+        seen[value] = seen.get(value, -1) + 1
+        keys[value, seen[value]] = index
+    return keys
+
+
+def _paired_table(current: RowTable, baseline: RowTable, here: NDArray[np.int64], there: NDArray[np.int64]) -> RowTable:
+    """Return the table of paired rows: the baseline's engine as reference, this run's as engine."""
+    known = {metric.name: metric for metric in baseline.metrics}
+    metrics = [
+        MetricRows(
+            name=metric.name,
+            direction=metric.direction,
+            formula=metric.formula,
+            reference=old.engine[there],
+            engine=metric.engine[here],
+        )
+        for metric in current.metrics
+        if (old := known.get(metric.name)) is not None
+        and (old.formula, old.engine.shape[1:]) == (metric.formula, metric.engine.shape[1:])
+    ]
+    return RowTable(
+        task=current.task,
+        hashes=current.hashes[here],
+        labels=current.labels[here],
+        groups=tuple(current.groups[index] for index in here),
+        decisions_reference=baseline.decisions_engine[there],
+        decisions_engine=current.decisions_engine[here],
+        outputs_reference=(),
+        outputs_engine=(),
+        metrics=tuple(metrics),
+    )
+
+
+def _gates(paired: RowTable, scores: dict[str, Score], texts: Sequence[str], limit: str) -> list[Gate]:
+    if not scores:
+        raise InputError("the report and the baseline share no metric; make a new baseline with --update")
+    chosen = []
+    for text in texts:
+        name, colon, wanted = text.rpartition(":")
+        base, bracket, rest = name.strip().partition("[")
+        name = ALIASES.get(base, base) + bracket + rest
+        if not colon or name not in scores:
+            raise InputError(
+                f"'{text}' is no gate on a metric of both runs; write METRIC:LIMIT with one of {', '.join(scores)}"
+            )
+        chosen.append(Gate(name, limit_from_text(wanted)))
+    main = paired.metrics[0].name if paired.metrics else ""
+    if main in scores and main not in {gate.metric for gate in chosen}:
+        chosen.insert(0, Gate(main, limit_from_text(limit)))
+    return chosen
+
+
+def _names(hashes: Sequence[int] | NDArray[np.uint64]) -> tuple[str, ...]:
+    return tuple(f"{int(value):016x}" for value in hashes)
+
+
+def _notes(current: SavedRows, baseline: SavedRows) -> list[str]:
+    keys = sorted({*current.origin, *baseline.origin})
+    pairs = [(key, baseline.origin.get(key, "none"), current.origin.get(key, "none")) for key in keys]
+    return [f"another {key}: the baseline has {old}, this run {new}" for key, old, new in pairs if old != new]

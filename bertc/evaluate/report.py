@@ -1,0 +1,268 @@
+"""The report of a build as types: what report.json (schema 1) says, and nothing that computes it.
+
+Metrics, drops and errors are fractions (0.8922, not 89.22); times are milliseconds or seconds as the field says, sizes
+bytes or MiB. Numbers are finite: a value that does not exist is null.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from bertc.errors import InputError
+
+Count = Annotated[int, Field(ge=0)]
+Amount = Annotated[float, Field(ge=0)]
+Ratio = Annotated[float, Field(ge=0, le=1)]
+Interval = tuple[float, float]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, populate_by_name=True)
+
+
+class CheckpointPart(_Frozen):
+    """What was compiled. `digest` is the sha256 of configuration, weights and tokenizer; `name` is for people."""
+
+    digest: str
+    family: str
+    layers: Count
+    hidden: Count
+    heads: Count
+    parameters: Count
+    name: str = ""
+    task: str = ""
+
+
+class FloatSite(_Frozen):
+    """A site that the scheme asks for and the engine runs in float, and why."""
+
+    site: str
+    reason: str
+
+
+class QuantizationPart(_Frozen):
+    """How it was quantized, and what the engine made of it.
+
+    `mode` is null for a target that has none. `fused` counts the engine's own fused nodes, `fused_expected` what the
+    number of layers implies. `gemms_int8` and `gemms_float` count the encoder's matrix products (both batched ones
+    included) as the engine runs them.
+    """
+
+    mode: int | None
+    calibrator: str | None
+    weights: str
+    sites_int8: Count
+    sites_float: tuple[FloatSite, ...]
+    fused: dict[str, Count]
+    fused_expected: dict[str, Count] = {}
+    gemms_int8: Count | None = None
+    gemms_float: Count | None = None
+    granularity: str | None = None
+    smoothing: float | None = None
+    embeddings: str | None = None
+
+
+class SparsityPart(_Frozen):
+    """What was pruned: the pattern ("2:4"), the criterion, how many tensors, and whether the engine's file obeys it."""
+
+    pattern: str
+    criterion: str
+    tensors: Count
+    verified: bool
+
+
+class EnginePart(_Frozen):
+    """What runs. Sizes in bytes; `bytes` is all of the engine's files, `reference_bytes` the float model's."""
+
+    target: str
+    bytes: Count
+    onnx_bytes: Count
+    features: tuple[str, ...] = ()
+    reference_bytes: Count | None = None
+    note: str | None = None
+
+
+class MetricPart(_Frozen):
+    """One metric of the engine beside the float reference.
+
+    `drop` is positive where the engine is worse, whatever the direction; `drop_ci95` is its paired 95 % interval.
+    `reference_ci95` and `engine_ci95` are the metrics' own. `agreement` is the share of equal predictions.
+    """
+
+    metric: str
+    direction: Literal["higher", "lower"]
+    samples: Count
+    truncated: Count
+    reference: float
+    engine: float
+    drop: float
+    drop_ci95: Interval | None = None
+    agreement: Ratio | None = None
+    logit_mse: Amount | None = None
+    reference_ci95: Interval | None = None
+    engine_ci95: Interval | None = None
+
+
+class GatePart(_Frozen):
+    """One gate and its verdict. `limit` is as the user wrote it; `drop_limit` is the largest drop it allows.
+
+    `drop_limit` is null for a gate on something else than a drop (an agreement); `value` is what was compared.
+    `rows_needed` says, for an inconclusive gate, how many rows would settle it; `reason` says so in words.
+    """
+
+    metric: str
+    limit: str
+    decide: Literal["point", "bound"]
+    verdict: Literal["pass", "fail", "inconclusive"]
+    reason: str
+    value: float | None = None
+    drop_limit: float | None = None
+    rows_needed: Count | None = None
+
+
+class OperatingPoint(_Frozen):
+    """A served threshold: the metric there of float and engine, and the engine's threshold that restores float's."""
+
+    metric: str
+    threshold: float
+    reference: float
+    engine: float
+    restored_threshold: float | None = None
+    restored: float | None = None
+    label: str | None = None
+
+
+class LatencyPart(_Frozen):
+    """Milliseconds of one batch of `batch` texts of `length` tokens; `others` are further engines by name."""
+
+    batch: Count
+    length: Count
+    milliseconds: Amount
+    reference_milliseconds: Amount
+    others: dict[str, Amount] = {}
+
+
+class StagePart(_Frozen):
+    """One stage of the build: wall seconds, whether the cache gave it, and the peak memory in MiB."""
+
+    name: str
+    seconds: Amount
+    cached: bool
+    peak_rss_mib: Amount | None = None
+
+
+class HistogramPart(_Frozen):
+    """Magnitudes of a site over the calibration text: `edges` has one element more than `counts`."""
+
+    edges: tuple[float, ...]
+    counts: tuple[Count, ...]
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if len(self.edges) != len(self.counts) + 1 or list(self.edges) != sorted(self.edges):
+            raise ValueError("a histogram has rising edges, one more than counts")
+        return self
+
+
+class SitePart(_Frozen):
+    """One site of the scheme. `amax` and `scale` are the largest where there is one per channel.
+
+    `error` is the relative root mean square error of its values, rms(engine - float) / rms(float). `sensitivity` is
+    what the output loses when this site alone is quantized (mean square error of the scores).
+    """
+
+    site: str
+    role: str
+    layer: Count
+    lowered: bool
+    amax: Amount | None = None
+    scale: Amount | None = None
+    error: Amount | None = None
+    sensitivity: Amount | None = None
+    histogram: HistogramPart | None = None
+
+
+class DataSource(_Frozen):
+    """A data set: its path as given, the number of rows used, and the sha256 of them."""
+
+    path: str
+    rows: Count
+    digest: str
+
+
+class DataPart(_Frozen):
+    """The texts. `overlap` counts validation rows that also calibrated; `truncated` those cut to the model's length."""
+
+    calibration: DataSource | None
+    validation: DataSource | None
+    overlap: Count = 0
+    truncated: Count = 0
+
+
+class EnvironmentPart(_Frozen):
+    """Where it was built and measured."""
+
+    cpu: str
+    features: tuple[str, ...]
+    versions: dict[str, str]
+    threads: Count
+    system: str = ""
+
+
+class Report(_Frozen):
+    """The whole report.json.
+
+    `accuracy` is null, and nothing was gated, if there was no validation data (`unvalidated`). `rows` names the file
+    of per-row outputs in the same folder. `worst_sites` are the three with the largest error, worst first.
+    """
+
+    schema_version: Literal[1] = Field(default=1, validation_alias="schema", serialization_alias="schema")
+    bertc: str
+    created: str
+    command: str
+    checkpoint: CheckpointPart
+    quantization: QuantizationPart
+    sparsity: SparsityPart | None = None
+    engine: EnginePart
+    accuracy: MetricPart | None
+    metrics: tuple[MetricPart, ...] = ()
+    gates: tuple[GatePart, ...] = ()
+    operating_points: tuple[OperatingPoint, ...] = ()
+    passed: bool
+    unvalidated: bool = False
+    rows: str | None = None
+    latency: tuple[LatencyPart, ...] = ()
+    stages: tuple[StagePart, ...] = ()
+    sites: tuple[SitePart, ...] = ()
+    worst_sites: Annotated[tuple[str, ...], Field(max_length=3)] = ()
+    data: DataPart
+    environment: EnvironmentPart
+    warnings: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> Self:
+        if self.unvalidated != (self.accuracy is None):
+            raise ValueError("a report has an accuracy unless it is unvalidated")
+        if self.passed and any(gate.verdict != "pass" for gate in self.gates):
+            raise ValueError("a report with a gate that did not pass has not passed")
+        return self
+
+
+def report_to_json(report: Report) -> str:
+    """Write a report as the text of report.json, ending in a newline."""
+    return report.model_dump_json(by_alias=True, indent=2) + "\n"
+
+
+def report_from_json(text: str | bytes, *, source: str = "report.json") -> Report:
+    """Read the text of a report.json. Raises `InputError` naming `source` if it is not one of schema 1."""
+    try:
+        return Report.model_validate_json(text)
+    except ValidationError as error:
+        fault = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in fault["loc"])[:80]
+        reason = f"{where}: {fault['msg']}" if where else fault["msg"]
+        raise InputError(
+            f"{source} is no bertc report of schema 1 ({reason}); name a report.json of a build."
+        ) from None

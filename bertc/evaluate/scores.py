@@ -1,0 +1,202 @@
+"""Raw outputs of the float model and of the engine -> `Comparison`: every metric with its paired interval.
+
+What a metric computes is in the task; what is decided about the scores is in `gate.py`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bertc.data.rows import Row
+from bertc.errors import InputError
+from bertc.evaluate.bootstrap import RESAMPLES, Sample, bootstrap_values, groups_from_names, interval
+from bertc.evaluate.metric import HIGHER, Metric, metric_from_name, value_of
+from bertc.evaluate.operating import OperatingPoint, operating_points
+from bertc.evaluate.table import MetricRows, RowTable, hash_labels
+from bertc.features import Feature, Head
+from bertc.tasks import RawOutputs, Task
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    """One metric of the engine beside the reference. Fractions; a positive drop is always worse.
+
+    `drop_ci95` is the paired 95 % interval of the drop, `drop_error` its standard error. NaN in an interval becomes
+    None in `as_dict`, whose keys are those of report.json.
+    """
+
+    metric: str
+    direction: str
+    samples: int
+    truncated: int
+    reference: float
+    engine: float
+    drop: float
+    drop_ci95: tuple[float, float]
+    drop_error: float
+    reference_ci95: tuple[float, float]
+    engine_ci95: tuple[float, float]
+    agreement: float | None = None
+    logit_mse: float | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the score as report.json has it."""
+        return {
+            "metric": self.metric,
+            "direction": self.direction,
+            "samples": self.samples,
+            "truncated": self.truncated,
+            "reference": self.reference,
+            "engine": self.engine,
+            "drop": self.drop,
+            "drop_ci95": _finite(self.drop_ci95),
+            "agreement": self.agreement,
+            "logit_mse": self.logit_mse,
+            "reference_ci95": _finite(self.reference_ci95),
+            "engine_ci95": _finite(self.engine_ci95),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """What an evaluation found: the main metric, the others, thresholds that restore float's, and the rows."""
+
+    accuracy: Score
+    metrics: tuple[Score, ...]
+    operating_points: tuple[OperatingPoint, ...]
+    labelled: bool
+    table: RowTable
+
+    @property
+    def scores(self) -> tuple[Score, ...]:
+        """The main metric and all others."""
+        return (self.accuracy, *self.metrics)
+
+
+def compare_outputs(
+    task: Task,
+    head: Head,
+    rows: Sequence[Row],
+    features: Sequence[Feature],
+    reference: RawOutputs,
+    engine: RawOutputs,
+    *,
+    extra: Sequence[str] = (),
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Comparison:
+    """Score an engine beside the float reference.
+
+    `rows` are checked rows, `features` theirs, `reference` and `engine` the raw arrays per feature. `extra` names
+    further metrics ("recall[spam]"), as gates ask for them. Without labels only fidelity to the float model is
+    scored. Raises `InputError` on an empty set and on a metric that is asked for but not defined on these rows.
+    """
+    if not rows:
+        raise InputError("the validation data has no rows; give a file with at least one")
+    outputs = tuple(task.row_outputs(rows, features, raw, head) for raw in (reference, engine))
+    gold = task.gold(rows, head)
+    asked = _asked_metrics(task, head, extra, labelled=gold is not None)
+    chosen = [*(() if gold is None else task.metrics(head)), *task.fidelity(head), *asked]
+    metrics = list({metric.name: metric for metric in chosen}.values())
+    table = _table(task, head, rows, metrics, gold, outputs)
+    truncated = len({feature.row for feature in features if feature.truncated})
+    scores = scores_from_table(table, truncated=truncated, resamples=resamples, seed=seed)
+    main = task.metrics(head)[0].name if gold is not None else task.main_fidelity
+    _check_defined(scores, [main, *(metric.name for metric in asked)])
+    points = () if gold is None else operating_points(metrics, head, gold, outputs[0], outputs[1])
+    return Comparison(
+        accuracy=scores[main],
+        metrics=tuple(score for name, score in scores.items() if name != main),
+        operating_points=points,
+        labelled=gold is not None,
+        table=table,
+    )
+
+
+def scores_from_table(
+    table: RowTable, *, truncated: int = 0, resamples: int = RESAMPLES, seed: int = 0
+) -> dict[str, Score]:
+    """Return name -> score of every metric of a table that is defined on its rows."""
+    systems = [Sample(m.formula, s) for m in table.metrics for s in (m.reference, m.engine)]
+    values = bootstrap_values(systems, groups_from_names(table.groups), resamples=resamples, seed=seed)
+    points = [value_of(sample.formula, sample.statistics) for sample in systems]
+    engine_only = {m.name: points[2 * i + 1] for i, m in enumerate(table.metrics)}
+    scores: dict[str, Score] = {}
+    for index, metric in enumerate(table.metrics):
+        reference, engine = points[2 * index : 2 * index + 2]
+        if not math.isfinite(reference) or not math.isfinite(engine):
+            continue
+        sign = 1.0 if metric.direction == HIGHER else -1.0
+        drops = sign * (values[2 * index] - values[2 * index + 1])
+        scores[metric.name] = Score(
+            metric=metric.name,
+            direction=metric.direction,
+            samples=len(table.hashes),
+            truncated=truncated,
+            reference=reference,
+            engine=engine,
+            drop=sign * (reference - engine),
+            drop_ci95=interval(drops),
+            drop_error=float(np.nanstd(drops)) if np.isfinite(drops).any() else math.nan,
+            reference_ci95=interval(values[2 * index]),
+            engine_ci95=interval(values[2 * index + 1]),
+            agreement=engine_only.get("agreement"),
+            logit_mse=engine_only.get("logit_mse"),
+        )
+    return scores
+
+
+def _asked_metrics(task: Task, head: Head, extra: Sequence[str], *, labelled: bool) -> list[Metric]:
+    asked = [metric_from_name(task, head, name) for name in extra]
+    for metric in asked:
+        if not labelled and not metric.fidelity:
+            raise InputError(
+                f"the metric '{metric.name}' needs labels and the validation data has none; name their column"
+            )
+    return asked
+
+
+def _table(
+    task: Task, head: Head, rows: Sequence[Row], metrics: Sequence[Metric], gold: Any, outputs: tuple[Any, ...]
+) -> RowTable:
+    reference, engine = outputs
+    return RowTable(
+        task=task.name,
+        hashes=np.array([int(row.hash, 16) for row in rows], np.uint64),
+        labels=hash_labels(rows),
+        groups=tuple(row.group for row in rows),
+        decisions_reference=task.decisions(reference, head),
+        decisions_engine=task.decisions(engine, head),
+        outputs_reference=tuple(task.packed(reference)),
+        outputs_engine=tuple(task.packed(engine)),
+        metrics=tuple(_metric_rows(metric, gold, reference, engine) for metric in metrics),
+    )
+
+
+def _metric_rows(metric: Metric, gold: Any, reference: Any, engine: Any) -> MetricRows:
+    against = reference if metric.fidelity else gold
+    return MetricRows(
+        name=metric.name,
+        direction=metric.direction,
+        formula=metric.formula,
+        reference=metric.statistics(against, reference),
+        engine=metric.statistics(against, engine),
+    )
+
+
+def _check_defined(scores: Mapping[str, Score], names: Sequence[str]) -> None:
+    for name in names:
+        if name not in scores:
+            raise InputError(
+                f"the metric '{name}' is not defined on these rows (no row has the label, or all are alike); "
+                "give validation data with such rows or leave the metric away"
+            )
+
+
+def _finite(bounds: tuple[float, float]) -> tuple[float, float] | None:
+    return bounds if all(map(math.isfinite, bounds)) else None

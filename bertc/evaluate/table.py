@@ -1,0 +1,52 @@
+"""The rows of one evaluation as arrays: identities, decisions, outputs and each metric's statistics."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bertc.data.rows import Row
+from bertc.evaluate.formulas import Array
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class MetricRows:
+    """The statistics [n, k] of a metric for two systems, and what makes a value of them."""
+
+    name: str
+    direction: str
+    formula: str
+    reference: Array
+    engine: Array
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RowTable:
+    """n rows. `hashes`, `labels` and decisions are uint64 [n]: equal numbers mean equal texts, labels, decisions.
+
+    `outputs_*` hold a flat float16 array per row and are empty where they are not kept (a baseline).
+    """
+
+    task: str
+    hashes: NDArray[np.uint64]
+    labels: NDArray[np.uint64]
+    groups: tuple[str, ...]
+    decisions_reference: NDArray[np.uint64]
+    decisions_engine: NDArray[np.uint64]
+    outputs_reference: tuple[NDArray[np.float16], ...]
+    outputs_engine: tuple[NDArray[np.float16], ...]
+    metrics: tuple[MetricRows, ...]
+
+
+def hash_value(value: object) -> int:
+    """Return the first 8 bytes of the sha256 of a value's `repr`, as a number."""
+    return int.from_bytes(hashlib.sha256(repr(value).encode("utf-8", "surrogatepass")).digest()[:8], "big")
+
+
+def hash_labels(rows: Sequence[Row]) -> NDArray[np.uint64]:
+    """Return a number per row for all that says what is right; 0 without a label."""
+    return np.array([hash_value((row.label, row.tags, row.answers)) if row.labelled else 0 for row in rows], np.uint64)

@@ -1,0 +1,301 @@
+"""What a build found, put into the report's words. Computes nothing that another stage should have."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+
+from bertc import __version__
+from bertc.artefact.stages import StageTime
+from bertc.calibrate.histogram import bin_values
+from bertc.calibrate.table import CalibrationTable, Statistics
+from bertc.checkpoint import Checkpoint
+from bertc.data.rows import Row
+from bertc.evaluate.gate import Verdict
+from bertc.evaluate.report import (
+    CheckpointPart,
+    DataPart,
+    DataSource,
+    EnginePart,
+    EnvironmentPart,
+    FloatSite,
+    GatePart,
+    HistogramPart,
+    LatencyPart,
+    MetricPart,
+    OperatingPoint,
+    QuantizationPart,
+    Report,
+    SitePart,
+    StagePart,
+)
+from bertc.evaluate.rows import ROWS_FILE
+from bertc.evaluate.scores import Comparison
+from bertc.export.embeddings import StoredEmbeddings
+from bertc.graph.affine import CODE_MAX
+from bertc.graph.architecture import Architecture
+from bertc.graph.scheme import Scheme
+from bertc.graph.sites import Role, Site
+from bertc.quantize.insert import Quantized
+from bertc.recipe import Recipe
+from bertc.runtime.cpu import Cpu, usable_cores
+from bertc.runtime.latency import Latency
+from bertc.runtime.ort import Optimized
+from bertc.targets import Target
+
+WORST = 3
+HISTOGRAM_BINS = 48
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildFacts:
+    """Everything that a build knows when it is done."""
+
+    recipe: Recipe
+    command: str
+    created: datetime
+    checkpoint: Checkpoint
+    architecture: Architecture
+    max_length: int
+    target: Target
+    scheme: Scheme | None
+    table: CalibrationTable | None
+    quantized: Quantized | None
+    stored: StoredEmbeddings | None
+    optimized: Optimized
+    onnx_bytes: int
+    reference_bytes: int
+    validation_rows: tuple[Row, ...]
+    validation_digest: str
+    comparison: Comparison | None
+    verdict: Verdict | None
+    sensitivity: Mapping[Site, float]
+    latency: tuple[Latency, ...]
+    stages: tuple[StageTime, ...]
+    cpu: Cpu
+    versions: Mapping[str, str]
+
+
+def report_from_facts(facts: BuildFacts) -> Report:
+    """Write the report of a build."""
+    comparison, verdict = facts.comparison, facts.verdict
+    sites = _sites(facts)
+    arch = facts.architecture
+    return Report(
+        bertc=__version__,
+        created=facts.created.isoformat(timespec="seconds"),
+        command=facts.command,
+        checkpoint=CheckpointPart(
+            digest=facts.checkpoint.digest,
+            family=facts.checkpoint.family,
+            layers=arch.layers,
+            hidden=arch.hidden,
+            heads=arch.heads,
+            parameters=facts.checkpoint.parameters,
+            name=facts.checkpoint.path.name,
+            task=facts.checkpoint.head.task,
+        ),
+        quantization=_quantization(facts),
+        engine=EnginePart(
+            target=facts.recipe.engine.target,
+            bytes=facts.onnx_bytes,
+            onnx_bytes=facts.onnx_bytes,
+            features=facts.target.DEMANDS,
+            reference_bytes=facts.reference_bytes,
+            note=facts.target.NOTE or None,
+        ),
+        accuracy=None if comparison is None else MetricPart.model_validate(comparison.accuracy.as_dict()),
+        metrics=tuple(MetricPart.model_validate(score.as_dict()) for score in comparison.metrics) if comparison else (),
+        gates=tuple(GatePart.model_validate(gate.as_dict()) for gate in verdict.gates) if verdict else (),
+        operating_points=tuple(OperatingPoint.model_validate(point.as_dict()) for point in comparison.operating_points)
+        if comparison
+        else (),
+        passed=verdict is not None and verdict.passed,
+        unvalidated=comparison is None,
+        rows=None if comparison is None else ROWS_FILE,
+        latency=tuple(
+            LatencyPart(
+                batch=found.batch,
+                length=found.length,
+                milliseconds=found.milliseconds["engine"],
+                reference_milliseconds=found.milliseconds["float"],
+            )
+            for found in facts.latency
+        ),
+        stages=tuple(
+            StagePart(name=time.name, seconds=time.seconds, cached=time.cached, peak_rss_mib=time.peak_rss_mib)
+            for time in facts.stages
+        ),
+        sites=sites,
+        worst_sites=worst_sites(facts.sensitivity),
+        data=_data(facts),
+        environment=EnvironmentPart(
+            cpu=facts.cpu.model,
+            features=tuple(sorted(facts.cpu.features)),
+            versions=dict(facts.versions),
+            threads=facts.recipe.engine.threads or usable_cores(),
+            system=facts.cpu.machine,
+        ),
+        warnings=_warnings(facts),
+    )
+
+
+def worst_sites(sensitivity: Mapping[Site, float]) -> tuple[str, ...]:
+    """Return the three sites whose quantization alone moves the outputs most, worst first."""
+    return tuple(site.name for site in sorted(sensitivity, key=lambda site: -sensitivity[site])[:WORST])
+
+
+def _quantization(facts: BuildFacts) -> QuantizationPart:
+    scheme, quantized, layers = facts.scheme, facts.quantized, facts.architecture.layers
+    embeddings = None
+    if facts.stored is not None:
+        before, after = facts.stored.bytes_before / 2**20, facts.stored.bytes_after / 2**20
+        embeddings = f"INT8 with a scale per row, {before:.1f} MiB to {after:.1f} MiB"
+    attention = facts.optimized.fused["attention"]
+    return QuantizationPart(
+        mode=None if scheme is None else int(scheme.mode.name),
+        calibrator=None if scheme is None else _calibrator(facts.recipe),
+        weights=_weights(facts),
+        sites_int8=0 if quantized is None else len(quantized.scales),
+        sites_float=_float_sites(facts),
+        fused=dict(facts.optimized.fused),
+        fused_expected={"attention": layers, "layer_norm": 2 * layers + 1, "gelu": layers},
+        gemms_int8=facts.optimized.gemms_int8,
+        gemms_float=facts.optimized.gemms_float + 2 * attention,
+        granularity=None if scheme is None else str(scheme.granularity),
+        smoothing=None if scheme is None else scheme.smoothing,
+        embeddings=embeddings,
+    )
+
+
+def _calibrator(recipe: Recipe) -> str:
+    wanted = recipe.calibration
+    return f"percentile {wanted.percentile:g}" if wanted.calibrator == "percentile" else wanted.calibrator
+
+
+def _weights(facts: BuildFacts) -> str:
+    if facts.scheme is not None:
+        return "INT8 per output channel" if facts.scheme.per_channel else "INT8 per tensor"
+    return "float32" if facts.recipe.engine.target == "float" else "INT8 per output channel"
+
+
+def _float_sites(facts: BuildFacts) -> tuple[FloatSite, ...]:
+    """List the sites that the mode asks for and the engine runs in float."""
+    scheme = facts.scheme
+    if scheme is None:
+        return ()
+    found = []
+    for layer in range(facts.architecture.layers):
+        for role in Role:
+            site = Site(layer, role)
+            if role not in scheme.mode.roles or scheme.quantizes(site):
+                continue
+            reason = facts.target.FLOAT_ROLES.get(role, "kept in float by the recipe")
+            found.append(FloatSite(site=site.name, reason=reason))
+    return tuple(found)
+
+
+def _sites(facts: BuildFacts) -> tuple[SitePart, ...]:
+    scheme, table, quantized = facts.scheme, facts.table, facts.quantized
+    if scheme is None or table is None or quantized is None:
+        return ()
+    worst = worst_sites(facts.sensitivity)
+    parts = []
+    for layer in range(facts.architecture.layers):
+        for role in Role:
+            site = Site(layer, role)
+            if role not in scheme.mode.roles:
+                continue
+            scale = quantized.scales.get(site)
+            if scale is None:
+                parts.append(SitePart(site=site.name, role=role, layer=layer, lowered=False))
+                continue
+            statistics = table.statistics(site, smoothed=scheme.smoothing is not None)
+            largest = float(np.max(scale))
+            parts.append(
+                SitePart(
+                    site=site.name,
+                    role=role,
+                    layer=layer,
+                    lowered=True,
+                    amax=largest * CODE_MAX,
+                    scale=largest,
+                    error=_error(statistics, scale),
+                    sensitivity=facts.sensitivity.get(site),
+                    histogram=histogram_part(statistics) if site.name in worst else None,
+                )
+            )
+    return tuple(parts)
+
+
+def _error(statistics: Statistics, scale: Any) -> float:
+    """Return rms(q(x) - x) / rms(x) from the histogram; with a scale per column, rounding's s^2 / 12 of each."""
+    if np.ndim(scale) == 0:
+        return float(np.sqrt(statistics.quantization_error(float(scale) * CODE_MAX)))
+    counts = statistics.counts.astype(np.float64)
+    occupied = np.flatnonzero(counts)
+    energy = float(counts[occupied] @ bin_values()[occupied] ** 2) / max(float(counts.sum()), 1.0)
+    return float(np.sqrt(np.mean(np.asarray(scale, np.float64) ** 2) / 12 / max(energy, 1e-30)))
+
+
+def histogram_part(statistics: Statistics) -> HistogramPart:
+    """Rebin a site's magnitudes into 48 equal bins up to the largest."""
+    occupied = np.flatnonzero(statistics.counts)
+    largest = max(statistics.amax, 1e-12)
+    counts, edges = np.histogram(
+        np.minimum(bin_values()[occupied], largest),
+        bins=HISTOGRAM_BINS,
+        range=(0.0, largest),
+        weights=statistics.counts[occupied],
+    )
+    return HistogramPart(edges=tuple(map(float, edges)), counts=tuple(int(count) for count in counts))
+
+
+def _data(facts: BuildFacts) -> DataPart:
+    origin = {} if facts.table is None else facts.table.origin
+    seen = set(origin.get("row_hashes", ()))
+    calibration = None
+    if origin:
+        calibration = DataSource(path=str(origin["data"]), rows=int(origin["rows"]), digest=str(origin["digest"]))
+    validation = None
+    if facts.comparison is not None:
+        validation = DataSource(
+            path=str(facts.recipe.validation.data), rows=len(facts.validation_rows), digest=facts.validation_digest
+        )
+    return DataPart(
+        calibration=calibration,
+        validation=validation,
+        overlap=sum(row.hash in seen for row in facts.validation_rows),
+        truncated=0 if facts.comparison is None else facts.comparison.accuracy.truncated,
+    )
+
+
+def _warnings(facts: BuildFacts) -> tuple[str, ...]:
+    found = list(facts.verdict.warnings) if facts.verdict else []
+    data = _data(facts)
+    if data.overlap:
+        found.append(
+            f"{data.overlap} of {len(facts.validation_rows)} validation rows also stand in the calibration text; "
+            "the accuracy may be flattered"
+        )
+    if data.truncated:
+        found.append(f"{data.truncated} rows were cut to the model's length")
+    slower = [
+        f"{row.batch}x{row.length}" for row in facts.latency if row.milliseconds["engine"] > row.milliseconds["float"]
+    ]
+    if slower and facts.recipe.engine.target != "float":
+        found.append(f"the engine is slower than the float engine at {', '.join(slower)} (batch x length)")
+    if facts.target.NOTE:
+        found.append(facts.target.NOTE)
+    if facts.comparison is not None and not facts.comparison.labelled:
+        found.append("the validation data has no labels: the gate compares with the float model only")
+    if facts.checkpoint.ignored_bytes:
+        found.append(
+            f"{facts.checkpoint.ignored_bytes / 2**20:.1f} MiB of the checkpoint are no part of the model "
+            "(an optimizer's slots, heads of pre-training) and were ignored"
+        )
+    return tuple(found)

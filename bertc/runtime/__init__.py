@@ -1,0 +1,1 @@
+"""Running an engine: what this machine can do, sessions, measurement, packing."""

@@ -1,0 +1,76 @@
+"""An engine: something that turns padded batches into arrays, open while it is used.
+
+Targets open engines; everything else only runs them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bertc.batches import Batch, batches_from_features
+from bertc.features import Feature, Head, Progress, Silent
+
+Array = NDArray[np.float32]
+TOKENS_PER_BATCH = 2048
+"""Enough to keep the GEMMs busy; a batch's float activations stay below 100 MiB for a MiniLM."""
+
+PER_TOKEN = {"token-classification": ("logits",), "question-answering": ("start_logits", "end_logits")}
+PER_TEXT = {"sequence-classification": {"logits": "logits"}, "feature-extraction": {"sentence_embedding": "embedding"}}
+"""A task's outputs by what they have one entry for; per text: the engine's name and the task's."""
+
+
+class Engine(Protocol):
+    """An open engine. The one thing besides an observer that holds state; close it, or use it as a context."""
+
+    def run(self, batch: Batch, outputs: Sequence[str]) -> list[Array]:
+        """Return the named outputs of a batch, padded as it is."""
+
+    def close(self) -> None:
+        """Free what the engine holds."""
+
+
+class OrtEngine:
+    """An ONNX Runtime session."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+        self._inputs = [value.name for value in session.get_inputs()]
+
+    def run(self, batch: Batch, outputs: Sequence[str]) -> list[Array]:
+        """Return the named outputs of a batch, padded as it is."""
+        found: list[Array] = self._session.run(list(outputs), batch.feeds(self._inputs))
+        return found
+
+    def close(self) -> None:
+        """Free the session."""
+        self._session = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def outputs_from_features(
+    engine: Engine, features: Sequence[Feature], head: Head, *, progress: Progress | None = None
+) -> Mapping[str, list[Array]]:
+    """Run features in batches sorted by length; returns the task's arrays per feature, in order, without padding."""
+    sink = progress or Silent()
+    per_token = PER_TOKEN.get(head.task, ())
+    names = {name: name for name in per_token} | PER_TEXT.get(head.task, {})
+    results: dict[str, list[Array]] = {name: [np.empty(0, np.float32)] * len(features) for name in names.values()}
+    for batch in batches_from_features(features, TOKENS_PER_BATCH):
+        for (source, name), values in zip(names.items(), engine.run(batch, list(names)), strict=True):
+            for row, place in enumerate(batch.order):
+                value = values[row, : features[place].length] if source in per_token else values[row]
+                results[name][place] = np.array(value, np.float32)
+        sink.advance(batch.size)
+    return results

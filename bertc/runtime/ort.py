@@ -1,0 +1,89 @@
+"""Opening ONNX Runtime sessions on the CPU, and reading back what ONNX Runtime made of a model."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bertc.errors import EnvironmentLackError, InputError
+from bertc.runtime.cpu import usable_cores
+from bertc.runtime.engine import OrtEngine
+
+FUSED = {
+    "attention": ("QAttention", "Attention", "MultiHeadAttention"),
+    "layer_norm": ("LayerNormalization", "SkipLayerNormalization"),
+    "skip_layer_norm": ("SkipLayerNormalization",),
+    "gelu": ("Gelu", "FastGelu", "BiasGelu", "Relu"),
+}
+INT8_GEMMS = {
+    "QAttention": 3,
+    "MatMulIntegerToFloat": 1,
+    "QLinearMatMul": 1,
+    "DynamicQuantizeMatMul": 1,
+    "MatMulInteger": 1,
+}
+FLOAT_GEMMS = {"Attention": 3, "MatMul": 1, "FusedMatMul": 1, "Gemm": 1, "FusedGemm": 1}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Optimized:
+    """What ONNX Runtime runs: fused nodes by kind, and the encoder's GEMMs by type."""
+
+    fused: Mapping[str, int]
+    gemms_int8: int
+    gemms_float: int
+    operators: Mapping[str, int]
+
+
+def open_session(model: bytes | Path, *, threads: int = 0, optimized: Path | None = None) -> OrtEngine:
+    """Open a session on the CPU. Raises `InputError` when the file is no model that this version can run."""
+    import onnxruntime as ort  # heavy: not when the command line only prints its help
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads or usable_cores()
+    options.log_severity_level = 3
+    # Every batch has another shape; a memory pattern for each would be kept for ever.
+    options.enable_mem_pattern = False
+    if optimized is not None:
+        options.optimized_model_filepath = str(optimized)
+    source: Any = model if isinstance(model, bytes) else str(model)
+    try:
+        return OrtEngine(ort.InferenceSession(source, options, providers=["CPUExecutionProvider"]))
+    except Exception as error:  # ONNX Runtime raises some ten unrelated classes of its own
+        where = "the built model" if isinstance(model, bytes) else str(model)
+        reason = str(error).splitlines()[0][:200]
+        raise InputError(f"{where} cannot be opened by onnxruntime {ort.__version__}: {reason}") from error
+
+
+def optimized_from_model(model: Path) -> Optimized:
+    """Let ONNX Runtime optimize a model and count what came out."""
+    import onnx
+
+    with tempfile.TemporaryDirectory(prefix="bertc-") as folder:
+        path = Path(folder) / "optimized.onnx"
+        open_session(model, optimized=path).close()
+        nodes = onnx.load(str(path)).graph.node
+    operators = Counter(node.op_type for node in nodes)
+    encoder = Counter(node.op_type for node in nodes if any(name.startswith("layer.") for name in node.output))
+    return Optimized(
+        fused={name: sum(operators[kind] for kind in kinds) for name, kinds in FUSED.items()},
+        gemms_int8=sum(encoder[kind] * number for kind, number in INT8_GEMMS.items()),
+        gemms_float=sum(encoder[kind] * number for kind, number in FLOAT_GEMMS.items()),
+        operators=dict(operators),
+    )
+
+
+def check_fusion(found: Optimized, *, expected: Mapping[str, int], gemms_int8: int) -> None:
+    """Compare what ONNX Runtime runs with what the layers imply. Raises `EnvironmentLackError` when it is less."""
+    import onnxruntime as ort
+
+    wrong = [f"{name} {found.fused[name]} of {number}" for name, number in expected.items()]
+    if any(found.fused[name] != number for name, number in expected.items()) or found.gemms_int8 != gemms_int8:
+        raise EnvironmentLackError(
+            f"onnxruntime {ort.__version__} runs {', '.join(wrong)} and {found.gemms_int8} INT8 GEMMs where the model "
+            f"implies {gemms_int8}; install a version that bertc was tested with (pip install 'onnxruntime>=1.23,<2')"
+        )

@@ -1,0 +1,60 @@
+"""A target is one file here: what it can run in INT8, how a graph becomes its model, and how its engine opens.
+
+Each module has the names of `Target`. The file's name with hyphens is the target's.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+import onnx_ir as ir
+
+from bertc.errors import InputError
+from bertc.graph.sites import Role
+from bertc.runtime.cpu import Cpu
+from bertc.runtime.engine import Engine
+
+
+class Target(Protocol):
+    """What a module of this package offers."""
+
+    SUMMARY: str
+    """One line for `bertc doctor`."""
+
+    STATIC_INT8: bool
+    """Whether the graph is quantized with a scheme before it is lowered."""
+
+    FLOAT_ROLES: Mapping[Role, str]
+    """Roles that it cannot run in INT8, each with the reason."""
+
+    NOTE: str
+    """What a reader of the report has to know of its answers; empty if nothing."""
+
+    DEMANDS: tuple[str, ...]
+    """CPU features of which the artefact needs one where it runs; empty if none."""
+
+    def check_machine(self, cpu: Cpu) -> None:
+        """Raise `EnvironmentLackError` when this machine cannot run the target's INT8 exactly."""
+
+    def onnx_from_graph(self, graph: ir.Model) -> ir.Model:
+        """Lower a graph to what the target's runtime opens."""
+
+    def engine_from_onnx(self, model: Path, *, threads: int) -> Engine:
+        """Open an engine."""
+
+
+def target_names() -> tuple[str, ...]:
+    """List the targets by file name."""
+    return tuple(sorted(module.name.replace("_", "-") for module in pkgutil.iter_modules(__path__)))
+
+
+def target_from_name(name: str) -> Target:
+    """Find a target. Raises `InputError` naming those that exist."""
+    if name not in target_names():
+        raise InputError(f"target '{name}' does not exist; choose one of {', '.join(target_names())}")
+    module: Target = importlib.import_module(f"bertc.targets.{name.replace('-', '_')}")  # type: ignore[assignment]
+    return module

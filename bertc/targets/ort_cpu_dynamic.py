@@ -1,0 +1,52 @@
+"""Target `ort-cpu-dynamic`: ONNX Runtime's own dynamic INT8, activations quantized by each batch's range."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx_ir as ir
+
+from bertc.dialects import ort
+from bertc.graph.sites import Role
+from bertc.runtime.cpu import VNNI_FEATURES, Cpu
+from bertc.runtime.engine import Engine
+from bertc.runtime.ort import open_session
+from bertc.targets.ort_cpu import check_machine as check_vnni
+
+SUMMARY = "dynamic INT8 on ONNX Runtime: no calibration, answers depend on batch mates"
+STATIC_INT8 = False
+FLOAT_ROLES: dict[Role, str] = {}
+NOTE = "Activations are quantized by the range of each batch, so a text's answer depends on the texts beside it."
+DEMANDS = tuple(sorted(VNNI_FEATURES))
+
+
+def check_machine(cpu: Cpu) -> None:
+    """The same INT8 product, the same demand."""
+    check_vnni(cpu)
+
+
+def onnx_from_graph(graph: ir.Model) -> ir.Model:
+    """Lower the float graph and let ONNX Runtime's tool quantize the encoder's weights per channel."""
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    import tempfile
+
+    model = ort.lower_graph(graph)
+    head = [node.name for node in model.graph if not str(node.outputs[0].name).startswith("layer.")]
+    with tempfile.TemporaryDirectory(prefix="bertc-") as folder:
+        source, quantized = Path(folder) / "float.onnx", Path(folder) / "dynamic.onnx"
+        ir.save(model, source)
+        quantize_dynamic(
+            source,
+            quantized,
+            op_types_to_quantize=["MatMul", "Attention"],
+            per_channel=True,
+            weight_type=QuantType.QInt8,
+            nodes_to_exclude=head,
+        )
+        return ir.from_proto(ir.to_proto(ir.load(quantized)))
+
+
+def engine_from_onnx(model: Path, *, threads: int) -> Engine:
+    """Open a session on the CPU."""
+    return open_session(model, threads=threads)

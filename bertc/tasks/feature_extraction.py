@@ -1,0 +1,116 @@
+"""Feature extraction: an embedding per text; pairs with scores measure how its cosine ranks them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bertc.data.columns import Layout
+from bertc.data.labels import check_texts, is_labelled, number_from_label
+from bertc.data.rows import Row
+from bertc.data.usual import ID, LABEL, TEXT, TEXT_A, TEXT_B, schema_from_layout
+from bertc.evaluate.correlation import correlation_metrics
+from bertc.evaluate.formulas import Array
+from bertc.evaluate.metric import Metric
+from bertc.evaluate.similarity import cosine, embedding_metrics
+from bertc.features import Feature, Head
+from bertc.tasks import Encoder, RawOutputs
+
+LAYOUT = Layout(choices=((TEXT_A, TEXT_B), (TEXT,)), optional=(LABEL, ID))
+
+
+@dataclass(frozen=True)
+class FeatureExtraction:
+    """Outputs are the embeddings, float32 [rows, texts per row, H]; gold is the similarity of pairs, float64 [n]."""
+
+    name: str = "feature-extraction"
+    layout: Layout = LAYOUT
+    main_fidelity: str = "mean_cosine"
+
+    def schema(self, head: Head) -> str:
+        """Return the help on columns."""
+        note = "Pairs with a number as label are scored by the rank correlation of the cosine; texts alone need none."
+        return schema_from_layout(self.name, self.layout, note)
+
+    def check_rows(self, rows: Sequence[Row], head: Head) -> tuple[Row, ...]:
+        """Map the scores of pairs to floats; labels of single texts mean nothing here and are dropped."""
+        check_texts(rows, (1, 2), self.name)
+        if rows and len(rows[0].texts) == 1:
+            return tuple(replace(row, label=None, tags=None, answers=()) for row in rows)
+        if not is_labelled(rows) or any(row.label is None for row in rows):
+            return tuple(replace(row, label=None, answers=()) for row in rows)
+        return tuple(replace(row, label=number_from_label(row)) for row in rows)
+
+    def features_from_rows(self, rows: Sequence[Row], encoder: Encoder, max_length: int) -> list[Feature]:
+        """Encode every text by itself: a pair gives two features."""
+        places = [(index, number) for index, row in enumerate(rows) for number in range(len(row.texts))]
+        texts = [rows[index].texts[number] for index, number in places]
+        encoded = encoder.encode_batch(texts, max_length=max_length) if texts else []
+        return [
+            Feature(
+                input_ids=np.asarray(item.ids, np.int64),
+                token_type_ids=np.asarray(item.type_ids, np.int64),
+                row=index,
+                truncated=bool(item.truncated),
+                detail={"text": number},
+            )
+            for (index, number), item in zip(places, encoded, strict=True)
+        ]
+
+    def row_outputs(
+        self, rows: Sequence[Row], features: Sequence[Feature], raw: RawOutputs, head: Head
+    ) -> NDArray[np.float32]:
+        """Return the embeddings [rows, texts, H]."""
+        vectors = raw["embedding"]
+        found = np.zeros((len(rows), len(rows[0].texts), len(vectors[0])), np.float32)
+        for feature, vector in zip(features, vectors, strict=True):
+            found[feature.row, feature.detail["text"]] = vector
+        return found
+
+    def predictions(self, rows: Sequence[Row], outputs: Any, head: Head) -> list[dict[str, Any]]:
+        """Return {embedding}, or {embeddings, similarity} for a pair."""
+        if outputs.shape[1] == 1:
+            return [{"embedding": row[0].tolist()} for row in outputs]
+        similar = _similarity(outputs)
+        return [
+            {"embeddings": row.tolist(), "similarity": float(value)}
+            for row, value in zip(outputs, similar, strict=True)
+        ]
+
+    def gold(self, rows: Sequence[Row], head: Head) -> Array | None:
+        """Return the scores of pairs, or None without."""
+        if not rows or rows[0].label is None:
+            return None
+        return np.array([row.label for row in rows], np.float64)
+
+    def metrics(self, head: Head) -> tuple[Metric, ...]:
+        """Return Spearman's and Pearson's correlation of the cosine with the scores."""
+        pearson, spearman = correlation_metrics(_similarity)
+        return spearman, pearson
+
+    def metric(self, head: Head, base: str, label: str, threshold: float | None) -> Metric | None:
+        """Return None: embeddings have no labels."""
+        return None
+
+    def fidelity(self, head: Head) -> tuple[Metric, ...]:
+        """Return the mean cosine to float, the agreement of nearest neighbours, recall at 10, and squared error."""
+        return embedding_metrics()
+
+    def decisions(self, outputs: Any, head: Head) -> NDArray[np.uint64]:
+        """Return zeros: an embedding decides nothing, so no row is ever reported as decided otherwise."""
+        return np.zeros(len(outputs), np.uint64)
+
+    def packed(self, outputs: Any) -> list[NDArray[np.float16]]:
+        """Return the embeddings of each row, flat."""
+        return list(outputs.reshape(len(outputs), -1).astype(np.float16))
+
+
+def _similarity(outputs: NDArray[Any]) -> Array:
+    return cosine(outputs[:, 0], outputs[:, 1])
+
+
+TASK = FeatureExtraction()

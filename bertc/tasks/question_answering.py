@@ -1,0 +1,143 @@
+"""Extractive question answering: a question and a context of any length, the answer is a span of the context."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bertc.data.columns import Column, Layout
+from bertc.data.labels import check_texts, is_labelled
+from bertc.data.rows import Row
+from bertc.data.usual import ID, schema_from_layout
+from bertc.evaluate.answers import answer_metrics
+from bertc.evaluate.fidelity import agreement_metric, distance_metric, divergence, squared_error
+from bertc.evaluate.formulas import Array
+from bertc.evaluate.metric import Metric
+from bertc.evaluate.spans import Answer, Window, answer_from_windows
+from bertc.evaluate.table import hash_value
+from bertc.features import Feature, Head
+from bertc.tasks import Encoder, RawOutputs
+
+WINDOW_TOKENS = 384
+STRIDE_TOKENS = 128  # both as in BERT's run_squad.py
+
+LAYOUT = Layout(
+    choices=(
+        (
+            Column(role="question", names=("question", "query"), meaning="the question"),
+            Column(role="context", names=("context", "passage"), meaning="the text that holds the answer"),
+        ),
+    ),
+    optional=(
+        Column(role="answers", names=("answers", "answer"), meaning="the reference answers: a text or a list"),
+        Column(role="group", names=("title", "article"), meaning="the article: the unit of the confidence interval"),
+        ID,
+    ),
+)
+
+
+@dataclass(frozen=True)
+class QuestionAnswering:
+    """Outputs are one `Answer` per row; gold is the tuple of reference answers of each row."""
+
+    name: str = "question-answering"
+    layout: Layout = LAYOUT
+    main_fidelity: str = "agreement"
+
+    def schema(self, head: Head) -> str:
+        """Return the help on columns."""
+        return schema_from_layout(self.name, self.layout, "SQuAD 1.1's JSON form needs no columns.")
+
+    def check_rows(self, rows: Sequence[Row], head: Head) -> tuple[Row, ...]:
+        """Return the rows. Raises `InputError` on rows that are no pairs, and where only some have answers."""
+        check_texts(rows, (2,), self.name)
+        is_labelled(rows)
+        return tuple(rows)
+
+    def features_from_rows(self, rows: Sequence[Row], encoder: Encoder, max_length: int) -> list[Feature]:
+        """Encode windows of at most 384 tokens that share 128 (a third of a shorter window)."""
+        length = min(max_length, WINDOW_TOKENS)
+        stride = min(STRIDE_TOKENS, length // 3)
+        features = []
+        for index, row in enumerate(rows):
+            for window in encoder.encode_windows(*row.texts, max_length=length, stride=stride):
+                features.append(_feature(index, window))
+        return features
+
+    def row_outputs(
+        self, rows: Sequence[Row], features: Sequence[Feature], raw: RawOutputs, head: Head
+    ) -> list[Answer]:
+        """Return the best answer of each row over all of its windows."""
+        windows: list[list[Window]] = [[] for _ in rows]
+        for feature, start, end in zip(features, raw["start_logits"], raw["end_logits"], strict=True):
+            inside, offsets = feature.detail["context"], feature.detail["offsets"]
+            windows[feature.row].append(Window(np.asarray(start)[inside], np.asarray(end)[inside], offsets[inside]))
+        return [answer_from_windows(row.texts[1], found) for row, found in zip(rows, windows, strict=True)]
+
+    def predictions(self, rows: Sequence[Row], outputs: Any, head: Head) -> list[dict[str, Any]]:
+        """Return {answer, score, start, end}; the last two are characters of the context."""
+        return [{"answer": a.text, "score": a.score, "start": a.start, "end": a.end} for a in outputs]
+
+    def gold(self, rows: Sequence[Row], head: Head) -> list[tuple[str, ...]] | None:
+        """Return the reference answers, or None without."""
+        return [row.answers for row in rows] if rows and rows[0].answers else None
+
+    def metrics(self, head: Head) -> tuple[Metric, ...]:
+        """Return F1 and exact match."""
+        return answer_metrics(_texts)
+
+    def metric(self, head: Head, base: str, label: str, threshold: float | None) -> Metric | None:
+        """Return None: answers have no labels."""
+        return None
+
+    def fidelity(self, head: Head) -> tuple[Metric, ...]:
+        """Return agreement of the answers' texts, the divergence of start and end, and the squared error."""
+        return (
+            agreement_metric(lambda a, b: np.array([x.text == y.text for x, y in zip(a, b, strict=True)])),
+            distance_metric("divergence", _divergence),
+            distance_metric("logit_mse", _squared_error),
+        )
+
+    def decisions(self, outputs: Any, head: Head) -> NDArray[np.uint64]:
+        """Return a hash of each answer's text."""
+        return np.array([hash_value(answer.text) for answer in outputs], np.uint64)
+
+    def packed(self, outputs: Any) -> list[NDArray[np.float16]]:
+        """Return (first character, last character + 1, score); all logits of SQuAD would be 15 MB."""
+        return [np.array([min(a.start, 65504), min(a.end, 65504), a.score], np.float16) for a in outputs]
+
+
+def _feature(index: int, window: Any) -> Feature:
+    return Feature(
+        input_ids=np.asarray(window.ids, np.int64),
+        token_type_ids=np.asarray(window.type_ids, np.int64),
+        row=index,
+        truncated=bool(window.truncated),
+        detail={
+            "context": np.asarray(window.sequence_ids) == 1,
+            "offsets": np.asarray(window.offsets, np.int32).reshape(-1, 2),
+        },
+    )
+
+
+def _texts(outputs: Sequence[Answer]) -> list[str]:
+    return [answer.text for answer in outputs]
+
+
+def _divergence(reference: Sequence[Answer], outputs: Sequence[Answer]) -> Array:
+    sums = [
+        float(divergence(a.logits, b.logits).mean()) if a.logits.size else 0.0
+        for a, b in zip(reference, outputs, strict=True)
+    ]
+    return np.stack([np.array(sums), np.ones(len(sums))], -1)
+
+
+def _squared_error(reference: Sequence[Answer], outputs: Sequence[Answer]) -> Array:
+    return np.array([squared_error(a.logits, b.logits) for a, b in zip(reference, outputs, strict=True)])
+
+
+TASK = QuestionAnswering()

@@ -1,0 +1,197 @@
+"""Sequence classification: one label, several labels, or a score for a text or a pair of texts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bertc.data.columns import Layout
+from bertc.data.labels import check_texts, id_from_label, is_labelled, number_from_label
+from bertc.data.rows import Row
+from bertc.data.usual import ID, LABEL, TEXT, TEXT_A, TEXT_B, schema_from_layout
+from bertc.errors import InputError
+from bertc.evaluate.classification import (
+    ALIASES,
+    BASES,
+    decided,
+    label_metric,
+    label_metrics,
+    probabilities,
+)
+from bertc.evaluate.correlation import correlation_metrics, error_metric
+from bertc.evaluate.fidelity import (
+    agreement_metric,
+    distance_metric,
+    divergence,
+    divergence_of_labels,
+)
+from bertc.evaluate.formulas import Array
+from bertc.evaluate.metric import Metric
+from bertc.features import Feature, Head, Problem
+from bertc.tasks import Encoder, RawOutputs
+
+# Two regression scores agree when they differ by at most this part of the float scores' standard deviation.
+REGRESSION_TOLERANCE = 0.1
+
+
+LAYOUT = Layout(choices=((TEXT_A, TEXT_B), (TEXT,)), optional=(LABEL, ID))
+
+
+@dataclass(frozen=True)
+class SequenceClassification:
+    """Outputs are the logits, float32 [rows, labels]; gold is int64 [n], bool [n, labels] or float64 [n]."""
+
+    name: str = "sequence-classification"
+    layout: Layout = LAYOUT
+    main_fidelity: str = "agreement"
+
+    def schema(self, head: Head) -> str:
+        """Return the help on columns and labels."""
+        notes = {
+            Problem.REGRESSION: "The label is a number.",
+            Problem.MULTI_LABEL: "The label is a JSON list or names separated by commas, of: " + ", ".join(head.labels),
+        }
+        plain = "The label is a name or a number from 0, of: " + ", ".join(head.labels)
+        return schema_from_layout(self.name, self.layout, notes.get(head.problem or Problem.SINGLE_LABEL, plain))
+
+    def check_rows(self, rows: Sequence[Row], head: Head) -> tuple[Row, ...]:
+        """Map labels to an id, a tuple of ids or a float. Raises `InputError` on one that the head does not know."""
+        check_texts(rows, (1, 2), self.name)
+        if not is_labelled(rows):
+            return tuple(rows)
+        return tuple(replace(row, label=_mapped_label(row, head)) for row in rows)
+
+    def features_from_rows(self, rows: Sequence[Row], encoder: Encoder, max_length: int) -> list[Feature]:
+        """Encode each row's text or pair."""
+        if not rows:
+            return []
+        pairs = [row.texts[1] for row in rows] if len(rows[0].texts) == 2 else None
+        encoded = encoder.encode_batch([row.texts[0] for row in rows], pairs, max_length=max_length)
+        return [
+            Feature(
+                input_ids=np.asarray(item.ids, np.int64),
+                token_type_ids=np.asarray(item.type_ids, np.int64),
+                row=index,
+                truncated=bool(item.truncated),
+            )
+            for index, item in enumerate(encoded)
+        ]
+
+    def row_outputs(
+        self, rows: Sequence[Row], features: Sequence[Feature], raw: RawOutputs, head: Head
+    ) -> NDArray[np.float32]:
+        """Return the logits [rows, labels]."""
+        logits = np.zeros((len(rows), len(head.labels)), np.float32)
+        for feature, values in zip(features, raw["logits"], strict=True):
+            logits[feature.row] = values
+        return logits
+
+    def predictions(self, rows: Sequence[Row], outputs: Any, head: Head) -> list[dict[str, Any]]:
+        """Return {label, score, scores}; with several labels {labels, scores}; for regression {score}."""
+        if head.problem == Problem.REGRESSION:
+            return [{"score": float(row[0])} for row in outputs]
+        chances, given = probabilities(outputs, head), decided(outputs, head)
+        found: list[dict[str, Any]] = []
+        for chance, mask in zip(chances, given, strict=True):
+            scores = {label: float(value) for label, value in zip(head.labels, chance, strict=True)}
+            names = [label for label, on in zip(head.labels, mask, strict=True) if on]
+            if head.problem == Problem.MULTI_LABEL:
+                found.append({"labels": names, "scores": scores})
+            else:
+                found.append({"label": names[0], "score": scores[names[0]], "scores": scores})
+        return found
+
+    def gold(self, rows: Sequence[Row], head: Head) -> NDArray[Any] | None:
+        """Return the labels as an array, or None without labels."""
+        if not rows or rows[0].label is None:
+            return None
+        if head.problem == Problem.REGRESSION:
+            return np.array([row.label for row in rows], np.float64)
+        if head.problem == Problem.MULTI_LABEL:
+            return np.array([[index in (row.label or ()) for index in range(len(head.labels))] for row in rows], bool)
+        return np.array([row.label for row in rows], np.int64)
+
+    def metrics(self, head: Head) -> tuple[Metric, ...]:
+        """Return accuracy, F1 and Matthews; micro F1 first for several labels; Pearson first for regression."""
+        if head.problem == Problem.REGRESSION:
+            return (*correlation_metrics(_score), error_metric(_score))
+        return label_metrics(head)
+
+    def metric(self, head: Head, base: str, label: str, threshold: float | None) -> Metric | None:
+        """Return precision, recall, f1 or false_positive_rate (fpr) of a label."""
+        if head.problem == Problem.REGRESSION or ALIASES.get(base, base) not in BASES or label not in head.labels:
+            return None
+        return label_metric(head, base, head.labels.index(label), threshold)
+
+    def fidelity(self, head: Head) -> tuple[Metric, ...]:
+        """Return agreement, the divergence in nats (not for regression) and the logits' mean squared error."""
+        error = distance_metric("logit_mse", _squared_error)
+        if head.problem == Problem.REGRESSION:
+            return agreement_metric(_near), error
+        kl = divergence_of_labels if head.problem == Problem.MULTI_LABEL else divergence
+        return (
+            agreement_metric(lambda a, b: (decided(a, head) == decided(b, head)).all(-1)),
+            distance_metric("divergence", lambda a, b: _counted(kl(a, b))),
+            error,
+        )
+
+    def decisions(self, outputs: Any, head: Head) -> NDArray[np.uint64]:
+        """Return the label's id, the labels' bits folded to 64, or the score in thousandths."""
+        if head.problem == Problem.REGRESSION:
+            return np.asarray(np.rint(outputs[:, 0].astype(np.float64) * 1000).astype(np.int64), np.int64).view(
+                np.uint64
+            )
+        if head.problem != Problem.MULTI_LABEL:
+            return np.asarray(outputs.argmax(-1), np.uint64)
+        weights = np.random.default_rng(0).integers(1, 2**63, outputs.shape[1], dtype=np.uint64)
+        return np.asarray((decided(outputs, head) * weights).sum(-1, dtype=np.uint64))
+
+    def packed(self, outputs: Any) -> list[NDArray[np.float16]]:
+        """Return the logits of each row."""
+        return list(outputs.astype(np.float16))
+
+
+def _mapped_label(row: Row, head: Head) -> Any:
+    if head.problem == Problem.REGRESSION:
+        return number_from_label(row)
+    if head.problem == Problem.MULTI_LABEL:
+        return tuple(sorted({id_from_label(row, item, head.labels) for item in _label_list(row)}))
+    return id_from_label(row, row.label, head.labels)
+
+
+def _label_list(row: Row) -> list[Any]:
+    if isinstance(row.label, (list, tuple)):
+        return list(row.label)
+    text = str(row.label).strip()
+    if not text.startswith("["):
+        return [item.strip() for item in text.split(",") if item.strip()]
+    try:
+        return list(json.loads(text))
+    except json.JSONDecodeError:
+        raise InputError(f'{row.place}: \'{text[:60]}\' is no JSON list of labels; write ["a", "b"]') from None
+
+
+def _score(outputs: NDArray[Any]) -> Array:
+    return outputs[:, 0].astype(np.float64)
+
+
+def _near(reference: NDArray[Any], outputs: NDArray[Any]) -> NDArray[np.bool_]:
+    tolerance = REGRESSION_TOLERANCE * max(float(_score(reference).std()), 1e-12)
+    return np.asarray(np.abs(_score(reference) - _score(outputs)) <= tolerance)
+
+
+def _counted(values: Array) -> Array:
+    return np.stack([values, np.ones_like(values)], -1)
+
+
+def _squared_error(reference: NDArray[Any], outputs: NDArray[Any]) -> Array:
+    squared = (reference.astype(np.float64) - outputs) ** 2
+    return np.stack([squared.sum(-1), np.full(len(squared), float(squared.shape[-1]))], -1)
+
+
+TASK = SequenceClassification()

@@ -1,0 +1,209 @@
+"""Token classification: a tag for every word, read at the word's first sub-token."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bertc.data.columns import Column, Layout
+from bertc.data.labels import check_texts, id_from_label, is_labelled
+from bertc.data.rows import Row
+from bertc.data.usual import ID, TEXT, schema_from_layout
+from bertc.errors import InputError
+from bertc.evaluate.classification import softmax
+from bertc.evaluate.entities import entities_from_tags, entity_metric
+from bertc.evaluate.fidelity import agreement_metric, distance_metric, divergence, squared_error
+from bertc.evaluate.formulas import Array
+from bertc.evaluate.metric import HIGHER, Metric
+from bertc.evaluate.table import hash_value
+from bertc.features import Feature, Head
+from bertc.tasks import Encoder, RawOutputs
+
+WORD = re.compile(r"\w+|[^\w\s]")
+
+LAYOUT = Layout(
+    choices=((Column(role="words", names=("tokens", "words", "token"), meaning="the words, as a list"),), (TEXT,)),
+    optional=(
+        Column(role="tags", names=("tags", "ner_tags", "labels", "label", "pos_tags", "ner"), meaning="a tag per word"),
+        ID,
+    ),
+)
+
+
+@dataclass(frozen=True)
+class TokenClassification:
+    """Outputs are float32 [words, labels] per row, NaN for a word that was cut off or has no token (its tag is O).
+
+    Gold is the tuple of tag names of each row.
+    """
+
+    name: str = "token-classification"
+    layout: Layout = LAYOUT
+    main_fidelity: str = "agreement"
+
+    def schema(self, head: Head) -> str:
+        """Return the help on columns and tags."""
+        note = "CoNLL files need no columns. The tags are " + ", ".join(head.labels)
+        return schema_from_layout(self.name, self.layout, note)
+
+    def check_rows(self, rows: Sequence[Row], head: Head) -> tuple[Row, ...]:
+        """Split texts that have no words, and map tags to names of the head. Raises `InputError` on others."""
+        check_texts(rows, (1,), self.name)
+        labelled = is_labelled(rows)
+        return tuple(_checked(row, head, labelled=labelled) for row in rows)
+
+    def features_from_rows(self, rows: Sequence[Row], encoder: Encoder, max_length: int) -> list[Feature]:
+        """Encode each row's words; `detail` has the first sub-token of each word that is left."""
+        features = []
+        for index, row in enumerate(rows):
+            encoded = encoder.encode_words(row.words or (), max_length=max_length)
+            words = np.array([-1 if word is None else word for word in encoded.word_ids], np.int64)
+            kept, first = np.unique(words, return_index=True)
+            inside = kept >= 0
+            features.append(
+                Feature(
+                    input_ids=np.asarray(encoded.ids, np.int64),
+                    token_type_ids=np.asarray(encoded.type_ids, np.int64),
+                    row=index,
+                    truncated=bool(encoded.truncated),
+                    detail={"words": kept[inside], "first": first[inside]},
+                )
+            )
+        return features
+
+    def row_outputs(
+        self, rows: Sequence[Row], features: Sequence[Feature], raw: RawOutputs, head: Head
+    ) -> list[NDArray[np.float32]]:
+        """Return the logits of each row's words."""
+        found = [np.full((len(row.words or ()), len(head.labels)), np.nan, np.float32) for row in rows]
+        for feature, logits in zip(features, raw["logits"], strict=True):
+            found[feature.row][feature.detail["words"]] = np.asarray(logits)[feature.detail["first"]]
+        return found
+
+    def predictions(self, rows: Sequence[Row], outputs: Any, head: Head) -> list[dict[str, Any]]:
+        """Return {words, tags, entities}; an entity has label, text, score, start and end (characters), words."""
+        return [_prediction(row, logits, head) for row, logits in zip(rows, outputs, strict=True)]
+
+    def gold(self, rows: Sequence[Row], head: Head) -> list[tuple[str, ...]] | None:
+        """Return the tags, or None without."""
+        return [row.tags or () for row in rows] if rows and rows[0].tags is not None else None
+
+    def metrics(self, head: Head) -> tuple[Metric, ...]:
+        """Return F1, precision and recall of entities, and the accuracy of tokens."""
+
+        def accuracy(gold: Any, outputs: Any) -> Array:
+            pairs = list(zip(gold, _all_tags(outputs, head), strict=True))
+            right = [sum(a == b for a, b in zip(true, given, strict=True)) for true, given in pairs]
+            return np.array([right, [len(true) for true, _ in pairs]], np.float64).T
+
+        entities = tuple(entity_metric(base, lambda o: _all_tags(o, head)) for base in ("f1", "precision", "recall"))
+        token = Metric(name="token_accuracy", direction=HIGHER, statistics=accuracy, formula="ratio")
+        return (*entities, token)
+
+    def metric(self, head: Head, base: str, label: str, threshold: float | None) -> Metric | None:
+        """Return precision, recall or f1 of one type of entity ("f1[person]")."""
+        kinds = {tag.partition("-")[2] or tag for tag in head.labels if tag != "O"}
+        if base not in ("precision", "recall", "f1") or label not in kinds or threshold is not None:
+            return None
+        return entity_metric(base, lambda outputs: _all_tags(outputs, head), label)
+
+    def fidelity(self, head: Head) -> tuple[Metric, ...]:
+        """Return agreement over words, their divergence in nats, and the logits' mean squared error."""
+
+        def agreeing(reference: Any, outputs: Any) -> Array:
+            pairs = [(tag_ids(a, head), tag_ids(b, head)) for a, b in zip(reference, outputs, strict=True)]
+            return np.array([((a == b).sum(), len(a)) for a, b in pairs], np.float64)
+
+        return (
+            agreement_metric(agreeing),
+            distance_metric("divergence", _divergence),
+            distance_metric("logit_mse", _squared_error),
+        )
+
+    def decisions(self, outputs: Any, head: Head) -> NDArray[np.uint64]:
+        """Return a hash of each row's tags."""
+        return np.array([hash_value(tag_ids(logits, head).tolist()) for logits in outputs], np.uint64)
+
+    def packed(self, outputs: Any) -> list[NDArray[np.float16]]:
+        """Return per word the id of the tag (-1: cut off) and its probability, flat."""
+        return [_best(logits).astype(np.float16).ravel() for logits in outputs]
+
+
+def tag_ids(logits: NDArray[np.float32], head: Head) -> NDArray[np.int64]:
+    """Return the tag of each word, [words]; words without scores get O (or the first tag where there is no O)."""
+    outside = head.labels.index("O") if "O" in head.labels else 0
+    missing = np.asarray(np.isnan(logits).any(-1))
+    return np.where(missing, outside, np.where(missing[:, None], 0.0, logits).argmax(-1)).astype(np.int64)
+
+
+def _checked(row: Row, head: Head, *, labelled: bool) -> Row:
+    words = row.words if row.words is not None else tuple(WORD.findall(row.texts[0]))
+    if not words:
+        raise InputError(f"{row.place}: the text has no words; fill the cell or remove the row")
+    if not labelled:
+        return replace(row, words=words)
+    if row.words is None or row.tags is None:
+        raise InputError(f"{row.place}: tags need the words they belong to; name the column with words=NAME")
+    if len(row.tags) != len(words):
+        raise InputError(f"{row.place}: has {len(words)} words and {len(row.tags)} tags; give one tag per word")
+    return replace(row, tags=tuple(head.labels[id_from_label(row, tag, head.labels)] for tag in row.tags))
+
+
+def _all_tags(outputs: Any, head: Head) -> list[list[str]]:
+    return [[head.labels[index] for index in tag_ids(logits, head)] for logits in outputs]
+
+
+def _best(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    missing = np.asarray(np.isnan(logits).any(-1))
+    chances = softmax(np.where(missing[:, None], 0.0, logits))
+    tag = np.where(missing, -1, chances.argmax(-1))
+    return np.stack([tag, np.where(missing, 0.0, chances.max(-1))], -1)
+
+
+def _prediction(row: Row, logits: NDArray[np.float32], head: Head) -> dict[str, Any]:
+    words, text = row.words or (), row.texts[0]
+    tags = [head.labels[index] for index in tag_ids(logits, head)]
+    chances, places = _best(logits)[:, 1], _word_places(text, words)
+    entities = []
+    for kind, first, last in entities_from_tags(tags):
+        start, end = places[first][0], places[last][1]
+        entities.append(
+            {
+                "label": kind,
+                "text": text[start:end],
+                "score": float(chances[first : last + 1].mean()),
+                "start": start,
+                "end": end,
+                "words": [first, last + 1],
+            }
+        )
+    return {"words": list(words), "tags": tags, "entities": entities}
+
+
+def _word_places(text: str, words: Sequence[str]) -> list[tuple[int, int]]:
+    places, position = [], 0
+    for word in words:
+        start = max(text.find(word, position), position)
+        position = start + len(word)
+        places.append((start, position))
+    return places
+
+
+def _divergence(reference: Sequence[Any], outputs: Sequence[Any]) -> Array:
+    found = []
+    for a, b in zip(reference, outputs, strict=True):
+        kept = ~(np.isnan(a) | np.isnan(b)).any(-1)
+        found.append((float(divergence(a[kept], b[kept]).sum()), float(kept.sum())))
+    return np.array(found, np.float64)
+
+
+def _squared_error(reference: Sequence[Any], outputs: Sequence[Any]) -> Array:
+    return np.array([squared_error(a, b) for a, b in zip(reference, outputs, strict=True)], np.float64)
+
+
+TASK = TokenClassification()

@@ -1,0 +1,211 @@
+"""The rows file, the committed baseline, and the gate between them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from bertc.data.rows import Row
+from bertc.errors import InputError
+from bertc.evaluate.baseline import baseline_from_report, rows_from_baseline
+from bertc.evaluate.regression import Regression, regression_from_reports
+from bertc.evaluate.rows import bytes_from_rows, rows_from_path, write_rows
+from bertc.evaluate.scores import Comparison, compare_outputs
+from bertc.evaluate.summaries import junit_from_regression, junit_from_verdict, markdown_from_regression
+from bertc.features import Head
+from bertc.tasks import task_from_name
+from tests.evaluate.toy import EMBED, HEADS, INTENT, QA, ToyEncoder, toy_raw, toy_rows
+
+ORIGIN = {"cpu": "Xeon", "bertc": "0.1.0"}
+
+
+def comparison(
+    head: Head = INTENT, noise: float = 0.2, change: Callable[[list[Row]], list[Row]] = list, count: int = 120
+) -> Comparison:
+    task = task_from_name(head.task)
+    rows = task.check_rows(change(list(toy_rows(head, count))), head)
+    features = task.features_from_rows(rows, ToyEncoder(), 32)
+    reference, engine = (toy_raw(head, features, noise=n) for n in (0.0, noise))
+    return compare_outputs(task, head, rows, features, reference, engine, resamples=20)
+
+
+def report(folder: Path, found: Comparison, origin: dict[str, str] | None = None) -> Path:
+    folder.mkdir(exist_ok=True)
+    write_rows(folder / "rows.npz", found.table, ORIGIN if origin is None else origin)
+    (folder / "report.json").write_text(json.dumps({"rows": "rows.npz"}))
+    return folder / "report.json"
+
+
+def gated(tmp_path: Path, old: Comparison, new: Comparison, **options: object) -> Regression:
+    baseline = tmp_path / "baseline.json"
+    baseline.write_text(baseline_from_report(report(tmp_path / "old", old)))
+    origin = options.pop("origin", None)
+    return regression_from_reports(report(tmp_path / "new", new, origin), baseline, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("head", HEADS, ids=str)
+def test_rows_come_back(tmp_path: Path, head: Head) -> None:
+    found = comparison(head)
+    write_rows(tmp_path / "rows.npz", found.table, ORIGIN)
+    saved = rows_from_path(tmp_path / "rows.npz")
+    table = saved.table
+    assert dict(saved.origin) == ORIGIN and table.task == head.task
+    assert np.array_equal(table.hashes, found.table.hashes) and np.array_equal(table.labels, found.table.labels)
+    assert np.array_equal(table.decisions_engine, found.table.decisions_engine)
+    for mine, other in zip(table.outputs_engine, found.table.outputs_engine, strict=True):
+        assert np.array_equal(mine, other, equal_nan=True)
+    for metric, other in zip(table.metrics, found.table.metrics, strict=True):
+        assert (metric.name, metric.formula, metric.direction) == (other.name, other.formula, other.direction)
+        assert np.allclose(metric.engine, other.engine) and np.allclose(metric.reference, other.reference)
+    assert bytes_from_rows(found.table, ORIGIN) == bytes_from_rows(comparison(head).table, ORIGIN)
+
+
+@pytest.mark.parametrize("head", HEADS, ids=str)
+def test_the_same_run_passes_with_nothing_to_say(tmp_path: Path, head: Head) -> None:
+    result = gated(tmp_path, comparison(head), comparison(head), limit="0%")
+    assert result.verdict.passed and result.paired == 120 and not result.notes
+    assert not (result.flipped or result.changed or result.vanished or result.added)
+    assert all(score.drop == 0 for score in result.scores)
+
+
+def test_the_baseline_is_compact_and_deterministic(tmp_path: Path) -> None:
+    path = report(tmp_path / "a", comparison(QA))
+    text = baseline_from_report(path)
+    assert text == baseline_from_report(path) and text.endswith("\n")
+    assert json.loads(text)["figures"]["f1"] > 0 and len(text) < 20_000
+
+
+@pytest.mark.parametrize("head", [INTENT, EMBED, QA], ids=str)
+def test_a_worse_engine_fails(tmp_path: Path, head: Head) -> None:
+    # The toy's labels are random, so the gate is on nearness to float, which noise surely lowers.
+    metric = task_from_name(head.task).main_fidelity
+    result = gated(tmp_path, comparison(head, 0.05), comparison(head, 3.0), gates=[f"{metric}:1%"], limit="100%")
+    assert not result.verdict.passed and metric in result.verdict.summary
+    back = gated(tmp_path, comparison(head, 3.0), comparison(head, 0.05), gates=[f"{metric}:1%"], limit="100%")
+    assert back.verdict.gates[1 if back.verdict.gates[0].metric != metric else 0].verdict == "pass"
+
+
+def test_changed_vanished_and_new_rows_are_listed(tmp_path: Path) -> None:
+    def change(rows: list[Row]) -> list[Row]:
+        relabelled = [replace(row, label="spam" if row.label == "ham" else "ham") for row in rows[:2]]
+        return [*rows[60:], *relabelled, *rows[2:50], replace(rows[59], hash="00000000000000aa")]
+
+    result = gated(tmp_path, comparison(), comparison(change=change), limit="0%")
+    assert (len(result.changed), len(result.vanished), len(result.added)) == (2, 10, 1)
+    assert result.paired == 108 and result.added == ("00000000000000aa",)
+    text = markdown_from_regression(result)
+    assert "2 rows with another label" in text and result.changed[0] in text and "passed" in text
+
+
+def test_equal_texts_pair_in_their_order(tmp_path: Path) -> None:
+    def double(rows: list[Row]) -> list[Row]:
+        return [*rows, *rows[:5]]
+
+    result = gated(tmp_path, comparison(change=double), comparison(change=double))
+    assert result.paired == 125 and not result.vanished
+    assert len(gated(tmp_path, comparison(change=double), comparison()).vanished) == 5
+
+
+def test_another_machine_is_noted(tmp_path: Path) -> None:
+    result = gated(tmp_path, comparison(), comparison(), origin={"cpu": "EPYC", "bertc": "0.1.0"})
+    assert result.notes == ("another cpu: the baseline has Xeon, this run EPYC",) and result.verdict.passed
+
+
+def test_gates_on_other_metrics(tmp_path: Path) -> None:
+    result = gated(tmp_path, comparison(), comparison(), gates=["agreement:0.01abs"], decide="bound")
+    assert [gate.metric for gate in result.verdict.gates] == ["accuracy", "agreement"]
+    for text in ("nothing:1%", "agreement", "agreement:1"):
+        with pytest.raises(InputError):
+            gated(tmp_path, comparison(), comparison(), gates=[text])
+
+
+def test_strangers_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="of the task question-answering"):
+        gated(tmp_path, comparison(QA), comparison())
+    with pytest.raises(InputError, match="share no row"):
+        gated(
+            tmp_path,
+            comparison(),
+            comparison(change=lambda rows: [replace(r, hash="1" + r.hash[1:]) for r in rows][:1]),
+        )
+
+
+def _broken_baselines(text: str) -> dict[str, str]:
+    content = json.loads(text)
+    arrays = content["arrays"]
+    short = {**arrays, "labels": arrays["hashes"] | {"shape": [3]}}
+    pickled = {**arrays, "labels": {**arrays["labels"], "dtype": "|O"}}
+    return {
+        "cut": text[: len(text) // 2],
+        "no json": "hello",
+        "a list": "[]",
+        "another kind": json.dumps({"kind": "something"}),
+        "another schema": json.dumps({**content, "schema": 99}),
+        "no arrays": json.dumps({**content, "arrays": {}}),
+        "bad base64": text.replace('"data": "', '"data": "!!', 1),
+        "short array": json.dumps({**content, "arrays": short}),
+        "object array": json.dumps({**content, "arrays": pickled}),
+        "unknown formula": text.replace('"formula": "ratio"', '"formula": "magic"', 1),
+    }
+
+
+@pytest.mark.parametrize(
+    "case",
+    ["cut", "no json", "a list", "another kind", "another schema", "no arrays", "bad base64", "short array",
+     "object array", "unknown formula"],
+)  # fmt: skip
+def test_damaged_baselines_are_refused(tmp_path: Path, case: str) -> None:
+    path = report(tmp_path / "a", comparison())
+    baseline = tmp_path / "baseline.json"
+    baseline.write_text(_broken_baselines(baseline_from_report(path))[case])
+    with pytest.raises(InputError, match="damaged or no baseline"):
+        regression_from_reports(path, baseline)
+
+
+def test_missing_and_damaged_rows_are_refused(tmp_path: Path) -> None:
+    path = report(tmp_path / "a", comparison())
+    with pytest.raises(InputError, match="no such baseline"):
+        rows_from_baseline(tmp_path / "nothing.json")
+    rows = tmp_path / "a" / "rows.npz"
+    whole = rows.read_bytes()
+    for broken in (b"", b"no zip", whole[: len(whole) // 2], b"\x80\x04N."):
+        rows.write_bytes(broken)
+        with pytest.raises(InputError, match="damaged or no rows file"):
+            rows_from_path(rows)
+    np.savez(rows, meta=np.array([{}], dtype=object), allow_pickle=True)
+    with pytest.raises(InputError, match="damaged or no rows file"):
+        rows_from_path(rows)
+    rows.unlink()
+    with pytest.raises(InputError, match="no such file"):
+        baseline_from_report(path)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"rows": null}', '{"rows": "../rows.npz"}', '{"rows": 3}'])
+def test_reports_without_rows_are_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "report.json").write_text(text)
+    with pytest.raises(InputError, match=r"no report of bertc|names no rows file"):
+        baseline_from_report(tmp_path / "report.json")
+
+
+def test_junit(tmp_path: Path) -> None:
+    bad = gated(tmp_path, comparison(noise=0.05), comparison(noise=3.0), gates=["agreement:1%"], limit="100%")
+    root = ElementTree.fromstring(junit_from_regression(bad).split("\n", 1)[1])
+    assert (root.get("tests"), root.get("failures")) == ("2", "1")
+    failure = root.find(".//failure")
+    assert failure is not None and "beyond the limit" in (failure.get("message") or "")
+    good = gated(tmp_path, comparison(), comparison())
+    assert ElementTree.fromstring(junit_from_regression(good).split("\n", 1)[1]).find(".//failure") is None
+    hostile = junit_from_verdict(good.verdict, suite='<a>"\x00\x1b', notes=["]]>&"])
+    assert ElementTree.fromstring(hostile.split("\n", 1)[1]).get("name") == '<a>"??'
+
+
+def test_markdown(tmp_path: Path) -> None:
+    bad = gated(tmp_path, comparison(noise=0.05), comparison(noise=3.0), gates=["agreement:1%"], limit="100%")
+    text = markdown_from_regression(bad)
+    assert "not passed" in text and "| accuracy |" in text and "rows decided otherwise" in text

@@ -1,0 +1,116 @@
+"""The paired bootstrap and the scores that a report has."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+
+import numpy as np
+import pytest
+
+from bertc.data.rows import row_from_texts
+from bertc.errors import InputError
+from bertc.evaluate.bootstrap import Sample, bootstrap_values, groups_from_names, interval
+from bertc.evaluate.report import MetricPart
+from bertc.evaluate.scores import Comparison, compare_outputs
+from bertc.features import Feature
+from bertc.tasks import task_from_name
+from tests.evaluate.toy import INTENT
+
+TASK = task_from_name("sequence-classification")
+
+
+def compared(gold: list[int], reference: list[int], engine: list[int], **options: object) -> Comparison:
+    rows = TASK.check_rows([row_from_texts(f"row {i}", label=label) for i, label in enumerate(gold)], INTENT)
+    ids = np.array([1, 2], np.int64)
+    features = [Feature(input_ids=ids, token_type_ids=ids, row=i, truncated=i < 3) for i in range(len(rows))]
+    raw = [{"logits": list(np.eye(2, dtype=np.float32)[given])} for given in (reference, engine)]
+    return compare_outputs(TASK, INTENT, rows, features, raw[0], raw[1], **options)  # type: ignore[arg-type]
+
+
+GOLD = [0, 1] * 200
+WORSE = [1 - label if index % 10 == 0 else label for index, label in enumerate(GOLD)]
+
+
+def test_a_drop_is_positive_where_the_engine_is_worse() -> None:
+    comparison = compared(GOLD, GOLD, WORSE, extra=["fpr[spam]", "recall[ham]"])
+    scores = {score.metric: score for score in comparison.scores}
+    assert comparison.accuracy.metric == "accuracy" and next(iter(scores)) == "accuracy"
+    assert (scores["accuracy"].reference, scores["accuracy"].engine) == (1.0, 0.9)
+    assert scores["accuracy"].drop == pytest.approx(0.1)
+    assert scores["false_positive_rate[spam]"].drop == pytest.approx(0.2)
+    assert scores["recall[ham]"].drop == pytest.approx(0.2)
+    assert all(score.agreement == 0.9 and score.truncated == 3 for score in scores.values())
+    better = compared(GOLD, WORSE, GOLD)
+    assert better.accuracy.drop == pytest.approx(-0.1)
+
+
+def test_the_interval_is_the_binomials() -> None:
+    low, high = compared(GOLD, GOLD, WORSE).accuracy.drop_ci95
+    half = 1.96 * math.sqrt(0.1 * 0.9 / 400)
+    assert low == pytest.approx(0.1 - half, abs=0.005) and high == pytest.approx(0.1 + half, abs=0.005)
+    assert compared(GOLD, GOLD, WORSE).accuracy.drop_error == pytest.approx(half / 1.96, rel=0.1)
+
+
+def test_the_interval_is_paired_and_seeded() -> None:
+    both = compared(GOLD, WORSE, WORSE).accuracy
+    assert both.drop_ci95 == (0, 0) and both.reference_ci95[0] < both.reference_ci95[1]
+    first, again = (compared(GOLD, GOLD, WORSE, seed=7).accuracy for _ in range(2))
+    assert first == again != compared(GOLD, GOLD, WORSE, seed=8).accuracy
+
+
+def test_groups_are_drawn_whole() -> None:
+    statistics = np.array([[0, 1], [0, 1], [1, 1], [1, 1]], np.float64)
+    groups = groups_from_names(["a", "a", "b", "b"])
+    values = bootstrap_values([Sample("ratio", statistics)], groups, resamples=500)
+    assert set(values[0]) == {0.0, 0.5, 1.0}
+    alone = bootstrap_values([Sample("ratio", statistics)], groups_from_names([""] * 4), resamples=500)
+    assert set(alone[0]) == {0.0, 0.25, 0.5, 0.75, 1.0}
+
+
+def test_ranked_metrics_follow_groups_as_well() -> None:
+    random = np.random.default_rng(0)
+    statistics = random.random((30, 2))
+    groups = np.repeat(np.arange(10), 3)
+    found = bootstrap_values([Sample("spearman", statistics)], groups, resamples=20, seed=3)[0]
+    drawn = np.random.default_rng(3).integers(0, 10, (20, 10))
+    stats = pytest.importorskip("scipy.stats")
+    for value, units in zip(found, drawn, strict=True):
+        rows = np.concatenate([np.flatnonzero(groups == unit) for unit in units])
+        assert value == pytest.approx(stats.spearmanr(*statistics[rows].T).statistic, abs=1e-9)
+
+
+def test_blocks_do_not_change_the_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    sample = Sample("ratio", np.random.default_rng(0).random((50, 2)) + 0.1)
+    groups = np.arange(50)
+    whole = bootstrap_values([sample], groups, resamples=100)
+    monkeypatch.setattr("bertc.evaluate.bootstrap.BLOCK_VALUES", 350)
+    assert np.allclose(whole, bootstrap_values([sample], groups, resamples=100))
+
+
+def test_undefined_resamples_are_left_out() -> None:
+    low, high = interval(np.array([np.nan, 0.1, 0.2, np.nan]))
+    assert 0.1 <= low < high <= 0.2
+    assert all(map(math.isnan, interval(np.array([np.nan]))))
+
+
+def test_scores_are_what_the_report_takes() -> None:
+    comparison = compared(GOLD, GOLD, WORSE)
+    for score in comparison.scores:
+        assert MetricPart.model_validate(score.as_dict()).metric == score.metric
+    json.dumps(comparison.accuracy.as_dict(), allow_nan=False)
+
+
+def test_a_metric_that_is_asked_for_must_be_defined() -> None:
+    with pytest.raises(InputError, match=r"'recall\[spam\]' is not defined"):
+        compared([0] * 10, [0] * 10, [0] * 10, extra=["recall[spam]"])
+    assert compared([0] * 10, [0] * 10, [0] * 10).accuracy.reference == 1
+
+
+def test_squads_size_is_fast() -> None:
+    random = np.random.default_rng(0)
+    samples = [Sample("ratio", random.random((10_570, 2)) + 0.1) for _ in range(10)]
+    begin = time.perf_counter()
+    bootstrap_values(samples, np.arange(10_570) // 220)
+    assert time.perf_counter() - begin < 1.0
