@@ -1,3 +1,26 @@
 """bertc compiles a trained BERT checkpoint to an INT8 engine whose accuracy is proven."""
 
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bertc.predictor import Predictor
+
+__all__ = ["__version__", "load"]
 __version__ = "0.1.0"
+
+
+def load(path: str | Path, threads: int = 0) -> Predictor:
+    """Open the artefact in a folder; `threads` 0 means all cores.
+
+    with bertc.load("OUT") as model:
+        model.predict(["a gripping film"])
+
+    Raises `bertc.errors.InputError` if it is no artefact or a file was changed, and
+    `bertc.errors.EnvironmentLackError` if this machine cannot run it.
+    """
+    from bertc.predictor import predictor_from_path  # the runtime: not for who only wants the version or the help
+
+    return predictor_from_path(path, threads=threads)

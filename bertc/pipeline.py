@@ -8,34 +8,39 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
-import numpy as np
 import onnx_ir as ir
-from numpy.typing import NDArray
 
 from bertc.artefact.cache import StageCache
 from bertc.artefact.stages import Stages
 from bertc.artefact.swap import artefact_folder
-from bertc.calibrate.collect import ranges_from_batches
 from bertc.calibrate.table import CalibrationTable, table_from_path, text_from_table
 from bertc.checkpoint import Checkpoint, checkpoint_from_path
-from bertc.data.dataset import dataset_from_path
-from bertc.data.rows import Row, sample_rows
-from bertc.errors import InputError
-from bertc.evaluate.gate import Gate, Verdict, gates_from_options, judge
+from bertc.evaluate.gate import Gate, Verdict, judge
 from bertc.evaluate.report import Report
 from bertc.evaluate.scores import Comparison, compare_outputs
 from bertc.export.embeddings import StoredEmbeddings, store_embeddings
-from bertc.features import Feature, Head, Progress
-from bertc.graph.architecture import Architecture
+from bertc.features import Progress
 from bertc.graph.build import OUTPUTS, architecture_from_checkpoint, graph_from_checkpoint
-from bertc.graph.scheme import DEFAULT_SMOOTHING, Scheme, scheme_from_options
-from bertc.graph.sites import Site
+from bertc.graph.scheme import Scheme
+from bertc.graph.sites import Role, Site
+from bertc.inputs import (
+    Encoded,
+    calibration_from_recipe,
+    checked_target,
+    exponent_from_recipe,
+    gates_from_recipe,
+    given_table,
+    layers_of,
+    length_from_recipe,
+    scheme_from_recipe,
+    table_from_text,
+    validation_from_recipe,
+)
 from bertc.manifest import digest_of_file
 from bertc.quantize.insert import Quantized, quantize_graph
 from bertc.quantize.sensitivity import sensitivity_from_graph
@@ -45,25 +50,11 @@ from bertc.runtime.cpu import cpu_features
 from bertc.runtime.engine import outputs_from_features
 from bertc.runtime.latency import Latency, measure_latency
 from bertc.runtime.ort import Optimized, check_fusion, optimized_from_model
+from bertc.runtime.outputs import Outputs, read_outputs, write_outputs
 from bertc.targets import Target, target_from_name
-from bertc.tasks import Task, task_from_name
+from bertc.tasks import task_from_name
 from bertc.versions import library_versions
 from bertc.write_artefact import write_artefact
-
-QA_LENGTH = 384
-"""Window length of extractive question answering, as in BERT's SQuAD code."""
-
-Outputs = Mapping[str, list[NDArray[np.float32]]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Encoded:
-    """Rows of a data set, checked by the task, with their features."""
-
-    path: str
-    digest: str
-    rows: tuple[Row, ...]
-    features: tuple[Feature, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +65,15 @@ class Built:
     verdict: Verdict | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lowered:
+    """The model file of a target, and what was quantized in it."""
+
+    model: Path
+    quantized: Quantized | None
+    stored: StoredEmbeddings | None
+
+
 def build(recipe: Recipe, out: Path, *, progress: Progress, cache: StageCache, command: str) -> Built:
     """Compile a checkpoint into the folder `out`.
 
@@ -81,58 +81,41 @@ def build(recipe: Recipe, out: Path, *, progress: Progress, cache: StageCache, c
     gates is a result, not an error.
     """
     created = datetime.now(UTC)
-    target = checked_target(recipe)
-    with artefact_folder(out, progress=progress) as folder, scratch_folder(folder) as scratch:
-        stages = Stages(cache, progress)
-        with stages.timed("read"):
-            progress.stage("read")
-            checkpoint = checkpoint_from_path(recipe.checkpoint, task=recipe.task)
-            scheme = scheme_from_recipe(recipe, checkpoint, target)
-            validation = validation_from_recipe(recipe, checkpoint)
-            gates = gates_from_recipe(recipe, checkpoint.head, validation)
-            graph = graph_from_checkpoint(checkpoint)
-        table = calibration_stage(recipe, checkpoint, graph, scheme, stages, progress)
-        float_model = float_model_stage(graph, stages, scratch, progress)
-        quantized, stored, model = export_stage(recipe, target, graph, table, scheme, stages, folder, progress)
-        optimized = optimized_from_model(model)
-        if quantized is not None:
-            check_fusion(
-                optimized,
-                expected={"attention": layers_of(checkpoint), "layer_norm": 2 * layers_of(checkpoint) + 1},
-                gemms_int8=quantized.counts.get("weights", 0),
-            )
-        comparison = None
-        if validation is not None:
-            comparison = evaluate_stage(
-                recipe, checkpoint, target, validation, gates, (float_model, model), stages, progress
-            )
+    target = checked_target(recipe.engine.target)
+    with artefact_folder(out, progress=progress) as folder, _scratch(folder) as scratch:
+        run = _Run(recipe, target, Stages(cache, progress), progress)
+        float_model = run.float_model(scratch)
+        table = run.calibrate()
+        lowered = run.export(table, folder)
+        optimized = run.check_fusion(lowered)
+        comparison = run.evaluate(float_model, lowered.model)
         verdict = None
         if comparison is not None:
-            verdict = judge(comparison.scores, gates, decide=recipe.validation.decide)
-        sensitivity = sensitivity_stage(recipe, checkpoint, quantized, table, stages, progress)
-        latency = latency_stage(recipe, checkpoint, target, float_model, model, stages, progress)
+            verdict = judge(comparison.scores, run.gates, decide=recipe.validation.decide)
+        sensitivity = run.sensitivity(lowered.quantized, table)
+        latency = run.latency(float_model, lowered.model)
         facts = BuildFacts(
             recipe=recipe,
             command=command,
             created=created,
-            checkpoint=checkpoint,
-            architecture=architecture_from_checkpoint(checkpoint),
-            max_length=length_from_recipe(recipe, checkpoint),
+            checkpoint=run.checkpoint,
+            architecture=architecture_from_checkpoint(run.checkpoint),
+            max_length=length_from_recipe(recipe, run.checkpoint),
             target=target,
-            scheme=scheme,
+            scheme=run.scheme,
             table=table,
-            quantized=quantized,
-            stored=stored,
+            quantized=lowered.quantized,
+            stored=lowered.stored,
             optimized=optimized,
-            onnx_bytes=model.stat().st_size,
+            onnx_bytes=lowered.model.stat().st_size,
             reference_bytes=float_model.stat().st_size,
-            validation_rows=() if validation is None else validation.rows,
-            validation_digest="" if validation is None else validation.digest,
+            validation_rows=() if run.validation is None else run.validation.rows,
+            validation_digest="" if run.validation is None else run.validation.digest,
             comparison=comparison,
             verdict=verdict,
             sensitivity=sensitivity,
             latency=latency,
-            stages=tuple(stages.times),
+            stages=tuple(run.stages.times),
             cpu=cpu_features(),
             versions=library_versions(),
         )
@@ -141,359 +124,199 @@ def build(recipe: Recipe, out: Path, *, progress: Progress, cache: StageCache, c
     return Built(report=report, verdict=verdict)
 
 
-def checked_target(recipe: Recipe) -> Target:
-    """Find the recipe's target and ask whether this machine can run it."""
-    target = target_from_name(recipe.engine.target)
-    target.check_machine(cpu_features())
-    return target
-
-
-def layers_of(checkpoint: Checkpoint) -> int:
-    """Return the number of encoder layers."""
-    return architecture_from_checkpoint(checkpoint).layers
-
-
-def scheme_from_recipe(recipe: Recipe, checkpoint: Checkpoint, target: Target | None) -> Scheme | None:
-    """Return the scheme, without what the target cannot run; None for a target without static INT8."""
-    if target is not None and not target.STATIC_INT8:
-        return None
-    wanted = recipe.quantization
-    scheme = scheme_from_options(
-        wanted.mode,
-        granularity=wanted.granularity,
-        smoothing=wanted.smoothing,
-        keep_float=wanted.keep_float,
-        layers=layers_of(checkpoint),
-    )
-    return scheme if target is None else scheme.without_roles(frozenset(target.FLOAT_ROLES))
-
-
-def length_from_recipe(recipe: Recipe, checkpoint: Checkpoint) -> int:
-    """Return the largest number of tokens of a model input."""
-    if recipe.engine.max_length is not None:
-        if recipe.engine.max_length > checkpoint.encoder.positions:
-            raise InputError(
-                f"max_length {recipe.engine.max_length} is more than the {checkpoint.encoder.positions} positions "
-                f"of {checkpoint.path}; choose at most that"
-            )
-        return recipe.engine.max_length
-    if checkpoint.head.task == "question-answering":
-        return min(QA_LENGTH, checkpoint.encoder.max_length)
-    return checkpoint.encoder.max_length
-
-
-def validation_from_recipe(recipe: Recipe, checkpoint: Checkpoint) -> Encoded | None:
-    """Read, check and encode the validation data. Raises `InputError` when there is none and nobody said so."""
-    wanted = recipe.validation
-    if wanted.data is None:
-        if wanted.unvalidated:
-            return None
-        raise InputError(
-            "there is no validation data, so nothing proves the engine's accuracy; name a file with "
-            "--validation-data, or build with --unvalidated, which is stamped into the artefact"
-        )
-    task = task_from_name(checkpoint.head.task)
-    dataset = dataset_from_path(wanted.data, task=task.name, columns=wanted.columns, limit=wanted.limit)
-    rows = task.check_rows(dataset.rows, checkpoint.head)
-    features = task.features_from_rows(rows, checkpoint.encoder, length_from_recipe(recipe, checkpoint))
-    return Encoded(path=wanted.data, digest=dataset.digest, rows=tuple(rows), features=tuple(features))
-
-
-def calibration_from_recipe(recipe: Recipe, checkpoint: Checkpoint) -> Encoded:
-    """Read, sample and encode the calibration text; its labels do not matter."""
-    wanted = recipe.calibration
-    if wanted.data is None:
-        raise InputError("there is no calibration text; name a file with --calibration-data")
-    task = task_from_name(checkpoint.head.task)
-    dataset = dataset_from_path(wanted.data, task=task.name, columns=wanted.columns)
-    chosen = [
-        replace(row, label=None, tags=None, answers=())
-        for row in sample_rows(dataset, wanted.samples, seed=wanted.seed)
-    ]
-    rows = task.check_rows(chosen, checkpoint.head)
-    features = task.features_from_rows(rows, checkpoint.encoder, length_from_recipe(recipe, checkpoint))
-    return Encoded(path=wanted.data, digest=dataset.digest, rows=tuple(rows), features=tuple(features))
-
-
-def gates_from_recipe(recipe: Recipe, head: Head, validation: Encoded | None) -> tuple[Gate, ...]:
-    """Read the gates, so that a wrong one is refused before anything slow."""
-    if validation is None:
-        return ()
-    task = task_from_name(head.task)
-    wanted = recipe.validation
-    return gates_from_options(
-        task,
-        head,
-        labelled=task.gold(validation.rows, head) is not None,
-        gates=wanted.gates,
-        max_drop=wanted.max_drop,
-        min_agreement=wanted.min_agreement,
-        preset=wanted.preset,
-    )
-
-
-def table_from_text(
-    recipe: Recipe, checkpoint: Checkpoint, graph: ir.Model, encoded: Encoded, progress: Progress
-) -> CalibrationTable:
-    """Observe every site over the calibration text."""
-    exponent = recipe.quantization.smoothing or DEFAULT_SMOOTHING
-    return ranges_from_batches(
-        graph,
-        encoded.features,
-        exponent=exponent,
-        checkpoint=checkpoint.digest,
-        origin={
-            "data": encoded.path,
-            "digest": encoded.digest,
-            "seed": recipe.calibration.seed,
-            "max_length": length_from_recipe(recipe, checkpoint),
-            "row_hashes": [row.hash for row in encoded.rows],
-        },
-        progress=progress,
-    )
-
-
-def calibration_stage(
-    recipe: Recipe,
-    checkpoint: Checkpoint,
-    graph: ir.Model,
-    scheme: Scheme | None,
-    stages: Stages,
-    progress: Progress,
-) -> CalibrationTable | None:
-    """Return the table: the user's, a cached one, or a new one; None where nothing is calibrated."""
-    if scheme is None:
-        return None
-    if recipe.calibration.table is not None:
-        return given_table(recipe.calibration.table, checkpoint)
-    encoded = calibration_from_recipe(recipe, checkpoint)
-    return stages.kept(
-        "calibrate",
-        {
-            "checkpoint": checkpoint.digest,
-            "task": checkpoint.head.task,
-            "rows": [row.hash for row in encoded.rows],
-            "data": encoded.path,
-            "digest": encoded.digest,
-            "seed": recipe.calibration.seed,
-            "max_length": length_from_recipe(recipe, checkpoint),
-            "exponent": recipe.quantization.smoothing or DEFAULT_SMOOTHING,
-            "versions": library_versions(),
-        },
-        compute=lambda: table_from_text(recipe, checkpoint, graph, encoded, progress),
-        write=lambda table, folder: write_text(folder / "calibration.json", text_from_table(table)),
-        read=lambda folder: table_from_path(folder / "calibration.json"),
-    )
-
-
-def given_table(path: str, checkpoint: Checkpoint) -> CalibrationTable:
-    """Read the user's table and check that it belongs to the checkpoint."""
-    table = table_from_path(Path(path))
-    if table.checkpoint != checkpoint.digest:
-        raise InputError(
-            f"calibration table {path} was made for another checkpoint (digest {table.checkpoint[:12]}, this one is "
-            f"{checkpoint.digest[:12]}); calibrate this checkpoint"
-        )
-    return table
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text."""
-    path.write_text(text, encoding="utf-8")
-
-
 @contextmanager
-def scratch_folder(folder: Path) -> Iterator[Path]:
+def _scratch(folder: Path) -> Iterator[Path]:
     """Give a folder on the artefact's disk for what is not shipped."""
     with TemporaryDirectory(dir=folder.parent, prefix="scratch-") as scratch:
         yield Path(scratch)
 
 
-def float_model_stage(graph: ir.Model, stages: Stages, scratch: Path, progress: Progress) -> Path:
-    """Write the float reference; it is not shipped."""
-    path = scratch / "float.onnx"
-    with stages.timed("reference"):
-        progress.stage("reference")
-        ir.save(target_from_name("float").onnx_from_graph(graph), path)
-    return path
+def export_model(
+    recipe: Recipe, target: Target, graph: ir.Model, scheme: Scheme | None, table: CalibrationTable | None
+) -> tuple[ir.Model, Quantized | None, StoredEmbeddings | None]:
+    """Store the embeddings, quantize where the target wants it, and lower."""
+    stored = None if recipe.engine.target == "float" else store_embeddings(graph)
+    source = graph if stored is None else stored.graph
+    quantized = None
+    if scheme is not None and table is not None:
+        wanted = recipe.calibration
+        quantized = quantize_graph(source, table, scheme, calibrator=wanted.calibrator, percentile=wanted.percentile)
+        source = quantized.graph
+    return target.onnx_from_graph(source), quantized, stored
 
 
-def quantized_from_graph(recipe: Recipe, graph: ir.Model, table: CalibrationTable, scheme: Scheme) -> Quantized:
-    """Insert the scheme's Q/DQ pairs."""
-    wanted = recipe.calibration
-    return quantize_graph(graph, table, scheme, calibrator=wanted.calibrator, percentile=wanted.percentile)
+class _Run:
+    """One build's stages; everything that can be refused at once is read and checked when it is made."""
 
+    def __init__(self, recipe: Recipe, target: Target, stages: Stages, progress: Progress) -> None:
+        self.recipe = recipe
+        self.target = target
+        self.stages = stages
+        self.progress = progress
+        with stages.timed("read"):
+            progress.stage("read")
+            self.checkpoint: Checkpoint = checkpoint_from_path(recipe.checkpoint, task=recipe.task)
+            self.scheme: Scheme | None = scheme_from_recipe(recipe, self.checkpoint, target)
+            self.validation: Encoded | None = validation_from_recipe(recipe, self.checkpoint)
+            self.gates: Sequence[Gate] = gates_from_recipe(recipe, self.checkpoint.head, self.validation)
+            self.calibration = self._calibration()
+            self.graph = graph_from_checkpoint(self.checkpoint)
 
-def export_stage(
-    recipe: Recipe,
-    target: Target,
-    graph: ir.Model,
-    table: CalibrationTable | None,
-    scheme: Scheme | None,
-    stages: Stages,
-    folder: Path,
-    progress: Progress,
-) -> tuple[Quantized | None, StoredEmbeddings | None, Path]:
-    """Quantize where the target wants it, lower, and write model.onnx."""
-    model = folder / "model.onnx"
-    with stages.timed("quantize and export"):
-        progress.stage("quantize and export")
-        stored = None if recipe.engine.target == "float" else store_embeddings(graph)
-        source = graph if stored is None else stored.graph
-        quantized = None
-        if scheme is not None and table is not None:
-            quantized = quantized_from_graph(recipe, source, table, scheme)
-            source = quantized.graph
-        ir.save(target.onnx_from_graph(source), model)
-    return quantized, stored, model
+    def _calibration(self) -> Encoded | None:
+        """Read the calibration text where it is needed, or given beside a table (to tell which sites hurt)."""
+        wanted = self.recipe.calibration
+        if self.scheme is None or (wanted.table is not None and wanted.data is None):
+            return None
+        return calibration_from_recipe(self.recipe, self.checkpoint)
 
+    def float_model(self, scratch: Path) -> Path:
+        """Write the float reference; it is not shipped."""
+        path = scratch / "float.onnx"
+        with self.stages.timed("reference"):
+            self.progress.stage("reference")
+            ir.save(target_from_name("float").onnx_from_graph(self.graph), path)
+        return path
 
-def evaluate_stage(
-    recipe: Recipe,
-    checkpoint: Checkpoint,
-    target: Target,
-    validation: Encoded,
-    gates: Sequence[Gate],
-    models: tuple[Path, Path],
-    stages: Stages,
-    progress: Progress,
-) -> Comparison:
-    """Run float reference and engine over the whole validation set and compare them row by row."""
-    float_model, model = models
-    reference = _outputs(recipe, checkpoint, target_from_name("float"), float_model, validation, stages, progress)
-    engine = _outputs(recipe, checkpoint, target, model, validation, stages, progress)
-    with stages.timed("compare"):
-        progress.stage("compare")
-        task: Task = task_from_name(checkpoint.head.task)
-        return compare_outputs(
-            task,
-            checkpoint.head,
-            validation.rows,
-            validation.features,
-            reference,
-            engine,
-            extra=[gate.metric for gate in gates],
+    def calibrate(self) -> CalibrationTable | None:
+        """Return the table: the user's, a cached one, or a new one; None where nothing is calibrated."""
+        if self.scheme is None:
+            return None
+        if self.recipe.calibration.table is not None:
+            return given_table(self.recipe.calibration.table, self.checkpoint)
+        encoded = self.calibration
+        assert encoded is not None
+        return self.stages.kept(
+            "calibrate",
+            {
+                "checkpoint": self.checkpoint.digest,
+                "head": repr(self.checkpoint.head),
+                "rows": [row.hash for row in encoded.rows],
+                "data": encoded.path,
+                "digest": encoded.digest,
+                "seed": self.recipe.calibration.seed,
+                "max_length": length_from_recipe(self.recipe, self.checkpoint),
+                "exponent": exponent_from_recipe(self.recipe),
+                "versions": library_versions(),
+            },
+            compute=lambda: table_from_text(self.recipe, self.checkpoint, self.graph, encoded, self.progress),
+            write=lambda table, folder: _write_text(folder / "calibration.json", text_from_table(table)),
+            read=lambda folder: table_from_path(folder / "calibration.json"),
         )
 
+    def export(self, table: CalibrationTable | None, folder: Path) -> Lowered:
+        """Write model.onnx."""
+        model = folder / "model.onnx"
+        with self.stages.timed("quantize and export"):
+            self.progress.stage("quantize and export")
+            lowered, quantized, stored = export_model(self.recipe, self.target, self.graph, self.scheme, table)
+            ir.save(lowered, model)
+        return Lowered(model=model, quantized=quantized, stored=stored)
 
-def _outputs(
-    recipe: Recipe,
-    checkpoint: Checkpoint,
-    target: Target,
-    model: Path,
-    validation: Encoded,
-    stages: Stages,
-    progress: Progress,
-) -> Outputs:
-    """Run one engine over the validation features, or take its outputs from the cache."""
-    name = "evaluate float" if target is target_from_name("float") else "evaluate engine"
-
-    def compute() -> Outputs:
-        progress.stage(name, total=len(validation.features))
-        engine = target.engine_from_onnx(model, threads=recipe.engine.threads)
-        try:
-            return outputs_from_features(engine, validation.features, checkpoint.head, progress=progress)
-        finally:
-            engine.close()
-
-    parts = {
-        "model": digest_of_file(model),
-        "validation": validation.digest,
-        "max_length": length_from_recipe(recipe, checkpoint),
-        "tokenizer": checkpoint.digest,
-        "cpu": [cpu_features().model, sorted(cpu_features().features)],
-        "threads": recipe.engine.threads,
-        "versions": library_versions(),
-    }
-    return stages.kept(name.replace(" ", "-"), parts, compute=compute, write=write_outputs, read=read_outputs)
-
-
-def write_outputs(outputs: Outputs, folder: Path) -> None:
-    """Write ragged arrays as one flat array and its shapes per output."""
-    arrays: dict[str, Any] = {}
-    for name, values in outputs.items():
-        arrays[f"{name}.values"] = np.concatenate([value.ravel() for value in values])
-        arrays[f"{name}.shapes"] = np.array([value.shape for value in values], np.int64)
-    np.savez(folder / "outputs.npz", allow_pickle=False, **arrays)
-
-
-def read_outputs(folder: Path) -> Outputs:
-    """Read what `write_outputs` wrote."""
-    with np.load(folder / "outputs.npz", allow_pickle=False) as arrays:
-        names = [name.removesuffix(".shapes") for name in arrays.files if name.endswith(".shapes")]
-        found = {}
-        for name in names:
-            shapes = arrays[f"{name}.shapes"]
-            ends = np.cumsum(shapes.prod(axis=1))
-            parts = np.split(arrays[f"{name}.values"], ends[:-1])
-            found[name] = [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
+    def check_fusion(self, lowered: Lowered) -> Optimized:
+        """Read what the runtime made of the model, and refuse an engine that is not fused as its layers imply."""
+        with self.stages.timed("engine"):
+            self.progress.stage("engine")
+            found = optimized_from_model(lowered.model)
+            layers = layers_of(self.checkpoint)
+            if lowered.quantized is not None:
+                check_fusion(
+                    found,
+                    expected={"attention": layers, "layer_norm": 2 * layers + 1, "gelu": layers},
+                    gemms_int8=lowered.quantized.counts.get("weights", 0),
+                )
         return found
 
-
-def sensitivity_stage(
-    recipe: Recipe,
-    checkpoint: Checkpoint,
-    quantized: Quantized | None,
-    table: CalibrationTable | None,
-    stages: Stages,
-    progress: Progress,
-) -> Mapping[Site, float]:
-    """Measure each site's share of the error on calibration text; nothing without such text."""
-    if quantized is None or table is None or recipe.calibration.data is None:
-        return {}
-    encoded = calibration_from_recipe(recipe, checkpoint)
-
-    def write(errors: Mapping[Site, float], folder: Path) -> None:
-        write_text(folder / "sensitivity.json", json.dumps([[s.layer, s.role, e] for s, e in errors.items()]))
-
-    def read(folder: Path) -> Mapping[Site, float]:
-        from bertc.graph.sites import Role
-
-        return {
-            Site(layer, Role(role)): error
-            for layer, role, error in json.loads((folder / "sensitivity.json").read_text(encoding="utf-8"))
-        }
-
-    return stages.kept(
-        "sensitivity",
-        {
-            "table": text_from_table(table),
-            "quantization": recipe.quantization.model_dump(mode="json"),
-            "calibration": recipe.calibration.model_dump(mode="json"),
-            "target": recipe.engine.target,
-            "rows": [row.hash for row in encoded.rows],
-            "versions": library_versions(),
-        },
-        compute=lambda: sensitivity_from_graph(quantized, table, encoded.features, progress=progress),
-        write=write,
-        read=read,
-    )
-
-
-def latency_stage(
-    recipe: Recipe,
-    checkpoint: Checkpoint,
-    target: Target,
-    float_model: Path,
-    model: Path,
-    stages: Stages,
-    progress: Progress,
-) -> tuple[Latency, ...]:
-    """Time the engine beside the float reference, interleaved."""
-    with stages.timed("latency"):
-        progress.stage("latency")
-        architecture: Architecture = architecture_from_checkpoint(checkpoint)
-        engines = {
-            "float": target_from_name("float").engine_from_onnx(float_model, threads=recipe.engine.threads),
-            "engine": target.engine_from_onnx(model, threads=recipe.engine.threads),
-        }
-        try:
-            return measure_latency(
-                engines,
-                OUTPUTS[checkpoint.head.task],
-                vocabulary=architecture.vocabulary,
-                positions=architecture.positions,
+    def evaluate(self, float_model: Path, model: Path) -> Comparison | None:
+        """Run float reference and engine over the whole validation set and compare them row by row."""
+        validation = self.validation
+        if validation is None:
+            return None
+        reference = self._outputs("evaluate float", target_from_name("float"), float_model, validation)
+        engine = self._outputs("evaluate engine", self.target, model, validation)
+        with self.stages.timed("compare"):
+            self.progress.stage("compare")
+            return compare_outputs(
+                task_from_name(self.checkpoint.head.task),
+                self.checkpoint.head,
+                validation.rows,
+                validation.features,
+                reference,
+                engine,
+                extra=[gate.metric for gate in self.gates],
             )
-        finally:
-            for engine in engines.values():
+
+    def _outputs(self, name: str, target: Target, model: Path, validation: Encoded) -> Outputs:
+        """Run one engine over the validation features, or take its outputs from the cache."""
+
+        def compute() -> Outputs:
+            self.progress.stage(name, total=len(validation.features))
+            engine = target.engine_from_onnx(model, threads=self.recipe.engine.threads)
+            try:
+                return outputs_from_features(engine, validation.features, self.checkpoint.head, progress=self.progress)
+            finally:
                 engine.close()
+
+        parts = {
+            "model": digest_of_file(model),
+            "validation": validation.digest,
+            "max_length": length_from_recipe(self.recipe, self.checkpoint),
+            "tokenizer": self.checkpoint.digest,
+            "cpu": [cpu_features().model, sorted(cpu_features().features)],
+            "threads": self.recipe.engine.threads,
+            "versions": library_versions(),
+        }
+        return self.stages.kept(name.replace(" ", "-"), parts, compute=compute, write=write_outputs, read=read_outputs)
+
+    def sensitivity(self, quantized: Quantized | None, table: CalibrationTable | None) -> Mapping[Site, float]:
+        """Measure each site's share of the error, on calibration text or else on validation text."""
+        encoded = self.calibration or self.validation
+        if quantized is None or table is None or encoded is None:
+            return {}
+
+        def write(errors: Mapping[Site, float], folder: Path) -> None:
+            listed = [[site.layer, site.role, error] for site, error in errors.items()]
+            _write_text(folder / "sensitivity.json", json.dumps(listed))
+
+        def read(folder: Path) -> Mapping[Site, float]:
+            listed = json.loads((folder / "sensitivity.json").read_text(encoding="utf-8"))
+            return {Site(layer, Role(role)): error for layer, role, error in listed}
+
+        return self.stages.kept(
+            "sensitivity",
+            {
+                "table": text_from_table(table),
+                "quantization": self.recipe.quantization.model_dump(mode="json"),
+                "calibration": self.recipe.calibration.model_dump(mode="json"),
+                "target": self.recipe.engine.target,
+                "rows": [row.hash for row in encoded.rows],
+                "versions": library_versions(),
+            },
+            compute=lambda: sensitivity_from_graph(quantized, table, encoded.features, progress=self.progress),
+            write=write,
+            read=read,
+        )
+
+    def latency(self, float_model: Path, model: Path) -> tuple[Latency, ...]:
+        """Time the engine beside the float reference, interleaved."""
+        threads = self.recipe.engine.threads
+        architecture = architecture_from_checkpoint(self.checkpoint)
+        with self.stages.timed("latency"):
+            self.progress.stage("latency")
+            engines = {
+                "float": target_from_name("float").engine_from_onnx(float_model, threads=threads),
+                "engine": self.target.engine_from_onnx(model, threads=threads),
+            }
+            try:
+                return measure_latency(
+                    engines,
+                    OUTPUTS[self.checkpoint.head.task],
+                    vocabulary=architecture.vocabulary,
+                    positions=architecture.positions,
+                )
+            finally:
+                for engine in engines.values():
+                    engine.close()
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")

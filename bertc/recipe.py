@@ -20,14 +20,17 @@ class _Section(BaseModel):
 
 
 class CalibrationRecipe(_Section):
-    """The text that ranges come from. `table` reuses a table of an earlier calibration instead of text."""
+    """The text that ranges come from. `table` reuses a table of an earlier calibration instead of text.
+
+    `percentile` left out means 99.99, and the maximum for the outputs of LayerNorms.
+    """
 
     data: str | None = None
     columns: dict[str, str] = {}
     samples: int = Field(default=256, ge=1)
     seed: int = 0
     calibrator: str = "percentile"
-    percentile: float = Field(default=99.99, gt=50, le=100)
+    percentile: float | None = Field(default=None, gt=50, le=100)
     table: str | None = None
 
 

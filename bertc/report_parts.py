@@ -12,7 +12,7 @@ import numpy as np
 from bertc import __version__
 from bertc.artefact.stages import StageTime
 from bertc.calibrate.histogram import bin_values
-from bertc.calibrate.table import CalibrationTable, Statistics
+from bertc.calibrate.table import DEFAULT_PERCENTILE, CalibrationTable, Statistics
 from bertc.checkpoint import Checkpoint
 from bertc.data.rows import Row
 from bertc.evaluate.gate import Verdict
@@ -174,7 +174,11 @@ def _quantization(facts: BuildFacts) -> QuantizationPart:
 
 def _calibrator(recipe: Recipe) -> str:
     wanted = recipe.calibration
-    return f"percentile {wanted.percentile:g}" if wanted.calibrator == "percentile" else wanted.calibrator
+    if wanted.calibrator != "percentile":
+        return wanted.calibrator
+    if wanted.percentile is None:
+        return f"percentile {DEFAULT_PERCENTILE:g}, maximum for LayerNorm outputs"
+    return f"percentile {wanted.percentile:g}"
 
 
 def _weights(facts: BuildFacts) -> str:

@@ -12,7 +12,7 @@ import json
 import sys
 from pathlib import Path
 
-SITE = "layer.1.attention_norm"
+SITE = "layer.0.hidden"
 FACTOR = 10
 
 

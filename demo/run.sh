@@ -22,8 +22,8 @@ step "2 of 3: ask the engine"
 step "3 of 3: the same build with the range of one site divided by ten; the gate has to stop it"
 "$PYTHON" demo/damage.py out/demo/calibration.json out/damaged-calibration.json
 code=0
-"$BERTC" build demo/model -o out/damaged --calibration out/damaged-calibration.json --validation-data "$VALIDATION" \
-    --int8-mode 1 || code=$?
+"$BERTC" build demo/model -o out/damaged --calibration out/damaged-calibration.json \
+    --calibration-data demo/data/train.tsv --validation-data "$VALIDATION" --int8-mode 1 || code=$?
 if [ "$code" -ne 1 ]; then
     echo "demo: the damaged build ended with exit code $code, but the gate's 1 was expected" >&2
     exit 1

@@ -30,8 +30,8 @@ LATE = {
 }
 GRAPH_ROOMS = {"graph", "calibrate", "quantize", "sparsity", "export", "dialects", "targets"}
 
-# What may be imported by whom. A room is a folder of bertc/ or a module in it; a module that is not listed belongs to the
-# pipeline. Everybody may use the shared language; a stage sees no other stage, save the values that it takes: a
+# What may be imported by whom. A room is a folder of bertc/ or a module in it; a module that is not listed belongs to
+# the pipeline. Everybody may use the shared language; a stage sees no other stage, save the values that it takes: a
 # checkpoint, a table, rows.
 LANGUAGE = {"errors", "features", "batches", "graph"}
 EVERYTHING = None
@@ -145,7 +145,7 @@ def check_late_imports(module: Module) -> Iterator[str]:
     name, _, tree = module
     for line, imported in imports_of(top_level(tree)):
         package = imported.split(".")[0]
-        if package in LATE or (package == "onnx_ir" and room_of(name) not in GRAPH_ROOMS):
+        if package in LATE or (package == "onnx_ir" and room_of(name) in ROOMS.keys() - GRAPH_ROOMS):
             yield f"{name}:{line}: imports {package} when it is itself imported; do so in the function that needs it"
 
 
@@ -206,14 +206,15 @@ def _is_mode(node: ast.AST) -> bool:
 
 
 def check_silence(module: Module) -> Iterator[str]:
-    """No error is swallowed unseen (contextlib.suppress names what may happen), no state is global."""
+    """No error is swallowed unseen: who ignores one names it. No state is global."""
     name, _, tree = module
     for node in ast.walk(tree):
         if isinstance(node, ast.ExceptHandler):
-            if node.type is None:
+            kinds = {part.id for part in ast.walk(node) if isinstance(part, ast.Name)} if node.type else set()
+            if not node.type:
                 yield f"{name}:{node.lineno}: a bare except"
-            if all(isinstance(statement, ast.Pass) for statement in node.body):
-                yield f"{name}:{node.lineno}: except ...: pass; write with contextlib.suppress(...) what may happen"
+            elif kinds & {"Exception", "BaseException"} and all(isinstance(part, ast.Pass) for part in node.body):
+                yield f"{name}:{node.lineno}: ignores every error; name the one that may be ignored"
         if isinstance(node, ast.Global):
             yield f"{name}:{node.lineno}: global state"
 
@@ -257,7 +258,7 @@ FAULTY: tuple[tuple[Check, str, str], ...] = (
     (check_modes, "quantize/insert.py", "wanted = scheme.mode.name in ('2', '3')"),
     (check_modes, "quantize/insert.py", "match mode:\n    case 1: ..."),
     (check_silence, "data/tsv.py", "try:\n    read()\nexcept:\n    raise"),
-    (check_silence, "data/tsv.py", "try:\n    read()\nexcept ValueError:\n    pass"),
+    (check_silence, "data/tsv.py", "try:\n    read()\nexcept Exception:\n    pass"),
     (check_silence, "data/tsv.py", "def count():\n    global counter"),
     (check_left_work, "data/tsv.py", "# TODO: read the header"),
 )

@@ -56,10 +56,12 @@ def counts_from_text(text: str) -> Counts:
             raise ValueError("cut off, or longer than a histogram")
         packed = np.frombuffer(raw, "<i8")
         first, body = int(packed[0]), packed[1:]
+        if first < 0 or first + body.size > BINS:
+            raise ValueError("bins that do not exist")
         counts = np.zeros(BINS, np.int64)
         counts[first : first + body.size] = body
     except (ValueError, IndexError, zlib.error) as error:
         raise InputError("the calibration table holds a damaged histogram; calibrate again") from error
-    if first < 0 or (counts < 0).any():
+    if (counts < 0).any():
         raise InputError("the calibration table holds a histogram with negative counts; calibrate again")
     return counts

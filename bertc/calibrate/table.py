@@ -19,9 +19,10 @@ from bertc.calibrate.histogram import BINS, Counts, bin_values, counts_from_text
 from bertc.calibrators import calibrator_from_name
 from bertc.errors import InputError
 from bertc.graph.affine import CODE_MAX
-from bertc.graph.sites import Role, Site, site_from_name
+from bertc.graph.sites import RESIDUALS, Role, Site, site_from_name
 
 SCHEMA = 1
+DEFAULT_PERCENTILE = 99.99
 COLLAPSE = 0.9
 """Share of a site's energy lost to quantization above which the model cannot survive (onnxruntime#10571's bug gives
 1.0; outliers clipped on purpose, below 0.1)."""
@@ -43,9 +44,7 @@ class Statistics:
         channels = self.channel_amax
         if channels is not None and other.channel_amax is not None:
             channels = np.maximum(channels, other.channel_amax)
-        return Statistics(
-            counts=self.counts + other.counts, amax=max(self.amax, other.amax), channel_amax=channels
-        )
+        return Statistics(counts=self.counts + other.counts, amax=max(self.amax, other.amax), channel_amax=channels)
 
     def quantization_error(self, amax: float) -> float:
         """Return E[(q(x) - x)^2] / E[x^2] on an INT8 grid that ends at `amax`."""
@@ -83,21 +82,34 @@ class CalibrationTable:
             raise InputError(f"the calibration table has no site {site}; it belongs to another model, calibrate again")
         return found
 
-    def amax(self, site: Site, *, calibrator: str, percentile: float, smoothed: bool) -> float:
-        """Return the range of a site. Raises `InputError` for a range that would collapse the model."""
+    def amax(self, site: Site, *, calibrator: str, percentile: float | None, smoothed: bool) -> float:
+        """Return the range of a site; `percentile` None is the role's own.
+
+        Raises `InputError` for a range that would collapse the model.
+        """
         if site in self.overrides:
             return self.overrides[site]
         if site.role is Role.PROBS:
             return 1.0  # a softmax is bounded by 1, whatever the calibration text showed
         statistics = self.statistics(site, smoothed=smoothed)
         method = calibrator_from_name(calibrator)
-        amax = method.amax_from_counts(statistics.counts, statistics.amax, percentile=percentile)
+        share = default_percentile(site.role) if percentile is None else percentile
+        amax = method.amax_from_counts(statistics.counts, statistics.amax, percentile=share)
         if statistics.amax > 0 and statistics.quantization_error(amax) > COLLAPSE:
             raise InputError(
                 f"calibrator '{calibrator}' gives {site} the range {amax:.3g} where values reach "
                 f"{statistics.amax:.3g}, which would collapse the model; use --calibrator percentile or max"
             )
         return amax
+
+
+def default_percentile(role: Role) -> float:
+    """Return the percentile that is right for most models: 99.99, but 100 for a LayerNorm's output.
+
+    A LayerNorm's largest values stand on separator tokens, one value in ten thousand or less, and every token attends
+    to them: clipping them is cheap on average and ruins the model (docs/decisions/0004-percentiles.md).
+    """
+    return 100.0 if role in RESIDUALS else DEFAULT_PERCENTILE
 
 
 def merge_tables(first: CalibrationTable, second: CalibrationTable) -> CalibrationTable:

@@ -31,5 +31,5 @@ def calibrator_from_name(name: str) -> Calibrator:
     """Find a calibrator. Raises `InputError` naming those that exist."""
     if name not in calibrator_names():
         raise InputError(f"calibrator '{name}' does not exist; choose one of {', '.join(calibrator_names())}")
-    module: Calibrator = importlib.import_module(f"bertc.calibrators.{name}")  # type: ignore[assignment]
+    module: Calibrator = importlib.import_module(f"bertc.calibrators.{name}")
     return module

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
@@ -17,7 +17,7 @@ from bertc.data.jsonl import table_from_json_array, table_from_jsonl
 from bertc.data.lines import rows_from_lines
 from bertc.data.parquet import table_from_parquet
 from bertc.data.record import row_from_record
-from bertc.data.rows import Dataset, digest_rows
+from bertc.data.rows import Dataset, Row, digest_rows
 from bertc.data.squad import rows_from_squad
 from bertc.data.tsv import table_from_delimited
 from bertc.errors import InputError
@@ -48,24 +48,36 @@ def dataset_from_path(
     where a form needs a library that is not installed.
     """
     path = Path(path)
-    form = form_from_path(path)
     if limit is not None and limit < 1:
         raise InputError(f"{path}: a limit of {limit} rows leaves nothing; give a limit of at least 1")
-    layout = task_from_name(task).layout
-    if form in ROW_FORMS:
-        if columns:
-            raise InputError(f"{path}: the form {form} has no columns to name; leave the columns away")
-        rows, used = _take(ROW_FORMS[form](path), limit, seed), {}
-    else:
-        table = _table_from_path(path, form, layout, columns or {})
-        used = resolve_columns(layout, table, columns or {}, str(path))
-        rows = [row_from_record(record, used, path, line) for line, record in _take(table.records, limit, seed)]
-        form = table.form
+    opened, used, form = _open_rows(path, task, columns or {})
+    rows = _take(opened, limit, seed)
     if not rows:
         raise InputError(f"{path}: holds no rows; give a file with at least one")
     return Dataset(
         rows=tuple(rows), name=path.name, digest=digest_rows(rows), form=form, columns=MappingProxyType(used)
     )
+
+
+def rows_from_path(path: Path | str, *, task: str, columns: Mapping[str, str] | None = None) -> Iterator[Row]:
+    """Read a data file row by row, as `predict` does: memory does not grow with TSV, CSV, JSON Lines and plain text.
+
+    Raises `InputError` with file, line and remedy, for the columns at once and for a row when it is reached.
+    """
+    return _open_rows(Path(path), task, columns or {})[0]
+
+
+def _open_rows(path: Path, task: str, columns: Mapping[str, str]) -> tuple[Iterator[Row], Mapping[str, str], str]:
+    """Return the rows, which column fills which role, and the form."""
+    form = form_from_path(path)
+    layout = task_from_name(task).layout
+    if form in ROW_FORMS:
+        if columns:
+            raise InputError(f"{path}: the form {form} has no columns to name; leave the columns away")
+        return iter(ROW_FORMS[form](path)), {}, form
+    table = _table_from_path(path, form, layout, columns)
+    used = resolve_columns(layout, table, columns, str(path))
+    return (row_from_record(record, used, path, line) for line, record in table.records), used, table.form
 
 
 def form_from_path(path: Path) -> str:

@@ -92,7 +92,7 @@ def _lower_gelu(low: Lowering, value: ir.Value, node: ir.Node) -> ir.Value:
 
 
 def _lower_quantize(low: Lowering, value: ir.Value, node: ir.Node) -> ir.Value:
-    """Write unsigned codes; a GEMM output's are written by its QLinearMatMul, a float GEMM's are divided by a vector."""
+    """Write unsigned codes: a quantized GEMM's by QLinearMatMul, others after a division by a vector of scales."""
     operand, scale, _ = node.inputs
     assert operand is not None and scale is not None
     fused = ort_gemm.quantized_gemm(low, value)

@@ -5,7 +5,9 @@ All three add -3.4e38 to masked scores and take the ordinary [batch, length] mas
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -67,7 +69,7 @@ def _projection(value: ir.Value) -> Projection | None:
 
 
 def _quantized(
-    low: Lowering, value: ir.Value, projections: list[Projection], mask: ir.Value, attributes: dict[str, object]
+    low: Lowering, value: ir.Value, projections: list[Projection], mask: ir.Value, attributes: Mapping[str, Any]
 ) -> ir.Value | None:
     """Write QAttention where the three GEMMs read the same codes."""
     gemms = [quantized_operands(each.product) for each in projections]
@@ -99,19 +101,26 @@ def _quantized(
     )
 
 
+def _float_gemm(product: ir.Value) -> tuple[ir.Value, ir.Value] | None:
+    """Read `MatMul(operand, weight)` with constant weights."""
+    node = product.producer()
+    if node is None or node.op_type != "MatMul":
+        return None
+    operand, weight = node.inputs
+    return (operand, weight) if operand is not None and weight is not None and weight.const_value is not None else None
+
+
 def _float(
-    low: Lowering, value: ir.Value, projections: list[Projection], mask: ir.Value, attributes: dict[str, object]
+    low: Lowering, value: ir.Value, projections: list[Projection], mask: ir.Value, attributes: Mapping[str, Any]
 ) -> ir.Value | None:
     """Write Attention where the three GEMMs are float and read the same value."""
-    products = [each.product.producer() for each in projections]
-    if any(node is None or node.op_type != "MatMul" or node.inputs[1].const_value is None for node in products):
+    gemms = [_float_gemm(each.product) for each in projections]
+    found = [each for each in gemms if each is not None]
+    if len(found) != len(gemms) or any(operand is not found[0][0] for operand, _ in found):
         return None
-    nodes = [node for node in products if node is not None]
-    operand = nodes[0].inputs[0]
-    if operand is None or any(node.inputs[0] is not operand for node in nodes):
-        return None
+    operand = found[0][0]
     name = str(value.name)
-    weight = np.concatenate([low.array(node.inputs[1]) for node in nodes], axis=1)
+    weight = np.concatenate([low.array(weight) for _, weight in found], axis=1)
     bias = np.concatenate([low.array(each.bias) for each in projections])
     return low.emit.op(
         "Attention",

@@ -39,6 +39,7 @@ class Lowering:
         outputs = []
         for value in self.source.graph.outputs:
             result = self.value(value)
+            assert value.dtype is not None
             result.dtype, result.shape = value.dtype, value.shape
             outputs.append(result)
         graph = ir.Graph(

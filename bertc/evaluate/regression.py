@@ -76,7 +76,7 @@ def regression_from_rows(
             f"the baseline is of the task {baseline.table.task} and the report of {current.table.task}; "
             "make a new baseline with --update"
         )
-    mine, theirs = _keys(current.table.hashes), _keys(baseline.table.hashes)
+    mine, theirs = keys_from_hashes(current.table.hashes), keys_from_hashes(baseline.table.hashes)
     common = [key for key in mine if key in theirs]
     here, there = (np.array([side[key] for key in common], np.int64) for side in (mine, theirs))
     same = current.table.labels[here] == baseline.table.labels[there] if common else np.zeros(0, bool)
@@ -98,7 +98,7 @@ def regression_from_rows(
     )
 
 
-def _keys(hashes: NDArray[np.uint64]) -> dict[Key, int]:
+def keys_from_hashes(hashes: NDArray[np.uint64]) -> dict[Key, int]:
     """Return (hash, occurrence) -> row, so that equal texts pair in their order."""
     seen: dict[int, int] = {}
     keys: dict[Key, int] = {}

@@ -17,7 +17,7 @@ from bertc.errors import InputError
 from bertc.evaluate.bootstrap import RESAMPLES, Sample, bootstrap_values, groups_from_names, interval
 from bertc.evaluate.metric import HIGHER, Metric, metric_from_name, value_of
 from bertc.evaluate.operating import OperatingPoint, operating_points
-from bertc.evaluate.table import MetricRows, RowTable, hash_labels
+from bertc.evaluate.table import MetricRows, RowTable, hash_labels, kept_statistics
 from bertc.features import Feature, Head
 from bertc.tasks import RawOutputs, Task
 
@@ -184,8 +184,8 @@ def _metric_rows(metric: Metric, gold: Any, reference: Any, engine: Any) -> Metr
         name=metric.name,
         direction=metric.direction,
         formula=metric.formula,
-        reference=metric.statistics(against, reference),
-        engine=metric.statistics(against, engine),
+        reference=kept_statistics(metric.statistics(against, reference), metric.formula),
+        engine=kept_statistics(metric.statistics(against, engine), metric.formula),
     )
 
 

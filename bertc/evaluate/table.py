@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bertc.data.rows import Row
-from bertc.evaluate.formulas import Array
+from bertc.evaluate.formulas import FORMULAS, Array
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -40,6 +40,11 @@ class RowTable:
     outputs_reference: tuple[NDArray[np.float16], ...]
     outputs_engine: tuple[NDArray[np.float16], ...]
     metrics: tuple[MetricRows, ...]
+
+
+def kept_statistics(statistics: Array, formula: str) -> Array:
+    """Round sums to float32, as the rows file keeps them, so that figures made from the file are the report's."""
+    return statistics.astype(np.float32).astype(np.float64) if FORMULAS[formula].additive else statistics
 
 
 def hash_value(value: object) -> int:

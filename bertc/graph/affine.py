@@ -29,7 +29,7 @@ def codes_from_weights(weights: Array, scale: Array) -> NDArray[np.int8]:
     >>> codes_from_weights(np.float32([[0.02, -2.6]]), np.float32(0.02)).tolist()
     [[1, -127]]
     """
-    return np.clip(np.rint(weights / scale), WEIGHT_CODE_MIN, CODE_MAX).astype(np.int8)
+    return np.asarray(np.clip(np.rint(weights / scale), WEIGHT_CODE_MIN, CODE_MAX), np.int8)
 
 
 def fake_quantize(values: Array, scale: Array) -> Array:

@@ -22,12 +22,10 @@ def set_constant(value: ir.Value, array: Any) -> None:
     tensor = ir.tensor(np.asarray(array, order="C"), name=value.name)
     value.const_value = tensor
     value.type = ir.TensorType(tensor.dtype)  # a clone shares its original's type object, so never set `dtype` on it
-    value.shape = ir.Shape(tensor.shape)
+    value.shape = ir.Shape(tensor.numpy().shape)
 
 
-def insert_after(
-    model: ir.Model, value: ir.Value, emit: Emitter, replacement: ir.Value, uses: Iterable[ir.Usage]
-) -> None:
+def insert_after(model: ir.Model, value: ir.Value, emit: Emitter, replacement: ir.Value, uses: Iterable[Any]) -> None:
     """Put the emitted nodes behind a value's producer and let `uses` read `replacement` instead of the value."""
     own = set(emit.nodes)
     chosen = [use for use in uses if use.node not in own]
@@ -43,4 +41,4 @@ def insert_after(
 def remove_unused(model: ir.Model) -> None:
     """Drop nodes, functions and initializers that no output needs."""
     common.RemoveUnusedNodesPass()(model)
-    common.RemoveUnusedFunctionsPass()(model)
+    common.RemoveUnusedFunctionsPass()(model)  # type: ignore[no-untyped-call]

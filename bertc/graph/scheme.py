@@ -100,6 +100,8 @@ def scheme_from_options(
     """
     if mode not in MODES:
         raise InputError(f"INT8 mode '{mode}' does not exist; choose one of {', '.join(MODES)}")
+    if granularity and granularity not in tuple(Granularity):
+        raise InputError(f"granularity '{granularity}' does not exist; choose one of {', '.join(Granularity)}")
     chosen = MODES[mode]
     grain = Granularity(granularity) if granularity else chosen.granularity
     if grain is Granularity.TENSOR and not chosen.quantized_residual:

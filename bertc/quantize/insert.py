@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -35,7 +36,7 @@ class Quantized:
 
 
 def quantize_graph(
-    graph: ir.Model, table: CalibrationTable, scheme: Scheme, *, calibrator: str, percentile: float
+    graph: ir.Model, table: CalibrationTable, scheme: Scheme, *, calibrator: str, percentile: float | None
 ) -> Quantized:
     """Return the graph with Q/DQ on the scheme's sites and INT8 weights; the argument stays as it is.
 
@@ -80,7 +81,7 @@ class _Ranges:
     table: CalibrationTable
     scheme: Scheme
     calibrator: str
-    percentile: float
+    percentile: float | None
 
     def smoothed(self, site: Site) -> bool:
         """Say whether the site's values are changed by smoothing."""
@@ -145,7 +146,7 @@ class _Insertion:
             codes = codes_from_weights(array_of(weight), scale)
             set_constant(weight, codes)
             scale_value = emit.constant(f"{gemm.name}.weight_scale", scale)
-            axis = {"axis": 1} if scale.ndim else {}
+            axis: dict[str, Any] = {"axis": 1} if scale.ndim else {}
             dequantized = emit.op(
                 "DequantizeLinear", weight, scale_value, name=f"{gemm.name}.weight_dequantized", **axis
             )
@@ -198,7 +199,7 @@ class _Insertion:
         self.scales[site] = scale
         self.count(site.role)
         emit = Emitter()
-        axis = {"axis": 2} if scale.ndim else {}
+        axis: dict[str, Any] = {"axis": 2} if scale.ndim else {}
         scale_value = emit.constant(f"{site.name}.scale", scale)
         zero = emit.constant(f"{site.name}.zero_point", np.zeros(scale.shape, np.int8))
         codes = emit.op("QuantizeLinear", value, scale_value, zero, name=f"{site.name}.codes", **axis)
@@ -215,8 +216,8 @@ class _Insertion:
         if residual is not None:
             uses = [use for use in uses if use.node is not residual.producer()]
         insert_after(self.model, value, emit, dequantized, uses)
-        if residual is not None:
-            self.model.graph.remove(residual.producer(), safe=True)
+        if residual is not None and (unsmoothing := residual.producer()) is not None:
+            self.model.graph.remove(unsmoothing, safe=True)
 
     def _residual(self, site: Site, residual: ir.Value, emit: Emitter, codes: ir.Value) -> None:
         """Let the residual read the GEMM's codes with the vector scale s m."""

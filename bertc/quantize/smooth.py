@@ -43,8 +43,8 @@ def smooth_graph(graph: ir.Model, table: CalibrationTable, scheme: Scheme) -> ir
         if site.role is Role.CONTEXT:
             # The context is an average of values, so dividing the value projection's columns divides it exactly.
             value = Site(site.layer, Role.VALUE_GEMM).name
-            _scale_weight(model, f"{value}.weight", 1 / factors)
-            _scale_weight(model, f"{value}.bias", 1 / factors)
+            _scale_weight(model, f"{value}.weight", np.float32(1) / factors)
+            _scale_weight(model, f"{value}.bias", np.float32(1) / factors)
         elif site.role in RESIDUALS and scheme.mode.quantized_residual:
             _fold_into_norm(model, site, factors)
         else:
@@ -60,7 +60,7 @@ def _scale_weight(model: ir.Model, name: str, factors: Array) -> None:
 def _fold_into_norm(model: ir.Model, site: Site, factors: Array) -> None:
     """Let the LayerNorm give x', and everything that is no GEMM of the layer read m x'."""
     for part in ("gamma", "beta"):
-        _scale_weight(model, f"{site.name}.{part}", 1 / factors)
+        _scale_weight(model, f"{site.name}.{part}", np.float32(1) / factors)
     gemms = {Site(site.layer, gemm).name for gemm in CONSUMERS[site.role]}
     emit = Emitter()
     value = _value(model, site.name)
@@ -77,7 +77,7 @@ def _divide(model: ir.Model, site: Site, factors: Array) -> None:
     value.name = producer.name = f"{site.name}.plain"
     gemms = {Site(site.layer, gemm).name for gemm in CONSUMERS[site.role]}
     emit = Emitter()
-    vector = emit.constant(f"{site.name}.inverse_smoothing", 1 / factors)
+    vector = emit.constant(f"{site.name}.inverse_smoothing", np.float32(1) / factors)
     divided = emit.op("Mul", value, vector, name=site.name)
     insert_after(model, value, emit, divided, [use for use in value.uses() if use.node.outputs[0].name in gemms])
 

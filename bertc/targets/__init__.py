@@ -56,5 +56,5 @@ def target_from_name(name: str) -> Target:
     """Find a target. Raises `InputError` naming those that exist."""
     if name not in target_names():
         raise InputError(f"target '{name}' does not exist; choose one of {', '.join(target_names())}")
-    module: Target = importlib.import_module(f"bertc.targets.{name.replace('-', '_')}")  # type: ignore[assignment]
+    module: Target = importlib.import_module(f"bertc.targets.{name.replace('-', '_')}")
     return module

@@ -27,9 +27,9 @@ def check_machine(cpu: Cpu) -> None:
 
 def onnx_from_graph(graph: ir.Model) -> ir.Model:
     """Lower the float graph and let ONNX Runtime's tool quantize the encoder's weights per channel."""
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
     import tempfile
+
+    from onnxruntime.quantization import QuantType, quantize_dynamic
 
     model = ort.lower_graph(graph)
     head = [node.name for node in model.graph if not str(node.outputs[0].name).startswith("layer.")]
@@ -43,6 +43,8 @@ def onnx_from_graph(graph: ir.Model) -> ir.Model:
             per_channel=True,
             weight_type=QuantType.QInt8,
             nodes_to_exclude=head,
+            # Its shape inference does not see through ONNX Runtime's own operators.
+            extra_options={"DefaultTensorType": int(ir.DataType.FLOAT)},
         )
         return ir.from_proto(ir.to_proto(ir.load(quantized)))
 

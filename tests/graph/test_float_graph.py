@@ -175,7 +175,7 @@ def test_inputs_and_outputs_have_the_names_and_types_of_hugging_face(tmp_path: P
     [
         ("intermediate_size", 256, "encoder.layer.0.intermediate.dense.weight"),
         ("hidden_size", 32, "embeddings.word_embeddings.weight"),
-        ("vocab_size", 77, "embeddings.word_embeddings.weight"),
+        ("vocab_size", 300, "embeddings.word_embeddings.weight"),
         ("max_position_embeddings", 64, "embeddings.position_embeddings.weight"),
         ("num_hidden_layers", 3, "encoder.layer.2"),
     ],

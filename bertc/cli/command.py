@@ -1,0 +1,73 @@
+"""A command with the flags that all have, its options in sections, and `output` as its function's first argument."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import click
+
+from bertc.cli.output import Output
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+Decorator = Callable[[Any], Any]
+GENERAL = "Output"
+
+
+class Option(click.Option):
+    """An option that stands in a section of the help."""
+
+    def __init__(self, *arguments: Any, section: str = "Options", **keywords: Any) -> None:
+        super().__init__(*arguments, **keywords)
+        self.section = section
+
+
+class Command(click.Command):
+    """A command with --json, --quiet and --debug, which reach its function as `output`."""
+
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        super().__init__(*arguments, **keywords)
+        flags = (
+            (("--json",), "Print the result as JSON."),
+            (("-q", "--quiet"), "Say results and errors only."),
+            (("--debug",), "Show the traceback of an error."),
+        )
+        for names, text in flags:
+            self.params.append(Option([*names], is_flag=True, help=text, section=GENERAL))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the function with `output` in the place of the flags."""
+        parent = ctx.find_object(Output) or Output()
+        quiet, machine = ctx.params.pop("quiet"), ctx.params.pop("json")
+        ctx.params.pop("debug")
+        ctx.params["output"] = replace(parent, quiet=parent.quiet or quiet, json=machine)
+        return super().invoke(ctx)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options section by section, in the order in which sections first occur, those of all commands last."""
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None and isinstance(parameter, click.Option):
+                sections.setdefault(getattr(parameter, "section", GENERAL), []).append(record)
+        general = sections.pop(GENERAL)
+        for name, records in (*sections.items(), (GENERAL, general)):
+            with formatter.section(name):
+                formatter.write_dl(records)
+
+
+def option(*names: str, section: str = "Options", **keywords: Any) -> Decorator:
+    """Declare an option in a section of the help."""
+    return click.option(*names, cls=Option, section=section, **keywords)
+
+
+def all_of(*options: Decorator) -> Decorator:
+    """Apply several options in the order in which they are written."""
+
+    def decorate(function: Any) -> Any:
+        for declare in reversed(options):
+            function = declare(function)
+        return function
+
+    return decorate

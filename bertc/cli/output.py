@@ -1,0 +1,52 @@
+"""What a command may say, and where: results to stdout, everything else to stderr."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """How the user wants to be told: `quiet` says results and errors only, `json` prints results for machines.
+
+    `arguments` is the command line, for the report.
+    """
+
+    quiet: bool = False
+    json: bool = False
+    arguments: tuple[str, ...] = ()
+
+    def say(self, text: str = "") -> None:
+        """Print a line for people; nothing with --quiet or --json."""
+        if not (self.quiet or self.json):
+            click.echo(printable(text))
+
+    def note(self, text: str) -> None:
+        """Print a line beside the results, on stderr; nothing with --quiet."""
+        if not self.quiet:
+            click.echo(printable(text), err=True)
+
+    def warn(self, text: str) -> None:
+        """Print a warning, on stderr; nothing with --quiet."""
+        self.note(f"warning: {text}")
+
+    def fail(self, text: str) -> None:
+        """Print the one line of a verdict that is not a pass, on stderr, whatever the flags."""
+        click.echo(printable(text), err=True)
+
+    def print_json(self, document: Any) -> None:
+        """Print a result as JSON."""
+        click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def printable(text: str) -> str:
+    """Replace what could steer a terminal: text may come from somebody else's file.
+
+    >>> printable("label \\x1b[2J")
+    'label ?[2J'
+    """
+    return "".join(c if c.isprintable() or c == "\n" else "?" for c in text)

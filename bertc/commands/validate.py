@@ -1,0 +1,81 @@
+"""Validate an artefact again, from the artefact alone.
+
+The engine runs over the data; what the float model said comes from the artefact's rows, or from --checkpoint.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bertc.cli import options
+from bertc.cli.command import Command, option
+from bertc.cli.options import VALIDATION
+from bertc.cli.output import Output
+from bertc.cli.progress import shown_progress
+from bertc.errors import EXIT_GATE, EXIT_PASSED
+
+if TYPE_CHECKING:
+    from bertc.validate import Validation
+
+
+@click.command("validate", cls=Command)
+@click.argument("out", type=click.Path(path_type=Path))
+@options.validation_data_options
+@option(
+    "--checkpoint",
+    metavar="CHECKPOINT",
+    section=VALIDATION,
+    help="The float model to compare with, for data that is not the build's.",
+)
+@options.gate_options
+@options.threads_option
+def command(output: Output, out: Path, checkpoint: str | None, **flags: Any) -> int:
+    """Run the engine in the folder OUT over labelled data and judge it by the gates it was built with, or by others.
+
+    \b
+      bertc validate OUT --validation-data dev.tsv
+      bertc validate OUT --validation-data new.tsv --checkpoint CHECKPOINT --max-drop 2%
+
+    On the data of the build the figures are those of its report. Exit code 0 if the engine passes, 1 if not.
+    """
+    from bertc.validate import recipe_of_artefact, validate
+    from bertc.predictor import verified_manifest
+
+    verified_manifest(out)
+    recipe = recipe_of_artefact(out, options.overrides_from_flags(flags))
+    with shown_progress(output) as progress:
+        found = validate(out, recipe, checkpoint=checkpoint, progress=progress)
+    _print(output, found)
+    if found.verdict.passed:
+        return EXIT_PASSED
+    _fail(output, out, found)
+    return EXIT_GATE
+
+
+def _print(output: Output, found: Validation) -> None:
+    if output.json:
+        output.print_json(found.as_dict())
+        return
+    from bertc.cli.summary import line, lines_from_score, verdict_text
+
+    output.say(line("verdict", verdict_text(found.verdict.passed)))
+    for text in lines_from_score(found.accuracy):
+        output.say(text)
+    for gate in found.verdict.gates:
+        output.say(line("gate", f"{gate.verdict}: {gate.reason}"))
+    for text in found.verdict.warnings:
+        output.say(line("warning", text))
+    for text in found.notes:
+        output.say(line("note", text))
+
+
+def _fail(output: Output, out: Path, found: Validation) -> None:
+    from bertc.cli.summary import failure_text, worst_sites
+    from bertc.evaluate.report import report_from_json
+
+    path = out / "report.json"
+    worst = worst_sites(report_from_json(path.read_bytes(), source=str(path)))
+    output.fail(failure_text(found.verdict.gates, worst))

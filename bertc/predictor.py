@@ -1,0 +1,154 @@
+"""`bertc.load`: an artefact as something that answers texts. Needs the artefact's folder and nothing else.
+
+Text in, what the task gives out: labels with scores, entities, answers, embeddings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from bertc.checkpoint.config import config_from_path
+from bertc.checkpoint.files import read_object
+from bertc.checkpoint.text import TextEncoder
+from bertc.checkpoint.tokenizer import text_encoder_from_path
+from bertc.data.rows import Row, row_from_texts
+from bertc.errors import EnvironmentLackError, InputError
+from bertc.features import Feature, Head, Pooling, Problem
+from bertc.manifest import Manifest, unmet_demands, verify_artefact
+from bertc.runtime.cpu import cpu_features
+from bertc.runtime.engine import Engine, outputs_from_features
+from bertc.targets import target_from_name
+from bertc.tasks import RawOutputs, Task, task_from_name
+
+HEAD_FILE = "bertc.json"
+MODEL_FILE = "model.onnx"
+ROWS_PER_BATCH = 256
+"""Rows that are held at a time when a file is streamed; the engine cuts them into batches of its own."""
+
+
+class Predictor:
+    """An open engine with its tokenizer and task; close it, or use it as a context. Made by `bertc.load`.
+
+    `head` says what it gives (task, labels), `max_length` how many tokens of a text are read, `unvalidated` whether
+    nothing proves its accuracy.
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest, engine: Engine) -> None:
+        """Take a verified artefact and its open engine."""
+        document = read_object(folder / HEAD_FILE)
+        self.folder = folder
+        self.manifest = manifest
+        self.head = head_from_document(document.get("head"), folder)
+        self.task: Task = task_from_name(self.head.task)
+        self.encoder: TextEncoder = text_encoder_from_path(
+            folder, config_from_path(folder), sentences=self.head.task == "feature-extraction"
+        )
+        self.max_length = int(document.get("max_length") or self.encoder.max_length)
+        self._engine = engine
+
+    @property
+    def unvalidated(self) -> bool:
+        """Whether the artefact was built without validation."""
+        return self.manifest.unvalidated
+
+    def predict(self, texts: str | Sequence[str], pairs: str | Sequence[str] | None = None) -> list[dict[str, Any]]:
+        """Answer one text or many, in their order. `pairs` are the second texts; a question's is its context.
+
+        Raises `InputError` for a text that is empty, or where a text lacks its pair.
+        """
+        first = [texts] if isinstance(texts, str) else list(texts)
+        if pairs is None:
+            return list(self.predict_rows(row_from_texts(text) for text in first))
+        second = [pairs] if isinstance(pairs, str) else list(pairs)
+        if len(first) != len(second):
+            raise InputError(f"{len(first)} texts came with {len(second)} pairs; give one pair for each text")
+        return list(self.predict_rows(row_from_texts(*both) for both in zip(first, second, strict=True)))
+
+    def predict_rows(self, rows: Iterable[Row], *, batch: int = ROWS_PER_BATCH) -> Iterator[dict[str, Any]]:
+        """Answer rows one by one as they come, holding `batch` of them at a time; their labels do not matter."""
+        source = iter(rows)
+        while chunk := list(islice(source, batch)):
+            bare = [replace(row, label=None, tags=None, answers=()) for row in chunk]
+            self._check_pairs(bare)
+            checked = self.task.check_rows(bare, self.head)
+            features = self.features_from_rows(checked)
+            outputs = self.task.row_outputs(checked, features, self.run_features(features), self.head)
+            yield from self.task.predictions(checked, outputs, self.head)
+
+    def features_from_rows(self, rows: Sequence[Row]) -> list[Feature]:
+        """Encode checked rows with the artefact's tokenizer and length."""
+        return self.task.features_from_rows(rows, self.encoder, self.max_length)
+
+    def run_features(self, features: Sequence[Feature], **options: Any) -> RawOutputs:
+        """Run the engine; `options` are those of `outputs_from_features`."""
+        return outputs_from_features(self._engine, features, self.head, **options)
+
+    def close(self) -> None:
+        """Free the engine."""
+        self._engine.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _check_pairs(self, rows: Sequence[Row]) -> None:
+        """Say in the caller's words that an answer needs a context (the task's own check speaks of columns)."""
+        for row in rows:
+            if self.head.task == "question-answering" and len(row.texts) != 2:
+                raise InputError(f"{row.place}: a question needs its context; give it as the text's pair")
+            if self.head.task == "token-classification" and len(row.texts) != 1:
+                raise InputError(f"{row.place}: token-classification takes one text; leave the pair away")
+
+
+def predictor_from_path(path: str | Path, *, threads: int = 0) -> Predictor:
+    """Open an artefact. `threads` 0 means all cores.
+
+    Raises `InputError` if a file is not the one that was built, and `EnvironmentLackError` if this processor lacks what
+    the artefact was validated on.
+    """
+    folder = Path(path)
+    manifest = verified_manifest(folder)
+    engine = target_from_name(manifest.target).engine_from_onnx(folder / MODEL_FILE, threads=threads)
+    try:
+        return Predictor(folder, manifest, engine)
+    except BaseException:
+        engine.close()
+        raise
+
+
+def verified_manifest(folder: Path) -> Manifest:
+    """Check an artefact's files and this machine; return the manifest."""
+    manifest = verify_artefact(folder)
+    missing = unmet_demands(manifest, cpu_features())
+    if missing:
+        raise EnvironmentLackError(
+            f"{folder} was validated on processors with {'; '.join(missing)}, which this one lacks: its answers would "
+            "differ; build the checkpoint on this machine, or with --target float"
+        )
+    return manifest
+
+
+def head_from_document(document: Any, folder: Path) -> Head:
+    """Read the head that an artefact's bertc.json describes. Raises `InputError` if it is none."""
+    try:
+        assert isinstance(document, Mapping)
+        weights = document["layer_weights"]
+        return Head(
+            task=str(document["task"]),
+            labels=tuple(map(str, document["labels"])),
+            problem=None if document["problem"] is None else Problem(document["problem"]),
+            pooling=None if document["pooling"] is None else Pooling(document["pooling"]),
+            normalize=bool(document["normalize"]),
+            layer_weights=None if weights is None else tuple(map(float, weights)),
+        )
+    except (AssertionError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{folder}/{HEAD_FILE} describes no head; build the artefact again") from error

@@ -1,0 +1,64 @@
+"""A recipe as a TOML file for people: every field, its meaning, and an example where it has no value."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pydantic import BaseModel
+
+from bertc.recipe import Recipe, text_from_recipe
+
+# Per field its meaning, and what to write as an example where the default is no value at all.
+MEANINGS: dict[str, tuple[str, str]] = {
+    "calibration.data": ("Text to calibrate on, best the training text. Relative to this file.", '"train.tsv"'),
+    "calibration.columns": ("Columns by role, where the usual names do not find them: { text = \"sentence\" }", ""),
+    "calibration.samples": ("Rows of text.", ""),
+    "calibration.seed": ("Seed of the choice of rows.", ""),
+    "calibration.calibrator": ("percentile, max, mse or entropy.", ""),
+    "calibration.percentile": ("Left out: 99.99, and the maximum for the outputs of LayerNorms.", "99.99"),
+    "calibration.table": ("A table of an earlier calibration in the place of text.", '"calibration.json"'),
+    "quantization.mode": ("INT8 mode 1, 2 or 3 (docs/modes.md).", ""),
+    "quantization.granularity": ("tensor or channel. Left out: the mode's own.", '"channel"'),
+    "quantization.smoothing": ("SmoothQuant's exponent, 0 for none. Left out: 0.85 with granularity channel.", "0.85"),
+    "quantization.keep_float": ("Sites, layers or roles to leave in float: [\"layer.3.output_gemm\", \"layer.0\"]", ""),
+    "validation.data": ("Labelled data that proves the accuracy. Relative to this file.", '"validation.tsv"'),
+    "validation.columns": ("Columns by role, as above.", ""),
+    "validation.limit": ("Use a seeded sample of that many rows. Left out: all.", "1000"),
+    "validation.gates": ("Largest drop of any metric: [\"accuracy:1%\", \"recall[spam]:0.005abs\"]", ""),
+    "validation.max_drop": ("Largest drop of the main metric.", '"1%"'),
+    "validation.min_agreement": ("Smallest share of decisions that are the float model's.", "0.99"),
+    "validation.preset": ("The part of float's main metric to keep; 99% where no other gate is named.", '"99.9%"'),
+    "validation.decide": ("point: by the drop itself; bound: by its 95 % interval.", ""),
+    "validation.unvalidated": ("Build without validation data, which is stamped into the artefact.", ""),
+    "engine.target": ("bertc doctor lists the targets.", ""),
+    "engine.threads": ("0: all cores.", ""),
+    "engine.max_length": ("Most tokens of a text. Left out: the model's own.", "128"),
+}
+
+
+def commented_recipe(recipe: Recipe, *, schema: str = "") -> str:
+    """Return the recipe as TOML with all fields explained; `schema` is the help on the data's columns."""
+    lines = ["# A recipe of bertc: bertc build --recipe THIS_FILE -o OUT. Flags override it.", ""]
+    lines += text_from_recipe(recipe).partition("\n\n")[0].splitlines()
+    if schema:
+        lines += ["", *(f"# {line}" for line in schema.splitlines())]
+    for name, section in recipe:
+        if isinstance(section, BaseModel):
+            lines += ["", f"[{name}]", *_section_lines(name, section, recipe)]
+    return "\n".join(lines) + "\n"
+
+
+def _section_lines(name: str, section: BaseModel, recipe: Recipe) -> Iterator[str]:
+    """Write a section's fields: a comment each, and a line that is commented out where there is no value."""
+    values = _values_of(text_from_recipe(recipe), name)
+    for field in type(section).model_fields:
+        meaning, example = MEANINGS[f"{name}.{field}"]
+        yield f"# {meaning}"
+        yield f"{field} = {values[field]}" if field in values else f"# {field} = {example}"
+
+
+def _values_of(text: str, section: str) -> dict[str, str]:
+    """Return field -> value as written in one section of a recipe's TOML."""
+    body = text.partition(f"\n[{section}]\n")[2].partition("\n\n")[0]
+    return dict(line.split(" = ", 1) for line in body.splitlines())
+

@@ -1,0 +1,269 @@
+"""Validate an artefact again, from the artefact alone: the engine runs, the float model's part comes from the rows file.
+
+In: an artefact's folder and labelled data. Out: a `Validation`. On the data of the build the figures are the report's.
+Other data needs the checkpoint, whose float model then runs beside the engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from bertc.checkpoint import checkpoint_from_path
+from bertc.data.dataset import dataset_from_path
+from bertc.data.rows import Row
+from bertc.errors import InputError
+from bertc.evaluate.gate import Gate, Verdict, gates_from_options, judge
+from bertc.evaluate.metric import Metric, metric_from_name
+from bertc.evaluate.regression import keys_from_hashes
+from bertc.evaluate.rows import ROWS_FILE, rows_from_path
+from bertc.evaluate.scores import Score, compare_outputs, scores_from_table
+from bertc.evaluate.table import MetricRows, RowTable, hash_labels, kept_statistics
+from bertc.features import Feature, Problem, Progress
+from bertc.graph.build import graph_from_checkpoint
+from bertc.predictor import Predictor, predictor_from_path
+from bertc.recipe import Recipe, ValidationRecipe, recipe_from_path
+from bertc.runtime.engine import outputs_from_features
+from bertc.targets import target_from_name
+from bertc.tasks import RawOutputs
+
+WHOLE_SET = ("agreement", "recall_at_10")
+"""Fidelity metrics of embeddings whose statistics of a row depend on all the other rows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Validation:
+    """What a validation found. `reference` is where the float model's part comes from: "rows" or "checkpoint"."""
+
+    accuracy: Score
+    metrics: tuple[Score, ...]
+    verdict: Verdict
+    reference: str
+    notes: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the result with the keys of report.json."""
+        return {
+            "passed": self.verdict.passed,
+            "accuracy": self.accuracy.as_dict(),
+            "metrics": [score.as_dict() for score in self.metrics],
+            "gates": [gate.as_dict() for gate in self.verdict.gates],
+            "reference": self.reference,
+            "warnings": list(self.verdict.warnings),
+            "notes": list(self.notes),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Run:
+    """The checked rows and what the artefact's engine said of them."""
+
+    predictor: Predictor
+    wanted: ValidationRecipe
+    rows: tuple[Row, ...]
+    features: tuple[Feature, ...]
+    raw: RawOutputs
+    gates: tuple[Gate, ...]
+
+    @property
+    def gold(self) -> Any:
+        """What the labelled metrics compare with, or None."""
+        return self.predictor.task.gold(self.rows, self.predictor.head)
+
+
+def recipe_of_artefact(folder: Path, overrides: Mapping[str, Any]) -> Recipe:
+    """Return the recipe that an artefact was built by, with some fields replaced."""
+    return recipe_from_path(folder / "recipe.toml", overrides)
+
+
+def validate(folder: Path, recipe: Recipe, *, checkpoint: str | None, progress: Progress) -> Validation:
+    """Run an artefact's engine over the recipe's validation data and judge it by the recipe's gates.
+
+    `checkpoint` names the float model to compare with; without it the rows of the build are used. Raises `InputError`
+    if those do not hold this data's rows.
+    """
+    with predictor_from_path(folder, threads=recipe.engine.threads) as predictor:
+        run = _run_engine(predictor, recipe.validation, progress)
+        if checkpoint is not None:
+            return _against_checkpoint(run, checkpoint, recipe.engine.threads, progress)
+        return _against_rows(run, folder)
+
+
+def _run_engine(predictor: Predictor, wanted: ValidationRecipe, progress: Progress) -> _Run:
+    task, head = predictor.task, predictor.head
+    if wanted.data is None:
+        raise InputError("there is no data to validate on; name a file with --validation-data")
+    progress.stage("read")
+    dataset = dataset_from_path(wanted.data, task=task.name, columns=wanted.columns, limit=wanted.limit)
+    rows = task.check_rows(dataset.rows, head)
+    gates = gates_from_options(
+        task,
+        head,
+        labelled=task.gold(rows, head) is not None,
+        gates=wanted.gates,
+        max_drop=wanted.max_drop,
+        min_agreement=wanted.min_agreement,
+        preset=wanted.preset,
+    )
+    features = tuple(predictor.features_from_rows(rows))
+    progress.stage("evaluate engine", total=len(features))
+    raw = predictor.run_features(features, progress=progress)
+    return _Run(predictor=predictor, wanted=wanted, rows=rows, features=features, raw=raw, gates=gates)
+
+
+def _against_checkpoint(run: _Run, path: str, threads: int, progress: Progress) -> Validation:
+    """Compare with the float model of a checkpoint, which must be the one that was compiled."""
+    predictor = run.predictor
+    checkpoint = checkpoint_from_path(path, task=predictor.head.task)
+    if checkpoint.digest != predictor.manifest.checkpoint:
+        raise InputError(
+            f"{path} is not the checkpoint that {predictor.folder} was built from (digest {checkpoint.digest[:12]}, "
+            f"not {predictor.manifest.checkpoint[:12]}); name that one"
+        )
+    target = target_from_name("float")
+    with TemporaryDirectory(prefix="bertc-") as scratch:
+        model = Path(scratch) / "float.onnx"
+        ir.save(target.onnx_from_graph(graph_from_checkpoint(checkpoint)), model)
+        engine = target.engine_from_onnx(model, threads=threads)
+        try:
+            progress.stage("evaluate float", total=len(run.features))
+            reference = outputs_from_features(engine, run.features, predictor.head, progress=progress)
+        finally:
+            engine.close()
+    found = compare_outputs(
+        predictor.task,
+        predictor.head,
+        run.rows,
+        run.features,
+        reference,
+        run.raw,
+        extra=[gate.metric for gate in run.gates],
+    )
+    verdict = judge(found.scores, run.gates, decide=run.wanted.decide)
+    return Validation(accuracy=found.accuracy, metrics=found.metrics, verdict=verdict, reference="checkpoint", notes=())
+
+
+def _against_rows(run: _Run, folder: Path) -> Validation:
+    """Compare with what the artefact keeps of the float model's outputs."""
+    if run.predictor.unvalidated:
+        raise InputError(
+            f"{folder} was built without validation, so it keeps nothing of the float model; name that with --checkpoint"
+        )
+    table, left_out, changed = _paired_table(run, rows_from_path(folder / ROWS_FILE).table)
+    truncated = len({feature.row for feature in run.features if feature.truncated})
+    scores = scores_from_table(table, truncated=truncated)
+    task, head = run.predictor.task, run.predictor.head
+    main = task.main_fidelity if run.gold is None else task.metrics(head)[0].name
+    for name in (main, *(gate.metric for gate in run.gates)):
+        if name not in scores:
+            raise InputError(
+                f"the metric '{name}' needs the float model's outputs, of which {folder} keeps too little; name the "
+                "float model with --checkpoint"
+            )
+    notes = []
+    if changed:
+        notes.append(f"{changed} of {len(run.rows)} decisions are not those of the build: another machine or version?")
+    if left_out:
+        notes.append(f"without --checkpoint there is no {', '.join(left_out)}: the outputs are not those of the build")
+    return Validation(
+        accuracy=scores[main],
+        metrics=tuple(score for name, score in scores.items() if name != main),
+        verdict=judge(tuple(scores.values()), run.gates, decide=run.wanted.decide),
+        reference="rows",
+        notes=tuple(notes),
+    )
+
+
+def _paired_table(run: _Run, stored: RowTable) -> tuple[RowTable, list[str], int]:
+    """Return this run's rows with the stored float model's, the metrics left out, and how many decisions changed."""
+    predictor = run.predictor
+    task, head = predictor.task, predictor.head
+    hashes = np.array([int(row.hash, 16) for row in run.rows], np.uint64)
+    there = _places(run, hashes, stored)
+    outputs = task.row_outputs(run.rows, run.features, run.raw, head)
+    packed = tuple(task.packed(outputs))
+    decisions = task.decisions(outputs, head)
+    same = np.array(
+        [
+            np.array_equal(now, stored.outputs_engine[place], equal_nan=True)
+            for now, place in zip(packed, there, strict=True)
+        ]
+    )
+    unchanged = decisions == stored.decisions_engine[there]
+    whole = len(there) == len(stored.hashes) and bool(same.all())
+    metrics, left_out = [], []
+    for old in stored.metrics:
+        metric = metric_from_name(task, head, old.name)
+        if metric.fidelity:
+            alone = task.name != "feature-extraction" or old.name not in WHOLE_SET
+            statistics = _fidelity(old, there, same) if alone or whole else None
+            if statistics is None and old.name == "agreement" and alone and head.problem != Problem.REGRESSION:
+                statistics = _agreement(old, there, unchanged, decisions == stored.decisions_reference[there])
+        else:
+            statistics = None if run.gold is None else _labelled(metric, run.gold, outputs)
+        if statistics is None:
+            left_out += [old.name] if metric.fidelity else []
+            continue
+        metrics.append(replace(old, reference=old.reference[there], engine=statistics))
+    table = replace(
+        stored,
+        hashes=hashes,
+        labels=hash_labels(run.rows),
+        groups=tuple(row.group for row in run.rows),
+        decisions_reference=stored.decisions_reference[there],
+        decisions_engine=decisions,
+        outputs_reference=(),
+        outputs_engine=packed,
+        metrics=tuple(metrics),
+    )
+    return table, left_out, int((~unchanged).sum())
+
+
+def _places(run: _Run, hashes: NDArray[np.uint64], stored: RowTable) -> NDArray[np.int64]:
+    """Return where each row stands in the stored table. Raises `InputError` for rows that do not, label included."""
+    known = keys_from_hashes(stored.hashes)
+    places = np.array([known.get(key, -1) for key in keys_from_hashes(hashes)], np.int64)
+    labels = hash_labels(run.rows)
+    missing = places < 0
+    if run.gold is not None:
+        missing |= stored.labels[places] != labels
+    if missing.any():
+        first = run.rows[int(np.flatnonzero(missing)[0])]
+        raise InputError(
+            f"{int(missing.sum())} of {len(run.rows)} rows of {run.wanted.data} are not among those that the artefact "
+            f"was validated on, text and label (the first: {first.place}); name the float model with --checkpoint"
+        )
+    return places
+
+
+def _labelled(metric: Metric, gold: Any, outputs: Any) -> NDArray[np.float64]:
+    return kept_statistics(metric.statistics(gold, outputs), metric.formula)
+
+
+def _fidelity(old: MetricRows, there: Sequence[int] | NDArray[np.int64], same: NDArray[np.bool_]) -> Any:
+    """Return the build's statistics of rows whose outputs are the build's; None if some are not."""
+    return old.engine[there] if same.all() else None
+
+
+def _agreement(
+    old: MetricRows, there: NDArray[np.int64], unchanged: NDArray[np.bool_], agreeing: NDArray[np.bool_]
+) -> Any:
+    """Return agreement [n, (agreeing, decisions)] from stored decisions; None if they do not tell.
+
+    A row decided as at the build agrees as it did then, one decided as by the float model agrees in all; any other
+    disagrees, unless it holds several decisions (words), of which nobody knows how many.
+    """
+    statistics = old.engine[there].copy()
+    statistics[agreeing, 0] = statistics[agreeing, 1]
+    other = ~unchanged & ~agreeing
+    if (statistics[other, 1] != 1).any():
+        return None
+    statistics[other, 0] = 0.0
+    return statistics

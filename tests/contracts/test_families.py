@@ -1,0 +1,95 @@
+"""What every model family obeys: one file that says dimensions and names, and refuses what it does not compute."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import inspect
+from typing import Any
+
+import pytest
+
+from bertc.checkpoint.config import family_from_config, supported_families
+from bertc.errors import InputError
+from bertc.features import Head, Pooling
+from bertc.graph.architecture import Architecture, LayerNames
+
+CONFIGS: dict[str, dict[str, Any]] = {
+    "bert": {
+        "model_type": "bert",
+        "hidden_size": 48,
+        "num_attention_heads": 4,
+        "num_hidden_layers": 3,
+        "intermediate_size": 96,
+        "vocab_size": 99,
+        "max_position_embeddings": 50,
+        "type_vocab_size": 2,
+    }
+}
+"""A small configuration of each family: who adds a family adds one here."""
+
+HEADS = [
+    Head(task="sequence-classification", labels=("a", "b")),
+    Head(task="token-classification", labels=("O", "B")),
+    Head(task="question-answering"),
+    Head(task="feature-extraction", pooling=Pooling.MEAN),
+]
+FAMILIES = supported_families()
+
+
+def architecture(family: str, head: Head, **changes: Any) -> Architecture:
+    module = importlib.import_module(f"bertc.families.{family}")
+    found: Architecture = module.architecture_from_config(CONFIGS[family] | changes, head)
+    return found
+
+
+def prefixes(found: Architecture) -> list[str]:
+    """Return every weight name and prefix."""
+    names = [found.word_embeddings, found.position_embeddings, found.embeddings_norm]
+    names += [found.token_type_embeddings] if found.token_type_embeddings else []
+    names += [found.classifier] if found.classifier else []
+    names += [prefix for prefix, _ in found.dense]
+    fields = [field.name for field in dataclasses.fields(LayerNames)]
+    return names + [getattr(layer, name) for layer in found.layer_names for name in fields]
+
+
+def test_every_family_has_a_configuration_here_and_bert_is_one() -> None:
+    assert set(FAMILIES) == set(CONFIGS) and "bert" in FAMILIES
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_configuration_finds_its_file(family: str, tmp_path: Any) -> None:
+    assert family_from_config(CONFIGS[family], tmp_path) == family
+    with pytest.raises(InputError, match=family):
+        family_from_config(CONFIGS[family] | {"model_type": "unheard-of"}, tmp_path)
+
+
+@pytest.mark.parametrize("head", HEADS, ids=lambda head: head.task)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_head_has_an_architecture(family: str, head: Head) -> None:
+    found = architecture(family, head)
+    assert isinstance(found, Architecture) and len(found.layer_names) == found.layers > 0
+    assert found.head_size * found.heads == found.hidden
+    assert (found.classifier is None) is (head.task == "feature-extraction")
+    assert all(activation in ("Tanh", "Relu", "Gelu") for _, activation in found.dense)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_no_weight_is_used_twice(family: str) -> None:
+    names = prefixes(architecture(family, HEADS[0]))
+    assert len(set(names)) == len(names) and all(names)
+    assert not any(name.startswith(f"{family}.") for name in names)  # the checkpoint takes the prefix off
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_an_activation_that_no_graph_has_is_refused(family: str) -> None:
+    with pytest.raises(InputError, match="sigmoid_of_the_day"):
+        architecture(family, HEADS[0], hidden_act="sigmoid_of_the_day")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_file_is_documented_and_knows_no_arrays_and_no_nodes(family: str) -> None:
+    module = importlib.import_module(f"bertc.families.{family}")
+    assert inspect.getdoc(module) and inspect.getdoc(module.architecture_from_config)
+    assert not {"np", "numpy", "ir", "onnx_ir", "onnx"} & set(vars(module))
+    assert list(inspect.signature(module.architecture_from_config).parameters) == ["config", "head"]
