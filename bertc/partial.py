@@ -1,12 +1,11 @@
 """The first stages of the compiler alone: a calibration table, a Q/DQ graph, or a model file, none of them validated.
 
-The same stages as in `bertc.pipeline`, with the same cache; what they give a build would use as it is.
+The same stages as in `bertc.pipeline`, with the same cache; what they give, a build would use as it is.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import onnx_ir as ir
 
@@ -16,60 +15,68 @@ from bertc.calibrate.table import CalibrationTable
 from bertc.checkpoint import Checkpoint, checkpoint_from_path
 from bertc.features import Progress
 from bertc.graph.build import graph_from_checkpoint
-from bertc.pipeline import (
-    calibration_stage,
-    checked_target,
-    export_stage,
-    quantized_from_graph,
-    scheme_from_recipe,
-)
-from bertc.quantize.insert import Quantized
+from bertc.graph.scheme import Scheme
+from bertc.inputs import calibration_from_recipe, checked_target, given_table, scheme_from_recipe
+from bertc.pipeline import calibrated_table, export_model
+from bertc.quantize.insert import Quantized, quantize_graph
 from bertc.recipe import Recipe
+from bertc.targets import Target
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exported:
-    """A model file that was written, and how many sites and weights of each kind are INT8 (None: not static INT8)."""
+    """A model that was lowered, and what is INT8 in it (None: the target has no static INT8)."""
 
-    path: Path
-    bytes: int
+    model: ir.Model
     quantized: Quantized | None
 
 
 def calibrate(recipe: Recipe, *, progress: Progress, cache: StageCache) -> CalibrationTable:
     """Observe every site of the recipe's checkpoint over the recipe's text."""
     text_only = recipe.model_copy(update={"calibration": recipe.calibration.model_copy(update={"table": None})})
-    stages = Stages(cache, progress)
-    checkpoint, graph = _read(recipe, progress)
-    scheme = scheme_from_recipe(recipe, checkpoint, None)
-    table = calibration_stage(text_only, checkpoint, graph, scheme, stages, progress)
-    assert table is not None  # every scheme needs one
-    return table
+    return _Read(text_only, None, Stages(cache, progress), progress).table()
 
 
 def quantize(recipe: Recipe, *, progress: Progress, cache: StageCache) -> Quantized:
     """Insert the Q/DQ pairs of the recipe's scheme, those included that no target lowers."""
-    stages = Stages(cache, progress)
-    checkpoint, graph = _read(recipe, progress)
-    scheme = scheme_from_recipe(recipe, checkpoint, None)
-    table = calibration_stage(recipe, checkpoint, graph, scheme, stages, progress)
-    assert scheme is not None and table is not None
+    read = _Read(recipe, None, Stages(cache, progress), progress)
+    table = read.table()
     progress.stage("quantize")
-    return quantized_from_graph(recipe, graph, table, scheme)
+    wanted = recipe.calibration
+    assert read.scheme is not None  # only a target can do without
+    return quantize_graph(
+        read.graph, table, read.scheme, calibrator=wanted.calibrator, percentile=wanted.percentile
+    )
 
 
-def export(recipe: Recipe, folder: Path, *, progress: Progress, cache: StageCache) -> Exported:
-    """Write model.onnx for the recipe's target into a folder."""
-    target = checked_target(recipe)
-    stages = Stages(cache, progress)
-    checkpoint, graph = _read(recipe, progress)
-    scheme = scheme_from_recipe(recipe, checkpoint, target)
-    table = calibration_stage(recipe, checkpoint, graph, scheme, stages, progress)
-    quantized, _, path = export_stage(recipe, target, graph, table, scheme, stages, folder, progress)
-    return Exported(path=path, bytes=path.stat().st_size, quantized=quantized)
+def export(recipe: Recipe, *, progress: Progress, cache: StageCache) -> Exported:
+    """Lower the recipe's checkpoint for the recipe's target."""
+    target = checked_target(recipe.engine.target)
+    read = _Read(recipe, target, Stages(cache, progress), progress)
+    table = None if read.scheme is None else read.table()
+    progress.stage("quantize and export")
+    model, quantized, _ = export_model(recipe, target, read.graph, read.scheme, table)
+    return Exported(model=model, quantized=quantized)
 
 
-def _read(recipe: Recipe, progress: Progress) -> tuple[Checkpoint, ir.Model]:
-    progress.stage("read")
-    checkpoint = checkpoint_from_path(recipe.checkpoint, task=recipe.task)
-    return checkpoint, graph_from_checkpoint(checkpoint)
+class _Read:
+    """A recipe's checkpoint, scheme and float graph, read and checked in the order of what is refused soonest."""
+
+    def __init__(self, recipe: Recipe, target: Target | None, stages: Stages, progress: Progress) -> None:
+        progress.stage("read")
+        self.recipe = recipe
+        self.stages = stages
+        self.progress = progress
+        self.checkpoint: Checkpoint = checkpoint_from_path(recipe.checkpoint, task=recipe.task)
+        self.scheme: Scheme | None = scheme_from_recipe(recipe, self.checkpoint, target)
+        self.graph = graph_from_checkpoint(self.checkpoint)
+
+    def table(self) -> CalibrationTable:
+        """Return the user's table, a cached one, or a new one."""
+        recipe = self.recipe
+        if recipe.calibration.table is not None:
+            return given_table(recipe.calibration.table, self.checkpoint)
+        encoded = calibration_from_recipe(recipe, self.checkpoint)
+        return calibrated_table(
+            recipe, self.checkpoint, self.graph, encoded, stages=self.stages, progress=self.progress
+        )

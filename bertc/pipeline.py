@@ -131,6 +131,29 @@ def _scratch(folder: Path) -> Iterator[Path]:
         yield Path(scratch)
 
 
+def calibrated_table(
+    recipe: Recipe, checkpoint: Checkpoint, graph: ir.Model, encoded: Encoded, *, stages: Stages, progress: Progress
+) -> CalibrationTable:
+    """Observe every site over the calibration text, or take the table from the cache."""
+    return stages.kept(
+        "calibrate",
+        {
+            "checkpoint": checkpoint.digest,
+            "head": repr(checkpoint.head),
+            "rows": [row.hash for row in encoded.rows],
+            "data": encoded.path,
+            "digest": encoded.digest,
+            "seed": recipe.calibration.seed,
+            "max_length": length_from_recipe(recipe, checkpoint),
+            "exponent": exponent_from_recipe(recipe),
+            "versions": library_versions(),
+        },
+        compute=lambda: table_from_text(recipe, checkpoint, graph, encoded, progress),
+        write=lambda table, folder: _write_text(folder / "calibration.json", text_from_table(table)),
+        read=lambda folder: table_from_path(folder / "calibration.json"),
+    )
+
+
 def export_model(
     recipe: Recipe, target: Target, graph: ir.Model, scheme: Scheme | None, table: CalibrationTable | None
 ) -> tuple[ir.Model, Quantized | None, StoredEmbeddings | None]:
@@ -183,24 +206,9 @@ class _Run:
             return None
         if self.recipe.calibration.table is not None:
             return given_table(self.recipe.calibration.table, self.checkpoint)
-        encoded = self.calibration
-        assert encoded is not None
-        return self.stages.kept(
-            "calibrate",
-            {
-                "checkpoint": self.checkpoint.digest,
-                "head": repr(self.checkpoint.head),
-                "rows": [row.hash for row in encoded.rows],
-                "data": encoded.path,
-                "digest": encoded.digest,
-                "seed": self.recipe.calibration.seed,
-                "max_length": length_from_recipe(self.recipe, self.checkpoint),
-                "exponent": exponent_from_recipe(self.recipe),
-                "versions": library_versions(),
-            },
-            compute=lambda: table_from_text(self.recipe, self.checkpoint, self.graph, encoded, self.progress),
-            write=lambda table, folder: _write_text(folder / "calibration.json", text_from_table(table)),
-            read=lambda folder: table_from_path(folder / "calibration.json"),
+        assert self.calibration is not None
+        return calibrated_table(
+            self.recipe, self.checkpoint, self.graph, self.calibration, stages=self.stages, progress=self.progress
         )
 
     def export(self, table: CalibrationTable | None, folder: Path) -> Lowered:

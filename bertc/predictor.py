@@ -12,6 +12,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import numpy as np
+from numpy.typing import NDArray
+
+from bertc.batches import Batch
 from bertc.checkpoint.config import config_from_path
 from bertc.checkpoint.files import read_object
 from bertc.checkpoint.text import TextEncoder
@@ -87,6 +91,10 @@ class Predictor:
     def run_features(self, features: Sequence[Feature], **options: Any) -> RawOutputs:
         """Run the engine; `options` are those of `outputs_from_features`."""
         return outputs_from_features(self._engine, features, self.head, **options)
+
+    def run_batch(self, batch: Batch, outputs: Sequence[str]) -> list[NDArray[np.float32]]:
+        """Run the engine on a padded batch as it is."""
+        return self._engine.run(batch, outputs)
 
     def close(self) -> None:
         """Free the engine."""

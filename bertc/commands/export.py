@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -14,11 +13,6 @@ from bertc.cli.command import Command, option
 from bertc.cli.output import Output
 from bertc.cli.progress import shown_progress
 from bertc.errors import EXIT_PASSED
-
-if TYPE_CHECKING:
-    from bertc.partial import Exported
-    from bertc.recipe import Recipe
-
 
 @click.command("export", cls=Command)
 @options.checkpoint_argument
@@ -55,23 +49,19 @@ def command(
     """
     wanted = options.recipe_from_flags(checkpoint, recipe, flags)
     path = out / "model.onnx" if out.is_dir() else out
-    with shown_progress(output) as progress, cache_from_options(cache_dir, no_cache=no_cache, progress=progress) as cache:
-        found = _export(wanted, path, progress=progress, cache=cache)
-    quantized = found.quantized
-    counts = None if quantized is None else dict(quantized.counts)
-    if output.json:
-        output.print_json({"model": str(path), "bytes": found.bytes, "counts": counts, "unvalidated": True})
-    output.say(f"{path}: {found.bytes / 1e6:.1f} MB for {wanted.engine.target}")
-    output.note("unvalidated: nothing proves the accuracy of this model; bertc build does")
-    return EXIT_PASSED
+    import onnx_ir as ir
 
-
-def _export(recipe: Recipe, path: Path, **options: Any) -> Exported:
-    """Export into a scratch folder, then put the file in its place."""
     from bertc.cli.files import finished_file
     from bertc.partial import export
 
-    with finished_file(path) as work, tempfile.TemporaryDirectory(prefix=".bertc-", dir=work.parent) as scratch:
-        found = export(recipe, Path(scratch), **options)
-        found.path.replace(work)
-    return found
+    with shown_progress(output) as progress, cache_from_options(cache_dir, no_cache=no_cache, progress=progress) as cache:
+        found = export(wanted, progress=progress, cache=cache)
+        with finished_file(path) as work:
+            ir.save(found.model, work)
+    size = path.stat().st_size
+    counts = None if found.quantized is None else dict(found.quantized.counts)
+    if output.json:
+        output.print_json({"model": str(path), "bytes": size, "counts": counts, "unvalidated": True})
+    output.say(f"{path}: {size / 1e6:.1f} MB for {wanted.engine.target}")
+    output.note("unvalidated: nothing proves the accuracy of this model; bertc build does")
+    return EXIT_PASSED

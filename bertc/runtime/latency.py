@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import median
 
 import numpy as np
@@ -20,11 +20,12 @@ SECONDS_PER_ROUND = 0.03
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Latency:
-    """Median milliseconds of one batch per engine."""
+    """Median milliseconds of one batch per engine, and each round's (the mean of the runs in it)."""
 
     batch: int
     length: int
     milliseconds: Mapping[str, float]
+    rounds: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
 
 def full_batch(batch: int, length: int, vocabulary: int) -> Batch:
@@ -62,7 +63,8 @@ def measure_latency(
                     engine.run(batch, outputs)
                 times[name].append((time.perf_counter() - begin) / repeats[name] * 1e3)
         medians = {name: median(found) for name, found in times.items()}
-        results.append(Latency(batch=batch_size, length=length, milliseconds=medians))
+        kept = {name: tuple(found) for name, found in times.items()}
+        results.append(Latency(batch=batch_size, length=length, milliseconds=medians, rounds=kept))
     return tuple(results)
 
 

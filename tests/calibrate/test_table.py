@@ -171,9 +171,7 @@ def test_a_range_that_would_collapse_the_model_is_refused_by_the_site_s_name(
 
 @pytest.mark.parametrize("site", [GELU, Site(0, Role.SCORES), Site(0, Role.CONTEXT)])
 def test_every_site_is_guarded(site: Site, tiny_classifier: TinyModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        table_module, "calibrator_from_name", lambda name: SimpleNamespace(amax_from_counts=thousandth)
-    )
+    monkeypatch.setattr(table_module, "calibrator_from_name", lambda name: SimpleNamespace(amax_from_counts=thousandth))
     with pytest.raises(InputError, match=site.name.replace(".", r"\.")):
         tiny_classifier.table.amax(site, calibrator="max", percentile=99.99, smoothed=False)
 

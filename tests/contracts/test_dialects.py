@@ -20,8 +20,7 @@ from tests.conftest import TinyOf
 from tests.tiny import quantized, rms, run_engine, tiny_scheme
 
 MODULES = [
-    importlib.import_module(f"bertc.dialects.{module.name}")
-    for module in pkgutil.iter_modules(bertc.dialects.__path__)
+    importlib.import_module(f"bertc.dialects.{module.name}") for module in pkgutil.iter_modules(bertc.dialects.__path__)
 ]
 DIALECTS = [module for module in MODULES if hasattr(module, "lower_graph")]
 each_dialect = pytest.mark.parametrize("dialect", DIALECTS, ids=lambda module: module.__name__.rsplit(".", 1)[1])
@@ -43,9 +42,7 @@ def test_a_dialect_says_what_it_cannot_run(dialect: ModuleType) -> None:
 
 @each_dialect
 @pytest.mark.parametrize("task", OUTPUTS)
-def test_the_float_graph_keeps_its_function_inputs_and_outputs(
-    dialect: ModuleType, task: str, tiny_of: TinyOf
-) -> None:
+def test_the_float_graph_keeps_its_function_inputs_and_outputs(dialect: ModuleType, task: str, tiny_of: TinyOf) -> None:
     model = tiny_of(task)
     before = ir.to_proto(model.graph).SerializeToString()
     lowered = dialect.lower_graph(model.graph)

@@ -104,9 +104,7 @@ def test_other_scales_than_the_simulator_s_would_be_seen(
     scheme = engine_scheme(tiny_scheme(mode, granularity))
     right = quantized(tiny_classifier, scheme)
     overrides = {site: float(scale.max() * 127 * 0.75) for site, scale in right.scales.items()}
-    wrong = quantized(
-        replace(tiny_classifier, table=replace(tiny_classifier.table, overrides=overrides)), scheme
-    )
+    wrong = quantized(replace(tiny_classifier, table=replace(tiny_classifier.table, overrides=overrides)), scheme)
     batch = tiny_classifier.batch
     exact, simulated = (Interpreter(each).run(batch)["logits"] for each in (tiny_classifier.graph, right.graph))
     (found,) = run_engine(ort.lower_graph(wrong.graph), batch, ["logits"])
@@ -200,9 +198,7 @@ def test_column_scaled_codes_are_the_codes_of_the_float_product(tiny_classifier:
 
 @pytest.mark.parametrize("task", OUTPUTS)
 @pytest.mark.parametrize("scheme", [None, *SCHEMES.values()], ids=["float", *SCHEMES])
-def test_the_file_is_valid_and_old_enough_for_serving_tools(
-    task: str, scheme: Scheme | None, tiny_of: TinyOf
-) -> None:
+def test_the_file_is_valid_and_old_enough_for_serving_tools(task: str, scheme: Scheme | None, tiny_of: TinyOf) -> None:
     model = tiny_of(task)
     graph = model.graph if scheme is None else quantized(model, engine_scheme(scheme)).graph
     lowered = ort.lower_graph(store_embeddings(graph).graph)

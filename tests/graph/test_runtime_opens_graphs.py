@@ -34,9 +34,7 @@ def run_plainly(graph: ir.Model, model: TinyModel) -> list[Array]:
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 4
-    session = ort.InferenceSession(
-        ir.to_proto(graph).SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    session = ort.InferenceSession(ir.to_proto(graph).SerializeToString(), options, providers=["CPUExecutionProvider"])
     feeds = model.batch.feeds([value.name for value in session.get_inputs()])
     found: list[Array] = session.run(None, feeds)
     return found

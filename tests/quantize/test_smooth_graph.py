@@ -103,9 +103,7 @@ def test_context_folds_into_the_value_projection_without_a_node(tiny_classifier:
 
 
 @pytest.mark.parametrize("mode, granularity", [("1", None), ("2", "channel")])
-def test_sites_kept_in_float_are_not_smoothed(
-    mode: str, granularity: str | None, tiny_classifier: TinyModel
-) -> None:
+def test_sites_kept_in_float_are_not_smoothed(mode: str, granularity: str | None, tiny_classifier: TinyModel) -> None:
     scheme = tiny_scheme(mode, granularity, keep_float=("layer.0",))
     smooth = smooth_graph(tiny_classifier.graph, tiny_classifier.table, scheme)
     same = {}
