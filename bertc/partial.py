@@ -44,9 +44,7 @@ def quantize(recipe: Recipe, *, progress: Progress, cache: StageCache) -> Quanti
     progress.stage("quantize")
     wanted = recipe.calibration
     assert read.scheme is not None  # only a target can do without
-    return quantize_graph(
-        read.graph, table, read.scheme, calibrator=wanted.calibrator, percentile=wanted.percentile
-    )
+    return quantize_graph(read.graph, table, read.scheme, calibrator=wanted.calibrator, percentile=wanted.percentile)
 
 
 def export(recipe: Recipe, *, progress: Progress, cache: StageCache) -> Exported:

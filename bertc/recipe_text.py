@@ -11,7 +11,7 @@ from bertc.recipe import Recipe, text_from_recipe
 # Per field its meaning, and what to write as an example where the default is no value at all.
 MEANINGS: dict[str, tuple[str, str]] = {
     "calibration.data": ("Text to calibrate on, best the training text. Relative to this file.", '"train.tsv"'),
-    "calibration.columns": ("Columns by role, where the usual names do not find them: { text = \"sentence\" }", ""),
+    "calibration.columns": ('Columns by role, where the usual names do not find them: { text = "sentence" }', ""),
     "calibration.samples": ("Rows of text.", ""),
     "calibration.seed": ("Seed of the choice of rows.", ""),
     "calibration.calibrator": ("percentile, max, mse or entropy.", ""),
@@ -20,11 +20,11 @@ MEANINGS: dict[str, tuple[str, str]] = {
     "quantization.mode": ("INT8 mode 1, 2 or 3 (docs/modes.md).", ""),
     "quantization.granularity": ("tensor or channel. Left out: the mode's own.", '"channel"'),
     "quantization.smoothing": ("SmoothQuant's exponent, 0 for none. Left out: 0.85 with granularity channel.", "0.85"),
-    "quantization.keep_float": ("Sites, layers or roles to leave in float: [\"layer.3.output_gemm\", \"layer.0\"]", ""),
+    "quantization.keep_float": ('Sites, layers or roles to leave in float: ["layer.3.output_gemm", "layer.0"]', ""),
     "validation.data": ("Labelled data that proves the accuracy. Relative to this file.", '"validation.tsv"'),
     "validation.columns": ("Columns by role, as above.", ""),
     "validation.limit": ("Use a seeded sample of that many rows. Left out: all.", "1000"),
-    "validation.gates": ("Largest drop of any metric: [\"accuracy:1%\", \"recall[spam]:0.005abs\"]", ""),
+    "validation.gates": ('Largest drop of any metric: ["accuracy:1%", "recall[spam]:0.005abs"]', ""),
     "validation.max_drop": ("Largest drop of the main metric.", '"1%"'),
     "validation.min_agreement": ("Smallest share of decisions that are the float model's.", "0.99"),
     "validation.preset": ("The part of float's main metric to keep; 99% where no other gate is named.", '"99.9%"'),
@@ -61,4 +61,3 @@ def _values_of(text: str, section: str) -> dict[str, str]:
     """Return field -> value as written in one section of a recipe's TOML."""
     body = text.partition(f"\n[{section}]\n")[2].partition("\n\n")[0]
     return dict(line.split(" = ", 1) for line in body.splitlines())
-

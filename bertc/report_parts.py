@@ -83,22 +83,11 @@ class BuildFacts:
 def report_from_facts(facts: BuildFacts) -> Report:
     """Write the report of a build."""
     comparison, verdict = facts.comparison, facts.verdict
-    sites = _sites(facts)
-    arch = facts.architecture
     return Report(
         bertc=__version__,
         created=facts.created.isoformat(timespec="seconds"),
         command=facts.command,
-        checkpoint=CheckpointPart(
-            digest=facts.checkpoint.digest,
-            family=facts.checkpoint.family,
-            layers=arch.layers,
-            hidden=arch.hidden,
-            heads=arch.heads,
-            parameters=facts.checkpoint.parameters,
-            name=facts.checkpoint.path.name,
-            task=facts.checkpoint.head.task,
-        ),
+        checkpoint=_checkpoint(facts),
         quantization=_quantization(facts),
         engine=EnginePart(
             target=facts.recipe.engine.target,
@@ -111,9 +100,7 @@ def report_from_facts(facts: BuildFacts) -> Report:
         accuracy=None if comparison is None else MetricPart.model_validate(comparison.accuracy.as_dict()),
         metrics=tuple(MetricPart.model_validate(score.as_dict()) for score in comparison.metrics) if comparison else (),
         gates=tuple(GatePart.model_validate(gate.as_dict()) for gate in verdict.gates) if verdict else (),
-        operating_points=tuple(OperatingPoint.model_validate(point.as_dict()) for point in comparison.operating_points)
-        if comparison
-        else (),
+        operating_points=_points(comparison),
         passed=verdict is not None and verdict.passed,
         unvalidated=comparison is None,
         rows=None if comparison is None else ROWS_FILE,
@@ -130,7 +117,7 @@ def report_from_facts(facts: BuildFacts) -> Report:
             StagePart(name=time.name, seconds=time.seconds, cached=time.cached, peak_rss_mib=time.peak_rss_mib)
             for time in facts.stages
         ),
-        sites=sites,
+        sites=_sites(facts),
         worst_sites=worst_sites(facts.sensitivity),
         data=_data(facts),
         environment=EnvironmentPart(
@@ -142,6 +129,25 @@ def report_from_facts(facts: BuildFacts) -> Report:
         ),
         warnings=_warnings(facts),
     )
+
+
+def _checkpoint(facts: BuildFacts) -> CheckpointPart:
+    arch = facts.architecture
+    return CheckpointPart(
+        digest=facts.checkpoint.digest,
+        family=facts.checkpoint.family,
+        layers=arch.layers,
+        hidden=arch.hidden,
+        heads=arch.heads,
+        parameters=facts.checkpoint.parameters,
+        name=facts.checkpoint.path.name,
+        task=facts.checkpoint.head.task,
+    )
+
+
+def _points(comparison: Comparison | None) -> tuple[OperatingPoint, ...]:
+    points = comparison.operating_points if comparison else ()
+    return tuple(OperatingPoint.model_validate(point.as_dict()) for point in points)
 
 
 def worst_sites(sensitivity: Mapping[Site, float]) -> tuple[str, ...]:

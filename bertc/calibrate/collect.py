@@ -7,6 +7,7 @@ factors that follow from the first. Memory is bounded by one batch and one histo
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -64,21 +65,43 @@ def ranges_from_batches(
     `exponent` is the smoothing exponent the table's factors are made with; a scheme without smoothing reads the plain
     statistics. Raises `InputError` when there is no text, or a site's values are not finite.
     """
-    if not features:
-        raise InputError("there is no calibration text; name a file with --calibration-data")
     interpreter = Interpreter(graph, observe_sites=True)
     progress.stage("calibrate", total=2 * len(features))
-    plain = _observe(interpreter, features, {}, progress)
-    factors = smoothing_factors(graph, plain, exponent)
-    smoothed = _observe(interpreter, features, _divisors(factors), progress)
+    plain = plain_from_batches(interpreter, features, checkpoint=checkpoint, origin=origin, progress=progress)
+    factors = smoothing_factors(graph, plain.sites, exponent)
+    return smoothed_from_batches(interpreter, features, plain, factors, exponent=exponent, progress=progress)
+
+
+def plain_from_batches(
+    interpreter: Interpreter,
+    features: Sequence[Feature],
+    *,
+    checkpoint: str,
+    origin: Mapping[str, Any],
+    progress: Progress,
+) -> CalibrationTable:
+    """Make the first pass: a table without smoothing."""
+    if not features:
+        raise InputError("there is no calibration text; name a file with --calibration-data")
     return CalibrationTable(
-        sites=plain,
-        smoothed=smoothed,
-        smoothing=factors,
-        exponent=exponent,
+        sites=_observe(interpreter, features, {}, progress),
         checkpoint=checkpoint,
         origin={**origin, "rows": len({feature.row for feature in features})},
     )
+
+
+def smoothed_from_batches(
+    interpreter: Interpreter,
+    features: Sequence[Feature],
+    plain: CalibrationTable,
+    factors: Mapping[Site, Array],
+    *,
+    exponent: float,
+    progress: Progress,
+) -> CalibrationTable:
+    """Make the second pass: add the statistics of the values divided by the factors."""
+    smoothed = _observe(interpreter, features, _divisors(factors), progress)
+    return replace(plain, smoothed=smoothed, smoothing=dict(factors), exponent=exponent)
 
 
 def _divisors(factors: Mapping[Site, Array]) -> dict[Site, Array]:

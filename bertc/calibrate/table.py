@@ -115,19 +115,36 @@ def default_percentile(role: Role) -> float:
 def merge_tables(first: CalibrationTable, second: CalibrationTable) -> CalibrationTable:
     """Combine two observations of one model; any order gives bit-identical results.
 
+    Shards of one text are calibrated in two steps: `plain_from_batches` of each, merged, gives the smoothing factors;
+    `smoothed_from_batches` of each with those factors, merged, gives the table of the whole text.
+
     Raises `InputError` when they belong to different checkpoints, sites or smoothing factors.
     """
     same = first.checkpoint == second.checkpoint and first.sites.keys() == second.sites.keys()
     same = same and first.smoothing.keys() == second.smoothing.keys() and first.overrides == second.overrides
     if not same or any(not np.array_equal(first.smoothing[site], second.smoothing[site]) for site in first.smoothing):
         raise InputError("the calibration tables belong to different models or smoothing factors and cannot be merged")
-    rows = first.origin.get("rows", 0) + second.origin.get("rows", 0)
     return replace(
         first,
         sites={site: found.merged(second.sites[site]) for site, found in first.sites.items()},
         smoothed={site: found.merged(second.smoothed[site]) for site, found in first.smoothed.items()},
-        origin={**first.origin, "rows": rows},
+        origin=_merged_origin(first.origin, second.origin),
     )
+
+
+def _merged_origin(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
+    """Combine two origins in a form that does not depend on the order: rows add, the rest becomes a sorted set."""
+    merged: dict[str, Any] = {}
+    for name in sorted(first.keys() | second.keys()):
+        values = [origin[name] for origin in (first, second) if name in origin]
+        if name == "rows":
+            merged[name] = sum(values)
+        elif all(value == values[0] for value in values) and name != "row_hashes":
+            merged[name] = values[0]
+        else:
+            parts = {str(item) for value in values for item in (value if isinstance(value, list) else [value])}
+            merged[name] = sorted(parts)
+    return merged
 
 
 def text_from_table(table: CalibrationTable) -> str:

@@ -56,7 +56,7 @@ def lines_from_report(report: Report) -> Iterator[str]:
 def lines_from_score(score: ScoreLike) -> Iterator[str]:
     """Write the main metric, its drop with the interval, and the agreement."""
     yield line("metric", f"{score.metric} {score.reference:.4f} (float) -> {score.engine:.4f}, {score.samples} rows")
-    yield line("drop", f"{score.drop:+.4f}{interval_text(score.drop_ci95)}")
+    yield line("drop", f"{signed(score.drop)}{interval_text(score.drop_ci95)}")
     if score.agreement is not None:
         yield line("agreement", f"{score.agreement:.4f} of the float model's decisions")
 
@@ -65,7 +65,17 @@ def interval_text(bounds: tuple[float, float] | None) -> str:
     """Write a 95 % interval where there is one."""
     if bounds is None or not all(map(math.isfinite, bounds)):
         return ""
-    return f" (95 % interval {bounds[0]:+.4f} to {bounds[1]:+.4f})"
+    return f" (95 % interval {signed(bounds[0])} to {signed(bounds[1])})"
+
+
+def signed(value: float) -> str:
+    """Write a difference with its sign; none for what rounds to nothing.
+
+    >>> signed(0.0123), signed(-0.00001)
+    ('+0.0123', '0.0000')
+    """
+    text = f"{value:+.4f}"
+    return text if float(text) else text[1:]
 
 
 def verdict_text(passed: bool, *, unvalidated: bool = False) -> str:

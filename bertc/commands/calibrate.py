@@ -53,7 +53,10 @@ def command(
     from bertc.cli.files import write_file
     from bertc.partial import calibrate
 
-    with shown_progress(output) as progress, cache_from_options(cache_dir, no_cache=no_cache, progress=progress) as cache:
+    with (
+        shown_progress(output) as progress,
+        cache_from_options(cache_dir, no_cache=no_cache, progress=progress) as cache,
+    ):
         table = calibrate(wanted, progress=progress, cache=cache)
     write_file(out, text_from_table(table))
     rows, sites = table.origin.get("rows"), len(table.sites)

@@ -14,7 +14,9 @@ from bertc.errors import EXIT_PASSED, InputError
 
 @click.command("config", cls=Command)
 @click.argument("checkpoint")
-@option("--task", type=click.Choice(options.names_of_files("tasks")), metavar="TASK", help="Instead of the checkpoint's.")
+@option(
+    "--task", type=click.Choice(options.names_of_files("tasks")), metavar="TASK", help="Instead of the checkpoint's."
+)
 @option("-o", "--out", type=click.Path(path_type=Path), metavar="FILE", help="The recipe to write. Default: stdout.")
 @option("--force", is_flag=True, help="Replace the file if there is one.")
 def command(output: Output, checkpoint: str, task: str | None, out: Path | None, force: bool) -> int:

@@ -32,7 +32,9 @@ EXTRAS = {
 
 
 @click.command("doctor", cls=Command)
-@option("--cache-dir", type=click.Path(path_type=Path), metavar="PATH", help="The cache to look at instead of the usual.")
+@option(
+    "--cache-dir", type=click.Path(path_type=Path), metavar="PATH", help="The cache to look at instead of the usual."
+)
 def command(output: Output, cache_dir: Path | None) -> int:
     """Look at this machine and say which targets it can run, and why not the others."""
     from bertc.runtime.cpu import cpu_features
@@ -72,9 +74,10 @@ def _targets(cpu: Cpu) -> list[dict[str, Any]]:
 
     found = []
     for name in options.names_of_files("targets"):
+        summary = ""
         try:
             target = target_from_name(name)
-            summary = target.SUMMARY
+            summary = str(target.SUMMARY)
             target.check_machine(cpu)
             reason = None
         except (BertcError, ImportError) as error:

@@ -14,6 +14,7 @@ from bertc.cli.output import Output
 from bertc.cli.progress import shown_progress
 from bertc.errors import EXIT_PASSED
 
+
 @click.command("export", cls=Command)
 @options.checkpoint_argument
 @option(
@@ -54,7 +55,10 @@ def command(
     from bertc.cli.files import finished_file
     from bertc.partial import export
 
-    with shown_progress(output) as progress, cache_from_options(cache_dir, no_cache=no_cache, progress=progress) as cache:
+    with (
+        shown_progress(output) as progress,
+        cache_from_options(cache_dir, no_cache=no_cache, progress=progress) as cache,
+    ):
         found = export(wanted, progress=progress, cache=cache)
         with finished_file(path) as work:
             ir.save(found.model, work)

@@ -102,13 +102,13 @@ def _print(output: Output, found: Regression) -> None:
     if output.json:
         output.print_json(_document(found))
         return
-    from bertc.cli.summary import interval_text, line, verdict_text
+    from bertc.cli.summary import interval_text, line, signed, verdict_text
 
     output.say(line("verdict", verdict_text(found.verdict.passed)))
     for gate in found.verdict.gates:
         output.say(line("gate", f"{gate.verdict}: {gate.reason}"))
     for score in found.scores:
-        change = f"{score.reference:.4f} -> {score.engine:.4f}, drop {score.drop:+.4f}"
+        change = f"{score.reference:.4f} -> {score.engine:.4f}, drop {signed(score.drop)}"
         output.say(line("metric", f"{score.metric} {change}{interval_text(score.drop_ci95)}"))
     counts = {"paired": found.paired, "decided otherwise": len(found.flipped), "with another label": len(found.changed)}
     counts |= {"vanished": len(found.vanished), "added": len(found.added)}

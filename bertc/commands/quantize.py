@@ -55,7 +55,10 @@ def command(
     from bertc.cli.files import finished_file
     from bertc.partial import quantize
 
-    with shown_progress(output) as progress, cache_from_options(cache_dir, no_cache=no_cache, progress=progress) as cache:
+    with (
+        shown_progress(output) as progress,
+        cache_from_options(cache_dir, no_cache=no_cache, progress=progress) as cache,
+    ):
         quantized = quantize(wanted, progress=progress, cache=cache)
         with finished_file(out) as work:
             ir.save(quantized.graph, work)

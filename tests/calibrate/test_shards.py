@@ -1,0 +1,55 @@
+"""Calibration spread over shards of the text: two passes, merged in any order, give one table."""
+
+from __future__ import annotations
+
+from functools import reduce
+from itertools import permutations
+
+import numpy as np
+
+from bertc.calibrate.collect import plain_from_batches, smoothed_from_batches
+from bertc.calibrate.smoothing import smoothing_factors
+from bertc.calibrate.table import CalibrationTable, merge_tables, text_from_table
+from bertc.features import Silent
+from bertc.graph.interpret import Interpreter
+from tests.tiny import TinyModel
+
+
+def shard_tables(model: TinyModel, shards: int) -> tuple[list[CalibrationTable], list[CalibrationTable]]:
+    """Return each shard's plain table, and its table under the factors of all shards."""
+    interpreter = Interpreter(model.graph, observe_sites=True)
+    parts = [model.features[number::shards] for number in range(shards)]
+    plain = [
+        plain_from_batches(
+            interpreter,
+            part,
+            checkpoint="tiny",
+            origin={"data": f"shard-{number}", "row_hashes": [f"{number}-{row}" for row in range(len(part))]},
+            progress=Silent(),
+        )
+        for number, part in enumerate(parts)
+    ]
+    factors = smoothing_factors(model.graph, reduce(merge_tables, plain).sites, 0.85)
+    whole = [
+        smoothed_from_batches(interpreter, part, table, factors, exponent=0.85, progress=Silent())
+        for part, table in zip(parts, plain, strict=True)
+    ]
+    return plain, whole
+
+
+def test_shards_merge_in_any_order_to_the_same_bits(tiny_classifier: TinyModel) -> None:
+    plain, whole = shard_tables(tiny_classifier, 3)
+    for tables in (plain, whole):
+        texts = {text_from_table(reduce(merge_tables, order)) for order in permutations(tables)}
+        assert len(texts) == 1
+    assert text_from_table(whole[0]) != text_from_table(reduce(merge_tables, whole))
+
+
+def test_merged_shards_are_the_table_of_the_whole_text(tiny_classifier: TinyModel) -> None:
+    _, whole = shard_tables(tiny_classifier, 2)
+    merged = reduce(merge_tables, whole)
+    assert merged.origin["rows"] == len(tiny_classifier.features)
+    for site, statistics in tiny_classifier.table.smoothed.items():
+        assert merged.smoothed[site].counts.sum() == statistics.counts.sum()
+        # Another batch, another order of float additions: the same values up to their noise.
+        np.testing.assert_allclose(merged.smoothed[site].amax, statistics.amax, rtol=1e-4)
