@@ -41,7 +41,7 @@ class Timing:
 
 
 class _Own:
-    """An engine that gives its own task's outputs, whatever it is asked for: artefacts of several tasks side by side."""
+    """An engine that gives its own task's outputs whatever it is asked for, so that tasks can stand side by side."""
 
     def __init__(self, predictor: Predictor) -> None:
         self._predictor = predictor

@@ -28,7 +28,9 @@ def compare_paths(first: str, second: str, *, calibrator: str, percentile: float
     if kinds == ("table", "table"):
         tables = (table_from_path(Path(first)), table_from_path(Path(second)))
         return compare_tables(*tables, calibrator=calibrator, percentile=percentile)
-    raise InputError(f"{first} is a {kinds[0]} and {second} a {kinds[1]}; name two artefacts or two calibration tables")
+    raise InputError(
+        f"{first} ({kinds[0]}) and {second} ({kinds[1]}) cannot be compared; name two artefacts or two tables"
+    )
 
 
 def compare_artefacts(first: Path, second: Path) -> Facts:
@@ -48,6 +50,7 @@ def compare_artefacts(first: Path, second: Path) -> Facts:
         "targets": [manifest.target for manifest in manifests],
         "bytes": [bytes_of_artefact(manifest) for manifest in manifests],
         "passed": [report.passed for report in reports],
+        "rows": [None if report.accuracy is None else report.accuracy.samples for report in reports],
         "metrics": _metrics(reports),
         "paired": None if paired is None else _facts_of_pairing(paired),
         "latency": _latency(reports),

@@ -1,4 +1,4 @@
-"""What is in a checkpoint, a calibration table or an artefact, as plain values for printing and JSON. Changes nothing."""
+"""What is in a checkpoint, a calibration table or an artefact, as plain values for printing and JSON."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from bertc.errors import InputError
 from bertc.evaluate.report import Report, report_from_json
 from bertc.features import Head
 from bertc.graph.build import architecture_from_checkpoint
-from bertc.graph.sites import Site
+from bertc.graph.sites import Role, Site
 from bertc.manifest import MANIFEST_NAME, Manifest, unmet_demands, verify_artefact
 from bertc.predictor import HEAD_FILE, head_from_document
 from bertc.runtime.cpu import cpu_features
 
 Facts = dict[str, Any]
+ROLES = tuple(Role)
 
 
 def kind_of_path(path: str) -> str:
@@ -72,7 +73,7 @@ def facts_of_table(path: Path, *, calibrator: str, percentile: float | None) -> 
         "calibrator": calibrator,
         "sites": [
             _site(table, site, calibrator=calibrator, percentile=percentile, smoothed=smoothed)
-            for site in sorted(table.sites)
+            for site in sorted(table.sites, key=lambda site: (site.layer, ROLES.index(site.role)))
             for smoothed in ((False, True) if site in table.smoothed else (False,))
         ],
     }

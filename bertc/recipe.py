@@ -22,7 +22,7 @@ class _Section(BaseModel):
 class CalibrationRecipe(_Section):
     """The text that ranges come from. `table` reuses a table of an earlier calibration instead of text.
 
-    `percentile` left out means 99.99, and the maximum for the outputs of LayerNorms.
+    `percentile` left out means 99.99, and the maximum for the sites of the residual stream.
     """
 
     data: str | None = None

@@ -15,7 +15,7 @@ MEANINGS: dict[str, tuple[str, str]] = {
     "calibration.samples": ("Rows of text.", ""),
     "calibration.seed": ("Seed of the choice of rows.", ""),
     "calibration.calibrator": ("percentile, max, mse or entropy.", ""),
-    "calibration.percentile": ("Left out: 99.99, and the maximum for the outputs of LayerNorms.", "99.99"),
+    "calibration.percentile": ("Left out: 99.99, and the maximum on the residual stream.", "99.99"),
     "calibration.table": ("A table of an earlier calibration in the place of text.", '"calibration.json"'),
     "quantization.mode": ("INT8 mode 1, 2 or 3 (docs/modes.md).", ""),
     "quantization.granularity": ("tensor or channel. Left out: the mode's own.", '"channel"'),

@@ -49,6 +49,8 @@ from bertc.targets import Target
 
 WORST = 3
 HISTOGRAM_BINS = 48
+NOTEWORTHY_BYTES = 2**20
+"""Fewer ignored bytes than this are position ids and the like, which nobody has to know of."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,7 +185,7 @@ def _calibrator(recipe: Recipe) -> str:
     if wanted.calibrator != "percentile":
         return wanted.calibrator
     if wanted.percentile is None:
-        return f"percentile {DEFAULT_PERCENTILE:g}, maximum for LayerNorm outputs"
+        return f"percentile {DEFAULT_PERCENTILE:g}, maximum on the residual stream"
     return f"percentile {wanted.percentile:g}"
 
 
@@ -303,7 +305,7 @@ def _warnings(facts: BuildFacts) -> tuple[str, ...]:
         found.append(facts.target.NOTE)
     if facts.comparison is not None and not facts.comparison.labelled:
         found.append("the validation data has no labels: the gate compares with the float model only")
-    if facts.checkpoint.ignored_bytes:
+    if facts.checkpoint.ignored_bytes >= NOTEWORTHY_BYTES:
         found.append(
             f"{facts.checkpoint.ignored_bytes / 2**20:.1f} MiB of the checkpoint are no part of the model "
             "(an optimizer's slots, heads of pre-training) and were ignored"

@@ -1,4 +1,4 @@
-"""Validate an artefact again, from the artefact alone: the engine runs, the float model's part comes from the rows file.
+"""Validate an artefact again, from itself alone: the engine runs, the float model's part comes from the rows file.
 
 In: an artefact's folder and labelled data. Out: a `Validation`. On the data of the build the figures are the report's.
 Other data needs the checkpoint, whose float model then runs beside the engine.
@@ -6,7 +6,7 @@ Other data needs the checkpoint, whose float model then runs beside the engine.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,8 +20,9 @@ from bertc.checkpoint import checkpoint_from_path
 from bertc.data.dataset import dataset_from_path
 from bertc.data.rows import Row
 from bertc.errors import InputError
+from bertc.evaluate.formulas import Array
 from bertc.evaluate.gate import Gate, Verdict, gates_from_options, judge
-from bertc.evaluate.metric import Metric, metric_from_name
+from bertc.evaluate.metric import metric_from_name
 from bertc.evaluate.regression import keys_from_hashes
 from bertc.evaluate.rows import ROWS_FILE, rows_from_path
 from bertc.evaluate.scores import Score, compare_outputs, scores_from_table
@@ -154,7 +155,7 @@ def _against_rows(run: _Run, folder: Path) -> Validation:
     """Compare with what the artefact keeps of the float model's outputs."""
     if run.predictor.unvalidated:
         raise InputError(
-            f"{folder} was built without validation, so it keeps nothing of the float model; name that with --checkpoint"
+            f"{folder} was built without validation and keeps no float outputs; name the float model with --checkpoint"
         )
     table, left_out, changed = _paired_table(run, rows_from_path(folder / ROWS_FILE).table)
     truncated = len({feature.row for feature in run.features if feature.truncated})
@@ -181,37 +182,44 @@ def _against_rows(run: _Run, folder: Path) -> Validation:
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Pairing:
+    """This run's rows beside the stored ones, at the places `there`.
+
+    Per row: `same` says that the engine's outputs are the build's, `unchanged` that its decision is, `agreeing` that
+    its decision is the float model's. `whole` says that everything is the build's.
+    """
+
+    there: NDArray[np.int64]
+    same: NDArray[np.bool_]
+    unchanged: NDArray[np.bool_]
+    agreeing: NDArray[np.bool_]
+    whole: bool
+
+
 def _paired_table(run: _Run, stored: RowTable) -> tuple[RowTable, list[str], int]:
     """Return this run's rows with the stored float model's, the metrics left out, and how many decisions changed."""
-    predictor = run.predictor
-    task, head = predictor.task, predictor.head
+    task, head = run.predictor.task, run.predictor.head
     hashes = np.array([int(row.hash, 16) for row in run.rows], np.uint64)
     there = _places(run, hashes, stored)
     outputs = task.row_outputs(run.rows, run.features, run.raw, head)
-    packed = tuple(task.packed(outputs))
-    decisions = task.decisions(outputs, head)
-    same = np.array(
-        [
-            np.array_equal(now, stored.outputs_engine[place], equal_nan=True)
-            for now, place in zip(packed, there, strict=True)
-        ]
+    packed, decisions = tuple(task.packed(outputs)), task.decisions(outputs, head)
+    pairs = zip(packed, there, strict=True)
+    same = np.array([np.array_equal(now, stored.outputs_engine[place], equal_nan=True) for now, place in pairs])
+    pairing = _Pairing(
+        there=there,
+        same=same,
+        unchanged=decisions == stored.decisions_engine[there],
+        agreeing=decisions == stored.decisions_reference[there],
+        whole=len(there) == len(stored.hashes) and bool(same.all()),
     )
-    unchanged = decisions == stored.decisions_engine[there]
-    whole = len(there) == len(stored.hashes) and bool(same.all())
     metrics, left_out = [], []
     for old in stored.metrics:
-        metric = metric_from_name(task, head, old.name)
-        if metric.fidelity:
-            alone = task.name != "feature-extraction" or old.name not in WHOLE_SET
-            statistics = _fidelity(old, there, same) if alone or whole else None
-            if statistics is None and old.name == "agreement" and alone and head.problem != Problem.REGRESSION:
-                statistics = _agreement(old, there, unchanged, decisions == stored.decisions_reference[there])
-        else:
-            statistics = None if run.gold is None else _labelled(metric, run.gold, outputs)
-        if statistics is None:
-            left_out += [old.name] if metric.fidelity else []
-            continue
-        metrics.append(replace(old, reference=old.reference[there], engine=statistics))
+        statistics = _engine_statistics(run, old, outputs, pairing)
+        if statistics is not None:
+            metrics.append(replace(old, reference=old.reference[there], engine=statistics))
+        elif metric_from_name(task, head, old.name).fidelity:
+            left_out.append(old.name)
     table = replace(
         stored,
         hashes=hashes,
@@ -223,7 +231,23 @@ def _paired_table(run: _Run, stored: RowTable) -> tuple[RowTable, list[str], int
         outputs_engine=packed,
         metrics=tuple(metrics),
     )
-    return table, left_out, int((~unchanged).sum())
+    return table, left_out, int((~pairing.unchanged).sum())
+
+
+def _engine_statistics(run: _Run, old: MetricRows, outputs: Any, pairing: _Pairing) -> Array | None:
+    """Return a metric's statistics of this run's engine; None without labels, or where the float outputs are needed."""
+    task, head = run.predictor.task, run.predictor.head
+    metric = metric_from_name(task, head, old.name)
+    if not metric.fidelity:
+        gold = run.gold
+        return None if gold is None else kept_statistics(metric.statistics(gold, outputs), metric.formula)
+    # The rows that were left out of this run may be neighbours of those that were not.
+    alone = task.name != "feature-extraction" or old.name not in WHOLE_SET
+    if pairing.whole or (alone and pairing.same.all()):
+        return old.engine[pairing.there]
+    if old.name == "agreement" and alone and head.problem != Problem.REGRESSION:
+        return _agreement(old, pairing)
+    return None
 
 
 def _places(run: _Run, hashes: NDArray[np.uint64], stored: RowTable) -> NDArray[np.int64]:
@@ -243,26 +267,15 @@ def _places(run: _Run, hashes: NDArray[np.uint64], stored: RowTable) -> NDArray[
     return places
 
 
-def _labelled(metric: Metric, gold: Any, outputs: Any) -> NDArray[np.float64]:
-    return kept_statistics(metric.statistics(gold, outputs), metric.formula)
-
-
-def _fidelity(old: MetricRows, there: Sequence[int] | NDArray[np.int64], same: NDArray[np.bool_]) -> Any:
-    """Return the build's statistics of rows whose outputs are the build's; None if some are not."""
-    return old.engine[there] if same.all() else None
-
-
-def _agreement(
-    old: MetricRows, there: NDArray[np.int64], unchanged: NDArray[np.bool_], agreeing: NDArray[np.bool_]
-) -> Any:
+def _agreement(old: MetricRows, pairing: _Pairing) -> Array | None:
     """Return agreement [n, (agreeing, decisions)] from stored decisions; None if they do not tell.
 
     A row decided as at the build agrees as it did then, one decided as by the float model agrees in all; any other
     disagrees, unless it holds several decisions (words), of which nobody knows how many.
     """
-    statistics = old.engine[there].copy()
-    statistics[agreeing, 0] = statistics[agreeing, 1]
-    other = ~unchanged & ~agreeing
+    statistics = old.engine[pairing.there].copy()
+    statistics[pairing.agreeing, 0] = statistics[pairing.agreeing, 1]
+    other = ~pairing.unchanged & ~pairing.agreeing
     if (statistics[other, 1] != 1).any():
         return None
     statistics[other, 0] = 0.0

@@ -19,10 +19,13 @@ from bertc.calibrate.histogram import BINS, Counts, bin_values, counts_from_text
 from bertc.calibrators import calibrator_from_name
 from bertc.errors import InputError
 from bertc.graph.affine import CODE_MAX
-from bertc.graph.sites import RESIDUALS, Role, Site, site_from_name
+from bertc.graph.sites import Role, Site, site_from_name
 
 SCHEMA = 1
 DEFAULT_PERCENTILE = 99.99
+RESIDUAL_STREAM = (Role.HIDDEN, Role.ATTENTION_GEMM, Role.ATTENTION_NORM, Role.OUTPUT_GEMM)
+"""LayerNorm outputs, and the GEMM outputs that are added to them."""
+
 COLLAPSE = 0.9
 """Share of a site's energy lost to quantization above which the model cannot survive (onnxruntime#10571's bug gives
 1.0; outliers clipped on purpose, below 0.1)."""
@@ -104,12 +107,12 @@ class CalibrationTable:
 
 
 def default_percentile(role: Role) -> float:
-    """Return the percentile that is right for most models: 99.99, but 100 for a LayerNorm's output.
+    """Return the percentile that is right for most models: 99.99, but 100 on the residual stream.
 
-    A LayerNorm's largest values stand on separator tokens, one value in ten thousand or less, and every token attends
-    to them: clipping them is cheap on average and ruins the model (docs/decisions/0004-percentiles.md).
+    Its largest values stand in one channel of the separator tokens, one value in ten thousand or less, and every token
+    attends to them: clipping them is cheap on average and ruins the model (docs/decisions/0004-percentiles.md).
     """
-    return 100.0 if role in RESIDUALS else DEFAULT_PERCENTILE
+    return 100.0 if role in RESIDUAL_STREAM else DEFAULT_PERCENTILE
 
 
 def merge_tables(first: CalibrationTable, second: CalibrationTable) -> CalibrationTable:

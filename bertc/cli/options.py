@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import bertc
-from bertc.cli.command import all_of, option
+from bertc.cli.command import Decorator, all_of, option
 
 if TYPE_CHECKING:
     from bertc.recipe import Recipe
@@ -28,26 +28,21 @@ def names_of_files(package: str) -> list[str]:
     return sorted(path.stem.replace("_", "-") for path in folder.glob("*.py") if not path.stem.startswith("_"))
 
 
-class ColumnType(click.ParamType):
-    """ROLE=NAME."""
-
-    name = "role=name"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
-        """Split at the first equals sign."""
-        role, equals, name = str(value).partition("=")
-        if not role or not equals or not name:
-            self.fail(f"'{value}' is not of the form ROLE=NAME, for example text=sentence", param, ctx)
-        return role, name
+def column_pair(value: str) -> tuple[str, str]:
+    """Read ROLE=NAME, split at the first equals sign."""
+    role, equals, name = value.partition("=")
+    if not role or not equals or not name:
+        raise click.BadParameter(f"'{value}' is not of the form ROLE=NAME, for example text=sentence")
+    return role, name
 
 
-def columns_option(flag: str, parameter: str, what: str, section: str) -> Any:
+def columns_option(flag: str, parameter: str, what: str, section: str) -> Decorator:
     """Declare a repeatable ROLE=NAME option."""
     return option(
         flag,
         parameter,
         multiple=True,
-        type=ColumnType(),
+        type=column_pair,
         metavar="ROLE=NAME",
         section=section,
         help=f"The column of {what} that fills a role, by name or by number from 1. Repeatable.",
@@ -109,7 +104,7 @@ calibrator_options = all_of(
         type=click.FloatRange(50, 100, min_open=True),
         metavar="N",
         section=CALIBRATION,
-        help="The percentile of the calibrator percentile. Default: 99.99, and the maximum for LayerNorm outputs.",
+        help="The percentile of the calibrator percentile. Default: 99.99, and the maximum on the residual stream.",
     ),
 )
 

@@ -4,61 +4,36 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bertc.evaluate.report import LatencyPart, Report
+    from bertc.evaluate.gate import GateResult
+    from bertc.evaluate.report import GatePart, LatencyPart, MetricPart, Report
+    from bertc.evaluate.scores import Score
 
-LABEL_WIDTH = 11
 WORST = 3
 
-
-class ScoreLike(Protocol):
-    """What a score and the report's copy of it have in common."""
-
-    @property
-    def metric(self) -> str: ...
-    @property
-    def samples(self) -> int: ...
-    @property
-    def reference(self) -> float: ...
-    @property
-    def engine(self) -> float: ...
-    @property
-    def drop(self) -> float: ...
-    @property
-    def drop_ci95(self) -> tuple[float, float] | None: ...
-    @property
-    def agreement(self) -> float | None: ...
+Fact = tuple[str, str]
 
 
-class GateLike(Protocol):
-    """What a gate's result and the report's copy of it have in common."""
-
-    @property
-    def verdict(self) -> str: ...
-    @property
-    def reason(self) -> str: ...
-
-
-def lines_from_report(report: Report) -> Iterator[str]:
+def facts_from_report(report: Report) -> Iterator[Fact]:
     """Write the end of a build, without its warnings."""
-    yield line("verdict", verdict_text(report.passed, unvalidated=report.unvalidated))
+    yield "verdict", verdict_text(report.passed, unvalidated=report.unvalidated)
     if report.accuracy is not None:
-        yield from lines_from_score(report.accuracy)
+        yield from facts_from_score(report.accuracy)
     for gate in report.gates:
-        yield line("gate", f"{gate.verdict}: {gate.reason}")
-    yield line("size", size_text(report))
+        yield "gate", f"{gate.verdict}: {gate.reason}"
+    yield "size", size_text(report)
     if report.latency:
-        yield line("latency", latency_text(report.latency))
+        yield "latency", latency_text(report.latency)
 
 
-def lines_from_score(score: ScoreLike) -> Iterator[str]:
+def facts_from_score(score: Score | MetricPart) -> Iterator[Fact]:
     """Write the main metric, its drop with the interval, and the agreement."""
-    yield line("metric", f"{score.metric} {score.reference:.4f} (float) -> {score.engine:.4f}, {score.samples} rows")
-    yield line("drop", f"{signed(score.drop)}{interval_text(score.drop_ci95)}")
+    yield "metric", f"{score.metric} {score.reference:.4f} (float) -> {score.engine:.4f}, {score.samples} rows"
+    yield "drop", f"{signed(score.drop)}{interval_text(score.drop_ci95)}"
     if score.agreement is not None:
-        yield line("agreement", f"{score.agreement:.4f} of the float model's decisions")
+        yield "agreement", f"{score.agreement:.4f} of the float model's decisions"
 
 
 def interval_text(bounds: tuple[float, float] | None) -> str:
@@ -104,7 +79,7 @@ def latency_text(latency: Sequence[LatencyPart]) -> str:
     return f"{ratio:.2f} times as fast as float ({shapes})"
 
 
-def failure_text(reasons: Sequence[GateLike], worst: Sequence[str]) -> str:
+def failure_text(reasons: Sequence[GateResult | GatePart], worst: Sequence[str]) -> str:
     """Write the one line of a verdict that is not a pass: by how much, and where the error is largest."""
     missed = "; ".join(gate.reason for gate in reasons if gate.verdict != "pass")
     sites = f"; largest errors: {', '.join(worst)}" if worst else ""
@@ -117,8 +92,3 @@ def worst_sites(report: Report) -> tuple[str, ...]:
         return report.worst_sites
     measured = [site for site in report.sites if site.error is not None]
     return tuple(site.site for site in sorted(measured, key=lambda site: -(site.error or 0.0))[:WORST])
-
-
-def line(label: str, text: str) -> str:
-    """Write a labelled line."""
-    return f"{label:<{LABEL_WIDTH}}{text}"

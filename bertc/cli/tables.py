@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shutil
 import sys
+import textwrap
 from collections.abc import Iterable, Sequence
 
 from bertc.cli.output import Output, printable
 
+NARROWEST = 20
 UNLIMITED = 10_000
-"""Columns where the output is no terminal: nothing is folded, so that other programs can cut the columns."""
+"""Columns where the output is no terminal: nothing is folded, so that other programs can read the lines."""
 
 
 def print_table(output: Output, headers: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: int = 0) -> None:
@@ -31,8 +33,10 @@ def print_table(output: Output, headers: Sequence[str], rows: Iterable[Sequence[
 
 
 def print_facts(output: Output, facts: Iterable[tuple[str, str]]) -> None:
-    """Print a line per fact, the values aligned."""
+    """Print a line per fact, the values aligned and folded to the terminal."""
     listed = list(facts)
     width = max((len(name) for name, _ in listed), default=0) + 2
+    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else UNLIMITED
     for name, value in listed:
-        output.say(f"{name:<{width}}{value}")
+        folded = textwrap.wrap(value, max(columns - width, NARROWEST), break_on_hyphens=False) or [""]
+        output.say(f"{name:<{width}}" + f"\n{'':<{width}}".join(folded))

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -20,17 +19,12 @@ from bertc.errors import EXIT_PASSED
 DEFAULT_SHAPES = ((1, 32), (1, 128), (8, 128))
 
 
-class ShapeType(click.ParamType):
-    """BATCHxLENGTH."""
-
-    name = "shape"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
-        """Read two positive numbers."""
-        match = re.fullmatch(r"([1-9]\d{0,5})x([1-9]\d{0,5})", str(value))
-        if match is None:
-            self.fail(f"'{value}' is no shape; write BATCHxLENGTH, for example 1x32", param, ctx)
-        return int(match[1]), int(match[2])
+def shape_from_text(value: str) -> tuple[int, int]:
+    """Read BATCHxLENGTH, two positive numbers."""
+    match = re.fullmatch(r"([1-9]\d{0,5})x([1-9]\d{0,5})", value)
+    if match is None:
+        raise click.BadParameter(f"'{value}' is no shape; write BATCHxLENGTH, for example 1x32")
+    return int(match[1]), int(match[2])
 
 
 @click.command("bench", cls=Command)
@@ -39,7 +33,7 @@ class ShapeType(click.ParamType):
     "--shape",
     "shapes",
     multiple=True,
-    type=ShapeType(),
+    type=shape_from_text,
     metavar="BATCHxLENGTH",
     help="Texts and tokens of each. Repeatable. Default: 1x32, 1x128 and 8x128.",
 )

@@ -17,6 +17,7 @@ from bertc.cli.command import Command, option
 from bertc.cli.options import VALIDATION
 from bertc.cli.output import Output
 from bertc.cli.progress import shown_progress
+from bertc.cli.tables import print_facts
 from bertc.errors import EXIT_GATE, EXIT_PASSED
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     "--column",
     "both_columns",
     multiple=True,
-    type=options.ColumnType(),
+    type=options.column_pair,
     metavar="ROLE=NAME",
     section=VALIDATION,
     help="A column of both the calibration and the validation data. Repeatable.",
@@ -101,13 +102,10 @@ def _build(output: Output, recipe: Recipe, out: Path, cache_dir: Path | None, *,
 
 def _conclude(output: Output, report: Report, out: Path) -> int:
     """Print the summary, and the one line of a verdict that is not a pass."""
-    from bertc.cli.summary import failure_text, line, lines_from_report, worst_sites
+    from bertc.cli.summary import facts_from_report, failure_text, worst_sites
 
-    for text in lines_from_report(report):
-        output.say(text)
-    for text in report.warnings:
-        output.say(line("warning", text))
-    output.say(line("report", str(out / "report.html")))
+    warnings = (("warning", text) for text in report.warnings)
+    print_facts(output, [*facts_from_report(report), *warnings, ("report", str(out / "report.html"))])
     if report.passed or report.unvalidated:
         return EXIT_PASSED
     output.fail(failure_text(report.gates, worst_sites(report)))

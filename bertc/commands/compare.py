@@ -29,12 +29,10 @@ Facts = dict[str, Any]
     "--percentile",
     type=click.FloatRange(50, 100, min_open=True),
     metavar="N",
-    help="Of tables: the percentile. Default: 99.99, and the maximum for LayerNorm outputs.",
+    help="Of tables: the percentile. Default: 99.99, and the maximum on the residual stream.",
 )
 @option("--sites", type=click.IntRange(min=0), metavar="N", default=10, help="Sites to show. Default: 10.")
-def command(
-    output: Output, first: str, second: str, calibrator: str, percentile: float | None, sites: int
-) -> int:
+def command(output: Output, first: str, second: str, calibrator: str, percentile: float | None, sites: int) -> int:
     """Compare FIRST with SECOND: two artefacts' metrics, sizes, latency and decisions, or two tables' ranges.
 
     Rows that both artefacts were validated on are paired, and the drop from FIRST's engine to SECOND's has its own
@@ -69,6 +67,7 @@ def _print_artefacts(output: Output, facts: Facts) -> None:
         ("verdict", *("passed" if passed else "not passed" for passed in facts["passed"])),
         ("size", *(f"{size / 1e6:.1f} MB" for size in facts["bytes"])),
     ]
+    rows.append(("rows", *("-" if count is None else str(count) for count in facts["rows"])))
     rows += [(metric["metric"], *map(_figure, metric["engine"])) for metric in facts["metrics"]]
     for shape in facts["latency"]:
         times = (f"{time:.2f} ms" for time in shape["milliseconds"])
@@ -87,12 +86,9 @@ def _figure(value: float | None) -> str:
 
 
 def _print_sites(output: Output, facts: Facts, count: int) -> None:
-    def amax(value: float | None) -> str:
-        return "-" if value is None else f"{value:.4g}"
-
     rows = [
-        (site["site"], *map(amax, site["amax"]), "-" if site["ratio"] is None else f"{site['ratio']:.3f}")
-        for site in facts["sites"][:count]
+        (site["site"], *(f"{value:.4g}" for value in site["amax"]), f"{site['ratio']:.3f}")
+        for site in [site for site in facts["sites"] if site["ratio"] is not None][:count]
     ]
     if rows:
         output.say()

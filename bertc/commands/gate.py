@@ -9,6 +9,7 @@ import click
 
 from bertc.cli.command import Command, option
 from bertc.cli.output import Output
+from bertc.cli.tables import print_facts
 from bertc.errors import EXIT_GATE, EXIT_PASSED, InputError
 
 if TYPE_CHECKING:
@@ -102,21 +103,19 @@ def _print(output: Output, found: Regression) -> None:
     if output.json:
         output.print_json(_document(found))
         return
-    from bertc.cli.summary import interval_text, line, signed, verdict_text
+    from bertc.cli.summary import interval_text, signed, verdict_text
 
-    output.say(line("verdict", verdict_text(found.verdict.passed)))
-    for gate in found.verdict.gates:
-        output.say(line("gate", f"{gate.verdict}: {gate.reason}"))
+    facts = [("verdict", verdict_text(found.verdict.passed))]
+    facts += [("gate", f"{gate.verdict}: {gate.reason}") for gate in found.verdict.gates]
     for score in found.scores:
         change = f"{score.reference:.4f} -> {score.engine:.4f}, drop {signed(score.drop)}"
-        output.say(line("metric", f"{score.metric} {change}{interval_text(score.drop_ci95)}"))
+        facts.append(("metric", f"{score.metric} {change}{interval_text(score.drop_ci95)}"))
     counts = {"paired": found.paired, "decided otherwise": len(found.flipped), "with another label": len(found.changed)}
     counts |= {"vanished": len(found.vanished), "added": len(found.added)}
-    output.say(
-        line("rows", ", ".join(f"{count} {name}" for name, count in counts.items() if count or name == "paired"))
-    )
-    for text in (*found.verdict.warnings, *found.notes):
-        output.say(line("note", text))
+    listed = ", ".join(f"{count} {name}" for name, count in counts.items() if count or name == "paired")
+    facts.append(("rows", listed))
+    facts += [("note", text) for text in (*found.verdict.warnings, *found.notes)]
+    print_facts(output, facts)
 
 
 def _document(found: Regression) -> dict[str, Any]:

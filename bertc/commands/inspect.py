@@ -32,7 +32,7 @@ SHOWN_LABELS = 20
     "--percentile",
     type=click.FloatRange(50, 100, min_open=True),
     metavar="N",
-    help="Of a table: the percentile. Default: 99.99, and the maximum for LayerNorm outputs.",
+    help="Of a table: the percentile. Default: 99.99, and the maximum on the residual stream.",
 )
 def command(output: Output, path: str, task: str | None, calibrator: str, percentile: float | None) -> int:
     """Describe PATH: a checkpoint (folder or hub id), a calibration table, or the folder of an artefact.
@@ -137,9 +137,9 @@ def _print_artefact(output: Output, facts: Facts) -> None:
             for site in facts["sites"]
         ]
         print_table(output, ("site", "amax", "error", "effect on outputs"), rows, numbers=3)
-        output.say(f"worst sites: {', '.join(facts['worst_sites']) or 'not measured'}")
-    for text in facts["warnings"]:
-        output.say(f"warning: {text}")
+        output.say()
+        print_facts(output, [("worst sites", ", ".join(facts["worst_sites"]) or "not measured")])
+    print_facts(output, [("warning", text) for text in facts["warnings"]])
 
 
 def number(value: float | None) -> str:

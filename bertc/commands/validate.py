@@ -15,6 +15,7 @@ from bertc.cli.command import Command, option
 from bertc.cli.options import VALIDATION
 from bertc.cli.output import Output
 from bertc.cli.progress import shown_progress
+from bertc.cli.tables import print_facts
 from bertc.errors import EXIT_GATE, EXIT_PASSED
 
 if TYPE_CHECKING:
@@ -41,8 +42,8 @@ def command(output: Output, out: Path, checkpoint: str | None, **flags: Any) -> 
 
     On the data of the build the figures are those of its report. Exit code 0 if the engine passes, 1 if not.
     """
-    from bertc.validate import recipe_of_artefact, validate
     from bertc.predictor import verified_manifest
+    from bertc.validate import recipe_of_artefact, validate
 
     verified_manifest(out)
     recipe = recipe_of_artefact(out, options.overrides_from_flags(flags))
@@ -59,17 +60,13 @@ def _print(output: Output, found: Validation) -> None:
     if output.json:
         output.print_json(found.as_dict())
         return
-    from bertc.cli.summary import line, lines_from_score, verdict_text
+    from bertc.cli.summary import facts_from_score, verdict_text
 
-    output.say(line("verdict", verdict_text(found.verdict.passed)))
-    for text in lines_from_score(found.accuracy):
-        output.say(text)
-    for gate in found.verdict.gates:
-        output.say(line("gate", f"{gate.verdict}: {gate.reason}"))
-    for text in found.verdict.warnings:
-        output.say(line("warning", text))
-    for text in found.notes:
-        output.say(line("note", text))
+    facts = [("verdict", verdict_text(found.verdict.passed)), *facts_from_score(found.accuracy)]
+    facts += [("gate", f"{gate.verdict}: {gate.reason}") for gate in found.verdict.gates]
+    facts += [("warning", text) for text in found.verdict.warnings]
+    facts += [("note", text) for text in found.notes]
+    print_facts(output, facts)
 
 
 def _fail(output: Output, out: Path, found: Validation) -> None:

@@ -142,8 +142,8 @@ def gates_from_options(
 def judge(scores: Sequence[Score], gates: Sequence[Gate], *, decide: Decide = "point") -> Verdict:
     """Judge scores by gates.
 
-    "point" compares the drop itself with the limit and warns when the set is too small to tell: when half the width of
-    the 95 % interval is more than the limit. "bound" passes if the interval's upper end is within the limit, fails if
+    "point" compares the drop itself with the limit and warns when the set is too small to tell: when the limit lies
+    within the 95 % interval and half the interval's width is more than the limit. "bound" passes if the interval's upper end is within the limit, fails if
     its lower end is beyond, and is inconclusive otherwise. Raises `InputError` without gates or without a gate's score.
     """
     if not gates:
@@ -225,7 +225,8 @@ def _reason(gate: Gate, score: Score, allowed: float, verdict: Outcome, needed: 
 def _warning(gate: Gate, score: Score) -> str | None:
     low, high = score.drop_ci95
     allowed = gate.limit.allowed(score)
-    if not math.isfinite(high - low) or 0.5 * (high - low) <= allowed:
+    clear = high <= allowed or low > allowed
+    if not math.isfinite(high - low) or clear or 0.5 * (high - low) <= allowed:
         return None
     return (
         f"{score.samples} rows are too few to tell a drop of {allowed:.4f} in {gate.metric}: its 95 % interval is "
