@@ -16,7 +16,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from bertc.checkpoint import checkpoint_from_path
+from bertc.checkpoint import Checkpoint, checkpoint_from_path
 from bertc.data.dataset import dataset_from_path
 from bertc.data.rows import Row
 from bertc.errors import InputError
@@ -91,10 +91,27 @@ def validate(folder: Path, recipe: Recipe, *, checkpoint: str | None, progress: 
     if those do not hold this data's rows.
     """
     with predictor_from_path(folder, threads=recipe.engine.threads) as predictor:
+        if checkpoint is None and predictor.unvalidated:
+            raise InputError(
+                f"{folder} was built without validation and keeps no float outputs; name the float model with "
+                "--checkpoint"
+            )
+        compiled = None if checkpoint is None else _compiled_checkpoint(predictor, checkpoint)
         run = _run_engine(predictor, recipe.validation, progress)
-        if checkpoint is not None:
-            return _against_checkpoint(run, checkpoint, recipe.engine.threads, progress)
+        if compiled is not None:
+            return _against_checkpoint(run, compiled, recipe.engine.threads, progress)
         return _against_rows(run, folder)
+
+
+def _compiled_checkpoint(predictor: Predictor, path: str) -> Checkpoint:
+    """Read the checkpoint that an artefact was built from. Raises `InputError` for another one."""
+    checkpoint = checkpoint_from_path(path, task=predictor.head.task)
+    if checkpoint.digest != predictor.manifest.checkpoint:
+        raise InputError(
+            f"{path} is not the checkpoint that {predictor.folder} was built from (digest {checkpoint.digest[:12]}, "
+            f"not {predictor.manifest.checkpoint[:12]}); name that one"
+        )
+    return checkpoint
 
 
 def _run_engine(predictor: Predictor, wanted: ValidationRecipe, progress: Progress) -> _Run:
@@ -119,15 +136,9 @@ def _run_engine(predictor: Predictor, wanted: ValidationRecipe, progress: Progre
     return _Run(predictor=predictor, wanted=wanted, rows=rows, features=features, raw=raw, gates=gates)
 
 
-def _against_checkpoint(run: _Run, path: str, threads: int, progress: Progress) -> Validation:
-    """Compare with the float model of a checkpoint, which must be the one that was compiled."""
+def _against_checkpoint(run: _Run, checkpoint: Checkpoint, threads: int, progress: Progress) -> Validation:
+    """Compare with the float model, which runs on the same rows."""
     predictor = run.predictor
-    checkpoint = checkpoint_from_path(path, task=predictor.head.task)
-    if checkpoint.digest != predictor.manifest.checkpoint:
-        raise InputError(
-            f"{path} is not the checkpoint that {predictor.folder} was built from (digest {checkpoint.digest[:12]}, "
-            f"not {predictor.manifest.checkpoint[:12]}); name that one"
-        )
     target = target_from_name("float")
     with TemporaryDirectory(prefix="bertc-") as scratch:
         model = Path(scratch) / "float.onnx"
@@ -153,10 +164,6 @@ def _against_checkpoint(run: _Run, path: str, threads: int, progress: Progress) 
 
 def _against_rows(run: _Run, folder: Path) -> Validation:
     """Compare with what the artefact keeps of the float model's outputs."""
-    if run.predictor.unvalidated:
-        raise InputError(
-            f"{folder} was built without validation and keeps no float outputs; name the float model with --checkpoint"
-        )
     table, left_out, changed = _paired_table(run, rows_from_path(folder / ROWS_FILE).table)
     truncated = len({feature.row for feature in run.features if feature.truncated})
     scores = scores_from_table(table, truncated=truncated)

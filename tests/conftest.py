@@ -7,6 +7,16 @@ from pathlib import Path
 
 import pytest
 
+from tests.artefacts import (  # noqa: F401  # fixtures
+    artefact,
+    artefact_of,
+    bertc,
+    checkpoint_of,
+    classifier,
+    data,
+    data_of,
+    rows,
+)
 from tests.tiny import TinyModel, tiny_model
 
 TinyOf = Callable[[str], TinyModel]

@@ -179,9 +179,9 @@ def _remove(container: Path, place: Path, progress: Progress) -> None:
     try:
         if (container / _PREVIOUS).exists() and not place.exists():
             (container / _PREVIOUS).rename(place)
-        for part in (_NEW, _PREVIOUS, _DISCARDED):
-            if (container / part).exists():
-                shutil.rmtree(container / part)
+        for part in container.iterdir():  # the build's scratch folders too
+            if part.name != _MARKER:
+                shutil.rmtree(part)
         (container / _MARKER).unlink(missing_ok=True)
         container.rmdir()
     except OSError as error:

@@ -23,7 +23,7 @@ from bertc.features import Feature, Progress
 from bertc.graph.interpret import Interpreter
 from bertc.graph.sites import GEMM_INPUTS, Role, Site
 
-TOKENS_PER_BATCH = 1024
+TOKENS_PER_BATCH = 512
 """Bounds memory: a MiniLM's sites take about 0.15 MiB per token at short lengths."""
 
 Array = NDArray[np.float32]

@@ -6,13 +6,11 @@ at most 0.8 % wide whatever the data, no range has to be known beforehand, and c
 
 from __future__ import annotations
 
-import base64
-import zlib
-
 import numpy as np
 from numpy.typing import NDArray
 
 from bertc.errors import InputError
+from bertc.packing import array_from_text, text_from_array
 
 BINS = 1 << 15
 Counts = NDArray[np.int64]
@@ -40,27 +38,22 @@ def bin_values() -> NDArray[np.float64]:
 
 
 def text_from_counts(counts: Counts) -> str:
-    """Pack counts for JSON: base64 of zlib of (first, int64 ...) over the occupied range."""
+    """Pack counts for JSON: the first occupied bin, then the counts of the occupied range, int64."""
     occupied = np.flatnonzero(counts)
     first, last = (int(occupied[0]), int(occupied[-1]) + 1) if occupied.size else (0, 0)
-    packed = np.concatenate([[first], counts[first:last]]).astype("<i8").tobytes()
-    return base64.b64encode(zlib.compress(packed, 6)).decode("ascii")
+    return text_from_array(np.concatenate([[first], counts[first:last]]).astype(np.int64))
 
 
 def counts_from_text(text: str) -> Counts:
     """Unpack `text_from_counts`. Raises `InputError` on anything else."""
     try:
-        unpacker = zlib.decompressobj()
-        raw = unpacker.decompress(base64.b64decode(text, validate=True), 8 * (BINS + 1) + 1)
-        if not unpacker.eof:
-            raise ValueError("cut off, or longer than a histogram")
-        packed = np.frombuffer(raw, "<i8")
+        packed = array_from_text(text, np.int64, most=8 * (BINS + 1))
         first, body = int(packed[0]), packed[1:]
         if first < 0 or first + body.size > BINS:
             raise ValueError("bins that do not exist")
         counts = np.zeros(BINS, np.int64)
         counts[first : first + body.size] = body
-    except (ValueError, IndexError, zlib.error) as error:
+    except (ValueError, IndexError) as error:
         raise InputError("the calibration table holds a damaged histogram; calibrate again") from error
     if (counts < 0).any():
         raise InputError("the calibration table holds a histogram with negative counts; calibrate again")

@@ -20,8 +20,12 @@ from bertc.calibrators import calibrator_from_name
 from bertc.errors import InputError
 from bertc.graph.affine import CODE_MAX
 from bertc.graph.sites import Role, Site, site_from_name
+from bertc.packing import array_from_text, text_from_array
 
 SCHEMA = 1
+MOST_BYTES = 1 << 24
+"""More than this is no vector of one value per channel."""
+
 DEFAULT_PERCENTILE = 99.99
 RESIDUAL_STREAM = (Role.HIDDEN, Role.ATTENTION_GEMM, Role.ATTENTION_NORM, Role.OUTPUT_GEMM)
 """LayerNorm outputs, and the GEMM outputs that are added to them."""
@@ -159,7 +163,7 @@ def text_from_table(table: CalibrationTable) -> str:
         "exponent": table.exponent,
         "sites": {site.name: _packed(found) for site, found in sorted(table.sites.items())},
         "smoothed": {site.name: _packed(found) for site, found in sorted(table.smoothed.items())},
-        "smoothing": {site.name: _floats(factors) for site, factors in sorted(table.smoothing.items())},
+        "smoothing": {site.name: text_from_array(factors) for site, factors in sorted(table.smoothing.items())},
         "overrides": {site.name: amax for site, amax in sorted(table.overrides.items())},
     }
     return json.dumps(document, indent=1) + "\n"
@@ -194,13 +198,8 @@ def _packed(statistics: Statistics) -> dict[str, Any]:
     return {
         "amax": statistics.amax,
         "histogram": text_from_counts(statistics.counts),
-        "channel_amax": None if channels is None else _floats(channels),
+        "channel_amax": None if channels is None else text_from_array(channels),
     }
-
-
-def _floats(values: NDArray[np.float32]) -> list[float]:
-    """Write float32 values in their shortest form that reads back to the same bits."""
-    return [float(str(value)) for value in values.astype(np.float32)]
 
 
 def _statistics(document: Mapping[str, Any]) -> dict[Site, Statistics]:
@@ -216,7 +215,7 @@ def _statistics(document: Mapping[str, Any]) -> dict[Site, Statistics]:
 
 
 def _array(values: Any) -> NDArray[np.float32]:
-    array = np.asarray(values, np.float32)
+    array = array_from_text(values, np.float32, most=MOST_BYTES)
     if array.ndim != 1 or not np.isfinite(array).all():
         raise ValueError("a vector holds something else than finite numbers")
     return array

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import difflib
 import importlib
 from pathlib import Path
 
@@ -28,6 +29,16 @@ class LazyGroup(click.Group):
             return None
         command: click.Command = importlib.import_module(f"bertc.commands.{cmd_name}").command
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command; for a name that is none, say which ones look like it."""
+        if args and not args[0].startswith("-") and args[0] not in command_names():
+            near = difflib.get_close_matches(args[0], command_names(), n=2)
+            hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(command_names())}"
+            ctx.fail(f"'{args[0]}' is no command ({hint})")
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the commands with their summaries, read from the files."""

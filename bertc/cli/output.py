@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +42,11 @@ class Output:
     def print_json(self, document: Any) -> None:
         """Print a result as JSON."""
         click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def is_terminal() -> bool:
+    """Say whether stdout is a terminal; a closed one is none."""
+    return sys.stdout is not None and sys.stdout.isatty()
 
 
 def printable(text: str) -> str:

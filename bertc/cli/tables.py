@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import shutil
-import sys
 import textwrap
 from collections.abc import Iterable, Sequence
 
-from bertc.cli.output import Output, printable
+from bertc.cli.output import Output, is_terminal, printable
 
 NARROWEST = 20
 UNLIMITED = 10_000
@@ -28,7 +27,7 @@ def print_table(output: Output, headers: Sequence[str], rows: Iterable[Sequence[
         table.add_column(header, justify="right" if right else "left", overflow="fold", no_wrap=right)
     for row in rows:
         table.add_row(*(Text(printable(cell)) for cell in row))
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else UNLIMITED
+    width = shutil.get_terminal_size().columns if is_terminal() else UNLIMITED
     Console(width=width, highlight=False, color_system=None).print(table)
 
 
@@ -36,7 +35,7 @@ def print_facts(output: Output, facts: Iterable[tuple[str, str]]) -> None:
     """Print a line per fact, the values aligned and folded to the terminal."""
     listed = list(facts)
     width = max((len(name) for name, _ in listed), default=0) + 2
-    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else UNLIMITED
+    columns = shutil.get_terminal_size().columns if is_terminal() else UNLIMITED
     for name, value in listed:
         folded = textwrap.wrap(value, max(columns - width, NARROWEST), break_on_hyphens=False) or [""]
         output.say(f"{name:<{width}}" + f"\n{'':<{width}}".join(folded))

@@ -1,4 +1,4 @@
-"""Observe the ranges of a checkpoint over text and write a calibration table.
+"""Observe a checkpoint's ranges over text and write a table.
 
 One table serves every mode, granularity and calibrator.
 """

@@ -1,4 +1,4 @@
-"""Put two artefacts, or two calibration tables, side by side."""
+"""Put two artefacts or two tables side by side."""
 
 from __future__ import annotations
 

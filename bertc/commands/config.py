@@ -1,4 +1,4 @@
-"""Write a recipe for a checkpoint, with every default and what it means."""
+"""Write a recipe for a checkpoint, every default explained."""
 
 from __future__ import annotations
 

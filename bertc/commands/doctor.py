@@ -1,4 +1,4 @@
-"""Say what this machine can run: processor, memory, libraries, targets, cache."""
+"""Say what this machine can run, and why not the rest."""
 
 from __future__ import annotations
 

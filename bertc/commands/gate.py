@@ -1,4 +1,4 @@
-"""Compare a report with a committed baseline, row by row: the regression gate for CI."""
+"""Compare a report with a baseline, row by row, in CI."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ANYWHERE = click.Path(path_type=Path)
 
 @click.command("gate", cls=Command)
 @click.argument("report", type=ANYWHERE)
-@option("--baseline", type=ANYWHERE, metavar="FILE", required=True, help="The baseline file. Required.")
+@option("--baseline", type=ANYWHERE, metavar="FILE", required=True, help="The baseline file.")
 @option("--limit", metavar="LIMIT", default="0.5%", help="Largest drop of the main metric. Default: 0.5%.")
 @option("--gate", "gates", multiple=True, metavar="METRIC:LIMIT", help="Largest drop of any metric. Repeatable.")
 @option(

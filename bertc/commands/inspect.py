@@ -1,4 +1,4 @@
-"""Show what is in a checkpoint, a calibration table or an artefact."""
+"""Show what is in a checkpoint, a table or an artefact."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
-"""Ask an artefact: texts from the command line or a file, answers as text or JSON lines."""
+"""Ask an artefact: texts in, answers out."""
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
@@ -14,7 +15,7 @@ import click
 
 from bertc.cli import options
 from bertc.cli.command import Command, option
-from bertc.cli.output import Output
+from bertc.cli.output import Output, is_terminal
 from bertc.errors import EXIT_PASSED, InputError
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def command(
             output.warn(f"{out} is unvalidated: nothing proves the accuracy of these answers")
         rows = _file_rows(predictor, source, dict(columns)) if source is not None else _text_rows(texts, pairs)
         answers = predictor.predict_rows(rows, batch=batch)
-        if source is None and target is None and not output.json and sys.stdout.isatty():
+        if source is None and target is None and not output.json and is_terminal():
             _print_plain(texts, answers)
         else:
             _write_lines(answers, _opened(target, files))
@@ -96,7 +97,7 @@ def _file_rows(predictor: Predictor, source: str, columns: dict[str, str]) -> It
 def _opened(target: Path | None, files: ExitStack) -> TextIO:
     """Open the file of answers, which appears when all of them are there; stdout without one."""
     if target is None:
-        return sys.stdout
+        return sys.stdout or files.enter_context(Path(os.devnull).open("w", encoding="utf-8"))
     from bertc.cli.files import finished_file
 
     work = files.enter_context(finished_file(target))

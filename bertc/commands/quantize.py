@@ -1,4 +1,4 @@
-"""Write the quantized graph as ONNX with Q/DQ pairs, as the simulator runs it.
+"""Write the Q/DQ graph that the simulator runs, as ONNX.
 
 Plain operators and one function for attention: any ONNX runtime and Netron open it.
 """

@@ -5,9 +5,7 @@ Arrays are base64 of zlib, so 10,000 rows take a few hundred kilobytes at most a
 
 from __future__ import annotations
 
-import base64
 import json
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from numpy.typing import NDArray
 from bertc.errors import InputError
 from bertc.evaluate.metric import value_of
 from bertc.evaluate.rows import SavedRows, arrays_from_table, rows_from_report, saved_from_arrays
+from bertc.packing import array_from_text, text_from_array
 
 KIND = "bertc baseline"
 MOST_BYTES = 1 << 30  # an unpacked array larger than this is no baseline
@@ -51,22 +50,14 @@ def rows_from_baseline(path: Path) -> SavedRows:
         return saved_from_arrays({name: _unpacked(item) for name, item in content["arrays"].items()}, content)
     except FileNotFoundError:
         raise InputError(f"{path}: there is no such baseline; make one with --update") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, zlib.error):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         raise InputError(f"{path}: is damaged or no baseline of bertc; make a new one with --update") from None
 
 
 def _packed(array: NDArray[Any]) -> dict[str, Any]:
-    little = array.astype(array.dtype.newbyteorder("<"))
-    # By column of bytes: equal bytes stand together, which halves what zlib leaves of floating-point numbers.
-    planes = little.reshape(-1, 1).view(np.uint8).T if little.size else np.zeros((0, 0), np.uint8)
-    data = base64.b64encode(zlib.compress(planes.tobytes(), 9)).decode()
-    return {"dtype": little.dtype.str, "shape": list(array.shape), "data": data}
+    return {"dtype": array.dtype.newbyteorder("<").str, "shape": list(array.shape), "data": text_from_array(array)}
 
 
 def _unpacked(item: Mapping[str, Any]) -> NDArray[Any]:
-    dtype = np.dtype(str(item["dtype"]))
-    if dtype.kind not in "uif":
-        raise ValueError(f"dtype {dtype}")
-    raw = zlib.decompressobj().decompress(base64.b64decode(item["data"], validate=True), MOST_BYTES)
-    planes = np.frombuffer(raw, np.uint8).reshape(dtype.itemsize, -1)
-    return np.ascontiguousarray(planes.T).view(dtype).reshape([int(size) for size in item["shape"]])
+    array = array_from_text(item["data"], str(item["dtype"]), most=MOST_BYTES)
+    return array.reshape([int(size) for size in item["shape"]])

@@ -143,8 +143,9 @@ def judge(scores: Sequence[Score], gates: Sequence[Gate], *, decide: Decide = "p
     """Judge scores by gates.
 
     "point" compares the drop itself with the limit and warns when the set is too small to tell: when the limit lies
-    within the 95 % interval and half the interval's width is more than the limit. "bound" passes if the interval's upper end is within the limit, fails if
-    its lower end is beyond, and is inconclusive otherwise. Raises `InputError` without gates or without a gate's score.
+    within the 95 % interval and half the interval's width is more than the limit. "bound" passes if the interval's
+    upper end is within the limit, fails if its lower end is beyond, and is inconclusive otherwise. Raises `InputError`
+    without gates or without a gate's score.
     """
     if not gates:
         raise InputError("there is no gate to judge by; name one with --gate or --max-drop")

@@ -35,8 +35,9 @@ class Interpreter:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
-        # A pattern of memory per batch shape is kept for ever otherwise, and every batch has another shape.
+        # Every batch has another shape: patterns and arenas made for one are of no use to the next, and pile up.
         options.enable_mem_pattern = False
+        options.enable_cpu_mem_arena = False
         self._session = ort.InferenceSession(
             ir.to_proto(model).SerializeToString(), options, providers=["CPUExecutionProvider"]
         )

@@ -108,10 +108,8 @@ def scheme_from_options(
         raise InputError(
             f"INT8 mode {mode} has per-channel weights by definition; use --granularity channel, or mode 2 for tensor"
         )
-    if smoothing is None:
-        exponent = DEFAULT_SMOOTHING if grain is Granularity.CHANNEL else None
-    else:
-        exponent = smoothing or None
+    default = DEFAULT_SMOOTHING if grain is Granularity.CHANNEL else None
+    exponent = default if smoothing is None else smoothing or None
     if exponent is not None and not 0 < exponent < 1:
         raise InputError(f"the smoothing exponent must be between 0 (off) and 1, not {smoothing}")
     return Scheme(

@@ -1,6 +1,7 @@
 """Fold smoothing factors into a graph (Xiao et al. 2022, arXiv:2211.10438; docs/modes.md).
 
-The graph computes the same function before and after. A site's name always means the value that is quantized: x' = x / m.
+The graph computes the same function before and after. A site's name always means the value that is quantized,
+x' = x / m.
 """
 
 from __future__ import annotations

@@ -1,0 +1,190 @@
+"""The entry point: exit codes, one line per error, lazy imports, interruptions."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from bertc.cli.group import command_names, summary_of
+from bertc.cli.main import run
+from bertc.errors import EnvironmentLackError, InputError
+from tests.artefacts import Bertc
+
+ROOT = Path(__file__).parents[2]
+HEAVY = ("numpy", "onnx", "onnx_ir", "onnxruntime", "pydantic", "rich", "tokenizers", "torch", "transformers")
+
+
+def program(*arguments: str, code: str = "from bertc.cli.main import main; main()") -> subprocess.CompletedProcess[str]:
+    """Run the program in a process of its own."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", code, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60, check=False)
+
+
+def test_help_imports_nothing_heavy_and_is_quick() -> None:
+    code = (
+        "import sys, time; begin = time.perf_counter(); from bertc.cli.main import run; run(['--help']); "
+        "print(time.perf_counter() - begin, *[name for name in sys.modules if '.' not in name], file=sys.stderr)"
+    )
+    done = program(code=code)
+    seconds, *modules = done.stderr.split()
+    print(f"bertc --help: {float(seconds):.3f} s")
+    assert not set(HEAVY) & set(modules)
+    assert all(name in done.stdout for name in command_names())
+
+
+def test_importing_bertc_imports_no_engine() -> None:
+    done = program(code="import sys, bertc; bertc.load; print(*[n for n in sys.modules if '.' not in n])")
+    assert not {"torch", "transformers", "onnx", "onnxruntime", "numpy"} & set(done.stdout.split())
+
+
+@pytest.mark.parametrize("name", command_names())
+def test_every_command_explains_itself(bertc: Bertc, name: str) -> None:
+    called = bertc(name, "--help")
+    assert called.code == 0
+    assert called.out.startswith(f"Usage: bertc {name}")
+    assert "--json" in called.out and "--quiet" in called.out
+    assert 0 < len(summary_of(name)) < 66
+
+
+def test_without_arguments_it_prints_the_help_and_says_that_this_was_no_use(bertc: Bertc) -> None:
+    called = bertc()
+    assert called.code == 2
+    assert "Commands:" in called.out
+
+
+def test_version(bertc: Bertc) -> None:
+    assert bertc("--version").out == "bertc, version 0.1.0\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["buidl"], "did you mean build"),
+        (["xyz"], "there are bench, build"),
+        (["build"], "name a CHECKPOINT"),
+        (["build", "x"], "-o OUT"),
+        (["build", "x", "-o", "y", "--int8-mode", "4"], "'4' is not one of"),
+        (["build", "x", "-o", "y", "--column", "text"], "ROLE=NAME"),
+        (["build", "x", "-o", "y", "--unvalidated", "--validation-data", "z"], "exclude each other"),
+        (["build", "no/such/model", "-o", "y", "--unvalidated", "--no-cache"], "does not exist"),
+        (["build", "x", "--recipe", "none.toml", "-o", "y"], "none.toml does not exist"),
+        (["bench", "x", "--shape", "3"], "BATCHxLENGTH"),
+        (["predict", "x"], "either --text or --input"),
+        (["gate", "x"], "--baseline"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_code_2(
+    bertc: Bertc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    called = bertc(*arguments)
+    assert called.code == 2
+    assert words in called.err
+    assert called.err.startswith("error: ") and called.err.count("\n") == 1
+    assert called.out == ""
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (InputError("wrong\n  file"), 2, "error: wrong file"),
+        (EnvironmentLackError("no VNNI"), 3, "error: no VNNI"),
+        (MemoryError(), 3, "not enough memory"),
+        (ModuleNotFoundError("x", name="onnxruntime"), 3, "the package onnxruntime is not installed"),
+        (FileNotFoundError(2, "No such file", "a.txt"), 2, "error: a.txt: No such file"),
+        (ZeroDivisionError("oops"), 70, "internal error: ZeroDivisionError: oops; run again with --debug"),
+        (InputError("\x1b[2J"), 2, "error: ?[2J"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (BrokenPipeError(), 141, ""),
+    ],
+)
+def test_errors_become_a_line_and_a_code(
+    bertc: Bertc, monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int, words: str
+) -> None:
+    def fail() -> None:
+        raise error
+
+    monkeypatch.setattr("bertc.runtime.cpu.cpu_features", fail)
+    called = bertc("doctor")
+    assert called.code == code
+    assert words in called.err
+    assert "Traceback" not in called.err
+    if code != 141:
+        assert "Traceback" in bertc("doctor", "--debug").err or isinstance(error, KeyboardInterrupt)
+
+
+def test_a_reader_that_goes_away_is_no_verdict(artefact: Path) -> None:
+    code = "import sys; from bertc.cli.main import run; sys.exit(run(['inspect', sys.argv[1], '--json']))"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(artefact)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert process.stdout is not None and process.stderr is not None
+    process.stdout.close()
+    error = process.stderr.read()
+    process.stderr.close()
+    assert process.wait() == 141
+    assert error == ""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no /dev/full")
+def test_a_full_disk_behind_stdout_is_code_2(artefact: Path) -> None:
+    code = "import sys; from bertc.cli.main import run; sys.exit(run(['inspect', sys.argv[1]]))"
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(artefact)],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            check=False,
+        )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: No space left")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no signals")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_build_that_is_stopped_leaves_the_artefact_as_it_was(
+    tmp_path: Path, classifier: Path, rows: Path, number: int, code: int
+) -> None:
+    out = tmp_path / "out"
+    options = ["--calibration-data", str(rows), "--validation-data", str(rows), "--max-drop", "2abs", "--no-cache"]
+    arguments = ["build", str(classifier), "-o", str(out), *options]
+    assert run([*arguments, "-q"]) == 0
+    before = (out / "manifest.json").read_bytes()
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from bertc.cli.main import main; main()", *arguments],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    deadline = time.monotonic() + 30
+    while not list(tmp_path.glob(".out.bertc-*/new")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(number)
+    assert process.stderr is not None
+    error = process.stderr.read()
+    process.stderr.close()
+    assert process.wait() == code
+    assert error.splitlines()[-1].startswith("error: ")
+    assert (out / "manifest.json").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_json_on_stdout_is_all_there_is(artefact: Path) -> None:
+    done = program("inspect", str(artefact), "--json")
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["kind"] == "artefact"

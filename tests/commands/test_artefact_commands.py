@@ -1,0 +1,196 @@
+"""Commands that read artefacts: validate, gate, inspect, compare, bench, predict."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.artefacts import Bertc, PathOf
+
+TASKS = ("sequence-classification", "token-classification", "question-answering", "feature-extraction")
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_validate_gives_the_figures_of_the_report(
+    bertc: Bertc, artefact_of: PathOf, data_of: PathOf, task: str
+) -> None:
+    out = artefact_of(task)
+    report = json.loads((out / "report.json").read_text(encoding="utf-8"))
+    called = bertc("validate", out, "--validation-data", data_of(task), "--json")
+    assert called.code == 0
+    for part in ("accuracy", "metrics", "gates", "passed"):
+        assert called.json[part] == report[part], part
+    assert called.json["notes"] == []
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_validate_beside_the_checkpoint_agrees(
+    bertc: Bertc, artefact_of: PathOf, data_of: PathOf, checkpoint_of: PathOf, task: str
+) -> None:
+    out = artefact_of(task)
+    alone = bertc("validate", out, "--validation-data", data_of(task), "--json").json
+    beside = bertc(
+        "validate", out, "--validation-data", data_of(task), "--checkpoint", checkpoint_of(task), "--json"
+    ).json
+    assert alone["accuracy"] == beside["accuracy"]
+    assert (alone["reference"], beside["reference"]) == ("rows", "checkpoint")
+
+
+def test_validate_on_some_of_the_rows_and_on_others(
+    bertc: Bertc, tmp_path: Path, artefact: Path, rows: Path, classifier: Path
+) -> None:
+    lines = rows.read_text(encoding="utf-8").splitlines()
+    some, other, relabelled = (tmp_path / name for name in ("some.tsv", "other.tsv", "relabelled.tsv"))
+    some.write_text("\n".join([lines[0], *reversed(lines[20:40])]) + "\n", encoding="utf-8")
+    called = bertc("validate", artefact, "--validation-data", some, "--json")
+    assert called.code == 0
+    accuracy = called.json["accuracy"]
+    assert isinstance(accuracy, dict) and accuracy["samples"] == 20 and accuracy["agreement"] is not None
+    other.write_text("text\tlabel\na new film\tpositive\nbad\tnegative\n", encoding="utf-8")
+    called = bertc("validate", artefact, "--validation-data", other)
+    assert called.code == 2 and "2 of 2 rows" in called.err and "--checkpoint" in called.err
+    assert bertc("validate", artefact, "--validation-data", other, "--checkpoint", classifier).code == 0
+    swapped = lines[1].replace("negative", "positive") if "negative" in lines[1] else lines[1].replace("posi", "nega")
+    relabelled.write_text("\n".join([lines[0], swapped]) + "\n", encoding="utf-8")
+    assert bertc("validate", artefact, "--validation-data", relabelled).code == 2
+
+
+def test_validate_by_other_gates(
+    bertc: Bertc, tmp_path: Path, artefact: Path, rows: Path, checkpoint_of: PathOf
+) -> None:
+    data = ("--validation-data", rows)
+    called = bertc("validate", artefact, *data, "--gate", "logit_mse:0.0000000001abs", "-q")
+    assert called.code == 1
+    assert called.err.startswith("not passed: logit_mse went") and "largest errors: layer." in called.err
+    called = bertc("validate", artefact, *data, "--gate", "recall[positive]:1%")
+    assert called.code == 2 and "--checkpoint" in called.err
+    other = checkpoint_of("token-classification")
+    assert bertc("validate", artefact, *data, "--checkpoint", other).code == 2
+
+
+def test_gate_writes_compares_and_updates_a_baseline(bertc: Bertc, tmp_path: Path, artefact: Path) -> None:
+    report, baseline = artefact / "report.json", tmp_path / "baseline.json"
+    called = bertc("gate", report, "--baseline", baseline)
+    assert called.code == 2 and "--update" in called.err
+    assert bertc("gate", report, "--baseline", baseline, "--update").code == 0
+    junit, markdown = tmp_path / "out.xml", tmp_path / "out.md"
+    called = bertc("gate", artefact, "--baseline", baseline, "--junit", junit, "--markdown", markdown)
+    assert called.code == 0 and "48 paired" in called.out
+    assert junit.read_text(encoding="utf-8").startswith("<?xml") and "passed" in markdown.read_text(encoding="utf-8")
+    assert bertc("gate", report, "--baseline", baseline, "--json").json["passed"] is True
+    baseline.write_text("{}", encoding="utf-8")
+    assert bertc("gate", report, "--baseline", baseline).code == 2
+    assert bertc("gate", report, "--baseline", baseline, "--update").code == 0
+    assert bertc("gate", report, "--baseline", baseline).code == 0
+
+
+def test_gate_fails_on_a_worse_engine_and_says_so(
+    bertc: Bertc, tmp_path: Path, artefact: Path, classifier: Path, rows: Path
+) -> None:
+    baseline, worse = tmp_path / "baseline.json", tmp_path / "worse"
+    assert bertc("gate", artefact, "--baseline", baseline, "--update", "-q").code == 0
+    options = ("--calibration-data", rows, "--validation-data", rows, "--max-drop", "2abs", "--no-cache", "-q")
+    assert bertc("build", classifier, "-o", worse, *options, "--int8-mode", "3").code == 0
+    gate = ("--gate", "logit_mse:0.00001abs")
+    called = bertc("gate", worse, "--baseline", baseline, "--limit", "1abs", *gate, "--junit", tmp_path / "o.xml")
+    assert called.code == 1
+    assert called.err.startswith("not passed: logit_mse") and "verdict  NOT PASSED" in called.out
+    assert "<failure" in (tmp_path / "o.xml").read_text(encoding="utf-8")
+    assert bertc("gate", worse, "--baseline", baseline, "--limit", "1abs", *gate, "--update").code == 0
+
+
+@pytest.mark.parametrize("command", ["validate", "inspect", "predict", "bench"])
+def test_a_tampered_artefact_is_refused(bertc: Bertc, tmp_path: Path, artefact: Path, rows: Path, command: str) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(artefact, copy)
+    model = copy / "model.onnx"
+    content = bytearray(model.read_bytes())
+    content[len(content) // 2] ^= 1
+    model.write_bytes(content)
+    more = {"validate": ("--validation-data", rows), "predict": ("--text", "a")}.get(command, ())
+    called = bertc(command, copy, *more)
+    assert called.code == 2
+    assert "manifest mismatch, model.onnx" in called.err and called.out == ""
+
+
+def test_inspect_each_kind(bertc: Bertc, artefact: Path, classifier: Path, tmp_path: Path) -> None:
+    called = bertc("inspect", classifier)
+    assert called.code == 0 and "2 of width 64, 2 heads" in called.out and "negative, positive" in called.out
+    called = bertc("inspect", artefact)
+    assert called.code == 0 and "model.onnx" in called.out and "layer.1.gelu" in called.out
+    called = bertc("inspect", artefact / "calibration.json", "--calibrator", "max", "--json")
+    sites = called.json["sites"]
+    assert isinstance(sites, list)
+    probs = [site for site in sites if site["site"] == "layer.0.probs"]
+    assert probs[0]["amax"] == 1.0
+    assert {site["smoothed"] for site in sites} == {True, False}
+    assert all(0 <= site["error"] < 1 for site in sites)
+    assert "smoothed" in bertc("inspect", artefact / "calibration.json").out
+    (tmp_path / "x.json").write_text("[]", encoding="utf-8")
+    assert bertc("inspect", tmp_path / "x.json").code == 2
+    assert bertc("inspect", tmp_path / "none").code == 2
+
+
+def test_compare_artefacts_and_tables(
+    bertc: Bertc, tmp_path: Path, artefact: Path, classifier: Path, rows: Path
+) -> None:
+    other = tmp_path / "other"
+    options = ("--calibration-data", rows, "--validation-data", rows, "--max-drop", "2abs", "--no-cache", "-q")
+    assert bertc("build", classifier, "-o", other, *options, "--calibrator", "max", "--int8-mode", "2").code == 0
+    called = bertc("compare", artefact, other)
+    assert called.code == 0 and "48 rows paired" in called.out and "first's range" in called.out
+    facts = bertc("compare", artefact, other, "--json").json
+    assert isinstance(facts["paired"], dict) and facts["paired"]["rows"] == 48
+    called = bertc("compare", artefact / "calibration.json", other / "calibration.json", "--json")
+    ratios = [site["ratio"] for site in called.json["sites"]]  # type: ignore[attr-defined]
+    assert set(ratios) == {1.0}
+    assert bertc("compare", artefact, artefact / "calibration.json").code == 2
+
+
+def test_bench_takes_artefacts_of_several_tasks(bertc: Bertc, artefact: Path, artefact_of: PathOf) -> None:
+    other = artefact_of("question-answering")
+    called = bertc("bench", artefact, other, "--shape", "1x8", "--shape", "2x16", "--rounds", "2", "--json")
+    assert called.code == 0
+    found = json.loads(called.out)
+    assert [(row["batch"], row["length"]) for row in found] == [(1, 8), (1, 8), (2, 16), (2, 16)]
+    assert found[0]["ratio"] == 1.0 and all(row["p95"] >= row["p50"] > 0 for row in found)
+    assert bertc("bench", artefact, "--shape", "1x500").code == 2
+    assert bertc("bench", artefact, artefact).code == 2
+    assert "times as fast" in bertc("bench", artefact, "--shape", "1x8", "--rounds", "1").out
+
+
+def test_predict_streams_a_file_in_order(
+    bertc: Bertc, tmp_path: Path, artefact: Path, rows: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = bertc("predict", artefact, "--input", rows)
+    lines = [json.loads(line) for line in whole.out.splitlines()]
+    assert len(lines) == 48 and set(lines[0]) == {"label", "score", "scores"}
+    target = tmp_path / "answers.jsonl"
+    assert bertc("predict", artefact, "--input", rows, "-o", target, "--batch", "5").code == 0
+    parts = [json.loads(line) for line in target.read_text(encoding="utf-8").splitlines()]
+    assert [line["label"] for line in parts] == [line["label"] for line in lines]
+    monkeypatch.setattr("sys.stdin", io.StringIO("good film\n\nbad\n"))
+    assert bertc("predict", artefact, "--input", "-").out.count("\n") == 2
+    called = bertc("predict", artefact, "--input", rows, "--column", "text=nowhere")
+    assert called.code == 2 and "no such column" in called.err
+
+
+def test_a_failed_prediction_leaves_the_old_answers(bertc: Bertc, tmp_path: Path, artefact: Path) -> None:
+    target, source = tmp_path / "answers.jsonl", tmp_path / "texts.jsonl"
+    target.write_text("old", encoding="utf-8")
+    source.write_text('{"text": "good"}\n{"text": ""}\n', encoding="utf-8")
+    called = bertc("predict", artefact, "--input", source, "-o", target)
+    assert called.code == 2 and "line 2" in called.err
+    assert target.read_text(encoding="utf-8") == "old"
+
+
+def test_predict_texts(bertc: Bertc, artefact_of: PathOf) -> None:
+    called = bertc("predict", artefact_of("question-answering"), "--text", "what is it", "--pair", "a red car")
+    assert called.code == 0 and json.loads(called.out)["answer"] in "a red car"
+    assert bertc("predict", artefact_of("question-answering"), "--text", "what is it").code == 2
+    assert bertc("predict", artefact_of("token-classification"), "--text", "a", "--pair", "b").code == 2
+    assert bertc("predict", artefact_of("feature-extraction"), "--text", "a", "--text", "b").out.count("\n") == 2

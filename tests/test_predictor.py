@@ -1,0 +1,101 @@
+"""`bertc.load`: answers of every task, streams, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import bertc
+from bertc.data.rows import Row, row_from_texts
+from bertc.errors import EnvironmentLackError, InputError
+from bertc.manifest import MANIFEST_NAME
+from bertc.runtime.cpu import cpu_features
+from tests.artefacts import PathOf
+from tests.fixtures import tiny_sentence
+
+TEXTS = [tiny_sentence(seed, 3 + seed % 11) for seed in range(20)]
+
+
+def test_labels_with_scores(artefact: Path) -> None:
+    with bertc.load(artefact, threads=1) as model:
+        one, many = model.predict(TEXTS[0]), model.predict(TEXTS)
+        assert model.head.labels == ("negative", "positive") and not model.unvalidated
+    assert len(one) == 1 and len(many) == 20
+    assert sum(many[3]["scores"].values()) == pytest.approx(1.0)
+    assert many[3]["score"] == max(many[3]["scores"].values())
+
+
+def test_spans_entities_and_embeddings(artefact_of: PathOf) -> None:
+    with bertc.load(artefact_of("question-answering")) as model:
+        (answer,) = model.predict("what is it", "john lost a red car in london")
+        assert answer["answer"] == "john lost a red car in london"[answer["start"] : answer["end"]]
+    with bertc.load(artefact_of("token-classification")) as model:
+        (found,) = model.predict(["mary is in paris"])
+        assert found["words"] == ["mary", "is", "in", "paris"] and len(found["tags"]) == 4
+    with bertc.load(artefact_of("feature-extraction")) as model:
+        assert [len(item["embedding"]) for item in model.predict(["a", "b c"])] == [64, 64]
+        (pair,) = model.predict(["good film"], ["good film"])
+        assert pair["similarity"] == pytest.approx(1.0, abs=1e-3)
+
+
+def test_labels_of_rows_do_not_matter(artefact: Path) -> None:
+    rows = [row_from_texts("good film", label="no such label"), row_from_texts("bad film")]
+    with bertc.load(artefact) as model:
+        assert len(list(model.predict_rows(rows))) == 2
+
+
+def test_a_stream_is_read_as_it_is_answered_and_not_kept(artefact: Path) -> None:
+    read = 0
+
+    def rows(count: int) -> Iterator[Row]:
+        nonlocal read
+        for number in range(count):
+            read += 1
+            yield row_from_texts(TEXTS[number % len(TEXTS)])
+
+    with bertc.load(artefact, threads=1) as model:
+        stream = model.predict_rows(rows(1000), batch=8)
+        next(stream)
+        assert read == 8
+        peaks = []
+        for count in (100, 1000):
+            tracemalloc.start()
+            assert sum(1 for _ in model.predict_rows(rows(count), batch=16)) == count
+            peaks.append(tracemalloc.get_traced_memory()[1])
+            tracemalloc.stop()
+    assert peaks[1] < 1.5 * peaks[0]
+
+
+def test_what_it_refuses(artefact: Path, artefact_of: PathOf, tmp_path: Path) -> None:
+    with bertc.load(artefact) as model:
+        with pytest.raises(InputError, match="the text is empty"):
+            model.predict(["good", " "])
+        with pytest.raises(InputError, match="2 texts came with 1 pairs"):
+            model.predict(["a", "b"], ["c"])
+        assert model.predict([]) == []
+    with bertc.load(artefact_of("question-answering")) as model, pytest.raises(InputError, match="needs its context"):
+        model.predict("what is it")
+    with pytest.raises(InputError, match=r"no manifest\.json"):
+        bertc.load(tmp_path)
+    copy = tmp_path / "copy"
+    shutil.copytree(artefact, copy)
+    (copy / "bertc.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(InputError, match=r"manifest mismatch, bertc\.json"):
+        bertc.load(copy)
+
+
+def test_a_machine_that_lacks_the_instructions_is_refused(artefact: Path, tmp_path: Path) -> None:
+    if not cpu_features().features_known:
+        pytest.skip("this system does not tell its instruction sets")
+    copy = tmp_path / "copy"
+    shutil.copytree(artefact, copy)
+    document = json.loads((copy / MANIFEST_NAME).read_text(encoding="utf-8"))
+    document["valid_on"]["cpu_features_any"] = ["avx99"]
+    (copy / MANIFEST_NAME).write_text(json.dumps(document), encoding="utf-8")
+    with pytest.raises(EnvironmentLackError, match="avx99"):
+        bertc.load(copy)
