@@ -20,7 +20,11 @@ def page_text() -> str:
     """Return the page: the program's help, then each command's."""
     group = root_command(())
     root = click.Context(
-        group, info_name=PROGRAM, terminal_width=WIDTH, max_content_width=WIDTH, help_option_names=["-h", "--help"]
+        group,
+        info_name=PROGRAM,
+        terminal_width=WIDTH,
+        max_content_width=WIDTH,
+        help_option_names=["-h", "--help"],
     )
     parts = [INTRODUCTION, _block(group.get_help(root))]
     for name in command_names():

@@ -28,8 +28,6 @@ def try_lock(path: Path, *, shared: bool = False, create: bool = False) -> int |
         try:
             descriptor = os.open(path, flags | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0), 0o666)
         except FileNotFoundError:
-            if create:  # then it is the folder that is missing, or takes no new files (/proc)
-                raise
             return None
         if not _lock(descriptor, shared=shared):
             os.close(descriptor)

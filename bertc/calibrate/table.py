@@ -175,7 +175,7 @@ def table_from_path(path: Path) -> CalibrationTable:
         document = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"calibration table {path} does not exist; bertc calibrate writes one") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} cannot be read as a calibration table: {error}; calibrate again") from error
     if not isinstance(document, dict) or document.get("schema") != SCHEMA:
         raise InputError(f"{path} is not a calibration table of schema {SCHEMA}; calibrate again")
@@ -187,7 +187,7 @@ def table_from_path(path: Path) -> CalibrationTable:
             exponent=document["exponent"],
             checkpoint=str(document["checkpoint"]),
             origin=dict(document["origin"]),
-            overrides={site_from_name(name): _positive(amax) for name, amax in document["overrides"].items()},
+            overrides={site_from_name(name): _override(name, amax) for name, amax in document["overrides"].items()},
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{path} is a damaged calibration table ({error}); calibrate again") from error
@@ -207,7 +207,8 @@ def _statistics(document: Mapping[str, Any]) -> dict[Site, Statistics]:
     for name, entry in document.items():
         channels = entry["channel_amax"]
         counts = counts_from_text(entry["histogram"])
-        assert counts.size == BINS
+        if counts.size != BINS:
+            raise ValueError(f"the histogram of {name} has {counts.size} bins instead of {BINS}")
         found[site_from_name(name)] = Statistics(
             counts=counts, amax=_positive(entry["amax"]), channel_amax=None if channels is None else _array(channels)
         )
@@ -232,4 +233,12 @@ def _positive(value: Any) -> float:
     number = float(value)
     if not np.isfinite(number) or number < 0:
         raise ValueError(f"a range is {value}")
+    return number
+
+
+def _override(name: str, value: Any) -> float:
+    """Read a range that was fixed by hand, which has no observed maximum to be 0 with."""
+    number = float(value) if isinstance(value, (int, float)) else 0.0
+    if not np.isfinite(number) or number <= 0:
+        raise ValueError(f"the override of {name} is {value}, which is no positive range")
     return number

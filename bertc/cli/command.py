@@ -27,6 +27,7 @@ class Command(click.Command):
     """A command with --json, --quiet and --debug, which reach its function as `output`."""
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        keywords.setdefault("context_settings", {"help_option_names": ["-h", "--help"]})
         super().__init__(*arguments, **keywords)
         flags = (
             (("--json",), "Print the result as JSON."),

@@ -188,7 +188,7 @@ def test_the_stages_alone(bertc: Bertc, tmp_path: Path, classifier: Path, rows: 
 
     for path in (graph, model):
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-        assert [value.name for value in session.get_inputs()][0] == "input_ids"
+        assert next(value.name for value in session.get_inputs()) == "input_ids"
 
 
 def test_a_table_of_another_checkpoint_is_refused(bertc: Bertc, tmp_path: Path, classifier: Path, rows: Path) -> None:
