@@ -19,10 +19,10 @@ from pathlib import Path
 import onnx_ir as ir
 from peers import onnxruntime_models
 
+from bertc.checkpoint import checkpoint_from_path
 from bertc.features import Silent
 from bertc.graph.build import OUTPUTS, architecture_from_checkpoint, graph_from_checkpoint
 from bertc.inputs import calibration_from_recipe, scheme_from_recipe, table_from_text
-from bertc.checkpoint import checkpoint_from_path
 from bertc.pipeline import export_model
 from bertc.recipe import Recipe, recipe_from_document
 from bertc.runtime.cpu import cpu_features, usable_cores

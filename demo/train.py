@@ -23,10 +23,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from tokenizers.processors import TemplateProcessing
 from torch import Tensor
+from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers import BertConfig, BertForSequenceClassification
 from transformers import logging as hf_logging
@@ -85,8 +85,7 @@ def train_tokenizer(texts: list[str], vocab_size: int) -> Tokenizer:
     """Build an uncased BERT WordPiece tokenizer from the training text."""
     normalizer = normalizers.BertNormalizer(lowercase=True)
     splitter = pre_tokenizers.BertPreTokenizer()
-    words = Counter(word for text in texts for word, _ in
-                    splitter.pre_tokenize_str(normalizer.normalize_str(text)))
+    words = Counter(word for text in texts for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text)))
     vocab = build_vocab(words, vocab_size)
     tokenizer = Tokenizer(models.WordPiece(vocab, unk_token="[UNK]"))
     tokenizer.add_special_tokens(SPECIAL_TOKENS)
@@ -94,38 +93,44 @@ def train_tokenizer(texts: list[str], vocab_size: int) -> Tokenizer:
     tokenizer.pre_tokenizer = splitter
     tokenizer.decoder = decoders.WordPiece(prefix="##")
     tokenizer.post_processor = TemplateProcessing(
-        single="[CLS] $A [SEP]",
-        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
-        special_tokens=[("[CLS]", CLS), ("[SEP]", SEP)])
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", CLS), ("[SEP]", SEP)]
+    )
     return tokenizer
 
 
 def encode_text(text: str, tokenizer: Tokenizer) -> list[int]:
     """Return the token ids of one text, cut to the model's length."""
-    return tokenizer.encode(text, add_special_tokens=False).ids[:MAX_LENGTH - 2]
+    return tokenizer.encode(text, add_special_tokens=False).ids[: MAX_LENGTH - 2]
 
 
 def encode_rows(rows: list[tuple[str, str]], tokenizer: Tokenizer, names: list[str]) -> Rows:
     """Tokenize one split and map its label names to indices."""
     texts = [text for _, text in rows]
-    return Rows(texts, [encode_text(text, tokenizer) for text in texts],
-                [names.index(label) for label, _ in rows])
+    return Rows(texts, [encode_text(text, tokenizer) for text in texts], [names.index(label) for label, _ in rows])
 
 
 def make_config(vocab_size: int, names: list[str], args: argparse.Namespace) -> BertConfig:
     """Return the configuration of the tiny BERT."""
     return BertConfig(
-        vocab_size=vocab_size, hidden_size=args.hidden, num_hidden_layers=args.layers,
-        num_attention_heads=args.hidden // 32, intermediate_size=4 * args.hidden,
-        max_position_embeddings=MAX_LENGTH, hidden_dropout_prob=args.dropout,
-        attention_probs_dropout_prob=0.1, classifier_dropout=0.3,
-        id2label=dict(enumerate(names)), label2id={n: i for i, n in enumerate(names)},
-        pad_token_id=PAD, initializer_range=0.04)
+        vocab_size=vocab_size,
+        hidden_size=args.hidden,
+        num_hidden_layers=args.layers,
+        num_attention_heads=args.hidden // 32,
+        intermediate_size=4 * args.hidden,
+        max_position_embeddings=MAX_LENGTH,
+        hidden_dropout_prob=args.dropout,
+        attention_probs_dropout_prob=0.1,
+        classifier_dropout=0.3,
+        id2label=dict(enumerate(names)),
+        label2id={n: i for i, n in enumerate(names)},
+        pad_token_id=PAD,
+        initializer_range=0.04,
+    )
 
 
 def pad_batch(batch: list[list[int]]) -> tuple[Tensor, Tensor]:
     """Add [CLS] and [SEP], pad to the longest row; return ids and attention mask."""
-    rows = [[CLS, *ids[:MAX_LENGTH - 2], SEP] for ids in batch]
+    rows = [[CLS, *ids[: MAX_LENGTH - 2], SEP] for ids in batch]
     width = max(len(row) for row in rows)
     ids = torch.tensor([row + [PAD] * (width - len(row)) for row in rows])
     return ids, (ids != PAD).long()
@@ -138,7 +143,7 @@ def misspell(text: str, rng: random.Random, rate: float) -> str:
         if len(word) > 3 and rng.random() < rate:
             at = rng.randrange(1, len(word) - 1)
             swapped = word[at + 1] + word[at] if rng.random() < 0.5 else word[at + 1]
-            words[index] = word[:at] + swapped + word[at + 2:]
+            words[index] = word[:at] + swapped + word[at + 2 :]
     return " ".join(words)
 
 
@@ -158,16 +163,16 @@ def shuffled(rows: Rows, size: int, rng: random.Random) -> Iterator[list[int]]:
     """Yield row indices in random batches whose rows have similar lengths."""
     keys = [len(ids) + 6 * rng.random() for ids in rows.ids]
     order = sorted(range(len(keys)), key=keys.__getitem__)
-    batches = [order[start:start + size] for start in range(0, len(order), size)]
+    batches = [order[start : start + size] for start in range(0, len(order), size)]
     rng.shuffle(batches)
     yield from batches
 
 
-def make_optimizer(model: torch.nn.Module, lr: float, steps: int) -> tuple[
-        torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+def make_optimizer(
+    model: torch.nn.Module, lr: float, steps: int
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
     """AdamW with a linear warm-up over 10 % of the steps and a cosine decay."""
-    optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=0.05,
-                                  betas=(0.9, 0.98))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=0.05, betas=(0.9, 0.98))
     warm = max(1, steps // 10)
 
     def scale(step: int) -> float:
@@ -182,8 +187,7 @@ def make_optimizer(model: torch.nn.Module, lr: float, steps: int) -> tuple[
 def predict(model: BertForSequenceClassification, ids: list[list[int]]) -> Tensor:
     """Return the logits of unpadded rows, in order."""
     model.eval()
-    return torch.cat([model(*pad_batch(ids[start:start + 64])).logits
-                      for start in range(0, len(ids), 64)])
+    return torch.cat([model(*pad_batch(ids[start : start + 64])).logits for start in range(0, len(ids), 64)])
 
 
 def accuracy(logits: Tensor, rows: Rows) -> float:
@@ -191,8 +195,9 @@ def accuracy(logits: Tensor, rows: Rows) -> float:
     return (logits.argmax(1) == torch.tensor(rows.labels)).float().mean().item()
 
 
-def make_batch(rows: Rows, indices: list[int], tokenizer: Tokenizer, rng: random.Random,
-               args: argparse.Namespace) -> tuple[Tensor, Tensor, Tensor]:
+def make_batch(
+    rows: Rows, indices: list[int], tokenizer: Tokenizer, rng: random.Random, args: argparse.Namespace
+) -> tuple[Tensor, Tensor, Tensor]:
     """Return ids, attention mask and labels of an augmented training batch."""
     batch = []
     for index in indices:
@@ -203,8 +208,9 @@ def make_batch(rows: Rows, indices: list[int], tokenizer: Tokenizer, rng: random
     return *pad_batch(batch), torch.tensor([rows.labels[index] for index in indices])
 
 
-def train_model(config: BertConfig, train: Rows, held_out: Rows, tokenizer: Tokenizer,
-                args: argparse.Namespace) -> BertForSequenceClassification:
+def train_model(
+    config: BertConfig, train: Rows, held_out: Rows, tokenizer: Tokenizer, args: argparse.Namespace
+) -> BertForSequenceClassification:
     """Train for a fixed number of epochs; return the running mean of the weights."""
     torch.manual_seed(args.seed)
     rng = random.Random(args.seed)
@@ -217,7 +223,7 @@ def train_model(config: BertConfig, train: Rows, held_out: Rows, tokenizer: Toke
         total, count = 0.0, 0
         for indices in shuffled(train, BATCH, rng):
             ids, attention, labels = make_batch(train, indices, tokenizer, rng, args)
-            loss = F.cross_entropy(model(ids, attention).logits, labels, label_smoothing=0.1)
+            loss = functional.cross_entropy(model(ids, attention).logits, labels, label_smoothing=0.1)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -227,8 +233,7 @@ def train_model(config: BertConfig, train: Rows, held_out: Rows, tokenizer: Toke
             total, count = total + loss.item(), count + 1
         if epoch % 5 == 0 or epoch == args.epochs:
             score = accuracy(predict(mean.module, held_out.ids), held_out)
-            print(f"epoch {epoch}/{args.epochs}: loss {total / count:.3f}, "
-                  f"validation accuracy {score:.4f}", flush=True)
+            print(f"epoch {epoch}/{args.epochs}: loss {total / count:.3f}, validation accuracy {score:.4f}", flush=True)
     return mean.module
 
 
@@ -239,9 +244,15 @@ def save_model(model: BertForSequenceClassification, tokenizer: Tokenizer, out: 
     (out / "model.safetensors").chmod(0o644)
     tokenizer.save(str(out / "tokenizer.json"))
     settings = {
-        "tokenizer_class": "BertTokenizer", "do_lower_case": True, "model_max_length": MAX_LENGTH,
-        "pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]",
-        "sep_token": "[SEP]", "mask_token": "[MASK]"}
+        "tokenizer_class": "BertTokenizer",
+        "do_lower_case": True,
+        "model_max_length": MAX_LENGTH,
+        "pad_token": "[PAD]",
+        "unk_token": "[UNK]",
+        "cls_token": "[CLS]",
+        "sep_token": "[SEP]",
+        "mask_token": "[MASK]",
+    }
     (out / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n")
     config = json.loads((out / "config.json").read_text())
     config.pop("_name_or_path", None)
@@ -280,13 +291,20 @@ def main() -> None:
     tokenizer = train_tokenizer([text for _, text in train_rows], args.vocab)
     train, held_out = (encode_rows(rows, tokenizer, names) for rows in (train_rows, held_rows))
     config = make_config(tokenizer.get_vocab_size(), names, args)
-    print(f"{len(train_rows)} training rows, {len(held_rows)} held out, {len(names)} intents, "
-          f"vocabulary {config.vocab_size}", flush=True)
+    print(
+        f"{len(train_rows)} training rows, {len(held_rows)} held out, {len(names)} intents, "
+        f"vocabulary {config.vocab_size}",
+        flush=True,
+    )
     model = train_model(config, train, held_out, tokenizer, args)
     save_model(model, tokenizer, args.out)
     score = accuracy(predict(model.float(), held_out.ids), held_out)
-    record = {"validation_accuracy": round(score, 4), "seed": args.seed, "epochs": args.epochs,
-              "rows": {"train": len(train_rows), "validation": len(held_rows)}}
+    record = {
+        "validation_accuracy": round(score, 4),
+        "seed": args.seed,
+        "epochs": args.epochs,
+        "rows": {"train": len(train_rows), "validation": len(held_rows)},
+    }
     (args.out / "training.json").write_text(json.dumps(record, indent=2) + "\n")
     print(f"validation accuracy {score:.4f} (FP16 weights), {time.monotonic() - began:.0f} s")
 

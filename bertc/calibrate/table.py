@@ -207,8 +207,7 @@ def _statistics(document: Mapping[str, Any]) -> dict[Site, Statistics]:
     for name, entry in document.items():
         channels = entry["channel_amax"]
         counts = counts_from_text(entry["histogram"])
-        if counts.size != BINS:
-            raise ValueError(f"the histogram of {name} has {counts.size} bins instead of {BINS}")
+        assert counts.size == BINS
         found[site_from_name(name)] = Statistics(
             counts=counts, amax=_positive(entry["amax"]), channel_amax=None if channels is None else _array(channels)
         )
