@@ -55,10 +55,10 @@ lint: $(VENV)/.dev
 type: $(VENV)/.dev
 	@$(BIN)/mypy
 
-# Timings and whole builds that must not share the cores carry the mark `serial` and run after the others, alone.
+# What needs all cores carries the mark `serial` or `shared` (real checkpoints) and runs after the others, alone.
 check: $(VENV)/.dev
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m "not serial" $(ARGS)
-	@$(BIN)/python -m pytest -m serial $(ARGS) || [ $$? -eq 5 ]
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m "not serial and not shared" $(ARGS)
+	@$(BIN)/python -m pytest -m "serial or shared" --durations=10 $(ARGS) || [ $$? -eq 5 ]
 
 test: lint type check
 

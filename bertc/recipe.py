@@ -85,12 +85,13 @@ def recipe_from_path(path: Path, overrides: Mapping[str, Any]) -> Recipe:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"recipe {path} does not exist; bertc config writes one") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"recipe {path} cannot be read: {error}; see docs/cli.md for the format") from error
     _resolve_paths(document, path.parent)
     for section, values in overrides.items():
         if isinstance(values, Mapping):
-            document[section] = {**document.get(section, {}), **values}
+            before = document.get(section, {})
+            document[section] = {**before, **values} if isinstance(before, dict) else before
         else:
             document[section] = values
     return recipe_from_document(document, str(path))

@@ -6,7 +6,7 @@ Other data needs the checkpoint, whose float model then runs beside the engine.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -97,10 +97,12 @@ def validate(folder: Path, recipe: Recipe, *, checkpoint: str | None, progress: 
                 "--checkpoint"
             )
         compiled = None if checkpoint is None else _compiled_checkpoint(predictor, checkpoint)
-        run = _run_engine(predictor, recipe.validation, progress)
+        stored = None if compiled is not None else rows_from_path(folder / ROWS_FILE).table
+        run = _run_engine(predictor, recipe.validation, stored, progress)
         if compiled is not None:
             return _against_checkpoint(run, compiled, recipe.engine.threads, progress)
-        return _against_rows(run, folder)
+        assert stored is not None
+        return _against_rows(run, folder, stored)
 
 
 def _compiled_checkpoint(predictor: Predictor, path: str) -> Checkpoint:
@@ -114,7 +116,8 @@ def _compiled_checkpoint(predictor: Predictor, path: str) -> Checkpoint:
     return checkpoint
 
 
-def _run_engine(predictor: Predictor, wanted: ValidationRecipe, progress: Progress) -> _Run:
+def _run_engine(predictor: Predictor, wanted: ValidationRecipe, stored: RowTable | None, progress: Progress) -> _Run:
+    """Read, check and run; with `stored`, rows that it does not hold are refused before the engine runs."""
     task, head = predictor.task, predictor.head
     if wanted.data is None:
         raise InputError("there is no data to validate on; name a file with --validation-data")
@@ -130,6 +133,8 @@ def _run_engine(predictor: Predictor, wanted: ValidationRecipe, progress: Progre
         min_agreement=wanted.min_agreement,
         preset=wanted.preset,
     )
+    if stored is not None:
+        _places(rows, stored, labelled=task.gold(rows, head) is not None, data=wanted.data)
     features = tuple(predictor.features_from_rows(rows))
     progress.stage("evaluate engine", total=len(features))
     raw = predictor.run_features(features, progress=progress)
@@ -162,9 +167,9 @@ def _against_checkpoint(run: _Run, checkpoint: Checkpoint, threads: int, progres
     return Validation(accuracy=found.accuracy, metrics=found.metrics, verdict=verdict, reference="checkpoint", notes=())
 
 
-def _against_rows(run: _Run, folder: Path) -> Validation:
+def _against_rows(run: _Run, folder: Path, stored: RowTable) -> Validation:
     """Compare with what the artefact keeps of the float model's outputs."""
-    table, left_out, changed = _paired_table(run, rows_from_path(folder / ROWS_FILE).table)
+    table, left_out, changed = _paired_table(run, stored)
     truncated = len({feature.row for feature in run.features if feature.truncated})
     scores = scores_from_table(table, truncated=truncated)
     task, head = run.predictor.task, run.predictor.head
@@ -207,8 +212,7 @@ class _Pairing:
 def _paired_table(run: _Run, stored: RowTable) -> tuple[RowTable, list[str], int]:
     """Return this run's rows with the stored float model's, the metrics left out, and how many decisions changed."""
     task, head = run.predictor.task, run.predictor.head
-    hashes = np.array([int(row.hash, 16) for row in run.rows], np.uint64)
-    there = _places(run, hashes, stored)
+    there = _places(run.rows, stored, labelled=run.gold is not None, data=str(run.wanted.data))
     outputs = task.row_outputs(run.rows, run.features, run.raw, head)
     packed, decisions = tuple(task.packed(outputs)), task.decisions(outputs, head)
     pairs = zip(packed, there, strict=True)
@@ -229,7 +233,7 @@ def _paired_table(run: _Run, stored: RowTable) -> tuple[RowTable, list[str], int
             left_out.append(old.name)
     table = replace(
         stored,
-        hashes=hashes,
+        hashes=_hashes(run.rows),
         labels=hash_labels(run.rows),
         groups=tuple(row.group for row in run.rows),
         decisions_reference=stored.decisions_reference[there],
@@ -257,18 +261,21 @@ def _engine_statistics(run: _Run, old: MetricRows, outputs: Any, pairing: _Pairi
     return None
 
 
-def _places(run: _Run, hashes: NDArray[np.uint64], stored: RowTable) -> NDArray[np.int64]:
+def _hashes(rows: Sequence[Row]) -> NDArray[np.uint64]:
+    return np.array([int(row.hash, 16) for row in rows], np.uint64)
+
+
+def _places(rows: Sequence[Row], stored: RowTable, *, labelled: bool, data: str) -> NDArray[np.int64]:
     """Return where each row stands in the stored table. Raises `InputError` for rows that do not, label included."""
     known = keys_from_hashes(stored.hashes)
-    places = np.array([known.get(key, -1) for key in keys_from_hashes(hashes)], np.int64)
-    labels = hash_labels(run.rows)
+    places = np.array([known.get(key, -1) for key in keys_from_hashes(_hashes(rows))], np.int64)
     missing = places < 0
-    if run.gold is not None:
-        missing |= stored.labels[places] != labels
+    if labelled:
+        missing |= stored.labels[places] != hash_labels(rows)
     if missing.any():
-        first = run.rows[int(np.flatnonzero(missing)[0])]
+        first = rows[int(np.flatnonzero(missing)[0])]
         raise InputError(
-            f"{int(missing.sum())} of {len(run.rows)} rows of {run.wanted.data} are not among those that the artefact "
+            f"{int(missing.sum())} of {len(rows)} rows of {data} are not among those that the artefact "
             f"was validated on, text and label (the first: {first.place}); name the float model with --checkpoint"
         )
     return places

@@ -1,0 +1,103 @@
+"""The recipe: defaults, the TOML form both ways, paths, overrides, and refusals that name the field."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bertc.errors import InputError
+from bertc.recipe import Recipe, recipe_from_document, recipe_from_path, text_from_recipe
+
+FULL = {
+    "checkpoint": 'odd "name"\\with\ttab\nand line, ünï 日本 \x7f \U0001f600',
+    "task": "sequence-classification",
+    "calibration": {"data": "train.tsv", "columns": {"text": "a b", "la.bel": "2"}, "samples": 7, "percentile": 99.5},
+    "quantization": {"mode": "2", "granularity": "channel", "smoothing": 0.0, "keep_float": ["layer.0", "gelu"]},
+    "validation": {"data": "dev.tsv", "gates": ["recall[a]:1%"], "min_agreement": 0.9, "decide": "bound"},
+    "engine": {"target": "float", "threads": 2, "max_length": 64},
+}
+
+
+@pytest.mark.parametrize("document", [{"checkpoint": "model"}, FULL], ids=["defaults", "everything"])
+def test_a_recipe_survives_being_written_and_read(tmp_path: Path, document: dict[str, Any]) -> None:
+    recipe = recipe_from_document(document, "test")
+    path = tmp_path / "recipe.toml"
+    path.write_text(text_from_recipe(recipe), encoding="utf-8")
+    assert recipe_from_path(path, {}) == recipe
+
+
+def test_overrides_win_and_leave_the_rest(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text(text_from_recipe(recipe_from_document(FULL, "test")), encoding="utf-8")
+    found = recipe_from_path(path, {"calibration": {"samples": 9}, "task": None, "engine": {"max_length": None}})
+    assert (found.calibration.samples, found.calibration.percentile) == (9, 99.5)
+    assert found.task is None
+    assert found.engine.max_length is None
+    assert found.engine.threads == 2
+
+
+def test_paths_are_the_recipe_s_where_something_is_there(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "train.tsv").touch()
+    path = tmp_path / "recipe.toml"
+    path.write_text(
+        'checkpoint = "model"\n[calibration]\ndata = "train.tsv"\n[validation]\ndata = "elsewhere.tsv"\n',
+        encoding="utf-8",
+    )
+    found = recipe_from_path(path, {})
+    assert found.checkpoint == str(tmp_path / "model")
+    assert found.calibration.data == str(tmp_path / "train.tsv")
+    assert found.validation.data == "elsewhere.tsv", "a hub's name, or a path of the working folder"
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("", "checkpoint"),
+        ("checkpoint = 3", "checkpoint"),
+        ('checkpoint = "m"\nflavour = 1', "flavour"),
+        ('checkpoint = "m"\n[calibration]\nsample = 3', "calibration.sample"),
+        ('checkpoint = "m"\n[calibration]\nsamples = 0', "calibration.samples"),
+        ('checkpoint = "m"\n[quantization]\nmode = "4"', "quantization.mode"),
+        ('checkpoint = "m"\n[validation]\nmin_agreement = 1.5', "validation.min_agreement"),
+        ('checkpoint = "m"\n[engine]\nmax_length = 2', "engine.max_length"),
+        ('checkpoint = "m"\ncalibration = "train.tsv"', "calibration"),
+        ("checkpoint = ", "cannot be read"),
+        ("checkpoint = " + "[" * 10_000, "cannot be read"),
+        ('checkpoint = "a"\ncheckpoint = "b"', "cannot be read"),
+    ],
+    ids=range(12),
+)
+def test_what_is_wrong_is_named(tmp_path: Path, text: str, word: str) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(InputError) as caught:
+        recipe_from_path(path, {})
+    assert str(path) in str(caught.value)
+    assert word in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_section_that_is_no_table_is_refused_with_overrides_too(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text('checkpoint = "m"\ncalibration = "train.tsv"', encoding="utf-8")
+    with pytest.raises(InputError, match="calibration"):
+        recipe_from_path(path, {"calibration": {"samples": 3}})
+
+
+def test_files_that_are_no_recipe(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="does not exist"):
+        recipe_from_path(tmp_path / "none.toml", {})
+    with pytest.raises(InputError, match="cannot be read"):
+        recipe_from_path(tmp_path, {})
+    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match="cannot be read"):
+        recipe_from_path(tmp_path / "binary.toml", {})
+
+
+def test_a_recipe_is_frozen() -> None:
+    recipe = Recipe(checkpoint="model")
+    with pytest.raises(ValueError, match="frozen"):
+        recipe.checkpoint = "other"  # type: ignore[misc]
