@@ -58,10 +58,13 @@ class ValidationRecipe(_Section):
 
 
 class EngineRecipe(_Section):
-    """Where it runs. `threads` 0 means all cores; `max_length` None means the model's (384 for question answering)."""
+    """Where it runs.
+
+    `threads` 0 means all cores, 256 are the most; `max_length` None means the model's (384 for question answering).
+    """
 
     target: str = "ort-cpu"
-    threads: int = Field(default=0, ge=0)
+    threads: int = Field(default=0, ge=0, le=256)
     max_length: int | None = Field(default=None, ge=8)
 
 

@@ -6,6 +6,8 @@ import shutil
 import textwrap
 from collections.abc import Iterable, Sequence
 
+import click
+
 from bertc.cli.output import Output, is_terminal, printable
 
 NARROWEST = 20
@@ -28,7 +30,10 @@ def print_table(output: Output, headers: Sequence[str], rows: Iterable[Sequence[
     for row in rows:
         table.add_row(*(Text(printable(cell)) for cell in row))
     width = shutil.get_terminal_size().columns if is_terminal() else UNLIMITED
-    Console(width=width, highlight=False, color_system=None).print(table)
+    console = Console(width=width, highlight=False, color_system=None)
+    with console.capture() as drawn:  # rich itself would end with exit code 1 where nobody reads the output any more
+        console.print(table)
+    click.echo(drawn.get(), nl=False)
 
 
 def print_facts(output: Output, facts: Iterable[tuple[str, str]]) -> None:

@@ -14,6 +14,7 @@ from bertc.runtime.engine import Engine
 
 SHAPES = ((1, 32), (1, 128), (8, 128))
 ROUNDS = 5
+SECONDS_BETWEEN = 0.05
 SECONDS_PER_ROUND = 0.03
 """A round repeats a short run until it has taken about this long, so that the clock's grain does not matter."""
 
@@ -58,6 +59,9 @@ def measure_latency(
         times: dict[str, list[float]] = {name: [] for name in engines}
         for _ in range(rounds):
             for name, engine in engines.items():
+                # The threads of the engine before still spin for a while, and take cores from this one.
+                time.sleep(SECONDS_BETWEEN)
+                engine.run(batch, outputs)
                 begin = time.perf_counter()
                 for _ in range(repeats[name]):
                     engine.run(batch, outputs)

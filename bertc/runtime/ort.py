@@ -28,6 +28,8 @@ INT8_GEMMS = {
 }
 FLOAT_GEMMS = {"Attention": 3, "MatMul": 1, "FusedMatMul": 1, "Gemm": 1, "FusedGemm": 1}
 
+MOST_THREADS = 256
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Optimized:
@@ -41,6 +43,8 @@ class Optimized:
 
 def open_session(model: bytes | Path, *, threads: int = 0, optimized: Path | None = None) -> OrtEngine:
     """Open a session on the CPU. Raises `InputError` when the file is no model that this version can run."""
+    if threads > MOST_THREADS:
+        raise InputError(f"{threads} threads are more than any processor has; give at most {MOST_THREADS}, or 0")
     import onnxruntime as ort  # heavy: not when the command line only prints its help
 
     options = ort.SessionOptions()

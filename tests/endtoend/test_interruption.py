@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -123,3 +124,22 @@ def test_two_builds_into_one_folder_exclude_each_other(bertc: Bertc, place: Plac
     assert first.returncode == 0
     assert names(tmp_path) == {"out", "other"}
     assert bertc("validate", out, "--validation-data", place.dev).code == 0
+
+
+@pytest.mark.parametrize("command", ["inspect", "compare", "validate", "doctor"])
+def test_nobody_reads_the_output_any_more(artefact: Path, place: Place, command: str) -> None:
+    arguments = {
+        "inspect": [str(artefact)],
+        "compare": [str(artefact), str(artefact)],
+        "validate": [str(artefact), "--validation-data", str(place.dev)],
+        "doctor": [],
+    }[command]
+    reading, writing = os.pipe()
+    os.close(reading)
+    program = [sys.executable, "-c", "from bertc.cli.main import main; main()"]
+    done = subprocess.run(
+        [*program, command, *arguments], stdout=writing, stderr=subprocess.PIPE, text=True, timeout=120, check=False
+    )
+    os.close(writing)
+    assert done.returncode == 141, "1 would be a verdict"
+    assert "Traceback" not in done.stderr

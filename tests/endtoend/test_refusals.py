@@ -245,6 +245,8 @@ def test_no_calibration_text(bertc: Bertc, place: Place, tmp_path: Path) -> None
         (("--percentile", "50"), "50"),
         (("--smoothing", "1"), "smoothing"),
         (("--calibration-samples", "0"), "0"),
+        (("--threads", "9999"), "256"),
+        (("--threads", "-1"), "-1"),
         (("--validation-colum", "text=text"), "--validation-column"),
         (("--unvalidated",), "--unvalidated"),
         (("extra",), "extra"),
@@ -371,6 +373,31 @@ def test_what_is_no_artefact_is_not_opened(bertc: Bertc, place: Place, tmp_path:
     called = bertc("predict", path, "--text", "good film")
     assert called.code == 2
     assert str(path) in called.error
+
+
+def test_a_hundred_thousand_threads_are_no_way_to_ask(bertc: Bertc, artefact: Path) -> None:
+    called = bertc("predict", artefact, "--text", "good film", "--threads", "100000")
+    assert called.code == 2
+    assert "256" in called.error
+    assert bertc("predict", artefact, "--text", "good film", "--threads", "2").code == 0
+
+
+def test_rows_that_were_not_validated_on_are_refused_before_the_engine_runs(
+    bertc: Bertc, place: Place, artefact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(*_: object, **__: object) -> None:
+        raise AssertionError("the engine ran over rows that are refused")
+
+    monkeypatch.setattr("bertc.predictor.Predictor.run_features", run)
+    other = bertc("validate", artefact, "--validation-data", place.train)
+    assert other.code == 2
+    assert "24 of 24 rows" in other.error
+    assert "--checkpoint" in other.error
+    relabelled = tmp_path / "dev.tsv"
+    relabelled.write_text(place.dev.read_text().replace("\tnegative", "\tpositive", 1))
+    called = bertc("validate", artefact, "--validation-data", relabelled)
+    assert called.code == 2
+    assert "1 of 24 rows" in called.error
 
 
 def test_a_tiny_model_is_refused_only_for_what_is_wrong(bertc: Bertc, tmp_path: Path) -> None:

@@ -263,7 +263,7 @@ def test_one_row_is_enough(bertc: Bertc, place: Place, tmp_path: Path) -> None:
     assert report["accuracy"]["samples"] == 1
 
 
-def test_one_row_is_too_few_to_tell_and_the_report_says_so(bertc: Bertc, place: Place, tmp_path: Path) -> None:
+def test_the_exit_code_is_the_verdict_by_the_bound(bertc: Bertc, place: Place, tmp_path: Path) -> None:
     path = write_labelled(tmp_path / "few.tsv", TEXTS[:3], ("negative", "positive"))
     called = bertc(*place.build(tmp_path / "out", "--validation-data", path, "--max-drop", "1%", "--decide", "bound"))
     assert called.code in (0, 1)
