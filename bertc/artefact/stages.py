@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from bertc.artefact.cache import StageCache, key_from_parts
+from bertc.errors import BertcError
 from bertc.features import Progress
 
 Result = TypeVar("Result")
@@ -56,10 +57,14 @@ class Stages:
         key = key_from_parts(name, parts)
         found = self._cache.get(name, key)
         if found is not None:
-            result = read(found)
-            self._progress.note(f"{name}: unchanged, taken from the cache")
-            self._record(name, begin, cached=True)
-            return result
+            try:
+                result = read(found)
+            except BertcError as error:  # written by a bertc of another format
+                self._progress.note(f"{name}: computed again, since its cache entry cannot be read ({error})")
+            else:
+                self._progress.note(f"{name}: unchanged, taken from the cache")
+                self._record(name, begin, cached=True)
+                return result
         result = compute()
         with self._cache.put(name, key) as folder:
             if folder is not None:

@@ -26,6 +26,7 @@ PRESETS = {"99%": 0.01, "99.9%": 0.001}
 DEFAULT_PRESET = "99%"
 ROUNDING = 1e-9  # a drop of exactly the limit passes, whatever the last bits of two subtractions say
 Z95 = 1.96
+RULE_OF_THREE = 3.0
 
 LIMIT = re.compile(r"\s*(\d+\.?\d*|\.\d+)\s*(%|abs)\s*")
 
@@ -161,12 +162,25 @@ def judge(scores: Sequence[Score], gates: Sequence[Gate], *, decide: Decide = "p
     return Verdict(gates=results, passed=not missed, summary=summary, warnings=warnings)
 
 
+def drop_bounds(score: Score) -> tuple[float, float]:
+    """Return the interval of the drop to decide by.
+
+    Where no row differs every resampling is the same, and the bootstrap's interval has no width. Then the rule of three
+    holds (Hanley and Lippman-Hand 1983): what was not seen in n rows happens, at 95 % confidence, in at most 3 / n.
+    """
+    low, high = score.drop_ci95
+    return (low, high + RULE_OF_THREE / score.samples) if low == high else (low, high)
+
+
 def rows_needed(score: Score, allowed: float) -> int | None:
     """Return how many rows like these would settle a bound: where half the interval is |limit - drop|.
 
-    n' = n (1.96 error / |limit - drop|)^2. None if the drop lies on the limit, where no number would.
+    n' = n (1.96 error / |limit - drop|)^2, or 3 / (limit - drop) where no row differs. None if the drop lies on the
+    limit, where no number would.
     """
     distance = abs(allowed - score.drop)
+    if distance > ROUNDING and score.drop_ci95[0] == score.drop_ci95[1]:
+        return max(score.samples + 1, math.ceil(RULE_OF_THREE / distance))
     if distance <= ROUNDING or not math.isfinite(score.drop_error):
         return None
     needed = score.samples * (Z95 * score.drop_error / distance) ** 2
@@ -203,7 +217,7 @@ def _result(gate: Gate, score: Score, decide: Decide) -> GateResult:
 def _decision(score: Score, allowed: float, decide: Decide) -> tuple[Outcome, int | None]:
     if decide == "point":
         return ("pass" if score.drop <= allowed + ROUNDING else "fail"), None
-    low, high = score.drop_ci95
+    low, high = drop_bounds(score)
     if high <= allowed + ROUNDING:
         return "pass", None
     if low > allowed + ROUNDING:
@@ -214,7 +228,7 @@ def _decision(score: Score, allowed: float, decide: Decide) -> tuple[Outcome, in
 def _reason(gate: Gate, score: Score, allowed: float, verdict: Outcome, needed: int | None) -> str:
     went = f"{gate.metric} went from {score.reference:.4f} to {score.engine:.4f}, a drop of {score.drop:.4f}"
     limit = f"the limit of {allowed:.4f} ({gate.limit.text})"
-    low, high = score.drop_ci95
+    low, high = drop_bounds(score)
     if verdict == "pass":
         return f"{went}, within {limit}"
     if verdict == "fail":
@@ -224,10 +238,11 @@ def _reason(gate: Gate, score: Score, allowed: float, verdict: Outcome, needed: 
 
 
 def _warning(gate: Gate, score: Score) -> str | None:
-    low, high = score.drop_ci95
+    low, high = drop_bounds(score)
     allowed = gate.limit.allowed(score)
     clear = high <= allowed or low > allowed
-    if not math.isfinite(high - low) or clear or 0.5 * (high - low) <= allowed:
+    few = score.drop_ci95[0] == score.drop_ci95[1] or 0.5 * (high - low) > allowed
+    if not math.isfinite(high - low) or clear or not few:
         return None
     return (
         f"{score.samples} rows are too few to tell a drop of {allowed:.4f} in {gate.metric}: its 95 % interval is "

@@ -17,7 +17,6 @@ from bertc.artefact.cache import StageCache
 from bertc.batches import batch_from_features
 from bertc.cli.main import run
 from bertc.data.rows import row_from_texts
-from bertc.evaluate.rows import ROWS_FILE
 from bertc.features import Silent
 from bertc.pipeline import build
 from bertc.recipe import recipe_from_document
@@ -182,8 +181,7 @@ def test_answers_to_questions_are_float_s(built: Of) -> None:
 def test_the_engine_is_small_and_fused(built: Of, name: str) -> None:
     out = built(name, "mode 1")
     quantization = report_of(out)["quantization"]
-    # The rows that a later validation is paired with are no part of what serves.
-    files = [path for path in out.rglob("*") if path.is_file() and path.name != ROWS_FILE]
+    files = [path for path in out.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) <= LARGEST
     assert quantization["gemms_int8"] == 6 * LAYERS
     assert quantization["fused_expected"] == FUSED
