@@ -177,6 +177,7 @@ def _quantization(facts: BuildFacts) -> QuantizationPart:
         granularity=None if scheme is None else str(scheme.granularity),
         smoothing=None if scheme is None else scheme.smoothing,
         embeddings=embeddings,
+        roles={} if quantized is None else {str(role): count for role, count in quantized.counts.items()},
     )
 
 

@@ -121,6 +121,8 @@ def _run_engine(predictor: Predictor, wanted: ValidationRecipe, stored: RowTable
     task, head = predictor.task, predictor.head
     if wanted.data is None:
         raise InputError("there is no data to validate on; name a file with --validation-data")
+    if not Path(wanted.data).exists():
+        raise InputError(f"{wanted.data}: there is no such file; name the validation data with --validation-data")
     progress.stage("read")
     dataset = dataset_from_path(wanted.data, task=task.name, columns=wanted.columns, limit=wanted.limit)
     rows = task.check_rows(dataset.rows, head)

@@ -93,6 +93,9 @@ def test_every_site_of_the_mode_is_in_int8_or_says_why_not(facts: BuildFacts) ->
     assert lowered | left == {site.site for site in report.sites}
     assert not lowered & left
     assert report.quantization.sites_int8 == len(lowered)
+    roles = dict(report.quantization.roles)
+    assert roles.pop("weights") == report.quantization.gemms_int8
+    assert sum(roles.values()) == len(lowered)
     assert all(site.reason for site in report.quantization.sites_float)
 
 

@@ -46,8 +46,8 @@ class QuantizationPart(_Frozen):
     """How it was quantized, and what the engine made of it.
 
     `mode` is null for a target that has none. `fused` counts the engine's own fused nodes, `fused_expected` what the
-    number of layers implies. `gemms_int8` and `gemms_float` count the encoder's matrix products (both batched ones
-    included) as the engine runs them.
+    number of layers implies, `roles` the Q/DQ pairs of each role that the engine runs. `gemms_int8` and `gemms_float`
+    count the encoder's matrix products (both batched ones included) as the engine runs them.
     """
 
     mode: int | None
@@ -62,6 +62,7 @@ class QuantizationPart(_Frozen):
     granularity: str | None = None
     smoothing: float | None = None
     embeddings: str | None = None
+    roles: dict[str, Count] = {}
 
 
 class SparsityPart(_Frozen):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import onnx_ir as ir
@@ -36,17 +39,29 @@ def onnx_from_graph(graph: ir.Model) -> ir.Model:
     with tempfile.TemporaryDirectory(prefix="bertc-") as folder:
         source, quantized = Path(folder) / "float.onnx", Path(folder) / "dynamic.onnx"
         ir.save(model, source)
-        quantize_dynamic(
-            source,
-            quantized,
-            op_types_to_quantize=["MatMul", "Attention"],
-            per_channel=True,
-            weight_type=QuantType.QInt8,
-            nodes_to_exclude=head,
-            # Its shape inference does not see through ONNX Runtime's own operators.
-            extra_options={"DefaultTensorType": int(ir.DataType.FLOAT)},
-        )
+        with _quiet_advice():
+            quantize_dynamic(
+                source,
+                quantized,
+                op_types_to_quantize=["MatMul", "Attention"],
+                per_channel=True,
+                weight_type=QuantType.QInt8,
+                nodes_to_exclude=head,
+                # Its shape inference does not see through ONNX Runtime's own operators.
+                extra_options={"DefaultTensorType": int(ir.DataType.FLOAT)},
+            )
         return ir.from_proto(ir.to_proto(ir.load(quantized)))
+
+
+@contextmanager
+def _quiet_advice() -> Iterator[None]:
+    """Keep the tool's advice to pre-process off the user's screen: the graph it gets is already fused."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def engine_from_onnx(model: Path, *, threads: int) -> Engine:

@@ -118,6 +118,8 @@ def lowering_section(report: Report) -> Markup:
         facts.append(("matrix products in INT8", str(part.gemms_int8)))
     if part.gemms_float is not None:
         facts.append(("matrix products in float", str(part.gemms_float)))
+    if part.roles:
+        facts.append(("INT8 per role", ", ".join(f"{role} {count}" for role, count in part.roles.items())))
     if part.embeddings:
         facts.append(("embedding tables", part.embeddings))
     if report.sparsity is not None:
