@@ -70,7 +70,7 @@ def _lower_add(low: Lowering, value: ir.Value, node: ir.Node) -> ir.Value:
     left, right = node.inputs
     assert left is not None and right is not None
     if right.const_value is not None and low.uses(left) == 1:
-        fused = ort_gemm.gemm_with_bias(low, left, right, str(value.name))
+        fused = ort_gemm.gemm(low, left, right, str(value.name))
         if fused is not None:
             return fused
     if right.const_value is None and str(value.name).startswith("layer."):

@@ -35,13 +35,7 @@ def lower_attention(low: Lowering, value: ir.Value, node: ir.Node) -> ir.Value:
         )
     heads = node.attributes["split"].as_ints()[2]
     attributes = {"num_heads": heads, "scale": node.attributes["scaling"].as_float()}
-    mask = low.done.get(inputs.mask)
-    assert mask is not None
-    if "attention_mask_int32" not in low._constants:
-        low._constants["attention_mask_int32"] = low.emit.op(
-            "Cast", mask, to=int(ir.DataType.INT32), name="attention_mask_int32"
-        )
-    mask = low._constants["attention_mask_int32"]
+    mask = low.mask_int32(inputs.mask)
     attributes["mask_filter_value"] = MASKED_SCORE
     found = [_projection(each) for each in (inputs.query, inputs.key, inputs.value)]
     projections = [each for each in found if each is not None]
@@ -79,8 +73,6 @@ def _quantized(
     found = [each for each in gemms if each is not None]
     name = str(value.name)
     weight = np.concatenate([low.array(each.weight) for each in found], axis=1)
-    columns = found[0].weight.shape
-    assert columns is not None
     scales = np.concatenate(
         [np.broadcast_to(low.array(each.weight_scale), (weight.shape[1] // 3,)) for each in found]
     ).astype(np.float32)

@@ -59,11 +59,6 @@ def gemm(low: Lowering, value: ir.Value, bias: ir.Value | None = None, name: str
     return low.emit.op("MatMulIntegerToFloat", *operands, name=name or str(value.name), domain=MICROSOFT)
 
 
-def gemm_with_bias(low: Lowering, product: ir.Value, bias: ir.Value, name: str) -> ir.Value | None:
-    """Write `product + bias` as one node where the product is a quantized GEMM with float output."""
-    return gemm(low, product, bias, name)
-
-
 def quantized_gemm(low: Lowering, codes: ir.Value) -> ir.Value | None:
     """Write `codes = Quantize(MatMul)` as QLinearMatMul; None when the quantized value is no quantized GEMM.
 

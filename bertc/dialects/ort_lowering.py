@@ -24,6 +24,7 @@ class Lowering:
         self.done: dict[ir.Value, ir.Value] = {}
         self._lower_node = lower_node
         self._constants: dict[str, ir.Value] = {}
+        self._mask: ir.Value | None = None
 
     def model(self, opset: int) -> ir.Model:
         """Write everything the outputs need and return the new model, with the source's inputs and outputs."""
@@ -77,6 +78,12 @@ class Lowering:
         if name not in self._constants:
             self._constants[name] = self.emit.constant(name, array)
         return self._constants[name]
+
+    def mask_int32(self, mask: ir.Value) -> ir.Value:
+        """Return the attention mask as int32, cast once for all layers."""
+        if self._mask is None:
+            self._mask = self.emit.op("Cast", self.value(mask), to=int(ir.DataType.INT32), name="attention_mask_int32")
+        return self._mask
 
     def zero_point(self) -> ir.Value:
         """Return the zero point of activations stored unsigned."""
