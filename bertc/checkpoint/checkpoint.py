@@ -15,7 +15,11 @@ from bertc.features import Head
 
 
 class Weights(Protocol):
-    """Named weights, read from disk only when asked for."""
+    """Named weights, read from disk only when asked for. `files` are the files they lie in."""
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The weight files."""
 
     def __iter__(self) -> Iterator[str]:
         """Iterate over the tensor names."""
@@ -26,6 +30,9 @@ class Weights(Protocol):
     def shape(self, name: str) -> tuple[int, ...]:
         """Return the shape of a tensor without reading it."""
 
+    def stored_name(self, name: str) -> str:
+        """Return the name that a tensor has in its file."""
+
     def array(self, name: str) -> NDArray[np.float32]:
         """Read one tensor as float32. Raises `InputError` if it is missing, truncated, or holds NaN or infinity."""
 
@@ -35,7 +42,8 @@ class Checkpoint:
     """A trained model as read from a directory.
 
     `digest` is the sha256 over configuration, weights and tokenizer; `ignored_bytes` is the size of tensors that are
-    no part of the model (an optimizer's slots), `parameters` the number of weights that are.
+    no part of the model (an optimizer's slots), `parameters` the number of weights that are. `files` are the files
+    beside the weights: configuration, tokenizer, modules.
     """
 
     path: Path
@@ -47,3 +55,4 @@ class Checkpoint:
     digest: str
     parameters: int
     ignored_bytes: int = 0
+    files: tuple[Path, ...] = ()

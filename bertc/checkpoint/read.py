@@ -42,4 +42,5 @@ def checkpoint_from_path(path: str | Path, *, task: str | None = None, cache: Pa
         digest=digest_from_files(root, (*files, *weights.files)),
         parameters=weights.parameters,
         ignored_bytes=weights.ignored_bytes,
+        files=tuple(files),
     )

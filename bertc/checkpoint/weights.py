@@ -89,6 +89,10 @@ class MappedWeights:
         file, stored = self._find(name)
         return file.shape(stored)
 
+    def stored_name(self, name: str) -> str:
+        """Return the name that a tensor has in its file. Raises `InputError` if it is missing."""
+        return self._find(name)[1]
+
     def array(self, name: str) -> NDArray[np.float32]:
         """Read one tensor as float32. Raises `InputError` if it is missing or holds NaN or infinity."""
         file, stored = self._find(name)

@@ -7,10 +7,10 @@ In: a `Checkpoint`. Out: an `ir.Model` with Hugging Face's inputs (input_ids, at
 from __future__ import annotations
 
 import importlib
+from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
-from numpy.typing import NDArray
 
 from bertc.checkpoint import Checkpoint
 from bertc.errors import InputError
@@ -36,6 +36,21 @@ def architecture_from_checkpoint(checkpoint: Checkpoint) -> Architecture:
     return architecture
 
 
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """Where an initializer of the graph comes from: a tensor of the checkpoint, `transposed` or as it is."""
+
+    name: str
+    transposed: bool
+
+
+def parameters_from_checkpoint(checkpoint: Checkpoint) -> dict[str, Parameter]:
+    """Return the tensor behind every initializer of the float graph that holds weights, by the initializer's name."""
+    builder = _Builder(checkpoint, architecture_from_checkpoint(checkpoint))
+    builder.model()
+    return builder.parameters
+
+
 def graph_from_checkpoint(checkpoint: Checkpoint) -> ir.Model:
     """Build the float graph. Raises `InputError` when configuration and weights disagree, naming the weight."""
     builder = _Builder(checkpoint, architecture_from_checkpoint(checkpoint))
@@ -49,6 +64,7 @@ class _Builder:
         self.checkpoint = checkpoint
         self.arch = architecture
         self.emit = Emitter()
+        self.parameters: dict[str, Parameter] = {}
         self.inputs = {
             name: ir.val(name, dtype=ir.DataType.INT64, shape=("batch", "sequence"))
             for name in INPUTS
@@ -73,45 +89,46 @@ class _Builder:
             graph, ir_version=IR_VERSION, producer_name="bertc", functions=[attention_function("Attention")]
         )
 
-    def weight(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
-        """Read a weight of a known shape."""
+    def weight(self, value: str, name: str, shape: tuple[int, ...], *, transposed: bool = False) -> ir.Value:
+        """Make an initializer called `value` of the tensor `name`, whose shape is known."""
         found = self.checkpoint.weights.shape(name)
         if found != shape:
             raise InputError(
                 f"{self.checkpoint.path}: weight '{name}' has shape {list(found)} where config.json implies "
                 f"{list(shape)}; the configuration and the weights do not belong together"
             )
-        return self.checkpoint.weights.array(name)
+        self.parameters[value] = Parameter(name, transposed)
+        array = self.checkpoint.weights.array(name)
+        return self.emit.constant(value, array.T if transposed else array)
 
     def linear(self, x: ir.Value, prefix: str, sizes: tuple[int, int], gemm: str, out: str) -> ir.Value:
         """Write x W + b with the GEMM's value named `gemm`, the sum's `out`. sizes: (in, out)."""
         fan_in, fan_out = sizes
-        weight = self.emit.constant(f"{gemm}.weight", self.weight(f"{prefix}.weight", (fan_out, fan_in)).T)
-        bias = self.emit.constant(f"{gemm}.bias", self.weight(f"{prefix}.bias", (fan_out,)))
+        weight = self.weight(f"{gemm}.weight", f"{prefix}.weight", (fan_out, fan_in), transposed=True)
+        bias = self.weight(f"{gemm}.bias", f"{prefix}.bias", (fan_out,))
         product = self.emit.op("MatMul", x, weight, name=gemm)
         return self.emit.op("Add", product, bias, name=out)
 
     def layer_norm(self, x: ir.Value, prefix: str, name: str) -> ir.Value:
         """Write a LayerNormalization over the last axis."""
         hidden = (self.arch.hidden,)
-        gamma = self.emit.constant(f"{name}.gamma", self.weight(f"{prefix}.weight", hidden))
-        beta = self.emit.constant(f"{name}.beta", self.weight(f"{prefix}.bias", hidden))
+        gamma = self.weight(f"{name}.gamma", f"{prefix}.weight", hidden)
+        beta = self.weight(f"{name}.beta", f"{prefix}.bias", hidden)
         return self.emit.op("LayerNormalization", x, gamma, beta, name=name, axis=-1, epsilon=self.arch.epsilon)
 
     def embeddings(self) -> ir.Value:
         """Write word + position + token type embeddings and their norm."""
         arch, emit = self.arch, self.emit
         ids = self.inputs["input_ids"]
-        words = emit.constant("embeddings.word", self.weight(arch.word_embeddings, (arch.vocabulary, arch.hidden)))
+        words = self.weight("embeddings.word", arch.word_embeddings, (arch.vocabulary, arch.hidden))
         total = emit.op("Gather", words, ids, name="embeddings.words")
-        table = self.weight(arch.position_embeddings, (arch.positions, arch.hidden))
-        positions = emit.constant("embeddings.position", table)
+        positions = self.weight("embeddings.position", arch.position_embeddings, (arch.positions, arch.hidden))
         length = emit.op("Shape", ids, start=1, end=2, name="embeddings.length")
         begin = emit.constant("embeddings.begin", np.array([0], np.int64))
         first = emit.op("Slice", positions, begin, length, name="embeddings.positions")  # [S, H]
         if arch.token_type_embeddings:
-            table = self.weight(arch.token_type_embeddings, (arch.token_types, arch.hidden))
-            types = emit.constant("embeddings.token_type", table)
+            shape = (arch.token_types, arch.hidden)
+            types = self.weight("embeddings.token_type", arch.token_type_embeddings, shape)
             kinds = emit.op("Gather", types, self.inputs["token_type_ids"], name="embeddings.token_types")
             total = emit.op("Add", total, kinds, name="embeddings.words_and_types")
         total = emit.op("Add", total, first, name="embeddings.sum")

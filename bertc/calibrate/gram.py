@@ -1,0 +1,66 @@
+"""Second moments of the GEMM inputs over text: what rounding, pruning and the choice of ranges weigh errors with.
+
+A GEMM's output error for a change D of its weights is trace(D^T X^T X D), so X^T X is all that has to be kept of the
+text (Hassibi & Stork 1992; Frantar et al. 2022, arXiv:2208.11580).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from bertc.batches import batches_from_features
+from bertc.errors import InputError
+from bertc.features import Feature, Progress
+from bertc.graph.interpret import Interpreter
+from bertc.graph.sites import GEMM_INPUTS, Site
+
+TOKENS_PER_BATCH = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Gram:
+    """The sum over `rows` tokens of x x^T, float64 [channels, channels], and of x, float64 [channels]."""
+
+    rows: int
+    matrix: NDArray[np.float64]
+    total: NDArray[np.float64]
+
+    def scaled(self, factors: NDArray[np.float32]) -> Gram:
+        """Return the moments of x * factors."""
+        wide = factors.astype(np.float64)
+        return Gram(self.rows, self.matrix * np.outer(wide, wide), self.total * wide)
+
+
+def grams_from_batches(
+    graph: ir.Model, features: Sequence[Feature], sites: Sequence[Site], *, progress: Progress
+) -> dict[Site, Gram]:
+    """Run a float graph over the features and sum up the sites' second moments, padding left out.
+
+    `sites` are GEMM inputs (hidden, context, attention_norm, gelu). Raises `InputError` when there is no text, or
+    values are not finite.
+    """
+    if not features:
+        raise InputError("there is no calibration text; name a file with --calibration-data")
+    assert all(site.role in GEMM_INPUTS for site in sites)
+    interpreter = Interpreter(graph, observe_sites=True)
+    sums: dict[Site, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
+    rows = 0
+    progress.stage("second moments", total=len(features))
+    for batch in batches_from_features(features, TOKENS_PER_BATCH):
+        visible = batch.mask.astype(bool)
+        rows += int(visible.sum())
+        for site, values in interpreter.run_sites(batch, sites):
+            tokens = values[visible]
+            if not np.isfinite(tokens).all():
+                raise InputError(f"{site} is not finite on the calibration text; the checkpoint's weights overflow")
+            # Float32 within a batch, where BLAS is fast and a thousand terms lose nothing; float64 across batches.
+            matrix, total = (tokens.T @ tokens).astype(np.float64), tokens.sum(axis=0, dtype=np.float64)
+            before = sums.get(site)
+            sums[site] = (matrix, total) if before is None else (before[0] + matrix, before[1] + total)
+        progress.advance(batch.size)
+    return {site: Gram(rows, matrix, total) for site, (matrix, total) in sums.items()}

@@ -1,0 +1,46 @@
+"""Write a checkpoint whose weights were changed (pruned, fine-tuned) as a Hugging Face folder."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bertc.checkpoint.checkpoint import Checkpoint
+from bertc.errors import InputError
+
+
+def write_checkpoint(checkpoint: Checkpoint, folder: Path, changed: Mapping[str, NDArray[np.float32]]) -> None:
+    """Write `checkpoint` into `folder` with some weights replaced; its other files are copied as they are.
+
+    `changed` maps names of `checkpoint.weights` to arrays of the same shape. Every tensor is stored as float32 under
+    the name it had in its file, so whatever opened the checkpoint opens the copy. Raises `InputError` for a name or a
+    shape that is not the checkpoint's, and for values that are not finite.
+    """
+    from safetensors.numpy import save_file
+
+    weights = checkpoint.weights
+    tensors: dict[str, NDArray[np.float32]] = {}
+    for name in weights:
+        values = changed.get(name)
+        if values is None:
+            values = weights.array(name)
+        elif values.shape != weights.shape(name) or not np.isfinite(values).all():
+            raise InputError(
+                f"the new values of {name} are not finite, or have the shape {list(values.shape)} in the place of "
+                f"{list(weights.shape(name))}; the checkpoint was not written"
+            )
+        tensors[weights.stored_name(name)] = np.ascontiguousarray(values, np.float32)
+    unknown = sorted(set(changed) - set(weights))
+    if unknown:
+        raise InputError(f"{checkpoint.path} has no tensor {unknown[0]}, so it cannot be replaced")
+    for file in checkpoint.files:
+        place = folder / file.relative_to(checkpoint.path)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, place)
+    encoder = folder / weights.files[0].parent.relative_to(checkpoint.path)
+    encoder.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, encoder / "model.safetensors", metadata={"format": "pt"})
