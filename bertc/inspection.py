@@ -28,7 +28,9 @@ def kind_of_path(path: str) -> str:
     """Return "artefact", "table" or "checkpoint" (a folder, or a hub id)."""
     place = Path(path)
     if place.is_dir():
-        return "artefact" if (place / MANIFEST_NAME).exists() else "checkpoint"
+        # A checkpoint that bertc pruned or trained has a manifest as well, and its weights.
+        engine = (place / MANIFEST_NAME).exists() and not any(place.rglob("*.safetensors"))
+        return "artefact" if engine else "checkpoint"
     return "table" if place.is_file() or place.suffix == ".json" else "checkpoint"
 
 
@@ -87,7 +89,8 @@ def _site(table: CalibrationTable, site: Site, *, smoothed: bool, **method: Any)
         amax = table.amax(site, smoothed=smoothed, **method)
     except InputError as error:
         return {**facts, "refused": str(error)}
-    facts |= {"amax": amax, "error": float(np.sqrt(statistics.quantization_error(amax)))}
+    lost = float(np.sqrt(statistics.quantization_error(amax))) if statistics.counts.any() else None
+    facts |= {"amax": amax, "error": lost}
     return {**facts, "fixed": True} if site in table.overrides else facts
 
 

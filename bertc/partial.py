@@ -17,7 +17,9 @@ from bertc.features import Progress
 from bertc.graph.build import graph_from_checkpoint
 from bertc.graph.scheme import Scheme
 from bertc.inputs import calibration_from_recipe, checked_target, given_table, scheme_from_recipe
+from bertc.own_ranges import notes_of_ranges, own_table
 from bertc.pipeline import calibrated_table, export_model
+from bertc.pruning import check_sparsity, needs_text, pruned_from_recipe
 from bertc.quantize.insert import Quantized, quantize_graph
 from bertc.recipe import Recipe
 from bertc.targets import Target
@@ -34,7 +36,7 @@ class Exported:
 def calibrate(recipe: Recipe, *, progress: Progress, cache: StageCache) -> CalibrationTable:
     """Observe every site of the recipe's checkpoint over the recipe's text."""
     text_only = recipe.model_copy(update={"calibration": recipe.calibration.model_copy(update={"table": None})})
-    return _Read(text_only, None, Stages(cache, progress), progress).table()
+    return _Read(text_only, None, Stages(cache, progress), progress).calibrated()
 
 
 def quantize(recipe: Recipe, *, progress: Progress, cache: StageCache) -> Quantized:
@@ -67,13 +69,27 @@ class _Read:
         self.progress = progress
         self.checkpoint: Checkpoint = checkpoint_from_path(recipe.checkpoint, task=recipe.task)
         self.scheme: Scheme | None = scheme_from_recipe(recipe, self.checkpoint, target)
+        check_sparsity(recipe, self.checkpoint, own_table(recipe, self.checkpoint, self.scheme))
         self.graph = graph_from_checkpoint(self.checkpoint)
+        encoded = calibration_from_recipe(recipe, self.checkpoint) if needs_text(recipe) else None
+        pruned = pruned_from_recipe(recipe, self.checkpoint, self.graph, encoded, stages=stages, progress=progress)
+        if pruned is not None:
+            self.graph = pruned.graph
 
     def table(self) -> CalibrationTable:
-        """Return the user's table, a cached one, or a new one."""
+        """Return the user's table, the checkpoint's own, a cached one, or a new one, and tell what is to be known."""
         recipe = self.recipe
+        table = own_table(recipe, self.checkpoint, self.scheme)
         if recipe.calibration.table is not None:
-            return given_table(recipe.calibration.table, self.checkpoint)
+            table = given_table(recipe.calibration.table, self.checkpoint)
+        table = table or self.calibrated()
+        for note in notes_of_ranges(recipe, self.checkpoint, self.scheme, table):
+            self.progress.note(note)
+        return table
+
+    def calibrated(self) -> CalibrationTable:
+        """Return the table of the recipe's text, cached or new."""
+        recipe = self.recipe
         encoded = calibration_from_recipe(recipe, self.checkpoint)
         return calibrated_table(
             recipe, self.checkpoint, self.graph, encoded, stages=self.stages, progress=self.progress

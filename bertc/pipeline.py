@@ -42,6 +42,8 @@ from bertc.inputs import (
     validation_from_recipe,
 )
 from bertc.manifest import digest_of_file
+from bertc.own_ranges import own_table
+from bertc.pruning import check_sparsity, needs_text, pruned_from_recipe, verify_sparsity
 from bertc.quantize.insert import Quantized, quantize_graph
 from bertc.quantize.sensitivity import sensitivity_from_graph
 from bertc.recipe import Recipe
@@ -51,6 +53,8 @@ from bertc.runtime.engine import outputs_from_features
 from bertc.runtime.latency import Latency, measure_latency
 from bertc.runtime.ort import Optimized, check_fusion, optimized_from_model
 from bertc.runtime.outputs import Outputs, read_outputs, write_outputs
+from bertc.search.held import held_out_from_recipe
+from bertc.search.run import Found, Question, search_scheme
 from bertc.targets import Target, target_from_name
 from bertc.tasks import task_from_name
 from bertc.versions import library_versions
@@ -85,7 +89,9 @@ def build(recipe: Recipe, out: Path, *, progress: Progress, cache: StageCache, c
     with artefact_folder(out, progress=progress) as folder, _scratch(folder) as scratch:
         run = _Run(recipe, target, Stages(cache, progress), progress)
         float_model = run.float_model(scratch)
+        run.prune()
         table = run.calibrate()
+        found = run.search(float_model, table, scratch)
         lowered = run.export(table, folder)
         optimized = run.check_fusion(lowered)
         comparison = run.evaluate(float_model, lowered.model)
@@ -95,7 +101,7 @@ def build(recipe: Recipe, out: Path, *, progress: Progress, cache: StageCache, c
         sensitivity = run.sensitivity(lowered.quantized, table)
         latency = run.latency(float_model, lowered.model)
         facts = BuildFacts(
-            recipe=recipe,
+            recipe=run.recipe,
             command=command,
             created=created,
             checkpoint=run.checkpoint,
@@ -106,6 +112,7 @@ def build(recipe: Recipe, out: Path, *, progress: Progress, cache: StageCache, c
             table=table,
             quantized=lowered.quantized,
             stored=lowered.stored,
+            sparsity=verify_sparsity(run.pruned, lowered.quantized, lowered.model),
             optimized=optimized,
             onnx_bytes=lowered.model.stat().st_size,
             reference_bytes=float_model.stat().st_size,
@@ -115,6 +122,7 @@ def build(recipe: Recipe, out: Path, *, progress: Progress, cache: StageCache, c
             verdict=verdict,
             sensitivity=sensitivity,
             latency=latency,
+            search=found,
             stages=tuple(run.stages.times),
             cpu=cpu_features(),
             versions=library_versions(),
@@ -146,6 +154,7 @@ def calibrated_table(
             "seed": recipe.calibration.seed,
             "max_length": length_from_recipe(recipe, checkpoint),
             "exponent": exponent_from_recipe(recipe),
+            "sparsity": recipe.sparsity.model_dump(mode="json"),
             "versions": library_versions(),
         },
         compute=lambda: table_from_text(recipe, checkpoint, graph, encoded, progress),
@@ -182,13 +191,17 @@ class _Run:
             self.scheme: Scheme | None = scheme_from_recipe(recipe, self.checkpoint, target)
             self.validation: Encoded | None = validation_from_recipe(recipe, self.checkpoint)
             self.gates: Sequence[Gate] = gates_from_recipe(recipe, self.checkpoint.head, self.validation)
+            self.own_table = own_table(recipe, self.checkpoint, self.scheme)
+            check_sparsity(recipe, self.checkpoint, self.own_table)
             self.calibration = self._calibration()
+            self.held_out = held_out_from_recipe(recipe, self.checkpoint, self.calibration, self.validation)
             self.graph = graph_from_checkpoint(self.checkpoint)
 
     def _calibration(self) -> Encoded | None:
         """Read the calibration text where it is needed, or given beside a table (to tell which sites hurt)."""
         wanted = self.recipe.calibration
-        if self.scheme is None or (wanted.table is not None and wanted.data is None):
+        unneeded = self.scheme is None or (wanted.data is None and (wanted.table or self.own_table))
+        if unneeded and not needs_text(self.recipe):
             return None
         return calibration_from_recipe(self.recipe, self.checkpoint)
 
@@ -200,16 +213,49 @@ class _Run:
             ir.save(target_from_name("float").onnx_from_graph(self.graph), path)
         return path
 
+    def prune(self) -> None:
+        """Make what follows read the pruned graph; the float reference stays the checkpoint as it is."""
+        self.pruned = pruned_from_recipe(
+            self.recipe, self.checkpoint, self.graph, self.calibration, stages=self.stages, progress=self.progress
+        )
+        if self.pruned is not None:
+            self.graph = self.pruned.graph
+
     def calibrate(self) -> CalibrationTable | None:
-        """Return the table: the user's, a cached one, or a new one; None where nothing is calibrated."""
+        """Return the table: the user's, the checkpoint's, a cached or a new one; None where nothing is calibrated."""
         if self.scheme is None:
             return None
         if self.recipe.calibration.table is not None:
             return given_table(self.recipe.calibration.table, self.checkpoint)
+        if self.own_table is not None:
+            return self.own_table
         assert self.calibration is not None
         return calibrated_table(
             self.recipe, self.checkpoint, self.graph, self.calibration, stages=self.stages, progress=self.progress
         )
+
+    def search(self, float_model: Path, table: CalibrationTable | None, scratch: Path) -> Found | None:
+        """Find the scheme where the recipe asks for a search; from here on the build is that of the recipe found."""
+        if self.held_out is None or self.calibration is None or table is None:
+            return None
+
+        def export(recipe: Recipe, scheme: Scheme) -> tuple[ir.Model, Quantized | None]:
+            return export_model(recipe, self.target, self.graph, scheme, table)[:2]
+
+        question = Question(
+            recipe=self.recipe,
+            checkpoint=self.checkpoint,
+            table=table,
+            calibration=self.calibration,
+            held=self.held_out,
+            export=export,
+            float_model=float_model,
+            scratch=scratch,
+        )
+        with self.stages.timed("search"):
+            found = search_scheme(question, cache=self.stages.cache, progress=self.progress)
+        self.recipe, self.scheme = found.recipe, found.scheme
+        return found
 
     def export(self, table: CalibrationTable | None, folder: Path) -> Lowered:
         """Write model.onnx."""

@@ -8,9 +8,9 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from bertc.errors import InputError
 
@@ -43,6 +43,15 @@ class QuantizationRecipe(_Section):
     keep_float: tuple[str, ...] = ()
 
 
+class SparsityRecipe(_Section):
+    """What is pruned, before everything else; `pattern` left out means nothing (what is sparse already stays so)."""
+
+    pattern: Literal["2:4"] | None = None
+    criterion: str = "sparsegpt"
+    skip: tuple[str, ...] = ()
+    permute: bool = False
+
+
 class ValidationRecipe(_Section):
     """The labelled data and the gates. `limit` uses a seeded sample of that many rows instead of all."""
 
@@ -68,15 +77,78 @@ class EngineRecipe(_Section):
     max_length: int | None = Field(default=None, ge=8)
 
 
+class SearchRecipe(_Section):
+    """The search for the fastest scheme within the budget of [validation] (docs/search.md).
+
+    `rows` of the calibration text that do not calibrate judge it, in at most about `trials` evaluations, spread over
+    `workers` processes (0: all cores).
+    """
+
+    enabled: bool = False
+    rows: int = Field(default=1024, ge=1)
+    trials: int = Field(default=64, ge=4)
+    workers: int = Field(default=0, ge=0, le=256)
+
+
+class TrainingRecipe(_Section):
+    """The training of `bertc finetune`.
+
+    `quantize` false trains the float model (a sparse one, say). `distill` weighs what is learnt from the teacher
+    (None: the checkpoint itself), `labels` what is learnt from the data's labels. Of `epochs`, `steps` and `minutes`
+    at most one is given. `held_out` rows of the training data decide when to stop and which state is the best; 0
+    leaves the last one.
+    """
+
+    data: str | None = None
+    columns: dict[str, str] = {}
+    teacher: str | None = None
+    quantize: bool = True
+    learned_scales: bool = True
+    distill: dict[Literal["logits", "hidden", "attention"], float] = {"logits": 1.0, "hidden": 1.0}
+    temperature: float = Field(default=1.0, gt=0)
+    labels: float = Field(default=0.0, ge=0)
+    epochs: float | None = Field(default=None, gt=0)
+    steps: int | None = Field(default=None, ge=1)
+    minutes: float | None = Field(default=None, gt=0)
+    batch_size: int = Field(default=32, ge=1)
+    accumulate: int = Field(default=1, ge=1)
+    learning_rate: float = Field(default=1e-4, gt=0)
+    scale_rate: float = Field(default=10.0, ge=0)
+    schedule: Literal["linear", "cosine"] = "linear"
+    warmup: float = Field(default=0.05, ge=0, lt=1)
+    weight_decay: float = Field(default=0.0, ge=0)
+    clip: float = Field(default=1.0, gt=0)
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    held_out: int = Field(default=512, ge=0)
+    evaluations: int = Field(default=10, ge=1)
+    patience: int = Field(default=5, ge=1)
+    seed: int = Field(default=0, ge=0)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Self:
+        """Refuse two lengths, and nothing to learn from."""
+        if sum(value is not None for value in (self.epochs, self.steps, self.minutes)) > 1:
+            raise ValueError("epochs, steps and minutes exclude each other; give one")
+        if any(weight < 0 for weight in self.distill.values()):
+            raise ValueError("a weight of distill is negative; leave the name away to switch it off")
+        if not self.labels and not any(self.distill.values()):
+            raise ValueError("neither distill nor labels has a weight, so there is nothing to learn")
+        return self
+
+
 class Recipe(_Section):
     """A whole build."""
 
     checkpoint: str
     task: str | None = None
     calibration: CalibrationRecipe = CalibrationRecipe()
+    sparsity: SparsityRecipe = SparsityRecipe()
     quantization: QuantizationRecipe = QuantizationRecipe()
     validation: ValidationRecipe = ValidationRecipe()
     engine: EngineRecipe = EngineRecipe()
+    search: SearchRecipe = SearchRecipe()
+    training: TrainingRecipe = TrainingRecipe()
 
 
 def recipe_from_path(path: Path, overrides: Mapping[str, Any]) -> Recipe:
@@ -138,6 +210,15 @@ def _quoted(text: str) -> str:
     return '"' + "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in plain) + '"'
 
 
+_PATHS = (
+    ("calibration", "data"),
+    ("calibration", "table"),
+    ("validation", "data"),
+    ("training", "data"),
+    ("training", "teacher"),
+)
+
+
 def _resolve_paths(document: dict[str, Any], base: Path) -> None:
     """Make the recipe's relative paths those of the recipe's folder, where something is there."""
 
@@ -145,7 +226,7 @@ def _resolve_paths(document: dict[str, Any], base: Path) -> None:
         return str(base / text) if isinstance(text, str) and (base / text).exists() else text
 
     document.update({"checkpoint": resolved(document["checkpoint"])} if "checkpoint" in document else {})
-    for section, field in (("calibration", "data"), ("calibration", "table"), ("validation", "data")):
+    for section, field in _PATHS:
         values = document.get(section)
         if isinstance(values, dict) and field in values:
             values[field] = resolved(values[field])

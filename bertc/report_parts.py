@@ -40,11 +40,16 @@ from bertc.graph.affine import CODE_MAX
 from bertc.graph.architecture import Architecture
 from bertc.graph.scheme import Scheme
 from bertc.graph.sites import Role, Site
+from bertc.own_ranges import notes_of_ranges
+from bertc.pruning import VerifiedSparsity, sparsity_part
 from bertc.quantize.insert import Quantized
+from bertc.quantize.needs import has_histograms
 from bertc.recipe import Recipe
 from bertc.runtime.cpu import Cpu, usable_cores
 from bertc.runtime.latency import Latency
 from bertc.runtime.ort import Optimized
+from bertc.search.run import Found
+from bertc.search_part import reasons_from_search, search_part, warnings_from_search
 from bertc.targets import Target
 
 WORST = 3
@@ -68,6 +73,7 @@ class BuildFacts:
     table: CalibrationTable | None
     quantized: Quantized | None
     stored: StoredEmbeddings | None
+    sparsity: VerifiedSparsity | None = None
     optimized: Optimized
     onnx_bytes: int
     reference_bytes: int
@@ -77,6 +83,7 @@ class BuildFacts:
     verdict: Verdict | None
     sensitivity: Mapping[Site, float]
     latency: tuple[Latency, ...]
+    search: Found | None = None
     stages: tuple[StageTime, ...]
     cpu: Cpu
     versions: Mapping[str, str]
@@ -91,6 +98,7 @@ def report_from_facts(facts: BuildFacts) -> Report:
         command=facts.command,
         checkpoint=_checkpoint(facts),
         quantization=_quantization(facts),
+        sparsity=None if facts.sparsity is None else sparsity_part(facts.sparsity, facts.recipe, facts.target),
         engine=EnginePart(
             target=facts.recipe.engine.target,
             bytes=facts.onnx_bytes,
@@ -103,7 +111,7 @@ def report_from_facts(facts: BuildFacts) -> Report:
         metrics=tuple(MetricPart.model_validate(score.as_dict()) for score in comparison.metrics) if comparison else (),
         gates=tuple(GatePart.model_validate(gate.as_dict()) for gate in verdict.gates) if verdict else (),
         operating_points=_points(comparison),
-        passed=verdict is not None and verdict.passed,
+        passed=verdict is not None and verdict.passed and (facts.search is None or facts.search.passed),
         unvalidated=comparison is None,
         rows=None if comparison is None else ROWS_FILE,
         latency=tuple(
@@ -119,6 +127,7 @@ def report_from_facts(facts: BuildFacts) -> Report:
             StagePart(name=time.name, seconds=time.seconds, cached=time.cached, peak_rss_mib=time.peak_rss_mib)
             for time in facts.stages
         ),
+        search=None if facts.search is None else search_part(facts.search),
         sites=_sites(facts),
         worst_sites=worst_sites(facts.sensitivity),
         data=_data(facts),
@@ -166,7 +175,7 @@ def _quantization(facts: BuildFacts) -> QuantizationPart:
     attention = facts.optimized.fused["attention"]
     return QuantizationPart(
         mode=None if scheme is None else int(scheme.mode.name),
-        calibrator=None if scheme is None else _calibrator(facts.recipe),
+        calibrator=None if scheme is None else _calibrator(facts.recipe, facts.table),
         weights=_weights(facts),
         sites_int8=0 if quantized is None else len(quantized.scales),
         sites_float=_float_sites(facts),
@@ -181,8 +190,10 @@ def _quantization(facts: BuildFacts) -> QuantizationPart:
     )
 
 
-def _calibrator(recipe: Recipe) -> str:
+def _calibrator(recipe: Recipe, table: CalibrationTable | None) -> str:
     wanted = recipe.calibration
+    if table is not None and not has_histograms(table):
+        return "none: the checkpoint's own ranges"
     if wanted.calibrator != "percentile":
         return wanted.calibrator
     if wanted.percentile is None:
@@ -202,12 +213,13 @@ def _float_sites(facts: BuildFacts) -> tuple[FloatSite, ...]:
     if scheme is None:
         return ()
     found = []
+    searched = {} if facts.search is None else reasons_from_search(facts.search)
     for layer in range(facts.architecture.layers):
         for role in Role:
             site = Site(layer, role)
             if role not in scheme.mode.roles or scheme.quantizes(site):
                 continue
-            reason = facts.target.FLOAT_ROLES.get(role, "kept in float by the recipe")
+            reason = facts.target.FLOAT_ROLES.get(role) or searched.get(site, "kept in float by the recipe")
             found.append(FloatSite(site=site.name, reason=reason))
     return tuple(found)
 
@@ -239,14 +251,19 @@ def _sites(facts: BuildFacts) -> tuple[SitePart, ...]:
                     scale=largest,
                     error=_error(statistics, scale),
                     sensitivity=facts.sensitivity.get(site),
-                    histogram=histogram_part(statistics) if site.name in worst else None,
+                    histogram=histogram_part(statistics) if site.name in worst and statistics.counts.any() else None,
                 )
             )
     return tuple(parts)
 
 
-def _error(statistics: Statistics, scale: Any) -> float:
-    """Return rms(q(x) - x) / rms(x) from the histogram; with a scale per column, rounding's s^2 / 12 of each."""
+def _error(statistics: Statistics, scale: Any) -> float | None:
+    """Return rms(q(x) - x) / rms(x) from the histogram; with a scale per column, rounding's s^2 / 12 of each.
+
+    None where the table has a range and no histogram.
+    """
+    if not statistics.counts.any():
+        return None
     if np.ndim(scale) == 0:
         return float(np.sqrt(statistics.quantization_error(float(scale) * CODE_MAX)))
     counts = statistics.counts.astype(np.float64)
@@ -289,7 +306,10 @@ def _data(facts: BuildFacts) -> DataPart:
 
 def _warnings(facts: BuildFacts) -> tuple[str, ...]:
     found = list(facts.verdict.warnings) if facts.verdict else []
+    found += notes_of_ranges(facts.recipe, facts.checkpoint, facts.scheme, facts.table)
     data = _data(facts)
+    if facts.search is not None:
+        found += warnings_from_search(facts.search)
     if data.overlap:
         found.append(
             f"{data.overlap} of {len(facts.validation_rows)} validation rows also stand in the calibration text; "

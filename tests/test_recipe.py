@@ -15,6 +15,7 @@ FULL = {
     "task": "sequence-classification",
     "calibration": {"data": "train.tsv", "columns": {"text": "a b", "la.bel": "2"}, "samples": 7, "percentile": 99.5},
     "quantization": {"mode": "2", "granularity": "channel", "smoothing": 0.0, "keep_float": ["layer.0", "gelu"]},
+    "sparsity": {"pattern": "2:4", "criterion": "wanda", "skip": ["layer.1"], "permute": True},
     "validation": {"data": "dev.tsv", "gates": ["recall[a]:1%"], "min_agreement": 0.9, "decide": "bound"},
     "engine": {"target": "float", "threads": 2, "max_length": 64},
 }

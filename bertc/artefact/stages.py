@@ -32,7 +32,7 @@ class Stages:
     """Runs the stages of one build and remembers their times."""
 
     def __init__(self, cache: StageCache, progress: Progress) -> None:
-        self._cache = cache
+        self.cache = cache
         self._progress = progress
         self.times: list[StageTime] = []
 
@@ -55,7 +55,7 @@ class Stages:
         """Return a stage's result from the cache, or compute it and keep it. `parts` is all that it depends on."""
         begin = time.perf_counter()
         key = key_from_parts(name, parts)
-        found = self._cache.get(name, key)
+        found = self.cache.get(name, key)
         if found is not None:
             try:
                 result = read(found)
@@ -66,7 +66,7 @@ class Stages:
                 self._record(name, begin, cached=True)
                 return result
         result = compute()
-        with self._cache.put(name, key) as folder:
+        with self.cache.put(name, key) as folder:
             if folder is not None:
                 write(result, folder)
         self._record(name, begin, cached=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -43,7 +43,8 @@ class Checkpoint:
 
     `digest` is the sha256 over configuration, weights and tokenizer; `ignored_bytes` is the size of tensors that are
     no part of the model (an optimizer's slots), `parameters` the number of weights that are. `files` are the files
-    beside the weights: configuration, tokenizer, modules.
+    beside the weights: configuration, tokenizer, modules. `quantizers` are the buffers of other tools' fake quantizers
+    by name, which are no parameters.
     """
 
     path: Path
@@ -56,3 +57,4 @@ class Checkpoint:
     parameters: int
     ignored_bytes: int = 0
     files: tuple[Path, ...] = ()
+    quantizers: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)

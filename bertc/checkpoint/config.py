@@ -26,6 +26,8 @@ SIZES = {
     "type_vocab_size": (0, 65_536),
     "num_labels": (1, 1_000_000),
 }
+SYNONYMS = {"qdqbert": "bert"}
+"""Model types that compute what a family computes: transformers' QDQBERT is BERT with fake quantizers."""
 
 
 def supported_families() -> tuple[str, ...]:
@@ -61,7 +63,7 @@ def family_from_config(config: Mapping[str, Any], folder: Path) -> str:
     if not isinstance(name, str) or not name:
         known = ", ".join(families)
         raise InputError(f"{folder}/config.json has no model_type; add it (supported: {known})")
-    family = name.replace("-", "_")
+    family = SYNONYMS.get(name, name).replace("-", "_")
     if family not in families:
         known = ", ".join(families)
         raise InputError(f"{folder}/config.json has the model_type {name!r}; bertc supports only: {known}")

@@ -19,6 +19,7 @@ SMALL_FILES = (
     "*tokenizer.json",
     "*special_tokens_map.json",
     "*vocab.txt",
+    "calibration.json",
 )
 SAFE_WEIGHTS = ("model.safetensors", "model-*.safetensors", "model.safetensors.index.json", "[0-9]_*/model.safetensors")
 TORCH_WEIGHTS = ("pytorch_model.bin", "pytorch_model-*.bin", "pytorch_model.bin.index.json")

@@ -43,4 +43,5 @@ def checkpoint_from_path(path: str | Path, *, task: str | None = None, cache: Pa
         parameters=weights.parameters,
         ignored_bytes=weights.ignored_bytes,
         files=tuple(files),
+        quantizers=weights.quantizers,
     )

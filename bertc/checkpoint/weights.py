@@ -17,14 +17,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bertc.checkpoint.files import contained_path, read_object
+from bertc.checkpoint.names import is_kernel, is_quantizer, plain_name, torch_name
 from bertc.checkpoint.safetensors_file import SafetensorsFile
 from bertc.checkpoint.torch_file import TorchFile
 from bertc.errors import InputError
 
-# Buffers, the heads of pretraining, and optimizers' states (TensorFlow's and torch's names).
+# Buffers, the heads of pretraining, optimizers' states (TensorFlow's and torch's names), and the masks that ASP keeps
+# beside weights to which it has applied them (NVIDIA/apex, contrib/sparsity/asp.py).
 IGNORED = re.compile(
     r"(^|\.)position_ids$|^embeddings\.token_type_ids$|^cls\.|^optimizer\.|^global_step$"
     r"|[./](adam_m|adam_v|exp_avg|exp_avg_sq)(/|$|\.)|^(exp_avg|exp_avg_sq)\."
+    r"|(^|\.)__\w+_mma_(mask|pruned_p)$"
+)
+# Layouts in which the stored weights are not the model's: (ending of a name that tells, what was done).
+CONVERTED = (
+    ("._pre_quant_scale", "ModelOpt's smoothing has multiplied the weights; export the checkpoint without smoothing"),
+    (".amaxList", "FasterTransformer has packed the weights for a GPU; give the checkpoint before that conversion"),
 )
 
 
@@ -61,13 +69,14 @@ class MappedWeights:
     """The model's tensors in one or more files; see `Weights` for its interface.
 
     `files` are the weight files, `ignored_bytes` the stored size of what is left out, `parameters` the number of
-    weights that are not.
+    weights that are not. `quantizers` are the buffers of fake quantizers, small and read at once.
     """
 
     def __init__(self, files: tuple[TensorFile, ...], *, prefix: str) -> None:
         """Take the files' tensors, without the encoder's `prefix` ("bert.") in their names."""
         self.files = tuple(file.path for file in files)
         self.ignored_bytes = 0
+        self.quantizers: dict[str, NDArray[np.float32]] = {}
         self._tensors: dict[str, tuple[TensorFile, str]] = {}
         for file in files:
             for stored in file:
@@ -87,16 +96,18 @@ class MappedWeights:
     def shape(self, name: str) -> tuple[int, ...]:
         """Return the shape of a tensor without reading it. Raises `InputError` if it is missing."""
         file, stored = self._find(name)
-        return file.shape(stored)
+        shape = file.shape(stored)
+        return shape[::-1] if is_kernel(stored) else shape
 
     def stored_name(self, name: str) -> str:
-        """Return the name that a tensor has in its file. Raises `InputError` if it is missing."""
-        return self._find(name)[1]
+        """Return the name that a tensor has in its file, in torch's words. Raises `InputError` if it is missing."""
+        return torch_name(self._find(name)[1])
 
     def array(self, name: str) -> NDArray[np.float32]:
         """Read one tensor as float32. Raises `InputError` if it is missing or holds NaN or infinity."""
         file, stored = self._find(name)
         values = file.array(stored)
+        values = np.ascontiguousarray(values.T) if is_kernel(stored) else values
         finite = np.isfinite(values)
         if not finite.all():
             raise InputError(
@@ -117,29 +128,21 @@ class MappedWeights:
         if IGNORED.search(name):
             self.ignored_bytes += file.size(stored)
             return
-        if name in self._tensors:
-            other = self._tensors[name][1]
+        for ending, done in CONVERTED:
+            if f".{name}".endswith(ending):
+                raise InputError(f"{file.path} holds {stored}: {done}")
+        if name in self._tensors or name in self.quantizers:
+            other = self._tensors[name][1] if name in self._tensors else name
             raise InputError(f"{file.path}: tensors {other} and {stored} are both {name}; remove one of them")
         if not file.is_float(stored):
             raise InputError(
                 f"{file.path}: tensor {stored} has the type {file.dtype(stored)}, not F32, F16 or BF16; give the "
                 "checkpoint before any quantization"
             )
+        if is_quantizer(name):
+            self.quantizers[name] = file.array(stored)
+            return
         self._tensors[name] = (file, stored)
-
-
-def plain_name(stored: str, prefix: str) -> str:
-    """Return a tensor's name without the encoder's prefix, with LayerNorm's parameters in today's words.
-
-    >>> plain_name("bert.embeddings.LayerNorm.gamma", "bert.")
-    'embeddings.LayerNorm.weight'
-    """
-    name = stored.removeprefix(prefix)
-    if name.endswith("LayerNorm.gamma"):
-        return name.removesuffix("gamma") + "weight"
-    if name.endswith("LayerNorm.beta"):
-        return name.removesuffix("beta") + "bias"
-    return name
 
 
 def weights_from_path(folder: Path, *, prefix: str) -> MappedWeights:

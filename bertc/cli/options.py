@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from bertc.recipe import Recipe
 
 MODEL, CALIBRATION, QUANTIZATION = "Model", "Calibration", "Quantization"
-VALIDATION, ENGINE, CACHE = "Validation and gate", "Engine", "Cache"
+SPARSITY = "Sparsity"
+VALIDATION, SEARCH, ENGINE, CACHE = "Validation and gate", "Search", "Engine", "Cache"
 
 
 def names_of_files(package: str) -> list[str]:
@@ -151,6 +152,43 @@ quantization_options = all_of(
     ),
 )
 
+sparsity_choices = all_of(
+    option(
+        "--sparsity-criterion",
+        "sparsity__criterion",
+        type=click.Choice(names_of_files("sparsity/criteria")),
+        metavar="NAME",
+        section=SPARSITY,
+        help=f"What is pruned: by {', '.join(names_of_files('sparsity/criteria'))}. Default: sparsegpt.",
+    ),
+    option(
+        "--sparsity-skip",
+        "sparsity__skip",
+        multiple=True,
+        metavar="NAME",
+        section=SPARSITY,
+        help="Leave a GEMM (layer.3.output_gemm), a layer (layer.3) or a role dense. Repeatable.",
+    ),
+    option(
+        "--sparsity-permute",
+        "sparsity__permute",
+        is_flag=True,
+        section=SPARSITY,
+        help="Search an order of the channels in which 2:4 keeps more.",
+    ),
+)
+
+sparsity_options = all_of(
+    option(
+        "--sparsity",
+        "sparsity__pattern",
+        type=click.Choice(["2:4"]),
+        section=SPARSITY,
+        help="Prune two of four weights before calibration. Default: nothing; what is 2:4 already stays so.",
+    ),
+    sparsity_choices,
+)
+
 validation_data_options = all_of(
     option(
         "--validation-data",
@@ -207,6 +245,41 @@ gate_options = all_of(
         type=click.Choice(["point", "bound"]),
         section=VALIDATION,
         help="Judge by the drop itself or by its 95 % interval. Default: point.",
+    ),
+)
+
+search_options = all_of(
+    option(
+        "--search",
+        "search__enabled",
+        is_flag=True,
+        section=SEARCH,
+        help="Find the fastest scheme within the gates' budget: what stays in float and, unless given, granularity "
+        "and smoothing. Judged on calibration text that does not calibrate.",
+    ),
+    option(
+        "--search-rows",
+        "search__rows",
+        type=click.IntRange(min=1),
+        metavar="N",
+        section=SEARCH,
+        help="Rows of that text. Default: 1024.",
+    ),
+    option(
+        "--search-trials",
+        "search__trials",
+        type=click.IntRange(min=4),
+        metavar="N",
+        section=SEARCH,
+        help="Schemes to evaluate at most, about. Default: 64.",
+    ),
+    option(
+        "--search-workers",
+        "search__workers",
+        type=click.IntRange(0, 256),
+        metavar="N",
+        section=SEARCH,
+        help="Processes that evaluate them; 0 is one per core. Default: 0.",
     ),
 )
 
@@ -271,6 +344,10 @@ def overrides_from_flags(flags: Mapping[str, Any]) -> dict[str, Any]:
     calibration, validation = overrides.get("calibration", {}), overrides.get("validation", {})
     if "data" in calibration and "table" not in calibration:
         calibration["table"] = None
+    training = overrides.get("training", {})
+    lengths = {"epochs", "steps", "minutes"}
+    if lengths & training.keys():
+        training.update(dict.fromkeys(lengths - training.keys()))
     if validation.get("unvalidated"):
         if "data" in validation:
             raise click.UsageError("--unvalidated and --validation-data exclude each other")

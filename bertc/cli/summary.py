@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from bertc.evaluate.gate import GateResult
-    from bertc.evaluate.report import GatePart, LatencyPart, MetricPart, Report
+    from bertc.evaluate.report import GatePart, LatencyPart, MetricPart, Report, SearchPart, SparsityPart
     from bertc.evaluate.scores import Score
 
 WORST = 3
@@ -23,6 +23,10 @@ def facts_from_report(report: Report) -> Iterator[Fact]:
         yield from facts_from_score(report.accuracy)
     for gate in report.gates:
         yield "gate", f"{gate.verdict}: {gate.reason}"
+    if report.sparsity is not None:
+        yield "sparsity", sparsity_text(report.sparsity)
+    if report.search is not None:
+        yield "search", search_text(report.search)
     yield "size", size_text(report)
     if report.latency:
         yield "latency", latency_text(report.latency)
@@ -60,6 +64,18 @@ def verdict_text(passed: bool, *, unvalidated: bool = False) -> str:
     return "passed" if passed else "NOT PASSED"
 
 
+def search_text(search: SearchPart) -> str:
+    """Write what a search chose: the scheme, how much of the budget it uses, and its time beside the first scheme's."""
+    chosen = search.trials[search.chosen]
+    kept = f"{', '.join(chosen.float_sites)} in float" if chosen.float_sites else "nothing in float"
+    found = "" if search.passed else "nothing passes; the best is "
+    smoothing = "" if chosen.smoothing is None else f", smoothing {chosen.smoothing:g}"
+    return (
+        f"{found}granularity {chosen.granularity}{smoothing}, {kept}: {chosen.used:.2f} of the budget, "
+        f"{chosen.milliseconds:.2f} ms (at first {search.start_milliseconds:.2f} ms), {len(search.trials)} trials"
+    )
+
+
 def size_text(report: Report) -> str:
     """Write the engine's size, and beside it the float model's."""
     text = f"{report.engine.bytes / 1e6:.1f} MB"
@@ -67,6 +83,14 @@ def size_text(report: Report) -> str:
         text += f", {report.engine.bytes / report.engine.reference_bytes:.0%} of float's"
         text += f" {report.engine.reference_bytes / 1e6:.1f} MB"
     return text
+
+
+def sparsity_text(part: SparsityPart) -> str:
+    """Write how much is sparse, and whether the target gains from it."""
+    source = "as in the checkpoint" if part.criterion == "checkpoint" else f"by {part.criterion}"
+    state = "verified in the file" if part.verified else "NOT verified in the file"
+    unused = f"; no gain on this target: {part.unused}" if part.unused else ""
+    return f"{part.pattern} {source}, {part.tensors} tensors, {state}{unused}"
 
 
 def latency_text(latency: Sequence[LatencyPart]) -> str:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 @options.calibration_options
 @options.table_option
 @options.calibrator_options
+@options.sparsity_options
 @options.quantization_options
 @options.validation_data_options
 @option(
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     section=VALIDATION,
     help="Build without validation data; this is stamped into the artefact.",
 )
+@options.search_options
 @option("--schema", is_flag=True, section=VALIDATION, help="Say which columns the checkpoint's task reads, and stop.")
 @options.target_option
 @options.threads_option
@@ -106,6 +108,9 @@ def _conclude(output: Output, report: Report, out: Path) -> int:
 
     warnings = (("warning", text) for text in report.warnings)
     print_facts(output, [*facts_from_report(report), *warnings, ("report", str(out / "report.html"))])
+    if report.search is not None and not report.search.passed:
+        output.fail(f"not passed: {next(text for text in report.warnings if text.startswith('the search found'))}")
+        return EXIT_GATE
     if report.passed or report.unvalidated:
         return EXIT_PASSED
     output.fail(failure_text(report.gates, worst_sites(report)))

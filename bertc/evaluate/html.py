@@ -8,12 +8,14 @@ from __future__ import annotations
 from importlib.resources import files
 
 from bertc.evaluate.page.markup import Markup, join, moment, tag
+from bertc.evaluate.page.pareto import search_section
 from bertc.evaluate.page.sections import (
     cost_section,
     data_section,
     errors_section,
     lowering_section,
     provenance_section,
+    sparsity_section,
     stages_section,
     warnings_section,
 )
@@ -32,8 +34,10 @@ def html_from_report(report: Report) -> str:
         accuracy_section(report),
         gates_section(report),
         cost_section(report),
+        search_section(report.search),
         errors_section(report),
         lowering_section(report),
+        sparsity_section(report),
         data_section(report),
         stages_section(report),
         provenance_section(report),

@@ -65,13 +65,34 @@ class QuantizationPart(_Frozen):
     roles: dict[str, Count] = {}
 
 
+class SparseGemmPart(_Frozen):
+    """One GEMM of the encoder: pruned, kept (it was sparse already) or skipped, and why where it was not pruned.
+
+    `kept_energy` is the sum of the squared weights that is left; `output_error` the relative square error of the GEMM's
+    output over the calibration text.
+    """
+
+    site: str
+    state: Literal["pruned", "kept", "skipped"]
+    reason: str = ""
+    kept_energy: Amount | None = None
+    output_error: Amount | None = None
+
+
 class SparsityPart(_Frozen):
-    """What was pruned: the pattern ("2:4"), the criterion, how many tensors, and whether the engine's file obeys it."""
+    """What is sparse: the pattern ("2:4"), the criterion, how many tensors, and whether the engine's file obeys it.
+
+    `criterion` is "checkpoint" for weights that were sparse before the build. `unused` says why the target gains
+    nothing from it, and is empty for one that does.
+    """
 
     pattern: str
     criterion: str
     tensors: Count
     verified: bool
+    unused: str = ""
+    permuted: bool = False
+    gemms: tuple[SparseGemmPart, ...] = ()
 
 
 class EnginePart(_Frozen):
@@ -143,6 +164,65 @@ class LatencyPart(_Frozen):
     milliseconds: Amount
     reference_milliseconds: Amount
     others: dict[str, Amount] = {}
+
+
+class TrialPart(_Frozen):
+    """One scheme of a search, on the held-out rows.
+
+    `used` is the part of the budget that it uses (at most 1 passes); `drop`, its standard error and `agreement` are the
+    main metric's. `milliseconds` were timed beside the other finalists, or else follow from the costs per role.
+    `float_sites` is what it leaves in float, as keep_float says it.
+    """
+
+    granularity: str
+    smoothing: float | None
+    float_sites: tuple[str, ...]
+    used: Amount
+    passed: bool
+    drop: float
+    drop_error: Amount
+    agreement: Ratio | None = None
+    logit_mse: Amount | None = None
+    milliseconds: Amount
+    timed: bool
+
+
+class LeftPart(_Frozen):
+    """A site that the search left in float.
+
+    `damage` is the mean square error that it alone would bring to the scores in INT8, `milliseconds` what float adds to
+    a batch (negative: float is faster).
+    """
+
+    site: str
+    damage: Amount
+    milliseconds: float
+
+
+class SearchPart(_Frozen):
+    """A search for the fastest scheme within the budget, judged on `rows` of the calibration text.
+
+    `trials` are in the order in which they were evaluated, `chosen` is a place in it. Milliseconds are of a batch of
+    `batch` texts of `length` tokens; `start_milliseconds` is the recipe's own scheme. `passed` says whether the chosen
+    one stays within the budget on these rows; what the validation data says of it is in the gates.
+    """
+
+    passed: bool
+    rows: Count
+    labelled: bool
+    batch: Count
+    length: Count
+    float_milliseconds: Amount
+    start_milliseconds: Amount
+    trials: Annotated[tuple[TrialPart, ...], Field(min_length=1)]
+    chosen: Count
+    left: tuple[LeftPart, ...] = ()
+
+    @model_validator(mode="after")
+    def _chose_a_trial(self) -> Self:
+        if self.chosen >= len(self.trials) or self.trials[self.chosen].passed != self.passed:
+            raise ValueError("a search has chosen one of its trials, and passed if that one did")
+        return self
 
 
 class StagePart(_Frozen):
@@ -236,6 +316,7 @@ class Report(_Frozen):
     rows: str | None = None
     latency: tuple[LatencyPart, ...] = ()
     stages: tuple[StagePart, ...] = ()
+    search: SearchPart | None = None
     sites: tuple[SitePart, ...] = ()
     worst_sites: Annotated[tuple[str, ...], Field(max_length=3)] = ()
     data: DataPart

@@ -19,6 +19,7 @@ from bertc.graph.edit import insert_after, remove_unused, set_constant, values_b
 from bertc.graph.emit import DOMAIN, Emitter, array_of
 from bertc.graph.scheme import Scheme
 from bertc.graph.sites import GEMM_INPUTS, GEMM_OUTPUTS, Role, Site
+from bertc.quantize.needs import check_needs
 from bertc.quantize.smooth import UNSMOOTHED, smooth_graph
 
 Array = NDArray[np.float32]
@@ -44,6 +45,7 @@ def quantize_graph(
     """
     layers = _layers(graph)
     _check_table(graph, table, layers)
+    check_needs(table, scheme, layers=layers)
     ranges = _Ranges(table, scheme, calibrator, percentile)
     model = smooth_graph(graph, table, scheme)
     pass_ = _Insertion(model, scheme, ranges)

@@ -6,6 +6,8 @@ x' = x / m.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
@@ -36,21 +38,47 @@ def smooth_graph(graph: ir.Model, table: CalibrationTable, scheme: Scheme) -> ir
             f"the calibration table was made with the smoothing exponent {table.exponent}, the build asks for "
             f"{scheme.smoothing}; calibrate again with --smoothing {scheme.smoothing}"
         )
-    for site, factors in table.smoothing.items():
-        if not scheme.quantizes(site):
-            continue
+    for name, factors in _folded_factors(table, scheme):
+        _scale_weight(model, name, factors)
+    for site, factors in _smoothed_sites(table, scheme):
+        if _is_folded_into_norm(site, scheme):
+            _restore_residual(model, site, factors)
+        elif site.role is not Role.CONTEXT:
+            _divide(model, site, factors)
+    return model
+
+
+def unsmoothed_weights(weights: Mapping[str, Array], table: CalibrationTable, scheme: Scheme) -> dict[str, Array]:
+    """Return a smoothed graph's weights without their factors, by initializer name: `smooth_graph` backwards."""
+    plain = {name: weight.astype(np.float64) for name, weight in weights.items()}
+    if scheme.smoothing is not None:
+        for name, factors in _folded_factors(table, scheme):
+            plain[name] = plain[name] / factors
+    return {name: weight.astype(np.float32) for name, weight in plain.items()}
+
+
+def _smoothed_sites(table: CalibrationTable, scheme: Scheme) -> list[tuple[Site, Array]]:
+    return [(site, factors) for site, factors in table.smoothing.items() if scheme.quantizes(site)]
+
+
+def _is_folded_into_norm(site: Site, scheme: Scheme) -> bool:
+    return site.role in RESIDUALS and scheme.mode.quantized_residual
+
+
+def _folded_factors(table: CalibrationTable, scheme: Scheme) -> Iterator[tuple[str, Array]]:
+    """Give each initializer that carries smoothing, and what it is multiplied by; one may come twice."""
+    for site, factors in _smoothed_sites(table, scheme):
+        inverse = np.float32(1) / factors
         for gemm in CONSUMERS[site.role]:
-            _scale_weight(model, f"{Site(site.layer, gemm).name}.weight", factors[:, None])
+            yield f"{Site(site.layer, gemm).name}.weight", factors[:, None]
         if site.role is Role.CONTEXT:
             # The context is an average of values, so dividing the value projection's columns divides it exactly.
             value = Site(site.layer, Role.VALUE_GEMM).name
-            _scale_weight(model, f"{value}.weight", np.float32(1) / factors)
-            _scale_weight(model, f"{value}.bias", np.float32(1) / factors)
-        elif site.role in RESIDUALS and scheme.mode.quantized_residual:
-            _fold_into_norm(model, site, factors)
-        else:
-            _divide(model, site, factors)
-    return model
+            yield f"{value}.weight", inverse
+            yield f"{value}.bias", inverse
+        elif _is_folded_into_norm(site, scheme):
+            yield f"{site.name}.gamma", inverse
+            yield f"{site.name}.beta", inverse
 
 
 def _scale_weight(model: ir.Model, name: str, factors: Array) -> None:
@@ -58,10 +86,8 @@ def _scale_weight(model: ir.Model, name: str, factors: Array) -> None:
     set_constant(value, (array_of(value) * factors).astype(np.float32))
 
 
-def _fold_into_norm(model: ir.Model, site: Site, factors: Array) -> None:
-    """Let the LayerNorm give x', and everything that is no GEMM of the layer read m x'."""
-    for part in ("gamma", "beta"):
-        _scale_weight(model, f"{site.name}.{part}", np.float32(1) / factors)
+def _restore_residual(model: ir.Model, site: Site, factors: Array) -> None:
+    """Where the LayerNorm gives x', let everything that is no GEMM of the layer read m x'."""
     gemms = {Site(site.layer, gemm).name for gemm in CONSUMERS[site.role]}
     emit = Emitter()
     value = _value(model, site.name)

@@ -34,6 +34,9 @@ class Target(Protocol):
     NOTE: str
     """What a reader of the report has to know of its answers; empty if nothing."""
 
+    SPARSITY: str
+    """Why it gains nothing from 2:4 weights; empty if it skips their zeros."""
+
     DEMANDS: tuple[str, ...]
     """CPU features of which the artefact needs one where it runs; empty if none."""
 

@@ -16,6 +16,7 @@ SUMMARY = "FP32 with fused attention on ONNX Runtime (the reference)"
 STATIC_INT8 = False
 FLOAT_ROLES: dict[Role, str] = {}
 NOTE = ""
+SPARSITY = "ONNX Runtime's CPU kernels multiply by zeros as by any other number"
 DEMANDS: tuple[str, ...] = ()
 
 

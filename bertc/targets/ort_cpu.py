@@ -16,6 +16,7 @@ SUMMARY = "static INT8 with fused attention on ONNX Runtime (the default)"
 STATIC_INT8 = True
 FLOAT_ROLES = ort.FLOAT_ROLES
 NOTE = ""
+SPARSITY = "ONNX Runtime's CPU kernels multiply by zeros as by any other number"
 DEMANDS = tuple(sorted(VNNI_FEATURES))
 
 

@@ -20,6 +20,7 @@ SUMMARY = "dynamic INT8 on ONNX Runtime: no calibration, answers depend on batch
 STATIC_INT8 = False
 FLOAT_ROLES: dict[Role, str] = {}
 NOTE = "Activations are quantized by the range of each batch, so a text's answer depends on the texts beside it."
+SPARSITY = "ONNX Runtime's CPU kernels multiply by zeros as by any other number"
 DEMANDS = tuple(sorted(VNNI_FEATURES))
 
 

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from bertc.cli.group import command_names
 from bertc.cli.options import overrides_from_flags, recipe_from_flags
 from bertc.errors import InputError
-from bertc.recipe import Recipe
+from bertc.recipe import Recipe, TrainingRecipe
 
 DOCS = Path(__file__).parents[2] / "docs"
 PLAIN_DEFAULTS = {"quantization__mode", "calibration__samples", "calibration__seed", "calibration__calibrator"}
@@ -31,10 +31,23 @@ def test_every_field_of_a_recipe_has_a_flag() -> None:
     fields = {
         f"{name}__{field}"
         for name, section in Recipe.model_fields.items()
+        if name != "training"
         if isinstance(section.annotation, type) and issubclass(section.annotation, BaseModel)
         for field in section.annotation.model_fields
     }
     assert fields == {name for name in build_options() if "__" in str(name)}
+
+
+def test_the_flags_of_training_are_fields_and_tell_their_defaults() -> None:
+    command = importlib.import_module("bertc.commands.finetune").command
+    flags = {str(option.name): option for option in command.params if isinstance(option, click.Option)}
+    names = {name.partition("__")[2] for name in flags if name.startswith("training__")}
+    assert names < TrainingRecipe.model_fields.keys()
+    defaults = TrainingRecipe().model_dump()
+    for name in ("batch_size", "accumulate", "held_out", "seed", "device", "precision"):
+        assert f"Default: {defaults[name]}" in str(flags[f"training__{name}"].help).replace(";", ""), name
+    assert float(str(flags["training__learning_rate"].help).split()[-1][:-1]) == defaults["learning_rate"]
+    assert float(str(flags["training__labels"].help).split()[-1][:-1]) == defaults["labels"]
 
 
 def test_help_texts_repeat_the_defaults_of_the_recipe() -> None:

@@ -56,6 +56,7 @@ def test_values_are_usable_in_a_report(name: str) -> None:
     assert type(target.STATIC_INT8) is bool and isinstance(target.NOTE, str)
     assert isinstance(target.FLOAT_ROLES, Mapping) and set(target.FLOAT_ROLES) <= set(Role)
     assert all(target.FLOAT_ROLES.values())
+    assert isinstance(target.SPARSITY, str) and "\n" not in target.SPARSITY
     assert set(target.DEMANDS) <= INT8_FEATURES and isinstance(target.DEMANDS, tuple)
 
 

@@ -122,13 +122,36 @@ def lowering_section(report: Report) -> Markup:
         facts.append(("INT8 per role", ", ".join(f"{role} {count}" for role, count in part.roles.items())))
     if part.embeddings:
         facts.append(("embedding tables", part.embeddings))
-    if report.sparsity is not None:
-        sparsity = report.sparsity
-        state = "verified in the file" if sparsity.verified else "NOT verified in the file"
-        facts.append(("sparsity", f"{sparsity.pattern} by {sparsity.criterion}, {sparsity.tensors} tensors, {state}"))
     content = tag("div", _facts(facts), _fused(report), class_="columns")
     lead = "Counted in the graph that the engine itself runs."
     return section("What runs in INT8", content, _float_sites(report), identity="lowering", note=lead)
+
+
+def sparsity_section(report: Report) -> Markup | None:
+    """Say which GEMMs are sparse, what that cost each, and whether the target gains from it."""
+    part = report.sparsity
+    if part is None:
+        return None
+    source = "as in the checkpoint" if part.criterion == "checkpoint" else f"by {part.criterion}"
+    facts: list[tuple[str, str]] = [
+        ("sparsity", f"{part.pattern} {source}" + (", channels permuted" if part.permuted else "")),
+        ("tensors", f"{part.tensors}, " + ("verified in the file" if part.verified else "NOT verified in the file")),
+        ("use", f"none on {report.engine.target}: {part.unused}" if part.unused else "the target skips the zeros"),
+    ]
+    dash = "\N{EN DASH}"
+    rows = [
+        (
+            gemm.site,
+            gemm.state,
+            dash if gemm.kept_energy is None else significant(gemm.kept_energy),
+            dash if gemm.output_error is None else significant(gemm.output_error),
+            gemm.reason,
+        )
+        for gemm in part.gemms
+    ]
+    head = ("GEMM", "", "energy kept", "output error", "reason")
+    lines = table(head, rows, caption="Share of the squared weights kept, and relative square error", numbers=(2, 3))
+    return section("Sparsity", _facts(facts), lines if rows else None, identity="sparsity")
 
 
 def _fused(report: Report) -> Markup | None:

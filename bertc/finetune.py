@@ -1,0 +1,278 @@
+"""Train a checkpoint's INT8 (or sparse) model with a teacher, and write the checkpoint that a build makes an engine of.
+
+checkpoint -> graph -> calibrate -> student -> train -> checkpoint and calibration table
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
+
+from bertc.artefact.cache import StageCache
+from bertc.artefact.stages import Stages
+from bertc.artefact.swap import artefact_folder
+from bertc.calibrate.table import CalibrationTable, text_from_table
+from bertc.checkpoint import Checkpoint, checkpoint_from_path
+from bertc.checkpoint.write import write_checkpoint
+from bertc.errors import InputError
+from bertc.features import Progress, Silent
+from bertc.graph.build import architecture_from_checkpoint, graph_from_checkpoint
+from bertc.inputs import calibration_from_recipe, checked_target, given_table, scheme_from_recipe
+from bertc.manifest import write_manifest
+from bertc.own_ranges import own_table
+from bertc.pipeline import calibrated_table
+from bertc.recipe import Recipe
+from bertc.runtime.cpu import cpu_features
+from bertc.sparsity.pattern import masks_from_graph
+from bertc.training_inputs import (
+    TrainingData,
+    check_torch,
+    data_from_recipe,
+    losses_from_recipe,
+    run_from_recipe,
+    teacher_from_recipe,
+)
+from bertc.versions import library_versions
+
+if TYPE_CHECKING:
+    from bertc.train.distributed import Processes
+    from bertc.train.loop import Outcome, Trainer
+    from bertc.train.student import Student
+
+REPORT_FILE = "training.json"
+TABLE_FILE = "calibration.json"
+BYTES_PER_WEIGHT = 24
+"""Of disk, for a run: weights, two moments and the best weights in a state, while the next one is written."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finetuned:
+    """What a run did: the content of training.json. `speaks` is false in all processes of a run but the first."""
+
+    report: Mapping[str, Any]
+    speaks: bool
+
+
+def finetune(
+    recipe: Recipe, out: Path, *, resume: bool, progress: Progress, cache: StageCache, command: str
+) -> Finetuned:
+    """Train the recipe's checkpoint and write the result into the folder `out`.
+
+    Beside `out` lies the state of the run until it is whole; `resume` goes on from it. Started by torchrun, all
+    processes train together and the first one writes. Raises `InputError` and `EnvironmentLackError` before anything
+    slow where that can be known.
+    """
+    check_torch()
+    from bertc.train.distributed import joined_processes
+    from bertc.train.state import StateFolder
+
+    if recipe.sparsity.pattern is not None:
+        raise InputError("bertc finetune prunes nothing; prune with bertc prune and train its result, zeros stay zeros")
+    with joined_processes(recipe.training.device) as processes:
+        sink = progress if processes.writes else Silent()
+        with _output(out, processes, sink) as folder:
+            run = _Run(recipe, Stages(cache, sink), processes, sink)
+            state = StateFolder(out.parent / f".{out.name}.bertc-state", run.identity)
+            if state.exists and not resume:
+                raise InputError(
+                    f"{state.folder} holds an unfinished run; go on with --resume, or remove it to begin again"
+                )
+            if resume and not state.exists:
+                sink.note(f"there is no unfinished run in {state.folder}; training begins")
+            outcome = run.train(state, resume=resume and state.exists)
+            report = run.report(outcome, command)
+            if folder is not None:
+                report = run.write(folder, report)
+        if processes.writes:
+            state.remove()
+    return Finetuned(report=report, speaks=processes.writes)
+
+
+@contextmanager
+def _output(out: Path, processes: Processes, progress: Progress) -> Iterator[Path | None]:
+    """Give the first process the folder to write."""
+    if not processes.writes:
+        yield None
+        return
+    with artefact_folder(out, progress=progress) as folder:
+        yield folder
+
+
+class _Run:
+    """One run's inputs, read and checked in the order of what is refused soonest, and its student."""
+
+    def __init__(self, recipe: Recipe, stages: Stages, processes: Processes, progress: Progress) -> None:
+        from bertc.train.precision import precision_from_name
+        from bertc.train.student import student_from_checkpoint
+
+        progress.stage("read")
+        self.recipe = recipe
+        self.processes = processes
+        self.progress = progress
+        self.created = datetime.now(UTC)
+        self.checkpoint: Checkpoint = checkpoint_from_path(recipe.checkpoint, task=recipe.task)
+        target = checked_target(recipe.engine.target)
+        self.scheme = scheme_from_recipe(recipe, self.checkpoint, target) if recipe.training.quantize else None
+        if self.scheme is None and recipe.training.quantize:
+            raise InputError(f"the target {recipe.engine.target} has no static INT8 to train for; add --float")
+        self.data: TrainingData = data_from_recipe(recipe, self.checkpoint)
+        self.teacher = teacher_from_recipe(recipe, self.checkpoint, self.data)
+        same = self.scheme is None and self.teacher is not None and self.teacher.digest == self.checkpoint.digest
+        self.losses = losses_from_recipe(recipe, self.checkpoint, self.data, same=same, progress=progress)
+        graph = graph_from_checkpoint(self.checkpoint)
+        self.masks: Mapping[str, NDArray[Any]] = masks_from_graph(graph)
+        self.table = None if self.scheme is None else self._table(graph, stages)
+        self.precision = precision_from_name(recipe.training.precision, processes.device, cpu_features().features)
+        self.student: Student = student_from_checkpoint(
+            self.checkpoint,
+            table=self.table,
+            scheme=self.scheme,
+            calibrator=recipe.calibration.calibrator,
+            percentile=recipe.calibration.percentile,
+            learned_scales=recipe.training.learned_scales,
+            masks=self.masks,
+        )
+        if self.masks:
+            progress.note(f"{len(self.masks)} GEMMs are 2:4 and stay so")
+
+    def _table(self, graph: Any, stages: Stages) -> CalibrationTable:
+        """Return the user's table, the checkpoint's own, or one of the calibration text, by default the training's."""
+        recipe = self.recipe
+        if recipe.calibration.table is not None:
+            return given_table(recipe.calibration.table, self.checkpoint)
+        own = own_table(recipe, self.checkpoint, self.scheme)
+        if own is not None:
+            return own
+        if recipe.calibration.data is None:
+            text = {"data": recipe.training.data, "columns": recipe.training.columns}
+            recipe = recipe.model_copy(update={"calibration": recipe.calibration.model_copy(update=text)})
+        encoded = calibration_from_recipe(recipe, self.checkpoint)
+        return calibrated_table(recipe, self.checkpoint, graph, encoded, stages=stages, progress=self.progress)
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """What makes this run this run."""
+        table = "" if self.table is None else text_from_table(self.table)
+        return run_from_recipe(
+            self.recipe,
+            {
+                "the checkpoint": self.checkpoint.digest,
+                "the teacher": "" if self.teacher is None else self.teacher.digest,
+                "the training data": self.data.digest,
+                "the calibration table": hashlib.sha256(table.encode()).hexdigest(),
+            },
+        )
+
+    def train(self, state: Any, *, resume: bool) -> Outcome:
+        """Train the student, which holds the best weights afterwards."""
+        trainer = self._trainer(state)
+        try:
+            return trainer.train(resume=resume)
+        except BaseException as error:
+            if not isinstance(error, Exception) and state.exists:
+                self.progress.note(f"the run's last state is kept in {state.folder}; go on with --resume")
+            raise
+
+    def _trainer(self, state: Any) -> Trainer:
+        import torch
+
+        from bertc.train.held_out import Evaluation, HeldOut, held_out_objective
+        from bertc.train.loop import Trainer
+        from bertc.train.losses import Objective
+        from bertc.train.student import teacher_from_checkpoint
+
+        if self.recipe.engine.threads:
+            torch.set_num_threads(self.recipe.engine.threads)
+        device, data = self.processes.device, self.data
+        architecture = architecture_from_checkpoint(self.checkpoint)
+        objective = Objective(
+            head=self.checkpoint.head,
+            weights=self.losses,
+            temperature=self.recipe.training.temperature,
+            layers=architecture.layers,
+            scaling=architecture.head_size**-0.5,
+        )
+        evaluation = None
+        if data.held_rows:
+            judged = held_out_objective(objective, labelled=data.labelled)
+            held = HeldOut(rows=data.held_rows, examples=data.held_examples, objective=judged)
+            evaluation = Evaluation(held, device, self.precision[1])
+        return Trainer(
+            self.student.network.to(device),
+            None if self.teacher is None else teacher_from_checkpoint(self.teacher).to(device),
+            data.examples,
+            objective,
+            evaluation,
+            recipe=self.recipe.training,
+            processes=self.processes,
+            precision=self.precision[1],
+            folder=state,
+            progress=self.progress,
+        )
+
+    def report(self, outcome: Outcome, command: str) -> dict[str, Any]:
+        """Return what was done."""
+        import torch
+
+        recipe = self.recipe
+        return {
+            "schema": 1,
+            "command": command,
+            "created": self.created.isoformat(timespec="seconds"),
+            "checkpoint": {"path": str(self.checkpoint.path), "digest": self.checkpoint.digest},
+            "teacher": None
+            if self.teacher is None
+            else {"path": str(self.teacher.path), "digest": self.teacher.digest},
+            "data": {
+                "path": self.data.path,
+                "digest": self.data.digest,
+                "rows": self.data.rows,
+                "held_out": len(self.data.held_rows),
+                "labelled": self.data.labelled,
+            },
+            "recipe": recipe.model_dump(mode="json", include={"quantization", "training", "calibration", "engine"}),
+            "losses": self.losses,
+            "sparse": sorted(self.masks),
+            "planned_steps": outcome.plan.steps,
+            "steps": outcome.steps,
+            "best_step": outcome.best_step,
+            "sentences": outcome.texts,
+            "seconds": round(outcome.seconds, 3),
+            "sentences_per_second": round(outcome.texts / max(outcome.seconds, 1e-9), 1),
+            "curve": list(outcome.curve),
+            "precision": self.precision[0],
+            "device": str(self.processes.device),
+            "processes": self.processes.world,
+            "threads": torch.get_num_threads(),
+            "versions": {**library_versions(), "torch": torch.__version__},
+        }
+
+    def write(self, folder: Path, report: Mapping[str, Any]) -> dict[str, Any]:
+        """Write the trained checkpoint, its ranges and the report; returns the report with the new digest."""
+        from bertc.train.student import table_from_student, weights_from_student
+
+        self.progress.stage("write")
+        write_checkpoint(self.checkpoint, folder, weights_from_student(self.student))
+        digest = checkpoint_from_path(folder, task=self.recipe.task).digest
+        if self.scheme is not None:
+            table = table_from_student(self.student, checkpoint_digest=digest)
+            (folder / TABLE_FILE).write_text(text_from_table(table), encoding="utf-8")
+        whole = {**report, "digest": digest}
+        (folder / REPORT_FILE).write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
+        write_manifest(
+            folder,
+            target="checkpoint",
+            checkpoint=digest,
+            cpu=cpu_features(),
+            versions=report["versions"],
+            unvalidated=True,
+        )
+        return whole

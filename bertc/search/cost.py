@@ -1,0 +1,62 @@
+"""What leaving a role in float costs in time: engines with it in float beside the one with all in INT8, interleaved."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from bertc.features import Feature, Head
+from bertc.graph.build import OUTPUTS
+from bertc.graph.sites import Role, Site
+from bertc.runtime.latency import measure_latency
+from bertc.search.ground import Ground
+from bertc.targets import target_from_name
+
+BATCH = 8
+ROUNDS = 5
+
+Measure = Callable[[Mapping[str, tuple[str, Path]]], Mapping[str, float]]
+"""Name -> (target, model file) to name -> milliseconds of one batch, all timed side by side."""
+
+
+def shape_of_text(features: Sequence[Feature]) -> tuple[int, int]:
+    """Return batch and length that stand for a text: 8 of its median length, rounded up to a multiple of 8 tokens."""
+    length = int(statistics.median(feature.length for feature in features))
+    return BATCH, -(-length // 8) * 8
+
+
+def timing_at(shape: tuple[int, int], head: Head, *, vocabulary: int, positions: int, threads: int) -> Measure:
+    """Return the measure that really times engines, at one shape."""
+    batch, length = shape
+
+    def measure(models: Mapping[str, tuple[str, Path]]) -> Mapping[str, float]:
+        with ExitStack() as opened:
+            engines = {}
+            for name, (target, model) in models.items():
+                engines[name] = target_from_name(target).engine_from_onnx(model, threads=threads)
+                opened.callback(engines[name].close)
+            (found,) = measure_latency(
+                engines,
+                OUTPUTS[head.task],
+                vocabulary=vocabulary,
+                positions=positions,
+                shapes=((batch, min(length, positions)),),
+                rounds=ROUNDS,
+            )
+        # The fastest round: what else runs on the machine only ever adds, and a median of few rounds takes it in.
+        return {name: min(rounds) for name, rounds in found.rounds.items()}
+
+    return measure
+
+
+def roles_to_time(ground: Ground) -> dict[Role, frozenset[Site]]:
+    """Return role -> all that is in float when the role is, for the roles that a ground has."""
+    present = sorted({site.role for site in ground.sites})
+    return {role: ground.closed(site for site in ground.sites if site.role is role) for role in present}
+
+
+def costs_from_times(ground: Ground, base: float, times: Mapping[Role, float]) -> dict[Role, float]:
+    """Return role -> milliseconds per site; the layers are alike, so a role's cost is shared by its sites."""
+    return {role: (time - base) / sum(site.role is role for site in ground.sites) for role, time in times.items()}

@@ -1,0 +1,72 @@
+"""Engines run over the held-out text in processes of their own, one thread each: the same numbers from any number."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing import get_context, parent_process
+from pathlib import Path
+
+from bertc.errors import EnvironmentLackError
+from bertc.features import Feature, Head
+from bertc.runtime.engine import outputs_from_features
+from bertc.runtime.outputs import Outputs
+from bertc.targets import target_from_name
+
+Run = Callable[[str, Path], Callable[[], Outputs]]
+"""Begins to run a target's model file; what comes back waits for its outputs."""
+
+
+def outputs_from_model(target: str, model: Path, features: Sequence[Feature], head: Head) -> Outputs:
+    """Open a model file, run all features on one thread, and close it."""
+    engine = target_from_name(target).engine_from_onnx(model, threads=1)
+    try:
+        return outputs_from_features(engine, features, head)
+    finally:
+        engine.close()
+
+
+@contextmanager
+def open_pool(workers: int, features: Sequence[Feature], head: Head) -> Iterator[Run]:
+    """Give a function that runs model files in `workers` processes; 1 is this process itself, when it is asked."""
+    if workers == 1:
+        yield lambda target, model: lambda: outputs_from_model(target, model, features, head)
+        return
+    # spawn: a fork would copy the threads' locks of onnxruntime and of the progress bar without their threads.
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_obey_parent)
+
+    def run(target: str, model: Path) -> Callable[[], Outputs]:
+        found = pool.submit(outputs_from_model, target, model, features, head)
+        return lambda: _result(found)
+
+    try:
+        yield run
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _result(found: Future[Outputs]) -> Outputs:
+    try:
+        return found.result()
+    except BrokenProcessPool:
+        raise EnvironmentLackError(
+            "a process of the search ended by itself, perhaps for lack of memory; use fewer (--search-workers 1)"
+        ) from None
+
+
+def _obey_parent() -> None:
+    """Leave the keyboard's interrupt to the parent, and end when the parent does, however it ended."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = parent_process()
+    assert parent is not None
+
+    def follow() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()

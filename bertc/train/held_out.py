@@ -1,0 +1,120 @@
+"""What the student is worth on the part of the training data that it does not learn from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from bertc.data.rows import Row
+from bertc.tasks import task_from_name
+from bertc.train.batches import Order, Units, parts_of_share
+from bertc.train.examples import TOKENS, Example
+from bertc.train.losses import LABELS, LOGITS, Objective, Values, part_from_examples
+
+LOSS = "loss"
+RAW_NAMES = {"sentence_embedding": "embedding"}
+"""Outputs of the graph that tasks know under another name."""
+
+Raw = dict[str, list[NDArray[np.float32]]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldOut:
+    """Rows that are held out, as examples, and the objective that a student is judged by."""
+
+    rows: Sequence[Row]
+    examples: Sequence[Example]
+    objective: Objective
+
+
+def held_out_objective(objective: Objective, *, labelled: bool) -> Objective:
+    """Return what decides on the held-out part: outputs alone, so that a teacher runs over it only once.
+
+    The losses of outputs and labels as they are weighted in training, the temperature 1; the divergence from the
+    teacher where training weighs neither.
+    """
+    weights = {name: weight for name, weight in objective.weights.items() if name in (LABELS, LOGITS)}
+    if not labelled:
+        weights.pop(LABELS, None)
+    return Objective(
+        head=objective.head, weights=weights or {LOGITS: 1.0}, temperature=1.0, layers=0, scaling=objective.scaling
+    )
+
+
+class Evaluation:
+    """Measures a student on what is held out. It mutates: it keeps the teacher's outputs, which never change."""
+
+    def __init__(self, held: HeldOut, device: torch.device, precision: Any) -> None:
+        self.held = held
+        self._precision: AbstractContextManager[Any] = precision
+        lengths = [example.feature.length for example in held.examples]
+        self._orders: list[Order] = parts_of_share([tuple(range(len(lengths)))], lengths, rank=0, world=1)
+        self._parts = [part_from_examples(held.examples, order, device) for order in self._orders]
+        self._units = Units(
+            rows=len(lengths),
+            labelled=sum(example.labelled for example in held.examples),
+            outputs=sum(example.outputs for example in held.examples),
+            tokens=sum(lengths),
+        )
+        self._teacher: list[Values] = []
+        self._theirs: Any = None
+
+    def measure(self, student: torch.nn.Module, teacher: torch.nn.Module | None) -> dict[str, float | None]:
+        """Return the loss, the task's main metric where there are labels, and the agreement with a teacher.
+
+        What is not defined on these rows is None.
+        """
+        head = self.held.objective.head
+        task = task_from_name(head.task)
+        if teacher is not None and not self._teacher:
+            self._teacher = self._outputs(teacher)
+            self._theirs = self._row_outputs(self._teacher)
+        outputs = self._outputs(student)
+        loss = 0.0
+        for place, (values, part) in enumerate(zip(outputs, self._parts, strict=True)):
+            theirs = self._teacher[place] if teacher is not None else {}
+            losses = self.held.objective.losses(values, theirs, part, self._units)
+            loss += float(self.held.objective.total(losses))
+        found: dict[str, float | None] = {LOSS: loss}
+        ours = self._row_outputs(outputs)
+        gold = task.gold(self.held.rows, head)
+        if gold is not None:
+            metric = task.metrics(head)[0]
+            found[metric.name] = _defined(metric.value(gold, ours))
+        if teacher is not None:
+            agreement = task.fidelity(head)[0]
+            found[agreement.name] = _defined(agreement.value(self._theirs, ours))
+        return found
+
+    def _outputs(self, network: torch.nn.Module) -> list[Values]:
+        with torch.no_grad(), self._precision:
+            return [{name: value.float() for name, value in network(part.feeds).items()} for part in self._parts]
+
+    def _row_outputs(self, outputs: Sequence[Values]) -> Any:
+        """Cut the padding off and let the task read what the network says of each row."""
+        held = self.held
+        features = [example.feature for example in held.examples]
+        raw: Raw = {RAW_NAMES.get(name, name): [np.empty(0, np.float32)] * len(features) for name in outputs[0]}
+        for order, values in zip(self._orders, outputs, strict=True):
+            for name, array in _arrays(values).items():
+                for row, place in enumerate(order):
+                    per_token = held.objective.head.task == TOKENS or name.endswith(("start_logits", "end_logits"))
+                    value = array[row, : features[place].length] if per_token else array[row]
+                    raw[RAW_NAMES.get(name, name)][place] = value
+        head = held.objective.head
+        return task_from_name(head.task).row_outputs(held.rows, features, raw, head)
+
+
+def _arrays(values: Mapping[str, torch.Tensor]) -> dict[str, NDArray[np.float32]]:
+    return {name: value.cpu().numpy() for name, value in values.items()}
+
+
+def _defined(value: float) -> float | None:
+    return None if math.isnan(value) else value

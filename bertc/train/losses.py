@@ -1,0 +1,209 @@
+"""What a student is trained for: its task's labels, and its teacher's outputs, hidden states and attention.
+
+Every loss is a sum over its units (texts, outputs, tokens), divided by the units of the whole step, so that a step
+weighs the same however it is cut into parts and processes. All are in float32 and counted in nats or as a relative
+squared error, so that their weights do not depend on the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from bertc.batches import batch_from_features
+from bertc.features import Head, Problem
+from bertc.train.batches import Order, Units
+from bertc.train.examples import CLASSIFICATION, IGNORED, QUESTIONS, TOKENS, Example
+
+Tensor = torch.Tensor
+Values = Mapping[str, Tensor]
+
+LABELS, LOGITS, HIDDEN, ATTENTION = "labels", "logits", "hidden", "attention"
+LOWEST = -1e4
+"""A score that no softmax in float32 or bfloat16 sees."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """Some examples, padded to one length: the network's inputs, and what its outputs are compared with.
+
+    `mask` bool [B, S] is True for a token; `scored` and `gold` as in `Example`, padded and stacked; `known` bool [B]
+    says which examples have a label.
+    """
+
+    feeds: dict[str, Tensor]
+    mask: Tensor
+    scored: Tensor | None
+    gold: Tensor | None
+    known: Tensor
+
+
+def part_from_examples(examples: Sequence[Example], order: Order, device: torch.device) -> Part:
+    """Pad and stack the examples at `order`."""
+    chosen = [examples[place] for place in order]
+    batch = batch_from_features([example.feature for example in chosen], range(len(chosen)))
+    length = batch.input_ids.shape[1]
+    scored = None
+    if chosen[0].scored is not None:
+        scored = np.zeros(batch.input_ids.shape, bool)
+        for row, example in enumerate(chosen):
+            assert example.scored is not None
+            scored[row, : example.feature.length] = example.scored
+    names = ("input_ids", "attention_mask", "token_type_ids")
+    return Part(
+        feeds={name: torch.from_numpy(array).to(device) for name, array in batch.feeds(names).items()},
+        mask=torch.from_numpy(batch.mask.astype(bool)).to(device),
+        scored=None if scored is None else torch.from_numpy(scored).to(device),
+        gold=_stacked_gold(chosen, length, device),
+        known=torch.tensor([example.gold is not None for example in chosen], device=device),
+    )
+
+
+def _stacked_gold(chosen: Sequence[Example], length: int, device: torch.device) -> Tensor | None:
+    """Stack what has a label, padding what has one entry per token; examples without one get a row of nothing."""
+    first = next((example.gold for example in chosen if example.gold is not None), None)
+    if first is None:
+        return None
+    per_token = chosen[0].scored is not None
+    shape = (*first.shape[:-1], length) if per_token else first.shape
+    stacked = np.full((len(chosen), *shape), IGNORED if first.dtype == np.int64 else 0, first.dtype)
+    for row, example in enumerate(chosen):
+        if example.gold is not None:
+            stacked[(row, ..., slice(example.feature.length)) if per_token else row] = example.gold
+    return torch.from_numpy(stacked).to(device)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Objective:
+    """The weighted sum of losses that is minimised.
+
+    `weights` has the losses that count: "labels" and what is distilled. `layers` and `scaling` (1 / sqrt(head size))
+    are the network's.
+    """
+
+    head: Head
+    weights: Mapping[str, float]
+    temperature: float
+    layers: int
+    scaling: float
+
+    @property
+    def wanted(self) -> tuple[str, ...]:
+        """Names of the inner values that the losses read, in student and teacher."""
+        names: list[str] = []
+        if HIDDEN in self.weights:
+            names += [*(f"layer.{layer}.hidden" for layer in range(self.layers)), "encoder.output"]
+        if ATTENTION in self.weights:
+            names += [f"layer.{layer}.scores" for layer in range(self.layers)]
+        return tuple(names)
+
+    def losses(self, student: Values, teacher: Values, part: Part, units: Units) -> dict[str, Tensor]:
+        """Return each loss of a part, its sum divided by the units of the whole step."""
+        found: dict[str, Tensor] = {}
+        if LABELS in self.weights:
+            found[LABELS] = label_loss(self.head, student, part) / max(units.labelled, 1)
+        if LOGITS in self.weights:
+            found[LOGITS] = logit_loss(self.head, student, teacher, part, self.temperature) / max(units.outputs, 1)
+        if HIDDEN in self.weights:
+            names = [name for name in self.wanted if not name.endswith(".scores")]
+            found[HIDDEN] = hidden_loss([(student[n], teacher[n]) for n in names], part.mask) / units.tokens
+        if ATTENTION in self.weights:
+            names = [name for name in self.wanted if name.endswith(".scores")]
+            pairs = [(student[name], teacher[name]) for name in names]
+            found[ATTENTION] = attention_loss(pairs, part.mask, self.scaling) / units.tokens
+        return found
+
+    def total(self, losses: Mapping[str, Tensor]) -> Tensor:
+        """Return the weighted sum."""
+        return torch.stack([self.weights[name] * loss for name, loss in losses.items()]).sum()
+
+
+def label_loss(head: Head, outputs: Values, part: Part) -> Tensor:
+    """Return the task's own loss, summed over labelled texts, tagged words or windows with an answer.
+
+    Cross entropy; binary cross entropy, averaged over the labels, where a text has several; squared error of a score;
+    for questions -log sum_{s in S} p(s) - log sum_{e in E} p(e), halved, over all places S, E where an answer stands
+    (Clark and Gardner 2018, arXiv:1710.10723, section 3.2), the softmax over the context alone.
+    """
+    first = next(iter(outputs.values()))
+    if part.gold is None:
+        return first.sum() * 0.0
+    if head.task == QUESTIONS:
+        scores = _span_scores(outputs, part).log_softmax(-1)  # [B, 2, S]
+        inside = scores.masked_fill(~part.gold, LOWEST).logsumexp(-1)
+        return -(inside.mean(-1) * part.known).sum()
+    logits = outputs["logits"].float()
+    if head.task == TOKENS:
+        return functional.cross_entropy(
+            logits.flatten(0, 1), part.gold.flatten(), ignore_index=IGNORED, reduction="sum"
+        )
+    if head.problem == Problem.REGRESSION:
+        return functional.mse_loss(logits[:, 0], part.gold, reduction="sum")
+    if head.problem == Problem.MULTI_LABEL:
+        return functional.binary_cross_entropy_with_logits(logits, part.gold, reduction="none").mean(-1).sum()
+    return functional.cross_entropy(logits, part.gold, ignore_index=IGNORED, reduction="sum")
+
+
+def logit_loss(head: Head, outputs: Values, teacher: Values, part: Part, temperature: float) -> Tensor:
+    """Return the distance of the outputs from the teacher's, summed over outputs.
+
+    T^2 KL(teacher || student) of the softmax of logits / T (Hinton et al. 2015, arXiv:1503.02531), for several labels
+    of each label's own; squared error of a score; for embeddings the relative squared error.
+    """
+    if head.task == "feature-extraction":
+        return _relative_error(outputs["sentence_embedding"], teacher["sentence_embedding"]).sum()
+    if head.task == QUESTIONS:
+        ours, theirs = (_span_scores(values, part) / temperature for values in (outputs, teacher))
+        return temperature**2 * _divergence(ours, theirs).mean(-1).sum()
+    ours, theirs = outputs["logits"].float(), teacher["logits"].float()
+    if head.task == CLASSIFICATION and head.problem == Problem.REGRESSION:
+        return functional.mse_loss(ours, theirs, reduction="sum")
+    ours, theirs = ours / temperature, theirs / temperature
+    if head.task == CLASSIFICATION and head.problem == Problem.MULTI_LABEL:
+        ours, theirs = (torch.stack([x, torch.zeros_like(x)], -1) for x in (ours, theirs))
+        return temperature**2 * _divergence(ours, theirs).mean(-1).sum()
+    distance = _divergence(ours, theirs)
+    return temperature**2 * (distance if part.scored is None else distance[part.scored]).sum()
+
+
+def hidden_loss(pairs: Sequence[tuple[Tensor, Tensor]], mask: Tensor) -> Tensor:
+    """Return |student - teacher|^2 / |teacher|^2 of every token's vector, averaged over layers, summed over tokens.
+
+    As TinyBERT's hidden loss (Jiao et al. 2020, arXiv:1909.10351, eq. 8), made relative so that layers count alike.
+    """
+    return torch.stack([(_relative_error(ours, theirs) * mask).sum() for ours, theirs in pairs]).mean()
+
+
+def attention_loss(pairs: Sequence[tuple[Tensor, Tensor]], mask: Tensor, scaling: float) -> Tensor:
+    """Return KL(teacher || student) of the attention, averaged over layers and heads, summed over tokens (queries).
+
+    As in MiniLM (Wang et al. 2020, arXiv:2002.10957, eq. 4), of every layer. pairs: raw scores [B, heads, S, S], on
+    which the softmax of `scaling` times the score over the keys that are tokens gives the attention.
+    """
+    hidden = ~mask[:, None, None, :]
+    distances = []
+    for ours, theirs in pairs:
+        shown = [(scores.float() * scaling).masked_fill(hidden, LOWEST) for scores in (ours, theirs)]
+        distances.append((_divergence(*shown).mean(1) * mask).sum())
+    return torch.stack(distances).mean()
+
+
+def _span_scores(outputs: Values, part: Part) -> Tensor:
+    """Return start and end scores [B, 2, S] with everything but the context hidden."""
+    assert part.scored is not None
+    scores = torch.stack([outputs["start_logits"], outputs["end_logits"]], 1).float()
+    return scores.masked_fill(~part.scored[:, None], LOWEST)
+
+
+def _divergence(ours: Tensor, theirs: Tensor) -> Tensor:
+    """Return KL(softmax(theirs) || softmax(ours)) over the last axis."""
+    return functional.kl_div(ours.log_softmax(-1), theirs.log_softmax(-1), reduction="none", log_target=True).sum(-1)
+
+
+def _relative_error(ours: Tensor, theirs: Tensor) -> Tensor:
+    theirs = theirs.float()
+    return (ours.float() - theirs).square().sum(-1) / theirs.square().sum(-1).clamp_min(1e-12)

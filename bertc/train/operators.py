@@ -1,0 +1,96 @@
+"""The closed list of operators that a graph of the compiler is made of, as functions of torch tensors.
+
+An input that is constant in the graph comes as a Python number or list. Under bfloat16 autocast the products run in
+bfloat16, and everything that sums or exponentiates is taken back to float32 here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import onnx_ir as ir
+import torch
+from torch.nn import functional
+
+Tensor = torch.Tensor
+DTYPES = {int(ir.DataType.BOOL): torch.bool, int(ir.DataType.FLOAT): torch.float32}
+
+
+def _gather(table: Tensor, index: Any, *, axis: int = 0) -> Tensor:
+    if isinstance(index, int):
+        return table.select(axis, index)
+    assert axis == 0, "only a table's rows are gathered by a tensor"
+    return functional.embedding(index, table)
+
+
+def _shape(x: Tensor, *, start: int = 0, end: int | None = None) -> list[int]:
+    return list(x.shape[start:end])
+
+
+def _slice(x: Tensor, starts: list[int], ends: list[int]) -> Tensor:
+    return x[tuple(slice(start, end) for start, end in zip(starts, ends, strict=True))]
+
+
+def _layer_norm(x: Tensor, gamma: Tensor, beta: Tensor, *, axis: int, epsilon: float) -> Tensor:
+    assert axis == -1, "a norm is over the last axis"
+    return functional.layer_norm(x.float(), gamma.shape, gamma, beta, epsilon)
+
+
+def _gelu(x: Tensor, *, approximate: str = "none") -> Tensor:
+    return functional.gelu(x.float(), approximate=approximate)
+
+
+def _where(condition: Tensor, x: Tensor, other: float) -> Tensor:
+    # -3.4e38 is no bfloat16: it would become an infinity there, and a row without any token NaN.
+    return x.float().masked_fill(~condition, other)
+
+
+def _reshape(x: Tensor, shape: list[int]) -> Tensor:
+    return x.reshape([x.shape[axis] if size == 0 else size for axis, size in enumerate(shape)])
+
+
+def _unsqueeze(x: Tensor, axes: list[int]) -> Tensor:
+    for axis in axes:
+        x = x.unsqueeze(axis)
+    return x
+
+
+def _split(x: Tensor, *, axis: int, num_outputs: int) -> tuple[Tensor, ...]:
+    return x.chunk(num_outputs, dim=axis)
+
+
+def _maximum(x: Tensor, floor: float) -> Tensor:
+    return x.clamp_min(floor)
+
+
+OPERATORS: Mapping[str, Callable[..., Any]] = MappingProxyType(
+    {
+        "Add": torch.add,
+        "Cast": lambda x, *, to: x.to(DTYPES[to]),
+        "Div": torch.div,
+        "Gather": _gather,
+        "Gelu": _gelu,
+        "Identity": lambda x: x,
+        "LayerNormalization": _layer_norm,
+        "MatMul": torch.matmul,
+        "Max": _maximum,
+        "Mul": torch.mul,
+        "ReduceL2": lambda x, axes, *, keepdims=1: x.float().norm(dim=axes, keepdim=bool(keepdims)),
+        "ReduceMax": lambda x, axes, *, keepdims=1: x.amax(axes, keepdim=bool(keepdims)),
+        "ReduceSum": lambda x, axes, *, keepdims=1: x.float().sum(axes, keepdim=bool(keepdims)),
+        "Relu": torch.relu,
+        "Reshape": _reshape,
+        "Shape": _shape,
+        "Slice": _slice,
+        "Softmax": lambda x, *, axis: torch.softmax(x.float(), axis),
+        "Split": _split,
+        "Squeeze": lambda x, axes: x.squeeze(tuple(axes)),
+        "Tanh": torch.tanh,
+        "Transpose": lambda x, *, perm: x.permute(perm),
+        "Unsqueeze": _unsqueeze,
+        "Where": _where,
+    }
+)
+"""By ONNX name; called with the node's inputs and its attributes as keywords."""

@@ -1,0 +1,127 @@
+"""From a checkpoint to what is trained, and back: the teacher, the student, its weights and its calibration table.
+
+What comes back goes into the ordinary build, which gives the scales and codes that were trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from bertc.calibrate.table import CalibrationTable
+from bertc.checkpoint import Checkpoint
+from bertc.errors import InputError
+from bertc.graph.affine import CODE_MAX
+from bertc.graph.build import graph_from_checkpoint, parameters_from_checkpoint
+from bertc.graph.emit import array_of
+from bertc.graph.scheme import Scheme
+from bertc.graph.sites import Site, site_from_name
+from bertc.quantize.insert import TIES, quantize_graph
+from bertc.quantize.smooth import smooth_graph, unsmoothed_weights
+from bertc.train.network import Network
+
+Array = NDArray[np.float32]
+SCALE = ".scale"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Student:
+    """The network that is trained, and what it was made from; without a scheme it is a float one."""
+
+    network: Network
+    checkpoint: Checkpoint
+    table: CalibrationTable | None
+    scheme: Scheme | None
+
+
+def teacher_from_checkpoint(checkpoint: Checkpoint) -> Network:
+    """Return the float network of a checkpoint, for evaluation only: without gradients."""
+    return Network(graph_from_checkpoint(checkpoint)).eval().requires_grad_(False)
+
+
+def student_from_checkpoint(
+    checkpoint: Checkpoint,
+    *,
+    table: CalibrationTable | None,
+    scheme: Scheme | None,
+    calibrator: str,
+    percentile: float | None,
+    learned_scales: bool,
+    masks: Mapping[str, NDArray[np.bool_]] | None,
+) -> Student:
+    """Return a checkpoint's Q/DQ network under a scheme, starting from the calibrated table; its float one without.
+
+    `masks` (by initializer name, [in, out]) keep pruned weights at zero. Raises `InputError` for a scheme without a
+    table, and for a table or a mask that does not belong to the checkpoint.
+    """
+    graph = graph_from_checkpoint(checkpoint)
+    if scheme is None:
+        network = Network(graph)
+    elif table is None:
+        raise InputError("quantization-aware training starts from calibrated ranges; give a calibration table")
+    else:
+        floats = smooth_graph(graph, table, scheme).graph.initializers.values()
+        network = Network(
+            quantize_graph(graph, table, scheme, calibrator=calibrator, percentile=percentile).graph,
+            floats={str(value.name): array_of(value) for value in floats},
+            learned_scales=learned_scales,
+            ties=_ties(scheme, 1 + max(site.layer for site in table.sites)),
+        )
+    assert network.initializer_parameters().keys() == parameters_from_checkpoint(checkpoint).keys()
+    network.set_masks(masks or {})
+    return Student(network=network, checkpoint=checkpoint, table=table, scheme=scheme)
+
+
+def _ties(scheme: Scheme, layers: int) -> list[list[str]]:
+    """Return the initializers that have one common scale: weights, and scales of values."""
+    groups = _tied_sites(scheme, layers)
+    return [[f"{site}{ending}" for site in group] for group in groups for ending in (".weight", SCALE)]
+
+
+def _tied_sites(scheme: Scheme, layers: int) -> list[list[Site]]:
+    if not scheme.tie_qkv:
+        return []
+    return [[Site(layer, role) for role in group] for layer in range(layers) for group in TIES]
+
+
+def weights_from_student(student: Student) -> dict[str, Array]:
+    """Return the student's weights as the tensors of its checkpoint, by tensor name: masked, without smoothing."""
+    network = student.network
+    with torch.no_grad():
+        weights = {name: network.masked_weight(name).cpu().numpy() for name in network.initializer_parameters()}
+    if student.table is not None and student.scheme is not None:
+        weights = unsmoothed_weights(weights, student.table, student.scheme)
+    tensors = {}
+    for name, parameter in parameters_from_checkpoint(student.checkpoint).items():
+        array = weights[name].T if parameter.transposed else weights[name]
+        tensors[parameter.name] = np.array(array, np.float32, order="C")
+    return tensors
+
+
+def table_from_student(student: Student, *, checkpoint_digest: str) -> CalibrationTable:
+    """Return the calibration table of the trained checkpoint: the scalar ranges it was trained with, as overrides.
+
+    Ranges per column and the smoothing factors stay the table's. Raises `InputError` for a student without a scheme.
+    """
+    if student.table is None or student.scheme is None:
+        raise InputError("a student without INT8 has no ranges; calibrate the trained checkpoint")
+    scales: dict[Site, float] = {}
+    with torch.no_grad():
+        for name in student.network.scale_names():
+            scale = student.network.scale(name)
+            if not scale.ndim:
+                scales[site_from_name(name.removesuffix(SCALE))] = float(scale)
+    layers = 1 + max((site.layer for site in scales), default=-1)
+    for group in _tied_sites(student.scheme, layers):
+        # A site that stays in float still counts in its group's common range.
+        scales |= {site: scale for scale in _first(scales, group) for site in group}
+    overrides = {site: scale * CODE_MAX for site, scale in scales.items()}
+    return replace(student.table, checkpoint=checkpoint_digest, overrides={**student.table.overrides, **overrides})
+
+
+def _first(scales: Mapping[Site, float], group: Sequence[Site]) -> list[float]:
+    return [scales[site] for site in group if site in scales][:1]
