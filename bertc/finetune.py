@@ -20,6 +20,7 @@ from bertc.artefact.cache import StageCache
 from bertc.artefact.stages import Stages
 from bertc.artefact.swap import artefact_folder
 from bertc.calibrate.table import CalibrationTable, text_from_table
+from bertc.calibration import calibrated_table
 from bertc.checkpoint import Checkpoint, checkpoint_from_path
 from bertc.checkpoint.write import write_checkpoint
 from bertc.errors import InputError
@@ -28,7 +29,6 @@ from bertc.graph.build import architecture_from_checkpoint, graph_from_checkpoin
 from bertc.inputs import calibration_from_recipe, checked_target, given_table, scheme_from_recipe
 from bertc.manifest import write_manifest
 from bertc.own_ranges import own_table
-from bertc.pipeline import calibrated_table
 from bertc.recipe import Recipe
 from bertc.runtime.cpu import cpu_features
 from bertc.sparsity.pattern import masks_from_graph

@@ -8,6 +8,7 @@ from pathlib import Path
 import onnx_ir as ir
 
 from bertc.calibrate.collect import ranges_from_batches
+from bertc.calibrate.gram import grams_from_batches
 from bertc.calibrate.table import CalibrationTable, table_from_path
 from bertc.checkpoint import Checkpoint
 from bertc.data.dataset import dataset_from_path
@@ -17,6 +18,7 @@ from bertc.evaluate.gate import Gate, gates_from_options
 from bertc.features import Feature, Head, Progress
 from bertc.graph.build import architecture_from_checkpoint
 from bertc.graph.scheme import DEFAULT_SMOOTHING, Scheme, scheme_from_options
+from bertc.graph.sites import GEMM_INPUTS, Site
 from bertc.recipe import Recipe
 from bertc.runtime.cpu import cpu_features
 from bertc.targets import Target, target_from_name
@@ -136,6 +138,11 @@ def table_from_text(
     recipe: Recipe, checkpoint: Checkpoint, graph: ir.Model, encoded: Encoded, progress: Progress
 ) -> CalibrationTable:
     """Observe every site over the calibration text."""
+    per_site = recipe.calibration.per_site
+    grams = None
+    if per_site:
+        sites = [Site(layer, role) for layer in range(layers_of(checkpoint)) for role in GEMM_INPUTS]
+        grams = grams_from_batches(graph, encoded.features, sites, progress=progress)
     return ranges_from_batches(
         graph,
         encoded.features,
@@ -149,6 +156,8 @@ def table_from_text(
             "row_hashes": [row.hash for row in encoded.rows],
         },
         progress=progress,
+        per_site=per_site,
+        grams=grams,
     )
 
 

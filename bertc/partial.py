@@ -12,14 +12,17 @@ import onnx_ir as ir
 from bertc.artefact.cache import StageCache
 from bertc.artefact.stages import Stages
 from bertc.calibrate.table import CalibrationTable
+from bertc.calibration import calibrated_table
 from bertc.checkpoint import Checkpoint, checkpoint_from_path
+from bertc.corrections import correction_from_recipe
 from bertc.features import Progress
 from bertc.graph.build import graph_from_checkpoint
 from bertc.graph.scheme import Scheme
 from bertc.inputs import calibration_from_recipe, checked_target, given_table, scheme_from_recipe
 from bertc.own_ranges import notes_of_ranges, own_table
-from bertc.pipeline import calibrated_table, export_model
+from bertc.pipeline import export_model
 from bertc.pruning import check_sparsity, needs_text, pruned_from_recipe
+from bertc.quantize.correction import Correction
 from bertc.quantize.insert import Quantized, quantize_graph
 from bertc.recipe import Recipe
 from bertc.targets import Target
@@ -46,7 +49,14 @@ def quantize(recipe: Recipe, *, progress: Progress, cache: StageCache) -> Quanti
     progress.stage("quantize")
     wanted = recipe.calibration
     assert read.scheme is not None  # only a target can do without
-    return quantize_graph(read.graph, table, read.scheme, calibrator=wanted.calibrator, percentile=wanted.percentile)
+    return quantize_graph(
+        read.graph,
+        table,
+        read.scheme,
+        calibrator=wanted.calibrator,
+        percentile=wanted.percentile,
+        correction=read.correction(table),
+    )
 
 
 def export(recipe: Recipe, *, progress: Progress, cache: StageCache) -> Exported:
@@ -55,7 +65,7 @@ def export(recipe: Recipe, *, progress: Progress, cache: StageCache) -> Exported
     read = _Read(recipe, target, Stages(cache, progress), progress)
     table = None if read.scheme is None else read.table()
     progress.stage("quantize and export")
-    model, quantized, _ = export_model(recipe, target, read.graph, read.scheme, table)
+    model, quantized, _ = export_model(recipe, target, read.graph, read.scheme, table, read.correction(table))
     return Exported(model=model, quantized=quantized)
 
 
@@ -86,6 +96,16 @@ class _Read:
         for note in notes_of_ranges(recipe, self.checkpoint, self.scheme, table):
             self.progress.note(note)
         return table
+
+    def correction(self, table: CalibrationTable | None) -> Correction:
+        """Decide how the weights are rounded, on the recipe's text if it names some."""
+        recipe = self.recipe
+        encoded = None
+        if self.scheme is not None and recipe.calibration.data is not None:
+            encoded = calibration_from_recipe(recipe, self.checkpoint)
+        return correction_from_recipe(
+            recipe, self.graph, self.scheme, table, encoded, stages=self.stages, progress=self.progress
+        )
 
     def calibrated(self) -> CalibrationTable:
         """Return the table of the recipe's text, cached or new."""

@@ -18,8 +18,10 @@ import onnx_ir as ir
 from bertc.artefact.cache import StageCache
 from bertc.artefact.stages import Stages
 from bertc.artefact.swap import artefact_folder
-from bertc.calibrate.table import CalibrationTable, table_from_path, text_from_table
+from bertc.calibrate.table import CalibrationTable, text_from_table
+from bertc.calibration import calibrated_table
 from bertc.checkpoint import Checkpoint, checkpoint_from_path
+from bertc.corrections import correction_from_recipe
 from bertc.evaluate.gate import Gate, Verdict, judge
 from bertc.evaluate.report import Report
 from bertc.evaluate.scores import Comparison, compare_outputs
@@ -32,21 +34,21 @@ from bertc.inputs import (
     Encoded,
     calibration_from_recipe,
     checked_target,
-    exponent_from_recipe,
     gates_from_recipe,
     given_table,
     layers_of,
     length_from_recipe,
     scheme_from_recipe,
-    table_from_text,
     validation_from_recipe,
 )
 from bertc.manifest import digest_of_file
 from bertc.own_ranges import own_table
 from bertc.pruning import check_sparsity, needs_text, pruned_from_recipe, verify_sparsity
+from bertc.quantize.correction import NO_CORRECTION, Correction
 from bertc.quantize.insert import Quantized, quantize_graph
 from bertc.quantize.sensitivity import sensitivity_from_graph
 from bertc.recipe import Recipe
+from bertc.reference import reference_from_recipe
 from bertc.report_parts import BuildFacts, report_from_facts
 from bertc.runtime.cpu import cpu_features
 from bertc.runtime.engine import outputs_from_features
@@ -92,7 +94,8 @@ def build(recipe: Recipe, out: Path, *, progress: Progress, cache: StageCache, c
         run.prune()
         table = run.calibrate()
         found = run.search(float_model, table, scratch)
-        lowered = run.export(table, folder)
+        correction = run.correct(table)
+        lowered = run.export(table, correction, folder)
         optimized = run.check_fusion(lowered)
         comparison = run.evaluate(float_model, lowered.model)
         verdict = None
@@ -111,6 +114,7 @@ def build(recipe: Recipe, out: Path, *, progress: Progress, cache: StageCache, c
             scheme=run.scheme,
             table=table,
             quantized=lowered.quantized,
+            correction=correction,
             stored=lowered.stored,
             sparsity=verify_sparsity(run.pruned, lowered.quantized, lowered.model),
             optimized=optimized,
@@ -139,32 +143,13 @@ def _scratch(folder: Path) -> Iterator[Path]:
         yield Path(scratch)
 
 
-def calibrated_table(
-    recipe: Recipe, checkpoint: Checkpoint, graph: ir.Model, encoded: Encoded, *, stages: Stages, progress: Progress
-) -> CalibrationTable:
-    """Observe every site over the calibration text, or take the table from the cache."""
-    return stages.kept(
-        "calibrate",
-        {
-            "checkpoint": checkpoint.digest,
-            "head": repr(checkpoint.head),
-            "rows": [row.hash for row in encoded.rows],
-            "data": encoded.path,
-            "digest": encoded.digest,
-            "seed": recipe.calibration.seed,
-            "max_length": length_from_recipe(recipe, checkpoint),
-            "exponent": exponent_from_recipe(recipe),
-            "sparsity": recipe.sparsity.model_dump(mode="json"),
-            "versions": library_versions(),
-        },
-        compute=lambda: table_from_text(recipe, checkpoint, graph, encoded, progress),
-        write=lambda table, folder: _write_text(folder / "calibration.json", text_from_table(table)),
-        read=lambda folder: table_from_path(folder / "calibration.json"),
-    )
-
-
 def export_model(
-    recipe: Recipe, target: Target, graph: ir.Model, scheme: Scheme | None, table: CalibrationTable | None
+    recipe: Recipe,
+    target: Target,
+    graph: ir.Model,
+    scheme: Scheme | None,
+    table: CalibrationTable | None,
+    correction: Correction = NO_CORRECTION,
 ) -> tuple[ir.Model, Quantized | None, StoredEmbeddings | None]:
     """Store the embeddings, quantize where the target wants it, and lower."""
     stored = None if recipe.engine.target == "float" else store_embeddings(graph)
@@ -172,7 +157,9 @@ def export_model(
     quantized = None
     if scheme is not None and table is not None:
         wanted = recipe.calibration
-        quantized = quantize_graph(source, table, scheme, calibrator=wanted.calibrator, percentile=wanted.percentile)
+        quantized = quantize_graph(
+            source, table, scheme, calibrator=wanted.calibrator, percentile=wanted.percentile, correction=correction
+        )
         source = quantized.graph
     return target.onnx_from_graph(source), quantized, stored
 
@@ -196,6 +183,8 @@ class _Run:
             self.calibration = self._calibration()
             self.held_out = held_out_from_recipe(recipe, self.checkpoint, self.calibration, self.validation)
             self.graph = graph_from_checkpoint(self.checkpoint)
+            reference = reference_from_recipe(recipe, self.checkpoint, self.validation)
+            self.reference_graph = self.graph if reference is self.checkpoint else graph_from_checkpoint(reference)
 
     def _calibration(self) -> Encoded | None:
         """Read the calibration text where it is needed, or given beside a table (to tell which sites hurt)."""
@@ -210,7 +199,7 @@ class _Run:
         path = scratch / "float.onnx"
         with self.stages.timed("reference"):
             self.progress.stage("reference")
-            ir.save(target_from_name("float").onnx_from_graph(self.graph), path)
+            ir.save(target_from_name("float").onnx_from_graph(self.reference_graph), path)
         return path
 
     def prune(self) -> None:
@@ -257,12 +246,26 @@ class _Run:
         self.recipe, self.scheme = found.recipe, found.scheme
         return found
 
-    def export(self, table: CalibrationTable | None, folder: Path) -> Lowered:
+    def correct(self, table: CalibrationTable | None) -> Correction:
+        """Decide how the weights are rounded."""
+        return correction_from_recipe(
+            self.recipe,
+            self.graph,
+            self.scheme,
+            table,
+            self.calibration,
+            stages=self.stages,
+            progress=self.progress,
+        )
+
+    def export(self, table: CalibrationTable | None, correction: Correction, folder: Path) -> Lowered:
         """Write model.onnx."""
         model = folder / "model.onnx"
         with self.stages.timed("quantize and export"):
             self.progress.stage("quantize and export")
-            lowered, quantized, stored = export_model(self.recipe, self.target, self.graph, self.scheme, table)
+            lowered, quantized, stored = export_model(
+                self.recipe, self.target, self.graph, self.scheme, table, correction
+            )
             ir.save(lowered, model)
         return Lowered(model=model, quantized=quantized, stored=stored)
 

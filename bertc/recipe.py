@@ -32,15 +32,22 @@ class CalibrationRecipe(_Section):
     calibrator: str = "percentile"
     percentile: float | None = Field(default=None, gt=50, le=100)
     table: str | None = None
+    per_site: tuple[Literal["smoothing", "calibrator"], ...] = ()
 
 
 class QuantizationRecipe(_Section):
-    """The scheme. `granularity` and `smoothing` left out mean the mode's own; smoothing 0 is none."""
+    """The scheme. `granularity` and `smoothing` left out mean the mode's own; smoothing 0 is none.
+
+    `rounding` and `bias_correction` need calibration text. Left out, what is better on that text is taken, in
+    granularity channel; in tensor weights are rounded to nearest.
+    """
 
     mode: Literal["1", "2", "3"] = "1"
     granularity: Literal["tensor", "channel"] | None = None
     smoothing: float | None = Field(default=None, ge=0, lt=1)
     keep_float: tuple[str, ...] = ()
+    rounding: Literal["nearest", "gptq"] | None = None
+    bias_correction: bool | None = None
 
 
 class SparsityRecipe(_Section):
@@ -53,10 +60,14 @@ class SparsityRecipe(_Section):
 
 
 class ValidationRecipe(_Section):
-    """The labelled data and the gates. `limit` uses a seeded sample of that many rows instead of all."""
+    """The labelled data and the gates. `limit` uses a seeded sample of that many rows instead of all.
+
+    `reference` is the float model to compare with; left out, the checkpoint itself.
+    """
 
     data: str | None = None
     columns: dict[str, str] = {}
+    reference: str | None = None
     limit: int | None = Field(default=None, ge=1)
     gates: tuple[str, ...] = ()
     max_drop: str | None = None
@@ -104,7 +115,7 @@ class TrainingRecipe(_Section):
     teacher: str | None = None
     quantize: bool = True
     learned_scales: bool = True
-    distill: dict[Literal["logits", "hidden", "attention"], float] = {"logits": 1.0, "hidden": 1.0}
+    distill: dict[Literal["logits", "hidden", "attention"], float] = {"logits": 1.0, "hidden": 10.0}
     temperature: float = Field(default=1.0, gt=0)
     labels: float = Field(default=0.0, ge=0)
     epochs: float | None = Field(default=None, gt=0)
@@ -113,7 +124,7 @@ class TrainingRecipe(_Section):
     batch_size: int = Field(default=32, ge=1)
     accumulate: int = Field(default=1, ge=1)
     learning_rate: float = Field(default=1e-4, gt=0)
-    scale_rate: float = Field(default=10.0, ge=0)
+    scale_rate: float = Field(default=0.05, gt=0)
     schedule: Literal["linear", "cosine"] = "linear"
     warmup: float = Field(default=0.05, ge=0, lt=1)
     weight_decay: float = Field(default=0.0, ge=0)
@@ -214,6 +225,7 @@ _PATHS = (
     ("calibration", "data"),
     ("calibration", "table"),
     ("validation", "data"),
+    ("validation", "reference"),
     ("training", "data"),
     ("training", "teacher"),
 )

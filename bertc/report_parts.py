@@ -42,6 +42,7 @@ from bertc.graph.scheme import Scheme
 from bertc.graph.sites import Role, Site
 from bertc.own_ranges import notes_of_ranges
 from bertc.pruning import VerifiedSparsity, sparsity_part
+from bertc.quantize.correction import NO_CORRECTION, Correction
 from bertc.quantize.insert import Quantized
 from bertc.quantize.needs import has_histograms
 from bertc.recipe import Recipe
@@ -72,6 +73,7 @@ class BuildFacts:
     scheme: Scheme | None
     table: CalibrationTable | None
     quantized: Quantized | None
+    correction: Correction = NO_CORRECTION
     stored: StoredEmbeddings | None
     sparsity: VerifiedSparsity | None = None
     optimized: Optimized
@@ -186,6 +188,8 @@ def _quantization(facts: BuildFacts) -> QuantizationPart:
         granularity=None if scheme is None else str(scheme.granularity),
         smoothing=None if scheme is None else scheme.smoothing,
         embeddings=embeddings,
+        rounding=None if quantized is None else facts.correction.name,
+        rounding_errors=dict(facts.correction.errors),
         roles={} if quantized is None else {str(role): count for role, count in quantized.counts.items()},
     )
 
@@ -306,6 +310,8 @@ def _data(facts: BuildFacts) -> DataPart:
 
 def _warnings(facts: BuildFacts) -> tuple[str, ...]:
     found = list(facts.verdict.warnings) if facts.verdict else []
+    if facts.recipe.validation.reference is not None:
+        found.append(f"the float reference is {facts.recipe.validation.reference}")
     found += notes_of_ranges(facts.recipe, facts.checkpoint, facts.scheme, facts.table)
     data = _data(facts)
     if facts.search is not None:

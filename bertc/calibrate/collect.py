@@ -6,7 +6,7 @@ factors that follow from the first. Memory is bounded by one batch and one histo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,8 +15,10 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from bertc.batches import batches_from_features
+from bertc.calibrate.gram import Gram
 from bertc.calibrate.histogram import counts_from_values
-from bertc.calibrate.smoothing import smoothing_factors
+from bertc.calibrate.per_site import best_range
+from bertc.calibrate.smoothing import consumed_weights, smoothing_factors
 from bertc.calibrate.table import CalibrationTable, Statistics
 from bertc.errors import InputError
 from bertc.features import Feature, Progress
@@ -59,17 +61,37 @@ def ranges_from_batches(
     checkpoint: str,
     origin: Mapping[str, Any],
     progress: Progress,
+    per_site: Collection[str] = (),
+    grams: Mapping[Site, Gram] | None = None,
 ) -> CalibrationTable:
     """Observe every site of a float graph over the features.
 
     `exponent` is the smoothing exponent the table's factors are made with; a scheme without smoothing reads the plain
-    statistics. Raises `InputError` when there is no text, or a site's values are not finite.
+    statistics. `per_site` names what is chosen for each GEMM input by itself, from the samples in `grams`: "smoothing"
+    the exponent, "calibrator" the range. Raises `InputError` when there is no text, or a site's values are not finite.
     """
     interpreter = Interpreter(graph, observe_sites=True)
     progress.stage("calibrate", total=2 * len(features))
     plain = plain_from_batches(interpreter, features, checkpoint=checkpoint, origin=origin, progress=progress)
-    factors = smoothing_factors(graph, plain.sites, exponent)
-    return smoothed_from_batches(interpreter, features, plain, factors, exponent=exponent, progress=progress)
+    samples = {site: gram.sample for site, gram in (grams or {}).items()}
+    factors = smoothing_factors(graph, plain.sites, exponent, samples if "smoothing" in per_site else None)
+    table = smoothed_from_batches(interpreter, features, plain, factors, exponent=exponent, progress=progress)
+    return with_chosen_ranges(graph, table, samples) if "calibrator" in per_site else table
+
+
+def with_chosen_ranges(graph: ir.Model, table: CalibrationTable, samples: Mapping[Site, Array]) -> CalibrationTable:
+    """Return the table with each GEMM input's best range for the layer's output, plain and smoothed."""
+    weights = {value.name: value for value in graph.graph.initializers.values()}
+    plain, smoothed = dict(table.sites), dict(table.smoothed)
+    for site, sample in samples.items():
+        found = plain[site]
+        matrix = consumed_weights(weights, site, {})
+        plain[site] = replace(found, chosen_amax=best_range(sample, matrix, found.amax))
+        if site in table.smoothing:
+            vector, found = table.smoothing[site], smoothed[site]
+            matrix = consumed_weights(weights, site, table.smoothing) * vector[:, None]
+            smoothed[site] = replace(found, chosen_amax=best_range(sample / vector, matrix, found.amax))
+    return replace(table, sites=plain, smoothed=smoothed)
 
 
 def plain_from_batches(

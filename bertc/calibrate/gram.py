@@ -7,7 +7,7 @@ text (Hassibi & Stork 1992; Frantar et al. 2022, arXiv:2208.11580).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import onnx_ir as ir
@@ -20,20 +20,36 @@ from bertc.graph.interpret import Interpreter
 from bertc.graph.sites import GEMM_INPUTS, Site
 
 TOKENS_PER_BATCH = 1024
+SAMPLE = 768
+"""Tokens of each site that are kept as they are."""
 
 
 @dataclass(frozen=True, slots=True)
 class Gram:
-    """The sum over `rows` tokens of x x^T, float64 [channels, channels], and of x, float64 [channels]."""
+    """The sum over `rows` tokens of x x^T, float64 [channels, channels], and of x, float64 [channels].
+
+    `sample` holds some of the tokens, float32 [tokens, channels].
+    """
 
     rows: int
     matrix: NDArray[np.float64]
     total: NDArray[np.float64]
+    sample: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 0), np.float32))
 
-    def scaled(self, factors: NDArray[np.float32]) -> Gram:
-        """Return the moments of x * factors."""
-        wide = factors.astype(np.float64)
-        return Gram(self.rows, self.matrix * np.outer(wide, wide), self.total * wide)
+    def divided(self, factors: NDArray[np.float32]) -> Gram:
+        """Return the moments of x / factors."""
+        inverse = 1 / factors.astype(np.float64)
+        return Gram(self.rows, self.matrix * np.outer(inverse, inverse), self.total * inverse, self.sample / factors)
+
+    @property
+    def mean(self) -> NDArray[np.float64]:
+        """The mean of x."""
+        return self.total / self.rows
+
+    @property
+    def centred(self) -> NDArray[np.float64]:
+        """The sum of (x - mean) (x - mean)^T."""
+        return self.matrix - np.outer(self.total, self.mean)
 
 
 def grams_from_batches(
@@ -49,7 +65,9 @@ def grams_from_batches(
     assert all(site.role in GEMM_INPUTS for site in sites)
     interpreter = Interpreter(graph, observe_sites=True)
     sums: dict[Site, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
+    samples: dict[Site, list[NDArray[np.float32]]] = {site: [] for site in sites}
     rows = 0
+    step = max(1, sum(feature.length for feature in features) // SAMPLE)
     progress.stage("second moments", total=len(features))
     for batch in batches_from_features(features, TOKENS_PER_BATCH):
         visible = batch.mask.astype(bool)
@@ -59,8 +77,9 @@ def grams_from_batches(
             if not np.isfinite(tokens).all():
                 raise InputError(f"{site} is not finite on the calibration text; the checkpoint's weights overflow")
             # Float32 within a batch, where BLAS is fast and a thousand terms lose nothing; float64 across batches.
+            samples[site].append(tokens[::step])
             matrix, total = (tokens.T @ tokens).astype(np.float64), tokens.sum(axis=0, dtype=np.float64)
             before = sums.get(site)
             sums[site] = (matrix, total) if before is None else (before[0] + matrix, before[1] + total)
         progress.advance(batch.size)
-    return {site: Gram(rows, matrix, total) for site, (matrix, total) in sums.items()}
+    return {site: Gram(rows, matrix, total, np.concatenate(samples[site])) for site, (matrix, total) in sums.items()}

@@ -8,6 +8,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from bertc.calibrate.per_site import EXPONENTS, output_error
 from bertc.calibrate.table import Statistics
 from bertc.graph.emit import array_of
 from bertc.graph.sites import Role, Site
@@ -34,24 +35,52 @@ def smoothing_vector(amax: Array, weight_amax: Array, exponent: float) -> Array:
     return factors.astype(np.float32)
 
 
-def smoothing_factors(graph: ir.Model, plain: Mapping[Site, Statistics], exponent: float) -> dict[Site, Array]:
-    """Return m for the four GEMM inputs of every layer: context, then hidden over the folded value weights, ..."""
+def smoothing_factors(
+    graph: ir.Model,
+    plain: Mapping[Site, Statistics],
+    exponent: float,
+    samples: Mapping[Site, Array] | None = None,
+) -> dict[Site, Array]:
+    """Return m for the four GEMM inputs of every layer: context, then hidden over the folded value weights, ...
+
+    With `samples` of the sites' tokens, each site has the exponent that is best for its layer's output.
+    """
     weights = {value.name: value for value in graph.graph.initializers.values()}
     factors: dict[Site, Array] = {}
     for layer in sorted({site.layer for site in plain}):
-        for role, consumers in CONSUMERS.items():
+        for role in CONSUMERS:
             site = Site(layer, role)
             channel_amax = plain[site].channel_amax
             assert channel_amax is not None
-            matrices = [array_of(weights[f"{Site(layer, gemm).name}.weight"]) for gemm in consumers]
-            if role is Role.HIDDEN:
-                matrices[2] = matrices[2] / factors[Site(layer, Role.CONTEXT)]
-            wmax = np.max([np.abs(matrix).max(axis=1) for matrix in matrices], axis=0)
-            vector = smoothing_vector(channel_amax, wmax, exponent)
+            matrix = consumed_weights(weights, site, factors)
+            wmax = np.abs(matrix).max(axis=1)
+            chosen = exponent
+            if samples is not None:
+                chosen = _best_exponent(samples[site], channel_amax, matrix, exponent)
+            vector = smoothing_vector(channel_amax, wmax, chosen)
             if role is Role.CONTEXT:
                 vector *= _tie(plain, layer, vector)
             factors[site] = vector
     return factors
+
+
+def consumed_weights(weights: Mapping[str | None, ir.Value], site: Site, factors: Mapping[Site, Array]) -> Array:
+    """Return the weights of the GEMMs that read a site side by side, [in, out]; the context's factors folded in."""
+    matrices = [array_of(weights[f"{Site(site.layer, gemm).name}.weight"]) for gemm in CONSUMERS[site.role]]
+    if site.role is Role.HIDDEN and Site(site.layer, Role.CONTEXT) in factors:
+        matrices[2] = matrices[2] / factors[Site(site.layer, Role.CONTEXT)]
+    return np.concatenate(matrices, axis=1)
+
+
+def _best_exponent(sample: Array, channel_amax: Array, weights: Array, exponent: float) -> float:
+    """Return the exponent with the least error at the layer's output; `exponent` where nothing is better."""
+
+    def error(candidate: float) -> float:
+        vector = smoothing_vector(channel_amax, np.abs(weights).max(axis=1), candidate)
+        amax = float((channel_amax / vector).max())
+        return output_error(sample / vector, weights * vector[:, None], amax=amax)
+
+    return min((exponent, *EXPONENTS), key=error)
 
 
 def _tie(plain: Mapping[Site, Statistics], layer: int, vector: Array) -> np.float32:

@@ -39,15 +39,17 @@ COLLAPSE = 0.9
 class Statistics:
     """What was seen at one site: the histogram of |x|, its exact maximum, and the maximum per channel.
 
-    `channel_amax` is float32 [channels] for values with channels, None for `scores` and `probs`.
+    `channel_amax` is float32 [channels] for values with channels, None for `scores` and `probs`. `chosen_amax` is the
+    range with the least error at the layer's output, where it was searched for (calibrate/per_site.py).
     """
 
     counts: Counts
     amax: float
     channel_amax: NDArray[np.float32] | None = None
+    chosen_amax: float | None = None
 
     def merged(self, other: Statistics) -> Statistics:
-        """Combine two observations; the order does not matter."""
+        """Combine two observations; the order does not matter. A chosen range is that of neither and goes."""
         channels = self.channel_amax
         if channels is not None and other.channel_amax is not None:
             channels = np.maximum(channels, other.channel_amax)
@@ -99,6 +101,8 @@ class CalibrationTable:
         if site.role is Role.PROBS:
             return 1.0  # a softmax is bounded by 1, whatever the calibration text showed
         statistics = self.statistics(site, smoothed=smoothed)
+        if statistics.chosen_amax is not None:
+            return statistics.chosen_amax
         method = calibrator_from_name(calibrator)
         share = default_percentile(site.role) if percentile is None else percentile
         amax = method.amax_from_counts(statistics.counts, statistics.amax, percentile=share)
@@ -199,6 +203,7 @@ def _packed(statistics: Statistics) -> dict[str, Any]:
         "amax": statistics.amax,
         "histogram": text_from_counts(statistics.counts),
         "channel_amax": None if channels is None else text_from_array(channels),
+        "chosen_amax": statistics.chosen_amax,
     }
 
 
@@ -208,8 +213,12 @@ def _statistics(document: Mapping[str, Any]) -> dict[Site, Statistics]:
         channels = entry["channel_amax"]
         counts = counts_from_text(entry["histogram"])
         assert counts.size == BINS
+        chosen = entry.get("chosen_amax")
         found[site_from_name(name)] = Statistics(
-            counts=counts, amax=_positive(entry["amax"]), channel_amax=None if channels is None else _array(channels)
+            counts=counts,
+            amax=_positive(entry["amax"]),
+            channel_amax=None if channels is None else _array(channels),
+            chosen_amax=None if chosen is None else _positive(chosen),
         )
     return found
 

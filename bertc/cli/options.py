@@ -208,6 +208,14 @@ validation_data_options = all_of(
     ),
 )
 
+reference_option = option(
+    "--reference",
+    "validation__reference",
+    metavar="CHECKPOINT",
+    section=VALIDATION,
+    help="The float model to compare with, such as the one before training or pruning. Default: CHECKPOINT.",
+)
+
 gate_options = all_of(
     option(
         "--max-drop",

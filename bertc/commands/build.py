@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 @options.sparsity_options
 @options.quantization_options
 @options.validation_data_options
+@options.reference_option
 @option(
     "--column",
     "both_columns",

@@ -145,7 +145,7 @@ learning_options = all_of(
         metavar="NAMES",
         section=LEARNT,
         help="What is learnt from the teacher, with weights: logits, hidden, attention; or none. "
-        "Default: logits,hidden.",
+        "Default: logits,hidden=10.",
     ),
     option(
         "--labels",

@@ -47,7 +47,9 @@ class QuantizationPart(_Frozen):
 
     `mode` is null for a target that has none. `fused` counts the engine's own fused nodes, `fused_expected` what the
     number of layers implies, `roles` the Q/DQ pairs of each role that the engine runs. `gemms_int8` and `gemms_float`
-    count the encoder's matrix products (both batched ones included) as the engine runs them.
+    count the encoder's matrix products (both batched ones included) as the engine runs them. `rounding` says how the
+    weights were rounded, `rounding_errors` the mean squared error of the outputs over calibration text of all that was
+    tried.
     """
 
     mode: int | None
@@ -62,6 +64,8 @@ class QuantizationPart(_Frozen):
     granularity: str | None = None
     smoothing: float | None = None
     embeddings: str | None = None
+    rounding: str | None = None
+    rounding_errors: dict[str, Amount] = {}
     roles: dict[str, Count] = {}
 
 

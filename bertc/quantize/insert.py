@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from bertc.calibrate.smoothing import CONSUMERS
 from bertc.calibrate.table import CalibrationTable
 from bertc.errors import InputError
-from bertc.graph.affine import codes_from_weights, scale_from_amax, weight_amax
+from bertc.graph.affine import codes_from_weights, scale_from_amax
 from bertc.graph.attention import attention_function, inputs_of
 from bertc.graph.edit import insert_after, remove_unused, set_constant, values_by_name
 from bertc.graph.emit import DOMAIN, Emitter, array_of
 from bertc.graph.scheme import Scheme
 from bertc.graph.sites import GEMM_INPUTS, GEMM_OUTPUTS, Role, Site
+from bertc.quantize.correction import NO_CORRECTION, Correction, weight_scales
 from bertc.quantize.needs import check_needs
 from bertc.quantize.smooth import UNSMOOTHED, smooth_graph
 
@@ -37,9 +38,17 @@ class Quantized:
 
 
 def quantize_graph(
-    graph: ir.Model, table: CalibrationTable, scheme: Scheme, *, calibrator: str, percentile: float | None
+    graph: ir.Model,
+    table: CalibrationTable,
+    scheme: Scheme,
+    *,
+    calibrator: str,
+    percentile: float | None,
+    correction: Correction = NO_CORRECTION,
 ) -> Quantized:
     """Return the graph with Q/DQ on the scheme's sites and INT8 weights; the argument stays as it is.
+
+    `correction` is how the weights are rounded, made for this graph, table and scheme.
 
     Raises `InputError` when the table does not belong to the graph, or a range would collapse the model.
     """
@@ -48,7 +57,7 @@ def quantize_graph(
     check_needs(table, scheme, layers=layers)
     ranges = _Ranges(table, scheme, calibrator, percentile)
     model = smooth_graph(graph, table, scheme)
-    pass_ = _Insertion(model, scheme, ranges)
+    pass_ = _Insertion(model, scheme, ranges, correction)
     for layer in range(layers):
         pass_.layer(layer)
     remove_unused(model)
@@ -115,10 +124,11 @@ class _Ranges:
 class _Insertion:
     """Inserts layer by layer. Lives for one call of `quantize_graph`."""
 
-    def __init__(self, model: ir.Model, scheme: Scheme, ranges: _Ranges) -> None:
+    def __init__(self, model: ir.Model, scheme: Scheme, ranges: _Ranges, correction: Correction) -> None:
         self.model = model
         self.scheme = scheme
         self.ranges = ranges
+        self.correction = correction
         self.values = values_by_name(model)
         self.counts: dict[str, int] = {}
         self.scales: dict[Site, Array] = {}
@@ -138,15 +148,18 @@ class _Insertion:
         self.counts[role] = self.counts.get(role, 0) + number
 
     def weights(self, gemms: list[Site]) -> None:
-        """Store the weights of GEMMs that read one site as codes; one common scale where Q, K and V are tied."""
+        """Store the weights of GEMMs that read one site as codes."""
         weights = [self.model.graph.initializers[f"{gemm.name}.weight"] for gemm in gemms]
-        scales = [scale_from_amax(weight_amax(array_of(w), per_channel=self.scheme.per_channel)) for w in weights]
-        if self.scheme.tie_qkv and len(scales) > 1:
-            scales = [np.asarray(np.max(scales), np.float32)] * len(scales)
+        scales = weight_scales([array_of(weight) for weight in weights], self.scheme)
         for gemm, weight, scale in zip(gemms, weights, scales, strict=True):
             emit = Emitter()
-            codes = codes_from_weights(array_of(weight), scale)
-            set_constant(weight, codes)
+            rounded = self.correction.gemms.get(gemm)
+            if rounded is None:
+                set_constant(weight, codes_from_weights(array_of(weight), scale))
+            else:
+                bias = self.model.graph.initializers[f"{gemm.name}.bias"]
+                set_constant(bias, array_of(bias) + rounded.shift)
+                set_constant(weight, rounded.codes)
             scale_value = emit.constant(f"{gemm.name}.weight_scale", scale)
             axis: dict[str, Any] = {"axis": 1} if scale.ndim else {}
             dequantized = emit.op(

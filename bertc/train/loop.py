@@ -299,7 +299,7 @@ def _optimizer(network: torch.nn.Module, recipe: TrainingRecipe) -> torch.optim.
     for _, parameter in network.named_parameters():
         kind = "scales" if parameter.ndim == 0 else "matrices" if parameter.ndim > 1 else "vectors"
         groups[kind].append(parameter)
-    rates = {"scales": recipe.learning_rate * recipe.scale_rate}
+    rates = {"scales": recipe.scale_rate}
     decays = {"matrices": recipe.weight_decay}
     return torch.optim.AdamW(
         [

@@ -120,7 +120,12 @@ def table_from_student(student: Student, *, checkpoint_digest: str) -> Calibrati
         # A site that stays in float still counts in its group's common range.
         scales |= {site: scale for scale in _first(scales, group) for site in group}
     overrides = {site: scale * CODE_MAX for site, scale in scales.items()}
-    return replace(student.table, checkpoint=checkpoint_digest, overrides={**student.table.overrides, **overrides})
+    return replace(
+        student.table,
+        checkpoint=checkpoint_digest,
+        origin={**student.table.origin, "trained": True},
+        overrides={**student.table.overrides, **overrides},
+    )
 
 
 def _first(scales: Mapping[Site, float], group: Sequence[Site]) -> list[float]:

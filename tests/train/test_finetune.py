@@ -254,7 +254,7 @@ def test_unlabelled_rows_learn_from_the_teacher_and_from_nobody_else(tmp_path: P
     text.write_text("".join(f"the film {number} was good\n" for number in range(30)), encoding="utf-8")
     noted = Noted()
     report = run(recipe_of(classifier, text, labels=1.0, steps=2), tmp_path / "out", progress=noted)
-    assert report["losses"] == {"logits": 1.0, "hidden": 1.0} and any("no labels" in note for note in noted.notes)
+    assert report["losses"] == {"logits": 1.0, "hidden": 10.0} and any("no labels" in note for note in noted.notes)
     for distill in ({}, {"hidden": 1.0}):
         with pytest.raises(InputError, match="has no labels"):
             run(recipe_of(classifier, text, labels=1.0, distill=distill), tmp_path / "none")

@@ -267,6 +267,7 @@ def _scheme(report: Report) -> str:
     words = [f"INT8 mode {part.mode}" if part.mode is not None else "no mode", f"weights {part.weights}"]
     words += [f"granularity {part.granularity}"] if part.granularity else []
     words += [f"smoothing {part.smoothing:g}"] if part.smoothing is not None else []
+    words += [f"weights rounded by {part.rounding}"] if part.rounding not in (None, "nearest") else []
     return ", ".join(words)
 
 

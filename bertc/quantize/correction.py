@@ -1,0 +1,123 @@
+"""Corrections of weight quantization by what is known of the GEMM's inputs: rounding, and the bias.
+
+The bias takes the mean of what rounding changes, E[x] (W - W_q) (Nagel et al. 2019, arXiv:1906.04721, section 4.2, with
+the mean from text in the place of batch normalization's). What is left for rounding are the centred inputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from bertc.batches import batches_from_features
+from bertc.calibrate.gram import Gram
+from bertc.calibrate.smoothing import CONSUMERS
+from bertc.calibrate.table import CalibrationTable
+from bertc.features import Feature, Progress
+from bertc.graph.affine import codes_from_weights, scale_from_amax, weight_amax
+from bertc.graph.emit import array_of
+from bertc.graph.interpret import Interpreter
+from bertc.graph.scheme import Scheme
+from bertc.graph.sites import Site
+from bertc.quantize.rounding import codes_from_moments
+from bertc.quantize.smooth import smooth_graph
+
+Array = NDArray[np.float32]
+TOKENS_PER_BATCH = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Rounded:
+    """One GEMM's weights as codes [in, out], and what is added to its bias, [out]."""
+
+    codes: NDArray[np.int8]
+    shift: Array
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Correction:
+    """How the weights of a scheme are rounded; a GEMM that `gemms` lacks is rounded to nearest.
+
+    `errors` are the mean squared errors of the outputs over text of all that was tried, by name.
+    """
+
+    gptq: bool = False
+    bias: bool = False
+    gemms: Mapping[Site, Rounded] = field(default_factory=dict)
+    errors: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """What is done, in words."""
+        return ("gptq" if self.gptq else "nearest") + (", biases corrected" if self.bias else "")
+
+
+NO_CORRECTION = Correction()
+
+
+def weight_scales(weights: Sequence[Array], scheme: Scheme) -> list[Array]:
+    """Return the scales of the GEMMs that read one site, [] or [out]; Q, K and V have a common one where tied."""
+    scales = [scale_from_amax(weight_amax(weight, per_channel=scheme.per_channel)) for weight in weights]
+    if scheme.tie_qkv and len(scales) > 1:
+        return [np.asarray(np.max(scales), np.float32)] * len(scales)
+    return scales
+
+
+def correction_from_grams(
+    graph: ir.Model,
+    table: CalibrationTable,
+    scheme: Scheme,
+    grams: Mapping[Site, Gram],
+    *,
+    gptq: bool,
+    bias: bool,
+) -> Correction:
+    """Round the weights of a float graph as a scheme stores them.
+
+    `grams` are the moments of the plain GEMM inputs over the calibration text.
+    """
+    weights = smooth_graph(graph, table, scheme).graph.initializers
+    gemms: dict[Site, Rounded] = {}
+    for site, gram in grams.items():
+        if not scheme.quantizes(site):
+            continue
+        if scheme.smoothing is not None:
+            gram = gram.divided(table.smoothing[site])
+        names = [Site(site.layer, gemm) for gemm in CONSUMERS[site.role]]
+        matrices = [array_of(weights[f"{gemm.name}.weight"]) for gemm in names]
+        moments = gram.centred if bias else gram.matrix
+        for gemm, matrix, scale in zip(names, matrices, weight_scales(matrices, scheme), strict=True):
+            codes = codes_from_moments(matrix, scale, moments) if gptq else codes_from_weights(matrix, scale)
+            lost = matrix.astype(np.float64) - codes * scale.astype(np.float64)
+            shift = gram.mean @ lost if bias else np.zeros(lost.shape[1])
+            gemms[gemm] = Rounded(codes, shift.astype(np.float32))
+    return Correction(gptq=gptq, bias=bias, gemms=gemms)
+
+
+def output_divergence(
+    float_graph: ir.Model, graphs: Mapping[str, Callable[[], ir.Model]], features: Sequence[Feature], progress: Progress
+) -> dict[str, float]:
+    """Return the mean squared difference of each graph's outputs from the float graph's, over real tokens."""
+    progress.stage("compare corrections", total=1 + len(graphs))
+    reference = _outputs(float_graph, features)
+    progress.advance()
+    errors = {}
+    for name, graph in graphs.items():
+        errors[name] = float(np.mean((_outputs(graph(), features) - reference) ** 2))
+        progress.advance()
+    return errors
+
+
+def _outputs(graph: ir.Model, features: Sequence[Feature]) -> NDArray[np.float64]:
+    """Return all outputs of real tokens as one vector."""
+    interpreter = Interpreter(graph)
+    parts = []
+    for batch in batches_from_features(features, TOKENS_PER_BATCH):
+        for values in interpreter.run(batch).values():
+            per_token = values.ndim >= 2 and values.shape[:2] == batch.mask.shape
+            parts.append((values[batch.mask.astype(bool)] if per_token else values).ravel())
+    return np.concatenate(parts).astype(np.float64)
