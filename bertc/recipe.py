@@ -123,7 +123,7 @@ class TrainingRecipe(_Section):
     minutes: float | None = Field(default=None, gt=0)
     batch_size: int = Field(default=32, ge=1)
     accumulate: int = Field(default=1, ge=1)
-    learning_rate: float = Field(default=1e-4, gt=0)
+    learning_rate: float = Field(default=5e-5, gt=0)
     scale_rate: float = Field(default=0.05, gt=0)
     schedule: Literal["linear", "cosine"] = "linear"
     warmup: float = Field(default=0.05, ge=0, lt=1)

@@ -126,6 +126,32 @@ smoothing_option = option(
     help="SmoothQuant's exponent; 0 switches it off. Default: 0.85 with granularity channel, else 0.",
 )
 
+per_site_option = option(
+    "--per-site",
+    "calibration__per_site",
+    multiple=True,
+    type=click.Choice(["smoothing", "calibrator"]),
+    section=CALIBRATION,
+    help="Choose exponent or range of each GEMM input by the error at its layer's output. Repeatable.",
+)
+
+correction_options = all_of(
+    option(
+        "--rounding",
+        "quantization__rounding",
+        type=click.Choice(["nearest", "gptq"]),
+        section=QUANTIZATION,
+        help="How weights are rounded. Default: what is better on the calibration text, with granularity channel.",
+    ),
+    option(
+        "--bias-correction/--no-bias-correction",
+        "quantization__bias_correction",
+        default=None,
+        section=QUANTIZATION,
+        help="Let biases take the mean of what rounding changes. Default: as for --rounding.",
+    ),
+)
+
 quantization_options = all_of(
     option(
         "--int8-mode",

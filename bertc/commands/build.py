@@ -33,7 +33,9 @@ if TYPE_CHECKING:
 @options.table_option
 @options.calibrator_options
 @options.sparsity_options
+@options.per_site_option
 @options.quantization_options
+@options.correction_options
 @options.validation_data_options
 @options.reference_option
 @option(

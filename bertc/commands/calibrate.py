@@ -30,6 +30,7 @@ from bertc.errors import EXIT_PASSED
 )
 @options.model_options
 @options.calibration_options
+@options.per_site_option
 @options.smoothing_option
 @options.length_option
 @options.cache_options

@@ -29,7 +29,9 @@ from bertc.errors import EXIT_PASSED
 @options.calibration_options
 @options.table_option
 @options.calibrator_options
+@options.per_site_option
 @options.quantization_options
+@options.correction_options
 @options.target_option
 @options.length_option
 @options.cache_options

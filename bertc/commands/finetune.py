@@ -88,7 +88,7 @@ training_options = all_of(
         type=click.FloatRange(0, min_open=True),
         metavar="N",
         section=TRAINING,
-        help="The largest learning rate. Default: 1e-4.",
+        help="The largest learning rate. Default: 5e-5.",
     ),
     option(
         "--held-out",

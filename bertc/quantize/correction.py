@@ -89,12 +89,20 @@ def correction_from_grams(
             gram = gram.divided(table.smoothing[site])
         names = [Site(site.layer, gemm) for gemm in CONSUMERS[site.role]]
         matrices = [array_of(weights[f"{gemm.name}.weight"]) for gemm in names]
-        moments = gram.centred if bias else gram.matrix
-        for gemm, matrix, scale in zip(names, matrices, weight_scales(matrices, scheme), strict=True):
-            codes = codes_from_moments(matrix, scale, moments) if gptq else codes_from_weights(matrix, scale)
-            lost = matrix.astype(np.float64) - codes * scale.astype(np.float64)
-            shift = gram.mean @ lost if bias else np.zeros(lost.shape[1])
-            gemms[gemm] = Rounded(codes, shift.astype(np.float32))
+        # Side by side, since all columns that read the same site are rounded in one sweep.
+        matrix = np.concatenate(matrices, axis=1)
+        scales = weight_scales(matrices, scheme)
+        scale = np.concatenate([np.broadcast_to(s, w.shape[1:]) for s, w in zip(scales, matrices, strict=True)])
+        if gptq:
+            codes = codes_from_moments(matrix, scale, gram.centred if bias else gram.matrix)
+        else:
+            codes = codes_from_weights(matrix, scale)
+        shift = np.zeros(matrix.shape[1], np.float32)
+        if bias:
+            shift = (gram.mean @ (matrix - codes * scale)).astype(np.float32)
+        edges = np.cumsum([weight.shape[1] for weight in matrices])[:-1]
+        parts = zip(names, np.split(codes, edges, axis=1), np.split(shift, edges), strict=True)
+        gemms |= {gemm: Rounded(np.ascontiguousarray(part), added) for gemm, part, added in parts}
     return Correction(gptq=gptq, bias=bias, gemms=gemms)
 
 

@@ -31,14 +31,15 @@ def codes_from_moments(
     >>> codes_from_moments(np.float32([[1.4], [1.4]]), np.float32(1.0), correlated).ravel().tolist()
     [1, 2]
     """
-    inverse, order = _inverse_factor(moments)
-    left = weights.astype(np.float64)[order]
-    step = np.broadcast_to(scale.astype(np.float64), left.shape[1:])
+    factor, order = _inverse_factor(moments)
+    inverse = factor.astype(np.float32)  # what it weighs are roundings, which need no more digits
+    left = weights[order]
+    step = np.broadcast_to(scale, left.shape[1:])
     pruned = left == 0
     codes = np.empty(left.shape, np.int8)
     for start in range(0, len(left), ROWS):
         stop = min(start + ROWS, len(left))
-        errors = np.empty((stop - start, left.shape[1]))
+        errors = np.empty((stop - start, left.shape[1]), np.float32)
         for row in range(start, stop):
             rounded = np.clip(np.rint(left[row] / step), WEIGHT_CODE_MIN, CODE_MAX)
             rounded[pruned[row]] = 0
