@@ -78,14 +78,15 @@ def cases(shared: Path) -> list[Case]:
             checkpoint=models / "minilm-sst2",
             training=data / "sst2/train.tsv",
             validation=data / "sst2/dev.tsv",
-            train={"steps": 1000},
+            train={"steps": 700},
         ),
         Case(
             name="minilm-wnut17",
             checkpoint=models / "minilm-wnut17",
             training=data / "wnut17/wnut17train.conll",
             validation=data / "wnut17/emerging.test.annotated",
-            train={"steps": 600},
+            train={"steps": 1000},
+            seeds=(0,),
         ),
         Case(
             name="minilm-squad",
@@ -94,7 +95,7 @@ def cases(shared: Path) -> list[Case]:
             validation=data / "squad/dev-v1.1.json",
             train={"epochs": 1.0, "batch_size": 16},
             max_length=256,
-            questions=8000,
+            questions=5000,
             seeds=(0,),
         ),
     ]

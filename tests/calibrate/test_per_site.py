@@ -53,9 +53,7 @@ def test_the_best_range_has_the_least_error() -> None:
     assert output_error(sample, weights, amax=best) == min(errors)
 
 
-def test_chosen_ranges_are_used_and_saved_and_lost_in_a_merge(
-    tiny_classifier: TinyModel, tmp_path: Path
-) -> None:
+def test_chosen_ranges_are_used_and_saved_and_lost_in_a_merge(tiny_classifier: TinyModel, tmp_path: Path) -> None:
     table = table_of(tiny_classifier, "calibrator")
     for site in SITES:
         for smoothed in (False, True):
