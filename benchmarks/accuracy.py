@@ -56,7 +56,7 @@ SEEDS = (0, 1, 2)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """A checkpoint with its training text and validation data, and how long it is trained."""
+    """A checkpoint, its training text and validation data, and how it is trained: for INT8, and after pruning."""
 
     name: str
     checkpoint: Path
@@ -64,6 +64,7 @@ class Case:
     validation: Path
     columns: dict[str, str] = field(default_factory=dict)
     train: Result = field(default_factory=dict)
+    recover: Result = field(default_factory=dict)
     max_length: int | None = None
     questions: int | None = None
     seeds: tuple[int, ...] = SEEDS
@@ -79,6 +80,7 @@ def cases(shared: Path) -> list[Case]:
             training=data / "sst2/train.tsv",
             validation=data / "sst2/dev.tsv",
             train={"steps": 700},
+            recover={"steps": 400},
         ),
         Case(
             name="minilm-wnut17",
@@ -86,6 +88,7 @@ def cases(shared: Path) -> list[Case]:
             training=data / "wnut17/wnut17train.conll",
             validation=data / "wnut17/emerging.test.annotated",
             train={"steps": 1000},
+            recover={"steps": 400},
             seeds=(0,),
         ),
         Case(
@@ -95,7 +98,7 @@ def cases(shared: Path) -> list[Case]:
             validation=data / "squad/dev-v1.1.json",
             train={"epochs": 1.0, "batch_size": 16},
             max_length=256,
-            questions=5000,
+            questions=4000,
             seeds=(0,),
         ),
     ]
@@ -258,7 +261,7 @@ def measure_recovered(table: Table, case: Case, prune: Callable[[], Path], recov
 
     def compute(**sections: Result) -> Result:
         if not recovered.exists():
-            run.update(table.trained(case, prune(), recovered, seed, training={"quantize": False}))
+            run.update(table.trained(case, prune(), recovered, seed, training={"quantize": False, **case.recover}))
         return {**table.built(case, recovered, **sections), **run}
 
     channel = {"mode": "2", "granularity": "channel"}

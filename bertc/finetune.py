@@ -142,6 +142,8 @@ class _Run:
         )
         if self.masks:
             progress.note(f"{len(self.masks)} GEMMs are 2:4 and stay so")
+            if recipe.training.teacher is None and self.teacher is not None:
+                progress.note("the teacher is the pruned checkpoint itself; name the dense one with --teacher")
 
     def _table(self, graph: Any, stages: Stages) -> CalibrationTable:
         """Return the user's table, the checkpoint's own, or one of the calibration text, by default the training's."""
