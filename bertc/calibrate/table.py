@@ -55,6 +55,12 @@ class Statistics:
             channels = np.maximum(channels, other.channel_amax)
         return Statistics(counts=self.counts + other.counts, amax=max(self.amax, other.amax), channel_amax=channels)
 
+    @property
+    def mean(self) -> float:
+        """E|x|."""
+        occupied = np.flatnonzero(self.counts)
+        return float(np.average(bin_values()[occupied], weights=self.counts[occupied])) if occupied.size else 0.0
+
     def quantization_error(self, amax: float) -> float:
         """Return E[(q(x) - x)^2] / E[x^2] on an INT8 grid that ends at `amax`."""
         occupied = np.flatnonzero(self.counts)

@@ -199,6 +199,7 @@ sparsity_choices = all_of(
         "--sparsity-permute",
         "sparsity__permute",
         is_flag=True,
+        default=None,
         section=SPARSITY,
         help="Search an order of the channels in which 2:4 keeps more.",
     ),
@@ -287,6 +288,7 @@ search_options = all_of(
         "--search",
         "search__enabled",
         is_flag=True,
+        default=None,
         section=SEARCH,
         help="Find the fastest scheme within the gates' budget: what stays in float and, unless given, granularity "
         "and smoothing. Judged on calibration text that does not calibrate.",
@@ -370,7 +372,7 @@ def overrides_from_flags(flags: Mapping[str, Any]) -> dict[str, Any]:
     """Return what was given, nested by section; a flag that contradicts a field of a recipe file empties that field."""
     overrides: dict[str, Any] = {}
     for name, value in flags.items():
-        if value is None or value == () or value is False:
+        if value is None or value == ():
             continue
         section, _, field = name.rpartition("__")
         values = overrides.setdefault(section, {}) if section else overrides

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     "--unvalidated",
     "validation__unvalidated",
     is_flag=True,
+    default=None,
     section=VALIDATION,
     help="Build without validation data; this is stamped into the artefact.",
 )

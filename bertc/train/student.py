@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import onnx_ir as ir
 import torch
 from numpy.typing import NDArray
 
@@ -23,6 +24,7 @@ from bertc.graph.sites import Site, site_from_name
 from bertc.quantize.insert import TIES, quantize_graph
 from bertc.quantize.smooth import smooth_graph, unsmoothed_weights
 from bertc.train.network import Network
+from bertc.train.start import table_of_start, weights_of_start
 
 Array = NDArray[np.float32]
 SCALE = ".scale"
@@ -55,6 +57,9 @@ def student_from_checkpoint(
 ) -> Student:
     """Return a checkpoint's Q/DQ network under a scheme, starting from the calibrated table; its float one without.
 
+    With one scale per tensor it starts from ranges and weights without outliers (train/start.py), unless the table was
+    trained; fixed scales stay the table's.
+
     `masks` (by initializer name, [in, out]) keep pruned weights at zero. Raises `InputError` for a scheme without a
     table, and for a table or a mask that does not belong to the checkpoint.
     """
@@ -64,16 +69,29 @@ def student_from_checkpoint(
     elif table is None:
         raise InputError("quantization-aware training starts from calibrated ranges; give a calibration table")
     else:
-        floats = smooth_graph(graph, table, scheme).graph.initializers.values()
+        quantized = quantize_graph(graph, table, scheme, calibrator=calibrator, percentile=percentile)
+        floats = {
+            str(value.name): array_of(value) for value in smooth_graph(graph, table, scheme).graph.initializers.values()
+        }
+        if not scheme.per_channel and not table.origin.get("trained"):
+            if learned_scales:
+                start = table_of_start(table, scheme, quantized.scales)
+                quantized = quantize_graph(graph, start, scheme, calibrator=calibrator, percentile=percentile)
+            codes = {str(value.name) for value in quantized.graph.graph.initializers.values() if _holds_codes(value)}
+            floats |= {name: weights_of_start(floats[name]) for name in codes & floats.keys()}
         network = Network(
-            quantize_graph(graph, table, scheme, calibrator=calibrator, percentile=percentile).graph,
-            floats={str(value.name): array_of(value) for value in floats},
+            quantized.graph,
+            floats=floats,
             learned_scales=learned_scales,
             ties=_ties(scheme, 1 + max(site.layer for site in table.sites)),
         )
     assert network.initializer_parameters().keys() == parameters_from_checkpoint(checkpoint).keys()
     network.set_masks(masks or {})
     return Student(network=network, checkpoint=checkpoint, table=table, scheme=scheme)
+
+
+def _holds_codes(value: ir.Value) -> bool:
+    return value.dtype == ir.DataType.INT8
 
 
 def _ties(scheme: Scheme, layers: int) -> list[list[str]]:

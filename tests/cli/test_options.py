@@ -63,6 +63,13 @@ def test_no_option_has_a_default_of_its_own() -> None:
     assert overrides_from_flags({name: value for name, value in given.items() if "__" in name}) == {}
 
 
+def test_a_switch_that_says_no_is_no_switch_left_out() -> None:
+    command = importlib.import_module("bertc.commands.build").command
+    for arguments, found in ((["--no-bias-correction"], False), (["--bias-correction"], True), ([], None)):
+        recipe = recipe_from_flags("x", None, command.make_context("build", ["x", *arguments]).params)
+        assert recipe.quantization.bias_correction is found
+
+
 def test_flags_win_over_the_file_and_what_is_not_given_is_left_to_it(tmp_path: Path) -> None:
     path = tmp_path / "recipe.toml"
     path.write_text(

@@ -33,7 +33,7 @@ progress.StageLines, plain = Stops, progress.StageLines
 from bertc.cli.main import run
 sys.exit(run(arguments))
 """
-KEPT = ("calibrate", "evaluate-float", "evaluate-engine", "sensitivity")
+KEPT = ("calibrate", "correct", "evaluate-float", "evaluate-engine", "sensitivity")
 
 
 def command(stage: str, what: str, arguments: list[str]) -> list[str]:
@@ -54,7 +54,7 @@ def figures(out: Path) -> dict[str, object]:
 
 
 @pytest.mark.parametrize(
-    ("stage", "finished"), [("calibrate", ()), ("quantize and export", KEPT[:1]), ("latency", KEPT)]
+    ("stage", "finished"), [("calibrate", ()), ("quantize and export", KEPT[:2]), ("latency", KEPT)]
 )
 def test_a_killed_build_leaves_nothing_and_the_next_one_goes_on(
     bertc: Bertc, place: Place, artefact: Path, tmp_path: Path, stage: str, finished: tuple[str, ...]

@@ -272,11 +272,23 @@ def with_table(bertc: Bertc, place: Place, out: Path, table: Path, *options: obj
     return bertc("build", place.checkpoint, "-o", out, *arguments, *options)
 
 
-def test_a_table_is_used_again(bertc: Bertc, place: Place, artefact: Path, tmp_path: Path) -> None:
-    assert with_table(bertc, place, tmp_path / "out", artefact / "calibration.json").code == 0
-    first, second = report_of(artefact), report_of(tmp_path / "out")
+def test_a_table_is_used_again(bertc: Bertc, place: Place, tmp_path: Path) -> None:
+    plain, again = tmp_path / "plain", tmp_path / "again"
+    assert bertc(*place.build(plain), "--rounding", "nearest", "--no-bias-correction").code == 0
+    assert with_table(bertc, place, again, plain / "calibration.json").code == 0
+    first, second = report_of(plain), report_of(again)
     assert first["accuracy"] == second["accuracy"]
-    assert (artefact / "model.onnx").read_bytes() == (tmp_path / "out" / "model.onnx").read_bytes()
+    assert (plain / "model.onnx").read_bytes() == (again / "model.onnx").read_bytes()
+
+
+def test_a_table_alone_corrects_nothing(bertc: Bertc, place: Place, artefact: Path, tmp_path: Path) -> None:
+    table = artefact / "calibration.json"
+    assert with_table(bertc, place, tmp_path / "out", table).code == 0
+    assert report_of(artefact)["quantization"]["rounding_errors"]
+    assert report_of(tmp_path / "out")["quantization"]["rounding"] == "nearest"
+    called = with_table(bertc, place, tmp_path / "gptq", table, "--rounding", "gptq")
+    assert called.code == 2
+    assert "no calibration text" in called.error
 
 
 def test_a_table_of_another_checkpoint(bertc: Bertc, artefact: Path, tmp_path: Path) -> None:
