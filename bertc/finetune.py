@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from bertc.artefact.cache import StageCache
@@ -45,6 +46,7 @@ from bertc.versions import library_versions
 if TYPE_CHECKING:
     from bertc.train.distributed import Processes
     from bertc.train.loop import Outcome, Trainer
+    from bertc.train.replace import Replacement
     from bertc.train.student import Student
 
 REPORT_FILE = "training.json"
@@ -213,12 +215,23 @@ class _Run:
             data.examples,
             objective,
             evaluation,
+            replacement=self._replacement(),
             recipe=self.recipe.training,
             processes=self.processes,
             precision=self.precision[1],
             folder=state,
             progress=self.progress,
         )
+
+    def _replacement(self) -> Replacement | None:
+        """Return how tokens are replaced: not at all where no teacher says what becomes of the text."""
+        from bertc.train.replace import Replacement
+
+        share = self.recipe.training.replace
+        if self.teacher is None or not share:
+            return None
+        vocabulary = np.array(self.checkpoint.encoder.ordinary_ids, np.int64)
+        return Replacement(share=share, vocabulary=vocabulary, seed=self.recipe.training.seed)
 
     def report(self, outcome: Outcome, command: str) -> dict[str, Any]:
         """Return what was done."""

@@ -105,7 +105,8 @@ class TrainingRecipe(_Section):
     """The training of `bertc finetune`.
 
     `quantize` false trains the float model (a sparse one, say). `distill` weighs what is learnt from the teacher
-    (None: the checkpoint itself), `labels` what is learnt from the data's labels. Of `epochs`, `steps` and `minutes`
+    (None: the checkpoint itself), `labels` what is learnt from the data's labels. `replace` is the largest share of a
+    text's tokens that are replaced by random ones where there is a teacher. Of `epochs`, `steps` and `minutes`
     at most one is given. `held_out` rows of the training data decide when to stop and which state is the best; 0
     leaves the last one.
     """
@@ -117,6 +118,7 @@ class TrainingRecipe(_Section):
     learned_scales: bool = True
     distill: dict[Literal["logits", "hidden", "attention"], float] = {"logits": 1.0, "hidden": 10.0}
     temperature: float = Field(default=1.0, gt=0)
+    replace: float = Field(default=0.4, ge=0, le=1)
     labels: float = Field(default=0.0, ge=0)
     epochs: float | None = Field(default=None, gt=0)
     steps: int | None = Field(default=None, ge=1)

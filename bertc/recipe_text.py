@@ -58,6 +58,7 @@ MEANINGS: dict[str, tuple[str, str]] = {
     "training.learned_scales": ("Train the ranges of activations too.", ""),
     "training.distill": ("What is learnt from the teacher, with weights: logits, hidden, attention.", ""),
     "training.temperature": ("Of the distillation of logits.", ""),
+    "training.replace": ("Largest share of a text's tokens replaced by random ones, for a teacher to judge.", ""),
     "training.labels": ("Weight of the data's own labels.", ""),
     "training.epochs": ("Passes over the data; or give steps or minutes. Left out: 1,500 steps.", "3.0"),
     "training.steps": ("Optimizer steps.", "1500"),

@@ -33,6 +33,7 @@ MOST_CHARACTERS = 1_000  # per token wanted: no more of a text than this is ever
 MARGIN = 128  # tokens at the end of a prefix that the cut may have changed: one word has at most 100
 PIECE = 2**16  # characters of a long context that are tokenized at once
 CHUNK = 512  # texts tokenized at once: bounds the memory of the tokenizer's own results
+PLACEHOLDER = re.compile(r"\[.+\]$|<.+>$")
 LONE_SURROGATES = re.compile("[\ud800-\udfff]")
 
 
@@ -62,6 +63,13 @@ class TextEncoder:
         self.positions = positions
         self.pad_id = pad_id
         self.vocab_size = tokenizer.get_vocab_size(with_added_tokens=True)
+
+    @property
+    def ordinary_ids(self) -> tuple[int, ...]:
+        """Ids that text can give: no separators, no placeholders such as [unused7]."""
+        added = {token.content for token in self._tokenizer.get_added_tokens_decoder().values()}
+        vocabulary = self._tokenizer.get_vocab(with_added_tokens=False)
+        return tuple(sorted(id for text, id in vocabulary.items() if text not in added and not PLACEHOLDER.match(text)))
 
     def encode(
         self,

@@ -148,6 +148,14 @@ learning_options = all_of(
         "Default: logits,hidden=10.",
     ),
     option(
+        "--replace",
+        "training__replace",
+        type=click.FloatRange(0, 1),
+        metavar="N",
+        section=LEARNT,
+        help="Up to this share of a text's tokens is random, and the teacher says what it makes of it. Default: 0.4.",
+    ),
+    option(
         "--labels",
         "training__labels",
         type=click.FloatRange(0),

@@ -6,7 +6,7 @@ A step's rows are known to all processes; each takes its share, cut into parts t
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -80,7 +80,7 @@ def parts_of_share(step: Sequence[Order], lengths: Sequence[int], *, rank: int, 
     return [part for batch in step for part in _cut(batch[rank::world], lengths)]
 
 
-def units_of_step(examples: Sequence[Example], step: Sequence[Order]) -> Units:
+def units_of_step(examples: Sequence[Example] | Mapping[int, Example], step: Sequence[Order]) -> Units:
     """Count what a whole step is divided by, so that it weighs the same however it is cut."""
     chosen = [examples[place] for batch in step for place in batch]
     return Units(

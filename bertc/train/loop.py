@@ -19,12 +19,13 @@ from torch.nn.parallel import DistributedDataParallel
 from bertc.errors import InputError
 from bertc.features import Progress
 from bertc.recipe import TrainingRecipe
-from bertc.train.batches import Order, Units, parts_of_share, steps_from, units_of_step
+from bertc.train.batches import Order, parts_of_share, steps_from, units_of_step
 from bertc.train.distributed import Processes
 from bertc.train.examples import Example
 from bertc.train.held_out import LOSS, Evaluation
 from bertc.train.losses import Objective, part_from_examples
 from bertc.train.plan import Pace, Plan, plan_from_recipe, rate_of_step
+from bertc.train.replace import Replacement
 from bertc.train.state import StateFolder
 
 PACE_SECONDS = 4.0
@@ -77,6 +78,7 @@ class Trainer:
         objective: Objective,
         evaluation: Evaluation | None,
         *,
+        replacement: Replacement | None,
         recipe: TrainingRecipe,
         processes: Processes,
         precision: AbstractContextManager[Any],
@@ -88,6 +90,7 @@ class Trainer:
         self.examples = examples
         self.objective = objective
         self.evaluation = evaluation
+        self.replacement = replacement
         self.recipe = recipe
         self.processes = processes
         self.folder = folder
@@ -132,8 +135,7 @@ class Trainer:
     def _step(self, step: tuple[Order, ...], plan: Plan) -> None:
         """Compute the gradient of a step over all processes, check it and follow it."""
         position = self.position
-        units = units_of_step(self.examples, step)
-        sums = self._backward(step, units)
+        sums = self._backward(step, position.step)
         norm = float(torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip))
         if not math.isfinite(norm):  # the same in all processes, after their gradients are added
             raise InputError(
@@ -149,17 +151,21 @@ class Trainer:
             position.sums[name] = position.sums.get(name, 0.0) + value
         position.summed += 1
         position.step += 1
-        position.texts += units.rows
+        position.texts += sum(map(len, step))
 
-    def _backward(self, step: tuple[Order, ...], units: Units) -> dict[str, float]:
-        """Add up the gradient of this process's share; returns the share's losses."""
+    def _backward(self, step: tuple[Order, ...], number: int) -> dict[str, float]:
+        """Add up the gradient of this process's share of a step; returns the share's losses."""
         world = self.processes.world
+        examples: Sequence[Example] | Mapping[int, Example] = self.examples
+        if self.replacement is not None:
+            examples = self.replacement.step_examples(self.examples, step, number)
+        units = units_of_step(examples, step)
         shares = parts_of_share(step, self._lengths, rank=self.processes.rank, world=world)
         # A process without a share runs one example for nothing, since the others wait for its gradient.
         orders = [(order, 1.0) for order in shares] or [((step[0][0],), 0.0)]
         sums: dict[str, float] = {}
         for number, (order, weight) in enumerate(orders):
-            part = part_from_examples(self.examples, order, self.processes.device)
+            part = part_from_examples(examples, order, self.processes.device)
             with self._unsynchronized(last=number + 1 == len(orders)):
                 with self._precision:
                     theirs = self._teacher_values(part.feeds)
@@ -238,14 +244,13 @@ class Trainer:
         tokens, begin = 0, time.perf_counter()
         for number in range(MOST_PACE_STEPS + 1):
             step = next(steps)
-            units = units_of_step(self.examples, step)
-            self._backward(step, units)
+            self._backward(step, number)
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), recipe.clip)
             self._optimizer.zero_grad(set_to_none=True)
             if number == 0:  # the first one allocates
                 begin = time.perf_counter()
                 continue
-            tokens += units.tokens
+            tokens += sum(self._lengths[place] for batch in step for place in batch)
             seconds = self.processes.first(time.perf_counter() - begin)
             if number >= PACE_STEPS and seconds >= PACE_SECONDS:
                 break

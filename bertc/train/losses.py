@@ -42,7 +42,7 @@ class Part:
     known: Tensor
 
 
-def part_from_examples(examples: Sequence[Example], order: Order, device: torch.device) -> Part:
+def part_from_examples(examples: Sequence[Example] | Mapping[int, Example], order: Order, device: torch.device) -> Part:
     """Pad and stack the examples at `order`."""
     chosen = [examples[place] for place in order]
     batch = batch_from_features([example.feature for example in chosen], range(len(chosen)))

@@ -1,4 +1,4 @@
-"""On a real checkpoint the student predicts what the simulator of its build predicts."""
+"""On a real checkpoint the student predicts what the simulator of its build predicts, before the first step."""
 
 from __future__ import annotations
 
@@ -10,20 +10,21 @@ import torch
 
 from bertc.batches import batch_from_features
 from bertc.checkpoint import checkpoint_from_path
+from bertc.checkpoint.write import write_checkpoint
 from bertc.data.dataset import dataset_from_path
 from bertc.graph.build import graph_from_checkpoint
 from bertc.graph.interpret import Interpreter
 from bertc.graph.scheme import scheme_from_options
 from bertc.quantize.insert import quantize_graph
 from bertc.tasks import task_from_name
-from bertc.train.student import student_from_checkpoint
+from bertc.train.student import student_from_checkpoint, table_from_student, weights_from_student
 from tests.tiny import calibrated, rms
 
 ROWS = 200
 
 
 @pytest.mark.shared
-def test_sentiment_in_mode_2(shared_path: Path) -> None:
+def test_sentiment_in_mode_2(shared_path: Path, tmp_path: Path) -> None:
     checkpoint = checkpoint_from_path(shared_path / "models" / "minilm-sst2")
     task = task_from_name(checkpoint.head.task)
 
@@ -44,7 +45,11 @@ def test_sentiment_in_mode_2(shared_path: Path) -> None:
         masks=None,
     )
     batch = batch_from_features(batch_of("dev.tsv", ROWS), range(ROWS))  # type: ignore[arg-type]
-    simulator = quantize_graph(graph, table, scheme, calibrator="percentile", percentile=None).graph
+    write_checkpoint(checkpoint, tmp_path / "start", weights_from_student(student))
+    written = checkpoint_from_path(tmp_path / "start")
+    ranges = table_from_student(student, checkpoint_digest=written.digest)
+    start = graph_from_checkpoint(written)
+    simulator = quantize_graph(start, ranges, scheme, calibrator="percentile", percentile=None).graph
     expected, exact = (Interpreter(each).run(batch)["logits"] for each in (simulator, graph))
     feeds = {name: torch.from_numpy(array) for name, array in batch.feeds(student.network.inputs).items()}
     with torch.no_grad():
