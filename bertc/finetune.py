@@ -204,10 +204,14 @@ class _Run:
             layers=architecture.layers,
             scaling=architecture.head_size**-0.5,
         )
-        evaluation = None
+        evaluation, replacement = None, self._replacement()
         if data.held_rows:
             judged = held_out_objective(objective, labelled=data.labelled)
-            held = HeldOut(rows=data.held_rows, examples=data.held_examples, objective=judged)
+            everything = [tuple(range(len(data.held_examples)))]
+            mixed = {} if replacement is None else replacement.step_examples(data.held_examples, everything, 0)
+            held = HeldOut(
+                rows=data.held_rows, examples=data.held_examples, objective=judged, mixed=tuple(mixed.values())
+            )
             evaluation = Evaluation(held, device, self.precision[1])
         return Trainer(
             self.student.network.to(device),
@@ -215,7 +219,7 @@ class _Run:
             data.examples,
             objective,
             evaluation,
-            replacement=self._replacement(),
+            replacement=replacement,
             recipe=self.recipe.training,
             processes=self.processes,
             precision=self.precision[1],

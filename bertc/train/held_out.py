@@ -27,11 +27,16 @@ Raw = dict[str, list[NDArray[np.float32]]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldOut:
-    """Rows that are held out, as examples, and the objective that a student is judged by."""
+    """Rows that are held out, as examples, and the objective that a student is judged by.
+
+    `mixed` are the same texts with replaced tokens where training has such: a student is judged on both, since on whole
+    texts the teacher is so certain that the loss is mostly noise. The task's metric is that of the whole texts.
+    """
 
     rows: Sequence[Row]
     examples: Sequence[Example]
     objective: Objective
+    mixed: Sequence[Example] = ()
 
 
 def held_out_objective(objective: Objective, *, labelled: bool) -> Objective:
@@ -56,12 +61,14 @@ class Evaluation:
         self._precision: AbstractContextManager[Any] = precision
         lengths = [example.feature.length for example in held.examples]
         self._orders: list[Order] = parts_of_share([tuple(range(len(lengths)))], lengths, rank=0, world=1)
-        self._parts = [part_from_examples(held.examples, order, device) for order in self._orders]
+        # Token by token the mixed texts are as long as the whole ones.
+        judged = [each for each in (held.examples, held.mixed) if each]
+        self._parts = [part_from_examples(each, order, device) for each in judged for order in self._orders]
         self._units = Units(
-            rows=len(lengths),
-            labelled=sum(example.labelled for example in held.examples),
-            outputs=sum(example.outputs for example in held.examples),
-            tokens=sum(lengths),
+            rows=len(lengths) * len(judged),
+            labelled=sum(example.labelled for each in judged for example in each),
+            outputs=sum(example.outputs for each in judged for example in each),
+            tokens=sum(lengths) * len(judged),
         )
         self._teacher: list[Values] = []
         self._theirs: Any = None
@@ -101,6 +108,7 @@ class Evaluation:
         """Cut the padding off and let the task read what the network says of each row."""
         held = self.held
         features = [example.feature for example in held.examples]
+        outputs = outputs[: len(self._orders)]
         raw: Raw = {RAW_NAMES.get(name, name): [np.empty(0, np.float32)] * len(features) for name in outputs[0]}
         for order, values in zip(self._orders, outputs, strict=True):
             for name, array in _arrays(values).items():
