@@ -48,7 +48,7 @@ def student(tiny_classifier: TinyModel) -> Network:
     """The teacher itself, but for the one token that whole texts do not have."""
     network = teacher_from_checkpoint(tiny_classifier.checkpoint)
     (word,) = (weight for name, weight in network.initializer_parameters().items() if name.endswith(".word"))
-    word.data[FOREIGN] += 3.0
+    word.data[FOREIGN] *= -3.0
     return network
 
 
