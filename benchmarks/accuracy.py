@@ -80,7 +80,7 @@ def cases(shared: Path) -> list[Case]:
             checkpoint=models / "minilm-sst2",
             training=data / "sst2/train.tsv",
             validation=data / "sst2/dev.tsv",
-            train={"steps": 600},
+            train={"steps": 1000},
             recover={"steps": 700, "learning_rate": 1e-4},
         ),
         Case(
