@@ -53,11 +53,11 @@ from bertc.report_parts import BuildFacts, report_from_facts
 from bertc.runtime.cpu import cpu_features
 from bertc.runtime.engine import outputs_from_features
 from bertc.runtime.latency import Latency, measure_latency
-from bertc.runtime.ort import Optimized, check_fusion, optimized_from_model
+from bertc.runtime.optimized import Optimized, check_fusion
 from bertc.runtime.outputs import Outputs, read_outputs, write_outputs
 from bertc.search.held import held_out_from_recipe
 from bertc.search.run import Found, Question, search_scheme
-from bertc.targets import Target, target_from_name
+from bertc.targets import Target, model_files, target_from_name
 from bertc.tasks import task_from_name
 from bertc.versions import library_versions
 from bertc.write_artefact import write_artefact
@@ -73,8 +73,9 @@ class Built:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lowered:
-    """The model file of a target, and what was quantized in it."""
+    """A target's model as a graph and as the file to open, and what was quantized in it."""
 
+    graph: ir.Model
     model: Path
     quantized: Quantized | None
     stored: StoredEmbeddings | None
@@ -116,9 +117,9 @@ def build(recipe: Recipe, out: Path, *, progress: Progress, cache: StageCache, c
             quantized=lowered.quantized,
             correction=correction,
             stored=lowered.stored,
-            sparsity=verify_sparsity(run.pruned, lowered.quantized, lowered.model),
+            sparsity=verify_sparsity(run.pruned, lowered.quantized, lowered.graph),
             optimized=optimized,
-            onnx_bytes=lowered.model.stat().st_size,
+            engine_bytes={path.name: path.stat().st_size for path in model_files(target, lowered.model)},
             reference_bytes=float_model.stat().st_size,
             validation_rows=() if run.validation is None else run.validation.rows,
             validation_digest="" if run.validation is None else run.validation.digest,
@@ -129,7 +130,7 @@ def build(recipe: Recipe, out: Path, *, progress: Progress, cache: StageCache, c
             search=found,
             stages=tuple(run.stages.times),
             cpu=cpu_features(),
-            versions=library_versions(),
+            versions=library_versions(target.LIBRARY),
         )
         report = report_from_facts(facts)
         write_artefact(folder, facts, report)
@@ -196,11 +197,10 @@ class _Run:
 
     def float_model(self, scratch: Path) -> Path:
         """Write the float reference; it is not shipped."""
-        path = scratch / "float.onnx"
+        target = target_from_name("float")
         with self.stages.timed("reference"):
             self.progress.stage("reference")
-            ir.save(target_from_name("float").onnx_from_graph(self.reference_graph), path)
-        return path
+            return target.write_model(target.onnx_from_graph(self.reference_graph), scratch)
 
     def prune(self) -> None:
         """Make what follows read the pruned graph; the float reference stays the checkpoint as it is."""
@@ -259,26 +259,24 @@ class _Run:
         )
 
     def export(self, table: CalibrationTable | None, correction: Correction, folder: Path) -> Lowered:
-        """Write model.onnx."""
-        model = folder / "model.onnx"
+        """Write the files of the target's model."""
         with self.stages.timed("quantize and export"):
             self.progress.stage("quantize and export")
             lowered, quantized, stored = export_model(
                 self.recipe, self.target, self.graph, self.scheme, table, correction
             )
-            ir.save(lowered, model)
-        return Lowered(model=model, quantized=quantized, stored=stored)
+            model = self.target.write_model(lowered, folder)
+        return Lowered(graph=lowered, model=model, quantized=quantized, stored=stored)
 
     def check_fusion(self, lowered: Lowered) -> Optimized:
         """Read what the runtime made of the model, and refuse an engine that is not fused as its layers imply."""
         with self.stages.timed("engine"):
             self.progress.stage("engine")
-            found = optimized_from_model(lowered.model)
-            layers = layers_of(self.checkpoint)
+            found = self.target.optimized_from_path(lowered.model)
             if lowered.quantized is not None:
                 check_fusion(
                     found,
-                    expected={"attention": layers, "layer_norm": 2 * layers + 1, "gelu": layers},
+                    expected=self.target.expected_fusion(self.scheme, layers_of(self.checkpoint)),
                     gemms_int8=lowered.quantized.counts.get("weights", 0),
                 )
         return found
@@ -307,20 +305,20 @@ class _Run:
 
         def compute() -> Outputs:
             self.progress.stage(name, total=len(validation.features))
-            engine = target.engine_from_onnx(model, threads=self.recipe.engine.threads)
+            engine = target.engine_from_path(model, threads=self.recipe.engine.threads)
             try:
                 return outputs_from_features(engine, validation.features, self.checkpoint.head, progress=self.progress)
             finally:
                 engine.close()
 
         parts = {
-            "model": digest_of_file(model),
+            "model": [digest_of_file(path) for path in model_files(target, model)],
             "validation": validation.digest,
             "max_length": length_from_recipe(self.recipe, self.checkpoint),
             "tokenizer": self.checkpoint.digest,
             "cpu": [cpu_features().model, sorted(cpu_features().features)],
             "threads": self.recipe.engine.threads,
-            "versions": library_versions(),
+            "versions": library_versions(target.LIBRARY),
         }
         return self.stages.kept(name.replace(" ", "-"), parts, compute=compute, write=write_outputs, read=read_outputs)
 
@@ -362,8 +360,8 @@ class _Run:
         with self.stages.timed("latency"):
             self.progress.stage("latency")
             engines = {
-                "float": target_from_name("float").engine_from_onnx(float_model, threads=threads),
-                "engine": self.target.engine_from_onnx(model, threads=threads),
+                "float": target_from_name("float").engine_from_path(float_model, threads=threads),
+                "engine": self.target.engine_from_path(model, threads=threads),
             }
             try:
                 return measure_latency(

@@ -30,7 +30,6 @@ from bertc.targets import target_from_name
 from bertc.tasks import RawOutputs, Task, task_from_name
 
 HEAD_FILE = "bertc.json"
-MODEL_FILE = "model.onnx"
 ROWS_PER_BATCH = 256
 """Rows that are held at a time when a file is streamed; the engine cuts them into batches of its own."""
 
@@ -125,7 +124,8 @@ def predictor_from_path(path: str | Path, *, threads: int = 0) -> Predictor:
     """
     folder = Path(path)
     manifest = verified_manifest(folder)
-    engine = target_from_name(manifest.target).engine_from_onnx(folder / MODEL_FILE, threads=threads)
+    target = target_from_name(manifest.target)
+    engine = target.engine_from_path(folder / target.MODEL_FILES[0], threads=threads)
     try:
         return Predictor(folder, manifest, engine)
     except BaseException:

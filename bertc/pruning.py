@@ -45,19 +45,19 @@ REPORT_FILE = "sparsity.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifiedSparsity:
-    """What was pruned, and how many of its weights were read and found 2:4 as codes and in the model's file.
+    """What was pruned, and how many of its weights were read and found 2:4 as codes and in the exported model.
 
     `codes` is None for a target without static INT8.
     """
 
     pruned: Pruned
     codes: int | None
-    in_file: int
+    exported: int
 
     @property
     def complete(self) -> bool:
         """Whether every sparse weight was found 2:4 wherever it is stored."""
-        return {self.codes, self.in_file} - {None} == {len(self.pruned.masks)}
+        return {self.codes, self.exported} - {None} == {len(self.pruned.masks)}
 
 
 def check_sparsity(recipe: Recipe, checkpoint: Checkpoint, own: CalibrationTable | None = None) -> None:
@@ -134,14 +134,14 @@ def pruned_from_recipe(
     )
 
 
-def verify_sparsity(pruned: Pruned | None, quantized: Quantized | None, model: Path) -> VerifiedSparsity | None:
-    """Check the INT8 codes and the model's file. Raises `BrokenPatternError` where a zero was lost."""
+def verify_sparsity(pruned: Pruned | None, quantized: Quantized | None, lowered: ir.Model) -> VerifiedSparsity | None:
+    """Check the INT8 codes and the exported model. Raises `BrokenPatternError` where a zero was lost."""
     if pruned is None:
         return None
     return VerifiedSparsity(
         pruned=pruned,
         codes=None if quantized is None else verify_pattern(quantized.graph, pruned.masks),
-        in_file=verify_pattern(ir.load(model), pruned.masks),
+        exported=verify_pattern(lowered, pruned.masks),
     )
 
 

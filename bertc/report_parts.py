@@ -48,7 +48,7 @@ from bertc.quantize.needs import has_histograms
 from bertc.recipe import Recipe
 from bertc.runtime.cpu import Cpu, usable_cores
 from bertc.runtime.latency import Latency
-from bertc.runtime.ort import Optimized
+from bertc.runtime.optimized import INT8_ATTENTION, Optimized
 from bertc.search.run import Found
 from bertc.search_part import reasons_from_search, search_part, warnings_from_search
 from bertc.targets import Target
@@ -77,7 +77,8 @@ class BuildFacts:
     stored: StoredEmbeddings | None
     sparsity: VerifiedSparsity | None = None
     optimized: Optimized
-    onnx_bytes: int
+    engine_bytes: Mapping[str, int]
+    """Bytes of each file that the engine needs."""
     reference_bytes: int
     validation_rows: tuple[Row, ...]
     validation_digest: str
@@ -103,8 +104,8 @@ def report_from_facts(facts: BuildFacts) -> Report:
         sparsity=None if facts.sparsity is None else sparsity_part(facts.sparsity, facts.recipe, facts.target),
         engine=EnginePart(
             target=facts.recipe.engine.target,
-            bytes=facts.onnx_bytes,
-            onnx_bytes=facts.onnx_bytes,
+            bytes=sum(facts.engine_bytes.values()),
+            onnx_bytes=facts.engine_bytes.get("model.onnx", 0),
             features=facts.target.DEMANDS,
             reference_bytes=facts.reference_bytes,
             note=facts.target.NOTE or None,
@@ -174,7 +175,7 @@ def _quantization(facts: BuildFacts) -> QuantizationPart:
     if facts.stored is not None:
         before, after = facts.stored.bytes_before / 2**20, facts.stored.bytes_after / 2**20
         embeddings = f"INT8 with a scale per row, {before:.1f} MiB to {after:.1f} MiB"
-    attention = facts.optimized.fused["attention"]
+    int8_attention = facts.optimized.fused.get(INT8_ATTENTION, 0)
     return QuantizationPart(
         mode=None if scheme is None else int(scheme.mode.name),
         calibrator=None if scheme is None else _calibrator(facts.recipe, facts.table),
@@ -182,9 +183,10 @@ def _quantization(facts: BuildFacts) -> QuantizationPart:
         sites_int8=0 if quantized is None else len(quantized.scales),
         sites_float=_float_sites(facts),
         fused=dict(facts.optimized.fused),
-        fused_expected={"attention": layers, "layer_norm": 2 * layers + 1, "gelu": layers},
-        gemms_int8=facts.optimized.gemms_int8,
-        gemms_float=facts.optimized.gemms_float + 2 * attention,
+        fused_expected=dict(facts.target.expected_fusion(scheme, layers)),
+        # An attention has two products without weights.
+        gemms_int8=facts.optimized.gemms_int8 + 2 * int8_attention,
+        gemms_float=facts.optimized.gemms_float + 2 * (layers - int8_attention),
         granularity=None if scheme is None else str(scheme.granularity),
         smoothing=None if scheme is None else scheme.smoothing,
         embeddings=embeddings,

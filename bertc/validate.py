@@ -13,7 +13,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-import onnx_ir as ir
 from numpy.typing import NDArray
 
 from bertc.checkpoint import Checkpoint, checkpoint_from_path
@@ -148,9 +147,8 @@ def _against_checkpoint(run: _Run, checkpoint: Checkpoint, threads: int, progres
     predictor = run.predictor
     target = target_from_name("float")
     with TemporaryDirectory(prefix="bertc-") as scratch:
-        model = Path(scratch) / "float.onnx"
-        ir.save(target.onnx_from_graph(graph_from_checkpoint(checkpoint)), model)
-        engine = target.engine_from_onnx(model, threads=threads)
+        model = target.write_model(target.onnx_from_graph(graph_from_checkpoint(checkpoint)), Path(scratch))
+        engine = target.engine_from_path(model, threads=threads)
         try:
             progress.stage("evaluate float", total=len(run.features))
             reference = outputs_from_features(engine, run.features, predictor.head, progress=progress)

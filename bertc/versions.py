@@ -7,6 +7,6 @@ from importlib.metadata import version
 LIBRARIES = ("onnxruntime", "onnx", "onnx_ir", "numpy", "tokenizers")
 
 
-def library_versions() -> dict[str, str]:
-    """Return name -> installed version."""
-    return {name: version(name) for name in LIBRARIES}
+def library_versions(*more: str) -> dict[str, str]:
+    """Return name -> installed version, of `more` libraries too (a target's own)."""
+    return {name: version(name) for name in dict.fromkeys((*LIBRARIES, *more))}

@@ -29,7 +29,7 @@ SENTENCE_FILES = (
 
 
 def write_artefact(folder: Path, facts: BuildFacts, report: Report) -> None:
-    """Write everything beside model.onnx, which is already there."""
+    """Write everything beside the model's files, which are already there."""
     config = {name: value for name, value in facts.checkpoint.config.items() if name not in DROPPED_CONFIG}
     _write_json(folder / "config.json", config)
     _write_json(

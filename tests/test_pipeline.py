@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from bertc.errors import EnvironmentLackError, InputError
 from bertc.manifest import verify_artefact
 from bertc.pipeline import Built, build
 from bertc.recipe import recipe_from_document
+from bertc.runtime.optimized import Optimized
 from tests.fixtures import tiny_sentence, write_tiny_bert
 
 KEPT = ("calibrate", "correct", "evaluate-float", "evaluate-engine", "sensitivity")
@@ -185,20 +187,15 @@ def test_what_is_wrong_is_said_before_anything_slow(
 def test_an_engine_that_is_not_fused_is_no_artefact(
     run: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import bertc.pipeline as pipeline
+    from bertc.targets import ort_cpu
 
-    real = pipeline.optimized_from_model
+    real = ort_cpu.optimized_from_path
 
-    def unfused(model: Path) -> Any:
+    def unfused(model: Path) -> Optimized:
         found = real(model)
-        return type(found)(
-            fused={**found.fused, "attention": 1},
-            gemms_int8=found.gemms_int8,
-            gemms_float=found.gemms_float,
-            operators=found.operators,
-        )
+        return replace(found, fused={**found.fused, "attention": 1})
 
-    monkeypatch.setattr(pipeline, "optimized_from_model", unfused)
+    monkeypatch.setattr(ort_cpu, "optimized_from_path", unfused)
     with pytest.raises(EnvironmentLackError, match="attention: 1 of 2"):
         run()
     assert not (tmp_path / "out").exists()

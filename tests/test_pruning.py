@@ -166,6 +166,6 @@ def test_verification_is_complete_only_where_every_weight_was_found() -> None:
     masks = {"layer.0.query_gemm.weight": np.ones((4, 4), bool)}
     graph = ir.Model(ir.Graph([], [], nodes=[]), ir_version=9)
     pruned = Pruned(graph=graph, masks=masks, gemms=())
-    assert VerifiedSparsity(pruned=pruned, codes=1, in_file=1).complete
-    assert VerifiedSparsity(pruned=pruned, codes=None, in_file=1).complete
-    assert not VerifiedSparsity(pruned=pruned, codes=1, in_file=0).complete
+    assert VerifiedSparsity(pruned=pruned, codes=1, exported=1).complete
+    assert VerifiedSparsity(pruned=pruned, codes=None, exported=1).complete
+    assert not VerifiedSparsity(pruned=pruned, codes=1, exported=0).complete

@@ -22,12 +22,17 @@ from bertc.recipe import recipe_from_document
 from bertc.report_parts import HISTOGRAM_BINS, BuildFacts, histogram_part, report_from_facts, worst_sites
 from bertc.runtime.cpu import Cpu
 from bertc.runtime.latency import Latency
-from bertc.runtime.ort import Optimized
+from bertc.runtime.optimized import Optimized
 from bertc.targets import target_from_name
 from tests.tiny import TinyModel, engine_scheme, quantized, tiny_scheme
 
 OPTIMIZED = Optimized(
-    fused={"attention": 2, "layer_norm": 5, "skip_layer_norm": 0, "gelu": 2}, gemms_int8=12, gemms_float=0, operators={}
+    runtime="onnxruntime 1.23",
+    requirement="onnxruntime",
+    fused={"attention": 2, "layer_norm": 5, "skip_layer_norm": 0, "gelu": 2},
+    gemms_int8=12,
+    gemms_float=0,
+    operators={},
 )
 
 
@@ -53,7 +58,7 @@ def facts_of(model: TinyModel, scheme: Scheme | None, **recipe: Any) -> BuildFac
         quantized=None if scheme is None else quantized(model, scheme),
         stored=None,
         optimized=OPTIMIZED,
-        onnx_bytes=10,
+        engine_bytes={"model.onnx": 10},
         reference_bytes=40,
         validation_rows=(),
         validation_digest="",

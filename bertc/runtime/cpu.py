@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from bertc.errors import EnvironmentLackError, InputError
+
 INT8_FEATURES = frozenset(
     {
         *("sse4_1", "avx", "avx2", "fma", "f16c"),
@@ -26,6 +28,8 @@ INT8_FEATURES = frozenset(
 
 VNNI_FEATURES = frozenset({"avx512_vnni", "avx_vnni", "amx_int8"})
 """Any one of them multiplies u8 by s8 into 32 bits without saturating on the way."""
+
+MOST_THREADS = 256
 
 # sysctl keys of macOS and what Linux calls the same instructions
 _DARWIN = {
@@ -81,6 +85,25 @@ def usable_cores(limit_file: Path = _CGROUP_LIMIT) -> int:
     except (OSError, ValueError, ZeroDivisionError):
         pass  # no control group, or "max": no limit
     return max(cores, 1)
+
+
+def thread_count(threads: int) -> int:
+    """Return how many threads an engine gets; 0 means all usable cores. Raises `InputError` for an absurd number."""
+    if threads > MOST_THREADS:
+        raise InputError(f"{threads} threads are more than any processor has; give at most {MOST_THREADS}, or 0")
+    return threads or usable_cores()
+
+
+def check_vnni(cpu: Cpu, runtime: str) -> None:
+    """Refuse x86 without VNNI: there u8 x s8 products are added in pairs of 16 bits, which saturate.
+
+    So do ONNX Runtime (onnxruntime#6004) and OpenVINO (its documentation, "Saturation (overflow) Issue Workaround").
+    """
+    if cpu.machine in ("x86_64", "AMD64") and cpu.features_known and not cpu.has_vnni:
+        raise EnvironmentLackError(
+            f"{cpu.model} has no VNNI instructions, and {runtime}'s INT8 product saturates without them; "
+            "build with --target float here, or on a machine with AVX-512 VNNI, AVX-VNNI or AMX"
+        )
 
 
 def _cpu_from_cpuinfo(text: str) -> Cpu:

@@ -8,6 +8,7 @@ that are equally fast, the most accurate.
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -269,7 +270,7 @@ class _Search:
                 return dict(self.measure(engines | {name: (target, model) for name, model in models.items()}))
             finally:
                 for model in set(models.values()):
-                    model.unlink()
+                    shutil.rmtree(model.parent)
 
         parts = {name: candidate.parts for name, candidate in candidates.items()}
         return self.memory.figures(f"search-{purpose}", parts, compute)
@@ -359,5 +360,5 @@ def _parts(question: Question, shape: tuple[int, int]) -> dict[str, Any]:
         "calibration": [row.hash for row in question.calibration.rows],
         "shape": list(shape),
         "cpu": [cpu.model, sorted(cpu.features)],
-        "versions": library_versions(),
+        "versions": library_versions(target_from_name(recipe.engine.target).LIBRARY),
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ from bertc.runtime.outputs import Outputs, read_outputs, write_outputs
 from bertc.search.held import HeldOut
 from bertc.search.judge import Judged, judged_from_comparison
 from bertc.search.pool import Run
+from bertc.targets import target_from_name
 from bertc.tasks import task_from_name
 
 if TYPE_CHECKING:
@@ -126,12 +128,11 @@ class Trials:
         self._reference = self._kept("float", {"float": True}, lambda: model)()
 
     def write_model(self, candidate: Candidate) -> Path:
-        """Write a candidate's model file into the scratch folder."""
-        import onnx_ir as ir
-
-        path = self._scratch / f"{key_from_parts('model', candidate.parts)[:16]}.onnx"
-        ir.save(self._export(candidate.recipe, candidate.scheme)[0], path)
-        return path
+        """Write a candidate's model into a folder of its own in the scratch folder; returns the file to open."""
+        folder = self._scratch / key_from_parts("model", candidate.parts)[:16]
+        folder.mkdir(exist_ok=True)
+        target = target_from_name(candidate.recipe.engine.target)
+        return target.write_model(self._export(candidate.recipe, candidate.scheme)[0], folder)
 
     def _begun(self, candidate: Candidate) -> Callable[[], Outputs]:
         written: list[Path] = []
@@ -147,7 +148,7 @@ class Trials:
                 return outputs()
             finally:
                 for path in written:  # else the models of all trials would fill the disk
-                    path.unlink()
+                    shutil.rmtree(path.parent)
 
         return outputs_and_no_file
 

@@ -1,4 +1,4 @@
-"""Check that what was pruned is still 2:4 where it counts: in a quantized graph's codes and in the model's file."""
+"""Check that what was pruned is still 2:4 where it counts: in a quantized graph's codes and in the exported model."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FUSED = (Role.QUERY_GEMM, Role.KEY_GEMM, Role.VALUE_GEMM)
 """What a fused attention holds side by side in one weight [in, 3 out], called after its result, the context."""
 
 CODES_SUFFIXES = ("", "_quantized")
-"""Under what name beside its own a lowered file may hold a weight: ONNX Runtime's quantizer appends to it."""
+"""Under what name beside its own a lowered model may hold a weight: ONNX Runtime's quantizer appends to it."""
 
 
 class BrokenPatternError(BertcError):

@@ -14,9 +14,11 @@ from typing import Protocol
 import onnx_ir as ir
 
 from bertc.errors import InputError
+from bertc.graph.scheme import Scheme
 from bertc.graph.sites import Role
 from bertc.runtime.cpu import Cpu
 from bertc.runtime.engine import Engine
+from bertc.runtime.optimized import Optimized
 
 
 class Target(Protocol):
@@ -24,6 +26,12 @@ class Target(Protocol):
 
     SUMMARY: str
     """One line for `bertc doctor`."""
+
+    LIBRARY: str
+    """The package whose version its answers depend on."""
+
+    MODEL_FILES: tuple[str, ...]
+    """The files that its engine needs; the first is the one that is opened."""
 
     STATIC_INT8: bool
     """Whether the graph is quantized with a scheme before it is lowered."""
@@ -41,13 +49,27 @@ class Target(Protocol):
     """CPU features of which the artefact needs one where it runs; empty if none."""
 
     def check_machine(self, cpu: Cpu) -> None:
-        """Raise `EnvironmentLackError` when this machine cannot run the target's INT8 exactly."""
+        """Raise `EnvironmentLackError` when this machine lacks the library, or cannot run the target's INT8 exactly."""
 
     def onnx_from_graph(self, graph: ir.Model) -> ir.Model:
-        """Lower a graph to what the target's runtime opens."""
+        """Lower a graph to the ONNX operators that the target's runtime takes."""
 
-    def engine_from_onnx(self, model: Path, *, threads: int) -> Engine:
-        """Open an engine."""
+    def write_model(self, lowered: ir.Model, folder: Path) -> Path:
+        """Write `MODEL_FILES` of a lowered graph into a folder that exists; returns the one that is opened."""
+
+    def engine_from_path(self, model: Path, *, threads: int) -> Engine:
+        """Open an engine. Raises `InputError` for a damaged file, `EnvironmentLackError` without the library."""
+
+    def optimized_from_path(self, model: Path) -> Optimized:
+        """Read back what the runtime makes of a model file."""
+
+    def expected_fusion(self, scheme: Scheme | None, layers: int) -> Mapping[str, int]:
+        """Return the fused nodes, named as in `Optimized`, that the layers imply under a scheme."""
+
+
+def model_files(target: Target, model: Path) -> tuple[Path, ...]:
+    """Return all files of a model that `write_model` wrote."""
+    return tuple(model.with_name(name) for name in target.MODEL_FILES)
 
 
 def target_names() -> tuple[str, ...]:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import onnx_ir as ir
 
 from bertc.dialects import ort
+from bertc.graph.scheme import Scheme
 from bertc.graph.sites import Role
+from bertc.runtime import ort as ort_runtime
 from bertc.runtime.cpu import Cpu
 from bertc.runtime.engine import Engine
-from bertc.runtime.ort import open_session
+from bertc.runtime.optimized import Optimized
 
 SUMMARY = "FP32 with fused attention on ONNX Runtime (the reference)"
+LIBRARY = "onnxruntime"
+MODEL_FILES = ("model.onnx",)
 STATIC_INT8 = False
 FLOAT_ROLES: dict[Role, str] = {}
 NOTE = ""
@@ -29,6 +34,23 @@ def onnx_from_graph(graph: ir.Model) -> ir.Model:
     return ort.lower_graph(graph)
 
 
-def engine_from_onnx(model: Path, *, threads: int) -> Engine:
+def expected_fusion(scheme: Scheme | None, layers: int) -> Mapping[str, int]:
+    """One node for each attention, LayerNorm and GELU."""
+    return ort_runtime.expected_fusion(layers)
+
+
+def write_model(lowered: ir.Model, folder: Path) -> Path:
+    """Write the ONNX file."""
+    path = folder / MODEL_FILES[0]
+    ir.save(lowered, path)
+    return path
+
+
+def engine_from_path(model: Path, *, threads: int) -> Engine:
     """Open a session on the CPU."""
-    return open_session(model, threads=threads)
+    return ort_runtime.open_session(model, threads=threads)
+
+
+def optimized_from_path(model: Path) -> Optimized:
+    """Read ONNX Runtime's optimized model."""
+    return ort_runtime.optimized_from_path(model)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import onnx_ir as ir
 
 from bertc.dialects import ort
-from bertc.errors import EnvironmentLackError
-from bertc.runtime.cpu import VNNI_FEATURES, Cpu
+from bertc.graph.scheme import Scheme
+from bertc.runtime import ort as ort_runtime
+from bertc.runtime.cpu import VNNI_FEATURES, Cpu, check_vnni
 from bertc.runtime.engine import Engine
-from bertc.runtime.ort import open_session
+from bertc.runtime.optimized import Optimized
 
 SUMMARY = "static INT8 with fused attention on ONNX Runtime (the default)"
+LIBRARY = "onnxruntime"
+MODEL_FILES = ("model.onnx",)
 STATIC_INT8 = True
 FLOAT_ROLES = ort.FLOAT_ROLES
 NOTE = ""
@@ -21,12 +25,8 @@ DEMANDS = tuple(sorted(VNNI_FEATURES))
 
 
 def check_machine(cpu: Cpu) -> None:
-    """Refuse x86 without VNNI: its u8 x s8 product adds pairs in 16 bits and saturates (onnxruntime#6004)."""
-    if cpu.machine in ("x86_64", "AMD64") and cpu.features_known and not cpu.has_vnni:
-        raise EnvironmentLackError(
-            f"{cpu.model} has no VNNI instructions, and ONNX Runtime's INT8 product saturates without them; "
-            "build with --target float here, or on a machine with AVX-512 VNNI, AVX-VNNI or AMX"
-        )
+    """Refuse x86 without VNNI."""
+    check_vnni(cpu, "ONNX Runtime")
 
 
 def onnx_from_graph(graph: ir.Model) -> ir.Model:
@@ -34,6 +34,23 @@ def onnx_from_graph(graph: ir.Model) -> ir.Model:
     return ort.lower_graph(graph)
 
 
-def engine_from_onnx(model: Path, *, threads: int) -> Engine:
+def expected_fusion(scheme: Scheme | None, layers: int) -> Mapping[str, int]:
+    """One node for each attention, LayerNorm and GELU."""
+    return ort_runtime.expected_fusion(layers)
+
+
+def write_model(lowered: ir.Model, folder: Path) -> Path:
+    """Write the ONNX file."""
+    path = folder / MODEL_FILES[0]
+    ir.save(lowered, path)
+    return path
+
+
+def engine_from_path(model: Path, *, threads: int) -> Engine:
     """Open a session on the CPU."""
-    return open_session(model, threads=threads)
+    return ort_runtime.open_session(model, threads=threads)
+
+
+def optimized_from_path(model: Path) -> Optimized:
+    """Read ONNX Runtime's optimized model."""
+    return ort_runtime.optimized_from_path(model)

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import onnx_ir as ir
 
 from bertc.dialects import ort
+from bertc.graph.scheme import Scheme
 from bertc.graph.sites import Role
-from bertc.runtime.cpu import VNNI_FEATURES, Cpu
+from bertc.runtime import ort as ort_runtime
+from bertc.runtime.cpu import VNNI_FEATURES, Cpu, check_vnni
 from bertc.runtime.engine import Engine
-from bertc.runtime.ort import open_session
-from bertc.targets.ort_cpu import check_machine as check_vnni
+from bertc.runtime.optimized import Optimized
 
 SUMMARY = "dynamic INT8 on ONNX Runtime: no calibration, answers depend on batch mates"
+LIBRARY = "onnxruntime"
+MODEL_FILES = ("model.onnx",)
 STATIC_INT8 = False
 FLOAT_ROLES: dict[Role, str] = {}
 NOTE = "Activations are quantized by the range of each batch, so a text's answer depends on the texts beside it."
@@ -26,7 +29,7 @@ DEMANDS = tuple(sorted(VNNI_FEATURES))
 
 def check_machine(cpu: Cpu) -> None:
     """The same INT8 product, the same demand."""
-    check_vnni(cpu)
+    check_vnni(cpu, "ONNX Runtime")
 
 
 def onnx_from_graph(graph: ir.Model) -> ir.Model:
@@ -65,6 +68,23 @@ def _quiet_advice() -> Iterator[None]:
         logging.disable(before)
 
 
-def engine_from_onnx(model: Path, *, threads: int) -> Engine:
+def expected_fusion(scheme: Scheme | None, layers: int) -> Mapping[str, int]:
+    """One node for each attention, LayerNorm and GELU."""
+    return ort_runtime.expected_fusion(layers)
+
+
+def write_model(lowered: ir.Model, folder: Path) -> Path:
+    """Write the ONNX file."""
+    path = folder / MODEL_FILES[0]
+    ir.save(lowered, path)
+    return path
+
+
+def engine_from_path(model: Path, *, threads: int) -> Engine:
     """Open a session on the CPU."""
-    return open_session(model, threads=threads)
+    return ort_runtime.open_session(model, threads=threads)
+
+
+def optimized_from_path(model: Path) -> Optimized:
+    """Read ONNX Runtime's optimized model."""
+    return ort_runtime.optimized_from_path(model)

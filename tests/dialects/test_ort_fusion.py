@@ -17,7 +17,8 @@ from bertc.errors import EnvironmentLackError
 from bertc.export.embeddings import store_embeddings
 from bertc.graph.build import OUTPUTS
 from bertc.graph.sites import Role
-from bertc.runtime.ort import Optimized, check_fusion, optimized_from_model
+from bertc.runtime.optimized import Optimized, check_fusion
+from bertc.runtime.ort import optimized_from_path
 from tests.conftest import TinyOf
 from tests.tiny import LAYERS, TinyModel, engine_scheme, quantized, run_engine, tiny_model, tiny_scheme
 
@@ -44,7 +45,7 @@ def fused(found: Optimized) -> dict[str, int]:
 def test_all_products_of_every_layer_run_in_int8(
     mode: str, granularity: str | None, requantized: int, task: str, tiny_of: TinyOf, tmp_path: Path
 ) -> None:
-    found = optimized_from_model(written(tiny_of(task), tmp_path, mode, granularity))
+    found = optimized_from_path(written(tiny_of(task), tmp_path, mode, granularity))
     assert (found.gemms_int8, found.gemms_float) == (6 * LAYERS, 0)
     assert fused(found) == FUSED
     assert found.operators["QAttention"] == LAYERS
@@ -55,7 +56,7 @@ def test_all_products_of_every_layer_run_in_int8(
 
 
 def test_the_float_model_has_fused_attention_and_no_int8(tiny_classifier: TinyModel, tmp_path: Path) -> None:
-    found = optimized_from_model(written(tiny_classifier, tmp_path, None))
+    found = optimized_from_path(written(tiny_classifier, tmp_path, None))
     assert (found.gemms_int8, found.gemms_float) == (0, 6 * LAYERS)
     assert found.operators["Attention"] == LAYERS and fused(found) == FUSED
 
@@ -74,7 +75,7 @@ def test_the_float_model_has_fused_attention_and_no_int8(tiny_classifier: TinyMo
 def test_what_is_kept_in_float_is_counted_as_float(
     mode: str, kept: str, int8: int, attention: dict[str, int], tiny_classifier: TinyModel, tmp_path: Path
 ) -> None:
-    found = optimized_from_model(written(tiny_classifier, tmp_path, mode, None, kept))
+    found = optimized_from_path(written(tiny_classifier, tmp_path, mode, None, kept))
     assert (found.gemms_int8, found.gemms_float) == (int8, 6 * LAYERS - int8)
     kinds = ("QAttention", "Attention", "MultiHeadAttention")
     assert {kind: found.operators[kind] for kind in kinds if kind in found.operators} == attention
@@ -84,7 +85,7 @@ def test_what_is_kept_in_float_is_counted_as_float(
 @pytest.mark.parametrize("activation, kind", [("gelu", "Gelu"), ("gelu_new", "FastGelu"), ("relu", "Relu")])
 def test_the_activation_is_one_node(activation: str, kind: str, tmp_path: Path) -> None:
     model = tiny_model(tmp_path / "bert", config={"hidden_act": activation})
-    found = optimized_from_model(written(model, tmp_path, "1"))
+    found = optimized_from_path(written(model, tmp_path, "1"))
     assert found.fused["gelu"] == LAYERS
     assert kind in found.operators or "BiasGelu" in found.operators
 
@@ -95,7 +96,7 @@ def test_the_activation_is_one_node(activation: str, kind: str, tmp_path: Path) 
 def test_a_fusion_that_fell_apart_is_refused(
     change: dict[str, object], tiny_classifier: TinyModel, tmp_path: Path
 ) -> None:
-    found = optimized_from_model(written(tiny_classifier, tmp_path, "1"))
+    found = optimized_from_path(written(tiny_classifier, tmp_path, "1"))
     with pytest.raises(EnvironmentLackError, match=r"(INT8 GEMMs|attention): \d+ of \d+"):
         check_fusion(replace(found, **change), expected=FUSED, gemms_int8=12)  # type: ignore[arg-type]
 

@@ -10,7 +10,7 @@ import pytest
 
 from bertc.dialects import ort
 from bertc.errors import InputError
-from bertc.runtime.ort import open_session, optimized_from_model
+from bertc.runtime.ort import open_session, optimized_from_path
 from tests.tiny import TinyModel
 
 
@@ -48,7 +48,7 @@ def test_a_model_cut_in_half_is_refused(tiny_classifier: TinyModel) -> None:
 def test_operators_are_those_of_the_optimized_model(tiny_classifier: TinyModel, tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     ir.save(ort.lower_graph(tiny_classifier.graph), path)
-    found = optimized_from_model(path)
+    found = optimized_from_path(path)
     before = {node.op_type for node in ir.load(path).graph}
     assert "Attention" in found.operators and found.operators["Attention"] == 2
     assert before - found.operators.keys()  # it is not our own writer's list

@@ -6,14 +6,13 @@ import re
 from pathlib import Path
 
 import numpy as np
-import onnx_ir as ir
 import pytest
 
 from bertc.errors import EnvironmentLackError, InputError
 from bertc.graph.build import OUTPUTS
 from bertc.graph.interpret import Interpreter
 from bertc.runtime.cpu import Cpu
-from bertc.runtime.ort import optimized_from_model
+from bertc.runtime.ort import optimized_from_path
 from bertc.targets import target_from_name
 from tests.conftest import TinyOf
 from tests.tiny import LAYERS, TinyModel, quantized, rms, tiny_scheme
@@ -56,11 +55,10 @@ def test_float_runs_anywhere() -> None:
 def test_the_float_target_is_the_float_graph(task: str, tiny_of: TinyOf, tmp_path: Path) -> None:
     model = tiny_of(task)
     target = target_from_name("float")
-    path = tmp_path / "model.onnx"
-    ir.save(target.onnx_from_graph(model.graph), path)
+    path = target.write_model(target.onnx_from_graph(model.graph), tmp_path)
     batch = model.batch
     name = OUTPUTS[task][0]
-    (found,) = target.engine_from_onnx(path, threads=1).run(batch, [name])
+    (found,) = target.engine_from_path(path, threads=1).run(batch, [name])
     difference = np.abs(found - Interpreter(model.graph).run(batch)[name])
     mask = batch.mask.astype(bool)
     assert (difference[mask] if difference.shape[:2] == mask.shape else difference).max() < 1e-4
@@ -72,16 +70,15 @@ def test_the_dynamic_target_quantizes_the_encoder_and_spares_the_head(
 ) -> None:
     model = tiny_of(task)
     target = target_from_name("ort-cpu-dynamic")
-    path = tmp_path / "model.onnx"
-    ir.save(target.onnx_from_graph(model.graph), path)
-    found = optimized_from_model(path)
+    path = target.write_model(target.onnx_from_graph(model.graph), tmp_path)
+    found = optimized_from_path(path)
     assert (found.gemms_int8, found.gemms_float) == (6 * LAYERS, 0)
     head = {"sequence-classification": 2, "token-classification": 1, "question-answering": 1, "feature-extraction": 0}
     floats = sum(found.operators.get(kind, 0) for kind in ("MatMul", "Gemm", "FusedMatMul", "FusedGemm"))
     assert floats == head[task]
     name = OUTPUTS[task][0]
     exact = Interpreter(model.graph).run(model.batch)[name]
-    (answers,) = target.engine_from_onnx(path, threads=1).run(model.batch, [name])
+    (answers,) = target.engine_from_path(path, threads=1).run(model.batch, [name])
     mask = model.batch.mask.astype(bool)
     if exact.shape[:2] == mask.shape:
         exact, answers = exact[mask], answers[mask]
@@ -92,9 +89,8 @@ def test_the_dynamic_target_quantizes_the_encoder_and_spares_the_head(
 def test_the_static_target_takes_the_quantized_graph(tiny_classifier: TinyModel, tmp_path: Path) -> None:
     target = target_from_name("ort-cpu")
     scheme = tiny_scheme("1").without_roles(frozenset(target.FLOAT_ROLES))
-    path = tmp_path / "model.onnx"
-    ir.save(target.onnx_from_graph(quantized(tiny_classifier, scheme).graph), path)
-    (found,) = target.engine_from_onnx(path, threads=1).run(tiny_classifier.batch, ["logits"])
+    path = target.write_model(target.onnx_from_graph(quantized(tiny_classifier, scheme).graph), tmp_path)
+    (found,) = target.engine_from_path(path, threads=1).run(tiny_classifier.batch, ["logits"])
     exact = Interpreter(tiny_classifier.graph).run(tiny_classifier.batch)["logits"]
     assert 0 < rms(found - exact) < 0.1 * rms(exact)
     with pytest.raises(InputError, match="leave probs and scores in float"):
@@ -106,6 +102,6 @@ def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"not a model")
     for name in ("float", *INT8_TARGETS):
         with pytest.raises(InputError, match="cannot be opened by onnxruntime"):
-            target_from_name(name).engine_from_onnx(path, threads=1)
+            target_from_name(name).engine_from_path(path, threads=1)
         with pytest.raises(InputError, match="cannot be opened by onnxruntime"):
-            target_from_name(name).engine_from_onnx(tmp_path / "none.onnx", threads=1)
+            target_from_name(name).engine_from_path(tmp_path / "none.onnx", threads=1)

@@ -39,7 +39,7 @@ def _sizes(report: Report) -> Markup:
     engine = report.engine
     full = max(engine.reference_bytes or 0, engine.bytes, engine.onnx_bytes, 1)
     lines = [("float", engine.reference_bytes, "float"), ("engine", engine.bytes, "engine")]
-    if engine.onnx_bytes != engine.bytes:
+    if engine.onnx_bytes not in (0, engine.bytes):
         lines.append(("model.onnx", engine.onnx_bytes, "engine"))
     rows = [
         (name, bars([(count / full, kind)], title=f"{name}: {size(count)}"), size(count))

@@ -1,0 +1,91 @@
+"""OpenVINO on CPU: standard operators alone, which its own passes turn into INT8 kernels.
+
+In: a float or Q/DQ graph. Out: the same function in standard operators, opset 20, attention expanded. Smoothing stays
+`Mul(1 / m)` before a quantization with one scale, and a scale per column stands right behind its GEMM: OpenVINO takes
+both into the kernel before, and refuses a scale per column anywhere else. A smoothed residual is added as codes and
+scaled behind the addition (`_add_codes`).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from bertc.errors import InputError
+from bertc.graph.edit import insert_after, remove_unused, values_by_name
+from bertc.graph.emit import Emitter, array_of
+from bertc.graph.sites import Role
+from bertc.graph.standard import standard_from_graph
+
+Array = NDArray[np.float32]
+FLOAT_ROLES: dict[Role, str] = {}
+RESIDUAL = ".residual"
+"""Suffix of a residual that is dequantized with a scale per column (`bertc.quantize.insert`)."""
+
+
+def lower_graph(graph: ir.Model) -> ir.Model:
+    """Return the graph in standard operators. Raises `InputError` for a scale per column that OpenVINO refuses."""
+    model = standard_from_graph(graph)
+    _check_columns(model)
+    for value in list(values_by_name(model).values()):
+        if str(value.name).endswith(RESIDUAL):
+            _add_codes(model, value)
+    remove_unused(model)
+    return model
+
+
+def _check_columns(model: ir.Model) -> None:
+    """Refuse a quantization per column that is not behind a GEMM."""
+    for node in model.graph:
+        if node.op_type != "QuantizeLinear" or np.ndim(array_of(node.inputs[1])) == 0:
+            continue
+        operand = node.inputs[0]
+        producer = None if operand is None else operand.producer()
+        if producer is None or producer.op_type != "MatMul":
+            raise InputError(
+                f"{node.outputs[0].name}: OpenVINO quantizes with a scale per column only behind a GEMM; "
+                "leave the site in float, or use granularity tensor"
+            )
+
+
+def _add_codes(model: ir.Model, residual: ir.Value) -> None:
+    """Rewrite y + c v as (y / v + c) v, where c are codes, v the residual's scale per column, y = DQ(GEMM) + bias.
+
+    1 / v folds into the scale and the bias of y. OpenVINO then adds and scales in one node that reads c as INT8; of
+    c v + y it makes two. A residual beside a GEMM that stays in float, or that a head reads too, is left as it is.
+    """
+    dequantize = residual.producer()
+    uses = list(residual.uses())
+    assert dequantize is not None
+    if len(uses) != 1:
+        return
+    add = uses[0].node
+    biased = add.inputs[1 - uses[0].idx]
+    bias_add = None if biased is None else biased.producer()
+    gemm = None if bias_add is None or bias_add.inputs[0] is None else bias_add.inputs[0].producer()
+    if bias_add is None or gemm is None or gemm.op_type != "DequantizeLinear":
+        return
+    codes, scale, _ = dequantize.inputs
+    vector = array_of(scale)
+    total = add.outputs[0]
+    emit = Emitter()
+    name = str(residual.name)
+    gemm.replace_input_with(1, emit.constant(f"{name}.gemm_scale", _divided(gemm.inputs[1], vector)))
+    gemm.replace_input_with(2, emit.constant(f"{name}.gemm_zero_point", np.zeros(vector.shape, np.int8)))
+    gemm.attributes["axis"] = ir.AttrInt64("axis", 2)  # a range of the user's own gave one scale and no axis
+    bias_add.replace_input_with(1, emit.constant(f"{name}.gemm_bias", _divided(bias_add.inputs[1], vector)))
+    one = emit.constant(f"{name}.one", np.float32(1))
+    zero_point = emit.constant(f"{name}.code_zero_point", np.int8(0))
+    floats = emit.op("DequantizeLinear", codes, one, zero_point, name=f"{name}.codes")
+    model.graph.insert_before(add, emit.nodes)
+    for constant in emit.initializers:
+        model.graph.register_initializer(constant)
+    add.replace_input_with(uses[0].idx, floats)
+    behind = Emitter()
+    scaled = behind.op("Mul", total, behind.constant(f"{name}.scale", vector), name=f"{total.name}.scaled")
+    insert_after(model, total, behind, scaled, list(total.uses()))
+
+
+def _divided(value: ir.Value | None, vector: Array) -> Array:
+    return np.asarray(array_of(value) / vector, np.float32)

@@ -1,0 +1,38 @@
+"""What a runtime made of a model, whichever runtime it is, and whether that is what the layers imply."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from bertc.errors import EnvironmentLackError
+
+INT8_ATTENTION = "int8_attention"
+"""Key of `Optimized.fused`: layers whose two batched products both run in INT8; absent where a runtime never does."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Optimized:
+    """What a runtime runs: fused nodes by kind, and the encoder's GEMMs with weights by type.
+
+    `runtime` is its name and version, `requirement` the versions that bertc is tested with, as pip takes them.
+    """
+
+    runtime: str
+    requirement: str
+    fused: Mapping[str, int]
+    gemms_int8: int
+    gemms_float: int
+    operators: Mapping[str, int]
+
+
+def check_fusion(found: Optimized, *, expected: Mapping[str, int], gemms_int8: int) -> None:
+    """Compare what a runtime runs with what the layers imply. Raises `EnvironmentLackError` when it is less."""
+    counts = {name: (found.fused[name], number) for name, number in expected.items()}
+    counts["INT8 GEMMs"] = (found.gemms_int8, gemms_int8)
+    wrong = [f"{name}: {ran} of {implied}" for name, (ran, implied) in counts.items() if ran != implied]
+    if wrong:
+        raise EnvironmentLackError(
+            f"{found.runtime} did not fuse the model as its layers imply ({', '.join(wrong)}); install a version that "
+            f"bertc was tested with (pip install '{found.requirement}')"
+        )
