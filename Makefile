@@ -73,7 +73,7 @@ bench: $(VENV)/.dev
 # (torch's +cpu) are cut, so that the pins hold wherever the wheels come from.
 lock: $(VENV)/.created
 	@rm -rf $(VENV)/lock && $(BIN)/python -m venv $(VENV)/lock
-	@$(VENV)/lock/bin/python -m pip --disable-pip-version-check -qq install --editable '.[dev,openvino]'
+	@$(VENV)/lock/bin/python -m pip --disable-pip-version-check -qq install --editable '.[dev]'
 	@$(VENV)/lock/bin/python -m pip --disable-pip-version-check -qq install --no-deps $(TEST_DATA)
 	@{ echo "# The exact versions of the development environment. Written by \`make lock\`; do not edit."; \
 	   echo "# pyproject.toml has the ranges that bertc supports."; \
