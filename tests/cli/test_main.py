@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from bertc.cli.group import command_names, summary_of
-from bertc.cli.main import run
 from bertc.errors import EnvironmentLackError, InputError
 from tests.artefacts import Bertc
 
@@ -152,36 +149,6 @@ def test_a_full_disk_behind_stdout_is_code_2(artefact: Path) -> None:
         )
     assert done.returncode == 2
     assert done.stderr.startswith("error: No space left")
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="no signals")
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_build_that_is_stopped_leaves_the_artefact_as_it_was(
-    tmp_path: Path, classifier: Path, rows: Path, number: int, code: int
-) -> None:
-    out = tmp_path / "out"
-    options = ["--calibration-data", str(rows), "--validation-data", str(rows), "--max-drop", "2abs", "--no-cache"]
-    arguments = ["build", str(classifier), "-o", str(out), *options]
-    assert run([*arguments, "-q"]) == 0
-    before = (out / "manifest.json").read_bytes()
-    process = subprocess.Popen(
-        [sys.executable, "-c", "from bertc.cli.main import main; main()", *arguments],
-        stderr=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
-    deadline = time.monotonic() + 30
-    while not list(tmp_path.glob(".out.bertc-*/new")) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    process.send_signal(number)
-    assert process.stderr is not None
-    error = process.stderr.read()
-    process.stderr.close()
-    assert process.wait() == code
-    assert error.splitlines()[-1].startswith("error: ")
-    assert (out / "manifest.json").read_bytes() == before
-    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_json_on_stdout_is_all_there_is(artefact: Path) -> None:

@@ -103,6 +103,30 @@ def test_a_build_that_is_asked_to_stop_removes_what_it_made(
     assert not (tmp_path / "work").exists() or not names(tmp_path / "work")
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_from_outside_leaves_the_old_artefact_as_it_was(
+    bertc: Bertc, place: Place, tmp_path: Path, number: int, code: int
+) -> None:
+    out = tmp_path / "out"
+    assert bertc(*place.build(out)).code == 0
+    before = contents(out)
+    with subprocess.Popen(
+        command("latency", "wait", place.build(out)),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "reached\n"
+        process.send_signal(number)
+        error = process.communicate(timeout=120)[1]
+    assert process.returncode == code
+    assert error.splitlines()[-1].startswith("error: ")
+    assert contents(out) == before
+    assert names(tmp_path) == {"out"}
+
+
 def test_two_builds_into_one_folder_exclude_each_other(bertc: Bertc, place: Place, tmp_path: Path) -> None:
     out = tmp_path / "out"
     with subprocess.Popen(
