@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from bertc.errors import InputError
 from bertc.evaluate.gate import Gate, gates_from_options
 from bertc.features import Feature, Head, Progress
 from bertc.graph.build import architecture_from_checkpoint
+from bertc.graph.fused import check_attention
+from bertc.graph.options import EngineOptions
 from bertc.graph.scheme import DEFAULT_SMOOTHING, Scheme, scheme_from_options
 from bertc.graph.sites import GEMM_INPUTS, Site
 from bertc.recipe import Recipe
@@ -62,7 +65,37 @@ def scheme_from_recipe(recipe: Recipe, checkpoint: Checkpoint, target: Target | 
         keep_float=wanted.keep_float,
         layers=layers_of(checkpoint),
     )
-    return scheme if target is None else scheme.without_roles(frozenset(target.FLOAT_ROLES))
+    if target is None:
+        return scheme
+    attention = attention_from_recipe(recipe, target)
+    one_scale = attention is not None and target.ATTENTIONS[attention].one_scale
+    return replace(scheme.without_roles(frozenset(target.FLOAT_ROLES)), tie_operands=one_scale)
+
+
+def attention_from_recipe(recipe: Recipe, target: Target) -> str | None:
+    """Return the kind of attention, None where the target offers no choice. Raises `InputError` for another's."""
+    wanted = recipe.engine.attention
+    if wanted is not None and wanted not in target.ATTENTIONS:
+        offered = f"choose one of {', '.join(target.ATTENTIONS)}" if target.ATTENTIONS else "leave --attention out"
+        raise InputError(f"the target {recipe.engine.target} has no attention '{wanted}'; {offered}")
+    return wanted or next(iter(target.ATTENTIONS), None)
+
+
+def options_from_recipe(
+    recipe: Recipe,
+    checkpoint: Checkpoint,
+    target: Target,
+    scheme: Scheme | None,
+    features: Sequence[Feature] = (),
+) -> EngineOptions:
+    """Return how the engine is to be made, for texts such as `features`; refuses an attention that cannot run it."""
+    attention = attention_from_recipe(recipe, target)
+    longest = length_from_recipe(recipe, checkpoint)
+    if attention is not None:
+        architecture = architecture_from_checkpoint(checkpoint)
+        check_attention(target.ATTENTIONS, attention, architecture=architecture, length=longest, scheme=scheme)
+    lengths = tuple(sorted(feature.length for feature in features))
+    return EngineOptions(attention=attention, lengths=lengths, longest=longest)
 
 
 def exponent_from_recipe(recipe: Recipe) -> float:

@@ -28,6 +28,7 @@ from bertc.evaluate.scores import Comparison, compare_outputs
 from bertc.export.embeddings import StoredEmbeddings, store_embeddings
 from bertc.features import Progress
 from bertc.graph.build import OUTPUTS, architecture_from_checkpoint, graph_from_checkpoint
+from bertc.graph.options import DEFAULT_OPTIONS, EngineOptions
 from bertc.graph.scheme import Scheme
 from bertc.graph.sites import Role, Site
 from bertc.inputs import (
@@ -38,6 +39,7 @@ from bertc.inputs import (
     given_table,
     layers_of,
     length_from_recipe,
+    options_from_recipe,
     scheme_from_recipe,
     validation_from_recipe,
 )
@@ -151,6 +153,8 @@ def export_model(
     scheme: Scheme | None,
     table: CalibrationTable | None,
     correction: Correction = NO_CORRECTION,
+    *,
+    options: EngineOptions = DEFAULT_OPTIONS,
 ) -> tuple[ir.Model, Quantized | None, StoredEmbeddings | None]:
     """Store the embeddings, quantize where the target wants it, and lower."""
     stored = None if recipe.engine.target == "float" else store_embeddings(graph)
@@ -162,7 +166,7 @@ def export_model(
             source, table, scheme, calibrator=wanted.calibrator, percentile=wanted.percentile, correction=correction
         )
         source = quantized.graph
-    return target.onnx_from_graph(source), quantized, stored
+    return target.onnx_from_graph(source, options), quantized, stored
 
 
 class _Run:
@@ -177,12 +181,14 @@ class _Run:
             progress.stage("read")
             self.checkpoint: Checkpoint = checkpoint_from_path(recipe.checkpoint, task=recipe.task)
             self.scheme: Scheme | None = scheme_from_recipe(recipe, self.checkpoint, target)
+            options_from_recipe(recipe, self.checkpoint, target, self.scheme)  # refuses before any text is read
             self.validation: Encoded | None = validation_from_recipe(recipe, self.checkpoint)
             self.gates: Sequence[Gate] = gates_from_recipe(recipe, self.checkpoint.head, self.validation)
             self.own_table = own_table(recipe, self.checkpoint, self.scheme)
             check_sparsity(recipe, self.checkpoint, self.own_table)
             self.calibration = self._calibration()
             self.held_out = held_out_from_recipe(recipe, self.checkpoint, self.calibration, self.validation)
+            self.options = self._options()
             self.graph = graph_from_checkpoint(self.checkpoint)
             reference = reference_from_recipe(recipe, self.checkpoint, self.validation)
             self.reference_graph = self.graph if reference is self.checkpoint else graph_from_checkpoint(reference)
@@ -194,6 +200,12 @@ class _Run:
         if unneeded and not needs_text(self.recipe):
             return None
         return calibration_from_recipe(self.recipe, self.checkpoint)
+
+    def _options(self) -> EngineOptions:
+        """Return how the engine is to be made, for the texts that were read."""
+        texts = [encoded for encoded in (self.calibration, self.validation) if encoded is not None]
+        features = [feature for encoded in texts for feature in encoded.features]
+        return options_from_recipe(self.recipe, self.checkpoint, self.target, self.scheme, features)
 
     def float_model(self, scratch: Path) -> Path:
         """Write the float reference; it is not shipped."""
@@ -229,7 +241,7 @@ class _Run:
             return None
 
         def export(recipe: Recipe, scheme: Scheme) -> tuple[ir.Model, Quantized | None]:
-            return export_model(recipe, self.target, self.graph, scheme, table)[:2]
+            return export_model(recipe, self.target, self.graph, scheme, table, options=self.options)[:2]
 
         question = Question(
             recipe=self.recipe,
@@ -263,7 +275,7 @@ class _Run:
         with self.stages.timed("quantize and export"):
             self.progress.stage("quantize and export")
             lowered, quantized, stored = export_model(
-                self.recipe, self.target, self.graph, self.scheme, table, correction
+                self.recipe, self.target, self.graph, self.scheme, table, correction, options=self.options
             )
             model = self.target.write_model(lowered, folder)
         return Lowered(graph=lowered, model=model, quantized=quantized, stored=stored)
@@ -345,6 +357,7 @@ class _Run:
                 "quantization": self.recipe.quantization.model_dump(mode="json"),
                 "calibration": self.recipe.calibration.model_dump(mode="json"),
                 "target": self.recipe.engine.target,
+                "attention": self.options.attention,
                 "rows": [row.hash for row in encoded.rows],
                 "versions": library_versions(),
             },

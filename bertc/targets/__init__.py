@@ -14,6 +14,8 @@ from typing import Protocol
 import onnx_ir as ir
 
 from bertc.errors import InputError
+from bertc.graph.fused import AttentionNeeds
+from bertc.graph.options import EngineOptions
 from bertc.graph.scheme import Scheme
 from bertc.graph.sites import Role
 from bertc.runtime.cpu import Cpu
@@ -39,6 +41,9 @@ class Target(Protocol):
     FLOAT_ROLES: Mapping[Role, str]
     """Roles that it cannot run in INT8, each with the reason."""
 
+    ATTENTIONS: Mapping[str, AttentionNeeds]
+    """The kinds of attention that a user may choose from, the first by default; empty if there is no choice."""
+
     NOTE: str
     """What a reader of the report has to know of its answers; empty if nothing."""
 
@@ -51,7 +56,7 @@ class Target(Protocol):
     def check_machine(self, cpu: Cpu) -> None:
         """Raise `EnvironmentLackError` when this machine lacks the library, or cannot run the target's INT8 exactly."""
 
-    def onnx_from_graph(self, graph: ir.Model) -> ir.Model:
+    def onnx_from_graph(self, graph: ir.Model, options: EngineOptions = ...) -> ir.Model:
         """Lower a graph to the ONNX operators that the target's runtime takes."""
 
     def write_model(self, lowered: ir.Model, folder: Path) -> Path:

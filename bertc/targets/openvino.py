@@ -8,6 +8,8 @@ from pathlib import Path
 import onnx_ir as ir
 
 from bertc.dialects import openvino
+from bertc.graph.fused import AttentionNeeds
+from bertc.graph.options import DEFAULT_OPTIONS, EngineOptions
 from bertc.graph.scheme import Scheme
 from bertc.graph.sites import Role, Site
 from bertc.runtime import openvino as openvino_runtime
@@ -20,6 +22,7 @@ LIBRARY = "openvino"
 MODEL_FILES = ("openvino_model.xml", "openvino_model.bin")
 STATIC_INT8 = True
 FLOAT_ROLES = openvino.FLOAT_ROLES
+ATTENTIONS: dict[str, AttentionNeeds] = {}
 NOTE = ""
 SPARSITY = "OpenVINO's CPU kernels multiply by zeros as by any other number"
 DEMANDS = tuple(sorted(VNNI_FEATURES))
@@ -33,7 +36,7 @@ def check_machine(cpu: Cpu) -> None:
     check_vnni(cpu, "OpenVINO")
 
 
-def onnx_from_graph(graph: ir.Model) -> ir.Model:
+def onnx_from_graph(graph: ir.Model, options: EngineOptions = DEFAULT_OPTIONS) -> ir.Model:
     """Lower to the standard operators that OpenVINO reads."""
     return openvino.lower_graph(graph)
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import onnx_ir as ir
 
 from bertc.dialects import ort
+from bertc.graph.fused import AttentionNeeds
+from bertc.graph.options import DEFAULT_OPTIONS, EngineOptions
 from bertc.graph.scheme import Scheme
 from bertc.runtime import ort as ort_runtime
 from bertc.runtime.cpu import VNNI_FEATURES, Cpu, check_vnni
@@ -19,6 +21,7 @@ LIBRARY = "onnxruntime"
 MODEL_FILES = ("model.onnx",)
 STATIC_INT8 = True
 FLOAT_ROLES = ort.FLOAT_ROLES
+ATTENTIONS: dict[str, AttentionNeeds] = {}
 NOTE = ""
 SPARSITY = "ONNX Runtime's CPU kernels multiply by zeros as by any other number"
 DEMANDS = tuple(sorted(VNNI_FEATURES))
@@ -29,7 +32,7 @@ def check_machine(cpu: Cpu) -> None:
     check_vnni(cpu, "ONNX Runtime")
 
 
-def onnx_from_graph(graph: ir.Model) -> ir.Model:
+def onnx_from_graph(graph: ir.Model, options: EngineOptions = DEFAULT_OPTIONS) -> ir.Model:
     """Lower to ONNX Runtime's fused operators."""
     return ort.lower_graph(graph)
 

@@ -21,7 +21,7 @@ from tests.tiny import LAYERS, TinyModel, quantized, tiny_scheme
 NAMES = target_names()
 FUNCTIONS = {
     "check_machine": ["cpu"],
-    "onnx_from_graph": ["graph"],
+    "onnx_from_graph": ["graph", "options"],
     "write_model": ["lowered", "folder"],
     "engine_from_path": ["model", "threads"],
     "optimized_from_path": ["model"],
