@@ -41,10 +41,10 @@ class Encoded:
     features: tuple[Feature, ...]
 
 
-def checked_target(name: str) -> Target:
-    """Find a target and ask whether this machine can run it."""
+def checked_target(name: str, attention: str | None = None) -> Target:
+    """Find a target and ask whether this machine can run it, with this kind of attention."""
     target = target_from_name(name)
-    target.check_machine(cpu_features())
+    target.check_machine(cpu_features(), attention)
     return target
 
 

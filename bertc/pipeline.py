@@ -90,7 +90,7 @@ def build(recipe: Recipe, out: Path, *, progress: Progress, cache: StageCache, c
     gates is a result, not an error.
     """
     created = datetime.now(UTC)
-    target = checked_target(recipe.engine.target)
+    target = checked_target(recipe.engine.target, recipe.engine.attention)
     with artefact_folder(out, progress=progress) as folder, _scratch(folder) as scratch:
         run = _Run(recipe, target, Stages(cache, progress), progress)
         float_model = run.float_model(scratch)
@@ -277,7 +277,8 @@ class _Run:
             lowered, quantized, stored = export_model(
                 self.recipe, self.target, self.graph, self.scheme, table, correction, options=self.options
             )
-            model = self.target.write_model(lowered, folder)
+            cache = self.stages.cache.directory
+            model = self.target.write_model(lowered, folder, progress=self.progress, cache=cache)
         return Lowered(graph=lowered, model=model, quantized=quantized, stored=stored)
 
     def check_fusion(self, lowered: Lowered) -> Optimized:

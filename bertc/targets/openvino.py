@@ -8,6 +8,7 @@ from pathlib import Path
 import onnx_ir as ir
 
 from bertc.dialects import openvino
+from bertc.features import SILENCE, Progress
 from bertc.graph.fused import AttentionNeeds
 from bertc.graph.options import DEFAULT_OPTIONS, EngineOptions
 from bertc.graph.scheme import Scheme
@@ -30,7 +31,7 @@ DEMANDS = tuple(sorted(VNNI_FEATURES))
 ATTENTION_OPERANDS = (Role.QUERY, Role.KEY, Role.VALUE, Role.PROBS)
 
 
-def check_machine(cpu: Cpu) -> None:
+def check_machine(cpu: Cpu, attention: str | None = None) -> None:
     """Refuse where OpenVINO is not installed, and x86 without VNNI."""
     openvino_runtime.check_installed()
     check_vnni(cpu, "OpenVINO")
@@ -41,7 +42,7 @@ def onnx_from_graph(graph: ir.Model, options: EngineOptions = DEFAULT_OPTIONS) -
     return openvino.lower_graph(graph)
 
 
-def write_model(lowered: ir.Model, folder: Path) -> Path:
+def write_model(lowered: ir.Model, folder: Path, *, progress: Progress = SILENCE, cache: Path | None = None) -> Path:
     """Write OpenVINO's own two files."""
     path = folder / MODEL_FILES[0]
     openvino_runtime.save_model(ir.to_proto(lowered).SerializeToString(), path)

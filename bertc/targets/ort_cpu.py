@@ -8,6 +8,7 @@ from pathlib import Path
 import onnx_ir as ir
 
 from bertc.dialects import ort
+from bertc.features import SILENCE, Progress
 from bertc.graph.fused import AttentionNeeds
 from bertc.graph.options import DEFAULT_OPTIONS, EngineOptions
 from bertc.graph.scheme import Scheme
@@ -27,7 +28,7 @@ SPARSITY = "ONNX Runtime's CPU kernels multiply by zeros as by any other number"
 DEMANDS = tuple(sorted(VNNI_FEATURES))
 
 
-def check_machine(cpu: Cpu) -> None:
+def check_machine(cpu: Cpu, attention: str | None = None) -> None:
     """Refuse x86 without VNNI."""
     check_vnni(cpu, "ONNX Runtime")
 
@@ -42,7 +43,7 @@ def expected_fusion(scheme: Scheme | None, layers: int) -> Mapping[str, int]:
     return ort_runtime.expected_fusion(layers)
 
 
-def write_model(lowered: ir.Model, folder: Path) -> Path:
+def write_model(lowered: ir.Model, folder: Path, *, progress: Progress = SILENCE, cache: Path | None = None) -> Path:
     """Write the ONNX file."""
     path = folder / MODEL_FILES[0]
     ir.save(lowered, path)
