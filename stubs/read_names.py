@@ -33,7 +33,7 @@ STEP = re.compile(
     r"|(?P<owner>\w+)?\s*\.(?P<how>def|def_static|def_property|def_property_readonly|def_property_readonly_static"
     r"|def_readwrite|def_readonly|value)\s*\("
 )
-ARGUMENT = re.compile(r'"(\w+)"_a|py::arg\("(\w+)"\)')
+ARGUMENT = re.compile(r'(?:"(\w+)"_a|py::arg\("(\w+)"\))(\s*=)?')
 FIELD = re.compile(r'PluginField\(\s*"(\w+)"')
 
 
@@ -79,7 +79,8 @@ def _define(how: str, rest: str, owner: tuple[str, str], found: tuple[Any, Any, 
     classes, enums, functions = found
     body = _arguments(rest)
     label = re.match(r'\(\s*"(\w+)"', body)
-    arguments = [left or right for left, right in ARGUMENT.findall(body)]
+    # An argument that may be left out is written with an equals sign.
+    arguments = [(left or right) + ("=" if default else "") for left, right, default in ARGUMENT.findall(body)]
     kind, name = owner
     if label is None:
         if how == "def" and re.match(r"\(\s*py::init", body) and kind == "class":

@@ -1,6 +1,7 @@
 # What bertc uses of TensorRT 10's Python API, written by hand from the public sources of its bindings
 # (https://github.com/NVIDIA/TensorRT, python/src, v10.12 to v10.16; attention
-# from v10.14 on). tests/contracts/test_tensorrt_names.py compares it with the names that stubs/read_names.py reads there.
+# from v10.14 on). tests/contracts/test_tensorrt_names.py compares it with the names that stubs/read_names.py reads
+# there.
 from collections.abc import Iterator, Sequence
 from enum import Enum
 from typing import Any
