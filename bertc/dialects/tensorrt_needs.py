@@ -17,19 +17,21 @@ INT8_HEAD_SIZES = frozenset({16, 32, 64})
 """Head sizes of TensorRT's own INT8 attention kernels."""
 
 LONGEST_INT8 = 512
+INT8_TENSOR_CORES = 75
+"""Compute capability 7.5, times ten."""
 
 NEEDS: Mapping[str, AttentionNeeds] = {
     DECOMPOSED: AttentionNeeds(
         summary="standard operators, which TensorRT fuses where it has a kernel",
         since=(10, 12),
         until=(12, 0),
-        capabilities=frozenset({75, 80, 86, 87, 89, 90, 100, 103, 120, 121}),
+        least_capability=INT8_TENSOR_CORES,
     ),
     NATIVE: AttentionNeeds(
         summary="TensorRT's attention layer (IAttention), put in through the network API",
         since=(10, 14),
         until=(12, 0),
-        capabilities=frozenset({75, 80, 86, 87, 89, 90, 100, 103, 120, 121}),
+        least_capability=INT8_TENSOR_CORES,
         head_sizes=INT8_HEAD_SIZES,
         head_sizes_because="TensorRT's INT8 attention kernels exist for these",
         longest=LONGEST_INT8,
@@ -40,6 +42,7 @@ NEEDS: Mapping[str, AttentionNeeds] = {
         summary="NVIDIA's BERT plugin, version 6, without padding",
         since=(10, 12),
         until=(11, 2),
+        least_capability=INT8_TENSOR_CORES,
         capabilities=frozenset({75, 80, 86, 87, 89, 90, 100, 120}),
         head_sizes=frozenset({64}),
         head_sizes_because="the plugin's explicit INT8 kernels multiply by 1 / sqrt(64)",

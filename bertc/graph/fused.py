@@ -15,15 +15,16 @@ from bertc.graph.sites import Role, Site
 class AttentionNeeds:
     """One kind of attention. An empty set or None sets no condition.
 
-    Versions of the runtime are from `since` to before `until`; `capabilities` are the GPUs' compute capabilities, times
-    ten. `float_roles` have no place in it, `int8_roles` it takes in INT8 only, and with `one_scale` query, key and
-    value share theirs.
+    Versions of the runtime are from `since` to before `until`. The GPU's compute capability, times ten, is at least
+    `least_capability`, and one of `capabilities`. `float_roles` have no place in it, `int8_roles` it takes in INT8
+    only, and with `one_scale` query, key and value share theirs.
     """
 
     summary: str
     since: tuple[int, int]
     until: tuple[int, int]
-    capabilities: frozenset[int]
+    least_capability: int
+    capabilities: frozenset[int] = frozenset()
     head_sizes: frozenset[int] = frozenset()
     head_sizes_because: str = ""
     longest: int | None = None

@@ -39,12 +39,17 @@ def check_attention_here(name: str, needs: AttentionNeeds) -> None:
             "install another or choose another attention"
         )
     device = current_device()
-    if device.capability not in needs.capabilities:
-        known = ", ".join(f"{each // 10}.{each % 10}" for each in sorted(needs.capabilities))
+    known = needs.capabilities or {device.capability}
+    if device.capability < needs.least_capability or device.capability not in known:
+        wanted = ", ".join(map(_dotted, sorted(needs.capabilities))) or f"{_dotted(needs.least_capability)} or more"
         raise EnvironmentLackError(
-            f"{device.name} has compute capability {device.capability // 10}.{device.capability % 10}, and --attention "
-            f"{name} has INT8 kernels for {known}; choose another attention, or another GPU"
+            f"{device.name} has compute capability {_dotted(device.capability)}, and --attention {name} has INT8 "
+            f"kernels for {wanted}; choose another attention, or another GPU"
         )
+
+
+def _dotted(capability: int) -> str:
+    return f"{capability // 10}.{capability % 10}"
 
 
 def installed_version() -> str:

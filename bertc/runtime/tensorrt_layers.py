@@ -27,6 +27,7 @@ NODE = re.compile(r"\[ONNX Layer: ([^\]]+)\]")
 GEMM = re.compile(rf"layer\.\d+\.(?:{'|'.join(GEMM_OUTPUTS)})")
 NORM = re.compile(r"layer\.\d+\.(?:hidden|attention_norm)|encoder\.output")
 ATTENTION = re.compile(r"layer\.(\d+)\.(attention|scores|context_heads|probs\.codes)")
+PUT_IN = re.compile(r"layer\.\d+\.attention(?!\w)")
 INT8_KERNEL = re.compile(r"i8|int8|imma", re.IGNORECASE)
 SPARSE_KERNEL = re.compile(r"sparse|sp_?gemm", re.IGNORECASE)
 MOVING = frozenset({"Reformat", "NoOp", "Shuffle", "Constant", "Quantize", "Dequantize", "Scale", "signal", "wait"})
@@ -92,7 +93,7 @@ def _layer(found: Mapping[str, Any]) -> Layer:
     name = str(found.get("Name", ""))
     nodes = set(NODE.findall(str(found.get("Metadata", ""))))
     # An attention layer that was put in through the network API has a name of ours, and not always metadata.
-    nodes |= {match.group() for match in ATTENTION.finditer(name)}
+    nodes |= set(PUT_IN.findall(name))
     kernel = " ".join(str(found.get(key, "")) for key in ("TacticName", "TacticValue", "Kernel"))
     inputs = found.get("Inputs", [])
     return Layer(

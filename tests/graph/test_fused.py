@@ -58,6 +58,6 @@ def test_the_edges_are_taken(tiny_classifier: TinyModel) -> None:
 
 def test_every_condition_has_its_reason() -> None:
     for needs in NEEDS.values():
-        assert needs.summary and needs.since < needs.until and needs.capabilities
+        assert needs.summary and needs.since < needs.until and needs.least_capability
         assert bool(needs.head_sizes) == bool(needs.head_sizes_because)
         assert bool(needs.longest) == bool(needs.longest_because)
