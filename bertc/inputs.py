@@ -93,6 +93,10 @@ def options_from_recipe(
     longest = length_from_recipe(recipe, checkpoint)
     if attention is not None:
         architecture = architecture_from_checkpoint(checkpoint)
+        if recipe.search.enabled and target.ATTENTIONS[attention].int8_roles:
+            raise InputError(
+                f"--attention {attention} is INT8 throughout, so there is nothing for --search to leave out"
+            )
         check_attention(target.ATTENTIONS, attention, architecture=architecture, length=longest, scheme=scheme)
     lengths = tuple(sorted(feature.length for feature in features))
     return EngineOptions(attention=attention, lengths=lengths, longest=longest)

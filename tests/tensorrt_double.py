@@ -367,7 +367,7 @@ class Behaviour:
 
 def inspected(graph: Any, attentions: list[str], version: str) -> str:
     """Write what an inspector says of the engine: a layer for each node, one for each attention that was put in."""
-    codes = {node.output[0] for node in graph.node if node.op_type == "DequantizeLinear"}
+    codes = {node.output[0] for node in graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")}
     moved = {}
     for node in graph.node:  # what is turned or cut after codes still is codes
         moved[node.output[0]] = node.input[0] if node.op_type in ("Transpose", "Reshape", "Squeeze") else node.output[0]

@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 NODE = re.compile(r"\[ONNX Layer: ([^\]]+)\]")
 GEMM = re.compile(rf"layer\.\d+\.(?:{'|'.join(GEMM_OUTPUTS)})")
 NORM = re.compile(r"layer\.\d+\.(?:hidden|attention_norm)|encoder\.output")
-ATTENTION = re.compile(r"layer\.(\d+)\.(attention|scores|context_heads|probs\.codes)")
+ATTENTION = re.compile(r"layer\.\d+\.(?:attention|scores|context_heads)")
+PRODUCTS = {"scores", "context_heads"}
+"""The two batched products, where attention is no single node."""
+
 PUT_IN = re.compile(r"layer\.\d+\.attention(?!\w)")
 INT8_KERNEL = re.compile(r"i8|int8|imma", re.IGNORECASE)
 SPARSE_KERNEL = re.compile(r"sparse|sp_?gemm", re.IGNORECASE)
@@ -72,13 +75,12 @@ def optimized_from_json(text: str, *, runtime: str, requirement: str, bound_to: 
     products = [layer for layer in layers if layer.kind not in MOVING]
     gemms = _mentioned(products, GEMM)
     int8 = _mentioned([layer for layer in products if layer.int8], GEMM)
-    attentions = _attentions(products)
     return Optimized(
         runtime=runtime,
         requirement=requirement,
         fused={
-            "attention": len(attentions),
-            INT8_ATTENTION: sum(attentions.values()),
+            "attention": len(_attentions(products)),
+            INT8_ATTENTION: len(_int8_attentions(products)),
             "layer_norm": len(_mentioned(layers, NORM)),
             "sparse_gemms": len(_mentioned([layer for layer in products if layer.sparse], GEMM)),
         },
@@ -117,16 +119,25 @@ def _mentioned(layers: Iterable[Layer], pattern: re.Pattern[str]) -> set[str]:
     return {node for layer in layers for node in layer.nodes if pattern.fullmatch(node)}
 
 
-def _attentions(layers: Sequence[Layer]) -> dict[int, bool]:
-    """Return the encoder layers whose attention is one layer of the engine, and whether it multiplies codes."""
-    found: dict[int, bool] = {}
+def _attentions(layers: Sequence[Layer]) -> set[int]:
+    """Return the encoder layers whose attention is one layer of the engine."""
+    found = set()
     for layer in layers:
-        parts: dict[int, set[str]] = {}
-        for node in layer.nodes:
-            match = ATTENTION.fullmatch(node)
-            if match is not None:
-                parts.setdefault(int(match[1]), set()).add(match[2])
-        for number, names in parts.items():
-            if "attention" in names or {"scores", "context_heads"} <= names:
-                found[number] = found.get(number, False) or layer.int8
+        parts = _parts_of_attention([layer])
+        found |= {number for number, names in parts.items() if "attention" in names or names >= PRODUCTS}
     return found
+
+
+def _int8_attentions(layers: Sequence[Layer]) -> set[int]:
+    """Return the encoder layers whose two batched products multiply codes, in one layer of the engine or several."""
+    parts = _parts_of_attention([layer for layer in layers if layer.int8])
+    return {number for number, names in parts.items() if "attention" in names or names >= PRODUCTS}
+
+
+def _parts_of_attention(layers: Iterable[Layer]) -> dict[int, set[str]]:
+    """Return which parts of each encoder layer's attention the engine's layers compute."""
+    parts: dict[int, set[str]] = {}
+    for node in _mentioned(layers, ATTENTION):
+        _, number, name = node.split(".")
+        parts.setdefault(int(number), set()).add(name)
+    return parts

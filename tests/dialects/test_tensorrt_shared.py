@@ -29,8 +29,8 @@ def test_a_real_checkpoint_s_file_is_close_to_the_simulator(shared_path: Path) -
         {
             "checkpoint": str(shared_path / "models/minilm-sst2"),
             "engine": {"target": "tensorrt", "max_length": 128},
-            "calibration": {"data": str(data / "train.tsv"), "samples": 64},
-            "validation": {"data": str(data / "dev.tsv"), "limit": 300},
+            "calibration": {"data": str(data / "train.tsv")},
+            "validation": {"data": str(data / "dev.tsv")},
         },
         "test",
     )
@@ -57,4 +57,4 @@ def test_a_real_checkpoint_s_file_is_close_to_the_simulator(shared_path: Path) -
 def check(exact: Array, simulated: Array, single: Array, half: Array) -> None:
     assert rms(single - simulated) <= 0.3 * rms(simulated - exact)
     assert (single.argmax(1) == simulated.argmax(1)).mean() >= 0.995
-    assert (half.argmax(1) == simulated.argmax(1)).mean() >= 0.985
+    assert (half.argmax(1) == simulated.argmax(1)).mean() >= 0.99

@@ -397,6 +397,7 @@ def test_the_inspector_s_layers_are_counted(
     model = lowered(wide if attention == "plugin" else tiny_classifier, attention)
     found = TARGET.optimized_from_path(TARGET.write_model(model, tmp_path))
     assert (found.gemms_int8, found.gemms_float, found.fused["attention"]) == (12, 0, fused)
+    assert found.fused["int8_attention"] == 2
     assert found.fused.items() >= TARGET.expected_fusion(tiny_scheme("1"), 2).items()
     assert found.bound_to == {"device": "NVIDIA Double", "driver": "CUDA 13.0"}
     assert found.runtime.startswith("tensorrt 1")
@@ -431,6 +432,12 @@ def test_a_fused_layer_counts_for_all_that_it_computes() -> None:
 def test_an_attention_in_two_layers_is_not_fused() -> None:
     fused, *_ = read(layer("one", "layer.0.scores", types="Int8"), layer("two", "layer.0.context_heads"))
     assert fused["attention"] == fused["int8_attention"] == 0
+
+
+def test_two_products_in_int8_count_though_they_are_not_fused() -> None:
+    one, two = layer("one", "layer.0.scores", types="Int8"), layer("two", "layer.0.context_heads", kernel="imma")
+    fused, *_ = read(one, two)
+    assert (fused["attention"], fused["int8_attention"]) == (0, 1)
 
 
 def test_an_attention_layer_in_float_is_fused_and_not_int8() -> None:

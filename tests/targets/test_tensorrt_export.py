@@ -58,7 +58,7 @@ def test_what_the_attention_cannot_take_is_refused_before_any_text_is_read(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("bertc.runtime.tensorrt.check_installed", lambda: None)
+    monkeypatch.setattr("bertc.targets.tensorrt.check_machine", lambda cpu, attention=None: None)
     missing = tmp_path / "there-is-no-such.tsv"  # it would be the error if it were looked for first
     out = tmp_path / "out"
     arguments = ("--target", "tensorrt", "--calibration-data", missing, "--no-cache", "-q")
@@ -77,3 +77,14 @@ def test_a_model_that_is_too_long_for_the_plugin_is_refused_and_fits_when_cut(
     called = bertc("export", long, "-o", tmp_path / "model.onnx", *options)
     assert called.code == 2 and "choose --max-length 384" in called.err
     assert bertc("export", long, "-o", tmp_path / "model.onnx", *options, "--max-length", "384").code == 0
+
+
+def test_a_search_with_an_attention_that_is_int8_throughout_is_refused(
+    bertc: Bertc, wide: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bertc.targets.tensorrt.check_machine", lambda cpu, attention=None: None)
+    missing = tmp_path / "there-is-no-such.tsv"
+    options = ("--target", "tensorrt", "--attention", "plugin", "--search", "--no-cache", "-q")
+    texts = ("--calibration-data", missing, "--validation-data", missing)
+    called = bertc("build", wide, "-o", tmp_path / "out", *options, *texts)
+    assert called.code == 2 and "nothing for --search to leave out" in called.err
