@@ -14,6 +14,9 @@ STEP = 32
 MOST_TOKENS = 16384
 """Most tokens of a batch: it bounds the memory that an engine reserves."""
 
+PROFILES_KEY = "bertc.profiles"
+"""Where an ONNX file says the profiles of the engine to build from it."""
+
 USUAL_BATCH = 8
 PERCENTILES = (50, 95)
 Range = tuple[int, int, int]

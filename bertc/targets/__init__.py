@@ -22,6 +22,7 @@ from bertc.graph.sites import Role
 from bertc.runtime.cpu import Cpu
 from bertc.runtime.engine import Engine
 from bertc.runtime.optimized import Optimized
+from bertc.runtime.serving import Served
 
 
 class Target(Protocol):
@@ -53,6 +54,9 @@ class Target(Protocol):
 
     DEMANDS: tuple[str, ...]
     """CPU features of which the artefact needs one where it runs; empty if none."""
+
+    SERVED: Served
+    """How Triton Inference Server runs its files."""
 
     def check_machine(self, cpu: Cpu, attention: str | None = None) -> None:
         """Raise `EnvironmentLackError` when this machine lacks the library, or cannot run the target's INT8 exactly.

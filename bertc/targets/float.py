@@ -17,6 +17,7 @@ from bertc.runtime import ort as ort_runtime
 from bertc.runtime.cpu import Cpu
 from bertc.runtime.engine import Engine
 from bertc.runtime.optimized import Optimized
+from bertc.runtime.serving import ORT_CPU
 
 SUMMARY = "FP32 with fused attention on ONNX Runtime (the reference)"
 LIBRARY = "onnxruntime"
@@ -27,6 +28,7 @@ ATTENTIONS: dict[str, AttentionNeeds] = {}
 NOTE = ""
 SPARSITY = "ONNX Runtime's CPU kernels multiply by zeros as by any other number"
 DEMANDS: tuple[str, ...] = ()
+SERVED = ORT_CPU
 
 
 def check_machine(cpu: Cpu, attention: str | None = None) -> None:

@@ -16,6 +16,7 @@ from bertc.runtime import ort as ort_runtime
 from bertc.runtime.cpu import VNNI_FEATURES, Cpu, check_vnni
 from bertc.runtime.engine import Engine
 from bertc.runtime.optimized import Optimized
+from bertc.runtime.serving import ORT_CPU
 
 SUMMARY = "static INT8 with fused attention on ONNX Runtime (the default)"
 LIBRARY = "onnxruntime"
@@ -26,6 +27,7 @@ ATTENTIONS: dict[str, AttentionNeeds] = {}
 NOTE = ""
 SPARSITY = "ONNX Runtime's CPU kernels multiply by zeros as by any other number"
 DEMANDS = tuple(sorted(VNNI_FEATURES))
+SERVED = ORT_CPU
 
 
 def check_machine(cpu: Cpu, attention: str | None = None) -> None:

@@ -19,6 +19,7 @@ from bertc.runtime import ort as ort_runtime
 from bertc.runtime.cpu import VNNI_FEATURES, Cpu, check_vnni
 from bertc.runtime.engine import Engine
 from bertc.runtime.optimized import Optimized
+from bertc.runtime.serving import ORT_CPU
 
 SUMMARY = "dynamic INT8 on ONNX Runtime: no calibration, answers depend on batch mates"
 LIBRARY = "onnxruntime"
@@ -29,6 +30,7 @@ ATTENTIONS: dict[str, AttentionNeeds] = {}
 NOTE = "Activations are quantized by the range of each batch, so a text's answer depends on the texts beside it."
 SPARSITY = "ONNX Runtime's CPU kernels multiply by zeros as by any other number"
 DEMANDS = tuple(sorted(VNNI_FEATURES))
+SERVED = ORT_CPU
 
 
 def check_machine(cpu: Cpu, attention: str | None = None) -> None:

@@ -19,10 +19,11 @@ from bertc.runtime.cpu import Cpu
 from bertc.runtime.cuda_memory import current_device
 from bertc.runtime.engine import Engine
 from bertc.runtime.optimized import Optimized
+from bertc.runtime.serving import Served
 from bertc.runtime.tensorrt_build import Plan, engine_from_plan
 from bertc.runtime.tensorrt_engine import deserialized, open_engine
 from bertc.runtime.tensorrt_layers import optimized_from_engine
-from bertc.runtime.tensorrt_profiles import profiles_from_lengths, profiles_from_text, text_from_profiles
+from bertc.runtime.tensorrt_profiles import PROFILES_KEY, profiles_from_lengths, profiles_from_text, text_from_profiles
 
 SUMMARY = "INT8 with fused attention on NVIDIA GPUs (extra tensorrt); its authors could not execute it"
 LIBRARY = "tensorrt"
@@ -36,9 +37,10 @@ NOTE = (
 )
 SPARSITY = ""
 DEMANDS: tuple[str, ...] = ()
+SERVED = Served(backend="tensorrt", file=MODEL_FILES[0], gpu=True, compiled=True)
 
-ATTENTION_KEY, PROFILES_KEY = "bertc.attention", "bertc.profiles"
-"""What the ONNX file says of the engine to build from it, so that it can be built on another machine."""
+ATTENTION_KEY = "bertc.attention"
+"""Where the ONNX file says the attention of the engine to build from it, so that it can be built elsewhere."""
 
 
 def check_machine(cpu: Cpu, attention: str | None = None) -> None:

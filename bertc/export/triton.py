@@ -1,0 +1,115 @@
+"""A model repository for Triton Inference Server: `NAME/config.pbtxt` and the model under `NAME/1/`.
+
+The fields are those of `ModelConfig` in model_config.proto (github.com/triton-inference-server/common). Tokens go in,
+numbers come out: the client has the tokenizer.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx_ir as ir
+
+from bertc.errors import InputError
+
+VERSION = "1"
+CONFIG = "config.pbtxt"
+MOST_TEXTS = 32
+"""Texts of a batch at most; a server that is to take more needs another number in config.pbtxt and nothing else."""
+
+TYPES = {
+    ir.DataType.INT64: "TYPE_INT64",
+    ir.DataType.INT32: "TYPE_INT32",
+    ir.DataType.FLOAT: "TYPE_FP32",
+    ir.DataType.FLOAT16: "TYPE_FP16",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """What config.pbtxt says beside inputs and outputs.
+
+    `profiles` is the number of TensorRT's optimization profiles; 0 for other backends.
+    """
+
+    name: str
+    backend: str
+    file: str
+    gpu: bool
+    most_texts: int = MOST_TEXTS
+    profiles: int = 0
+
+
+def config_from_model(model: ir.Model, service: Service) -> str:
+    """Return config.pbtxt for an ONNX model whose inputs and outputs all have the batch as first axis."""
+    lines = [
+        f'name: "{service.name}"',
+        f'backend: "{service.backend}"',
+        f'default_model_filename: "{service.file}"',
+        f"max_batch_size: {service.most_texts}",
+    ]
+    lines += _tensors("input", model.graph.inputs) + _tensors("output", model.graph.outputs)
+    lines += ["dynamic_batching {", "}", "instance_group {", "  count: 1"]
+    lines.append(f"  kind: {'KIND_GPU' if service.gpu else 'KIND_CPU'}")
+    lines += [f'  profile: "{number}"' for number in range(service.profiles)]
+    return "\n".join([*lines, "}", ""])
+
+
+def _tensors(kind: str, values: Sequence[ir.Value]) -> list[str]:
+    lines = []
+    for value in values:
+        assert value.dtype is not None and value.shape is not None
+        sizes = [size if isinstance(size, int) else -1 for size in list(value.shape)[1:]]  # the batch is not a dim
+        dims = ", ".join(map(str, sizes))
+        lines += [
+            f"{kind} {{",
+            f'  name: "{value.name}"',
+            f"  data_type: {TYPES[value.dtype]}",
+            f"  dims: [ {dims} ]",
+            "}",
+        ]
+    return lines
+
+
+def name_from_path(path: str) -> str:
+    """Return a model's name for a checkpoint or artefact: its folder's, in the characters that a URL takes.
+
+    >>> name_from_path("org/my model v1.2/")
+    'my_model_v1.2'
+    """
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", Path(path).resolve().name).strip("._") or "model"
+
+
+def check_free(repository: Path, name: str) -> Path:
+    """Return the model's folder. Raises `InputError` if it is there: a server may be reading it."""
+    folder = repository / name
+    if folder.exists() or folder.is_symlink():
+        raise InputError(f"{folder} is already there and is not overwritten; remove it or name another repository")
+    return folder
+
+
+@contextmanager
+def finished_model(repository: Path, name: str) -> Iterator[Path]:
+    """Give a folder for the model's file that becomes `repository/name/1` when the block ends well; else nothing stays.
+
+    Beside it, in the folder above, config.pbtxt is to be written.
+    """
+    folder = check_free(repository, name)
+    try:
+        repository.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=repository))
+    except OSError as error:
+        raise InputError(f"{repository} cannot be written ({error.strerror}); choose another place") from error
+    try:
+        (work / VERSION).mkdir()
+        yield work / VERSION
+        work.chmod(0o755)  # mkdtemp's is private, and a server often runs as somebody else
+        work.rename(folder)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
