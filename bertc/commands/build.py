@@ -16,6 +16,7 @@ from bertc.cli.cache import cache_from_options
 from bertc.cli.command import Command, option
 from bertc.cli.options import VALIDATION
 from bertc.cli.output import Output
+from bertc.cli.precision import check_precision
 from bertc.cli.progress import shown_progress
 from bertc.cli.tables import print_facts
 from bertc.errors import EXIT_GATE, EXIT_PASSED
@@ -84,6 +85,7 @@ def command(
     for name in ("calibration__columns", "validation__columns"):
         flags[name] = (*both_columns, *flags[name])
     wanted = options.recipe_from_flags(checkpoint, recipe, flags)
+    check_precision(wanted, flags)
     if schema:
         return _print_schema(output, wanted)
     if out is None:

@@ -12,6 +12,7 @@ from bertc.cli import options
 from bertc.cli.cache import cache_from_options
 from bertc.cli.command import Command, option
 from bertc.cli.output import Output
+from bertc.cli.precision import check_precision
 from bertc.cli.progress import shown_progress
 from bertc.errors import EXIT_PASSED
 
@@ -74,6 +75,7 @@ def command(
     if repository is not None and checkpoint is not None and (Path(checkpoint) / MANIFEST).is_file():
         return _serve_artefact(output, Path(checkpoint), repository, recipe, flags)
     wanted = options.recipe_from_flags(checkpoint, recipe, flags)
+    check_precision(wanted, flags)
     with (
         shown_progress(output) as progress,
         cache_from_options(cache_dir, no_cache=no_cache, progress=progress) as cache,

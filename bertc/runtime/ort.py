@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from bertc.runtime.optimized import Optimized
 
 FUSED = {
     "attention": ("QAttention", "Attention", "MultiHeadAttention"),
-    "layer_norm": ("LayerNormalization", "SkipLayerNormalization"),
+    "layer_norm": ("LayerNormalization", "SkipLayerNormalization", "EmbedLayerNormalization"),
     "skip_layer_norm": ("SkipLayerNormalization",),
     "gelu": ("Gelu", "FastGelu", "BiasGelu", "Relu"),
 }
@@ -60,11 +61,17 @@ def optimized_from_path(model: Path) -> Optimized:
         path = Path(folder) / "optimized.onnx"
         open_session(model, optimized=path).close()
         nodes = onnx.load(str(path)).graph.node
+    return optimized_from_nodes(nodes, f"onnxruntime {ort.__version__}", REQUIREMENT)
+
+
+def optimized_from_nodes(nodes: Iterable[Any], runtime: str, requirement: str) -> Optimized:
+    """Count the nodes of an optimized ONNX graph."""
+    nodes = tuple(nodes)
     operators = Counter(node.op_type for node in nodes)
     encoder = Counter(node.op_type for node in nodes if any(name.startswith("layer.") for name in node.output))
     return Optimized(
-        runtime=f"onnxruntime {ort.__version__}",
-        requirement=REQUIREMENT,
+        runtime=runtime,
+        requirement=requirement,
         fused={name: sum(operators[kind] for kind in kinds) for name, kinds in FUSED.items()},
         gemms_int8=sum(encoder[kind] * number for kind, number in INT8_GEMMS.items()),
         gemms_float=sum(encoder[kind] * number for kind, number in FLOAT_GEMMS.items()),

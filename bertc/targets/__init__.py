@@ -40,6 +40,12 @@ class Target(Protocol):
     STATIC_INT8: bool
     """Whether the graph is quantized with a scheme before it is lowered."""
 
+    PRECISION: str
+    """What weights and embedding tables are stored in: "int8", "float16" or "float32"."""
+
+    NO_INT8: str
+    """Why a user who asks for INT8 is refused; empty if it is INT8, or a reference that ignores the wish."""
+
     FLOAT_ROLES: Mapping[Role, str]
     """Roles that it cannot run in INT8, each with the reason."""
 

@@ -1,0 +1,22 @@
+"""What was asked for aloud and cannot be: INT8 from a target that has none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from bertc.errors import InputError
+
+if TYPE_CHECKING:
+    from bertc.recipe import Recipe
+
+
+def check_precision(recipe: Recipe, flags: Mapping[str, Any]) -> None:
+    """Refuse --int8-mode for a target that is not INT8; a recipe has a mode even where nobody asked for one."""
+    if flags.get("quantization__mode") is None:
+        return
+    from bertc.targets import target_from_name
+
+    reason = target_from_name(recipe.engine.target).NO_INT8
+    if reason:
+        raise InputError(f"the target {recipe.engine.target} takes no --int8-mode: {reason}")

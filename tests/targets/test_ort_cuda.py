@@ -1,0 +1,259 @@
+"""The target `ort-cuda` with a GPU that is only played: its refusals, and what it reads back about placement.
+
+The played session is ONNX Runtime's CPU session that calls itself the CUDA provider. Nothing here shows that the
+provider takes the file or what it gives: `test_ort_cuda_real.py` does, where a GPU is.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from bertc.errors import EnvironmentLackError, InputError
+from bertc.graph.interpret import Interpreter
+from bertc.manifest import read_manifest
+from bertc.runtime import ort_cuda as library
+from bertc.runtime.cpu import cpu_features
+from bertc.runtime.gpu import Driver, Gpu
+from bertc.targets import target_from_name
+from tests.artefacts import Bertc
+from tests.tiny import LAYERS, TinyModel
+
+TARGET = target_from_name("ort-cuda")
+GPU = Driver(cuda="13.0", gpus=(Gpu(name="NVIDIA L4", capability=89, memory_bytes=24 << 30),), lack="")
+Session = onnxruntime.InferenceSession
+
+
+@dataclass
+class Played:
+    """How the played provider behaves, and what it was asked."""
+
+    refused: frozenset[str] = frozenset()
+    loads: bool = True
+    records: bool = True
+    asked: list[Any] = field(default_factory=list)
+
+    def open(self, model: str, options: Any, providers: list[str]) -> Any:
+        """Open the CPU's session and let it call itself the GPU's."""
+        self.asked.append((providers, options.get_session_config_entry(library.RECORD_PLACEMENT)))
+        session = Session(model, options, providers=[library.HOST])
+        found = [node for part in session.get_provider_graph_assignment_info() for node in part.get_nodes()]
+
+        def part(place: str, nodes: list[Any]) -> Any:
+            return SimpleNamespace(ep_name=place, get_nodes=lambda: nodes)
+
+        def placed() -> list[Any]:
+            on_gpu = [node for node in found if node.op_type not in self.refused]
+            on_cpu = [node for node in found if node.op_type in self.refused]
+            return [part(library.PROVIDER, on_gpu), part(library.HOST, on_cpu)] if self.records else []
+
+        return SimpleNamespace(
+            get_providers=lambda: [library.PROVIDER, library.HOST] if self.loads else [library.HOST],
+            get_provider_graph_assignment_info=placed,
+            get_inputs=session.get_inputs,
+            run=session.run,
+        )
+
+
+Play = Callable[[Played], Played]
+
+
+@pytest.fixture
+def play(monkeypatch: pytest.MonkeyPatch) -> Play:
+    """Give a function that puts the played provider in the place of ONNX Runtime's."""
+
+    def of(played: Played) -> Played:
+        monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [library.PROVIDER, library.HOST])
+        monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: print("Failed to load something"))
+        monkeypatch.setattr(library, "driver_of_machine", lambda: GPU)
+        kept = Session
+
+        def opened(model: Any, options: Any = None, providers: Any = None, **more: Any) -> Any:
+            if providers and providers[0] == library.PROVIDER:
+                return played.open(model, options, providers)
+            return kept(model, options, providers=providers, **more)
+
+        monkeypatch.setattr(onnxruntime, "InferenceSession", opened)
+        return played
+
+    return of
+
+
+def written(model: TinyModel, folder: Path) -> Path:
+    return TARGET.write_model(TARGET.onnx_from_graph(model.graph), folder)
+
+
+# --- without a GPU ----------------------------------------------------------------------------------------------------
+
+
+def test_the_versions_in_errors_are_those_of_the_extra() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["optional-dependencies"]["cuda"] == [library.REQUIREMENT]
+
+
+@pytest.mark.parametrize(
+    "providers, lack, message",
+    [
+        (["CPUExecutionProvider"], "", r"no CUDA provider here.*onnxruntime-gpu"),
+        ([library.PROVIDER], "the NVIDIA driver sees no GPU", "has no GPU: the NVIDIA driver sees no GPU"),
+    ],
+)
+def test_what_is_missing_is_said_by_every_function_that_needs_it(
+    providers: list[str],
+    lack: str,
+    message: str,
+    tiny_classifier: TinyModel,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: providers)
+    monkeypatch.setattr(library, "driver_of_machine", lambda: Driver(cuda=None, gpus=(), lack=lack))
+    path = written(tiny_classifier, tmp_path)  # a file can be written anywhere
+    for call in (
+        lambda: TARGET.check_machine(cpu_features()),
+        lambda: TARGET.engine_from_path(path, threads=1),
+        lambda: TARGET.optimized_from_path(path),
+    ):
+        with pytest.raises(EnvironmentLackError, match=message):
+            call()
+
+
+@pytest.mark.serial
+def test_a_build_without_a_gpu_is_code_3_at_once_and_writes_nothing(classifier: Path, tmp_path: Path) -> None:
+    if library.PROVIDER in onnxruntime.get_available_providers():
+        pytest.skip("the provider is here")
+    out = tmp_path / "out"
+    options = ["--target", "ort-cuda", "--validation-data", "none.tsv", "--no-cache", "-q"]
+    code = "import sys; from bertc.cli.main import run; sys.exit(run(sys.argv[1:]))"
+    start = time.perf_counter()
+    called = subprocess.run(
+        [sys.executable, "-c", code, "build", str(classifier), "-o", str(out), *options],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert called.returncode == 3 and called.stderr.count("\n") == 1 and "no CUDA provider" in called.stderr
+    assert time.perf_counter() - start < 30, "the promise is 2 seconds, on a machine that does nothing else"
+    assert not list(tmp_path.iterdir())
+
+
+# --- INT8 -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "options", [("--int8-mode", "1"), ("--int8-mode", "2"), ("--granularity", "channel"), ("--keep-float", "layer.0")]
+)
+@pytest.mark.parametrize("command", ["export", "build"])
+def test_int8_is_refused_with_the_reason(
+    command: str, options: tuple[str, ...], bertc: Bertc, classifier: Path, tmp_path: Path, play: Play
+) -> None:
+    play(Played())
+    more = ("--unvalidated",) if command == "build" else ()
+    called = bertc(command, classifier, "-o", tmp_path / "out", "--target", "ort-cuda", "-q", *options, *more)
+    assert called.code == 2 and called.err.count("\n") == 1 and "this target is FP16" in called.err
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_references_ignore_the_wish_for_int8(bertc: Bertc, classifier: Path, tmp_path: Path) -> None:
+    options = ("--target", "float", "--int8-mode", "2", "-q")
+    assert bertc("export", classifier, "-o", tmp_path / "model.onnx", *options).code == 0
+
+
+def test_the_file_is_exported_anywhere(bertc: Bertc, classifier: Path, tmp_path: Path) -> None:
+    called = bertc("export", classifier, "-o", tmp_path / "model.onnx", "--target", "ort-cuda")
+    assert called.code == 0 and "never been executed" in called.err
+
+
+# --- placement --------------------------------------------------------------------------------------------------------
+
+
+def test_placement_is_read_back_and_counted(tiny_classifier: TinyModel, tmp_path: Path, play: Play) -> None:
+    played = play(Played())
+    found = TARGET.optimized_from_path(written(tiny_classifier, tmp_path))
+    assert played.asked == [([library.PROVIDER, library.HOST], "1")]
+    assert found.fused["nodes_on_gpu"] > 10 * LAYERS and found.fused["nodes_on_cpu"] == 0
+    assert found.fused["attention"] == LAYERS and found.gemms_int8 == 0
+    assert {"attention", "layer_norm", "gelu"} == set(TARGET.expected_fusion(None, LAYERS))
+
+
+def test_shapes_may_stay_on_the_cpu(tiny_classifier: TinyModel, tmp_path: Path, play: Play) -> None:
+    play(Played(refused=frozenset({"Shape", "Sign"})))
+    assert TARGET.optimized_from_path(written(tiny_classifier, tmp_path)).fused["nodes_on_cpu"] == 2
+
+
+@pytest.mark.parametrize("kind", ["Attention", "LayerNormalization", "Tanh", "Gemm", "Gather"])
+def test_a_node_that_computes_on_the_cpu_is_an_error(
+    kind: str, tiny_classifier: TinyModel, tmp_path: Path, play: Play
+) -> None:
+    play(Played(refused=frozenset({kind})))
+    path = written(tiny_classifier, tmp_path)
+    for call in (lambda: TARGET.optimized_from_path(path), lambda: TARGET.engine_from_path(path, threads=1)):
+        with pytest.raises(EnvironmentLackError, match=rf"did not take \d+ of \d+ nodes \(\d+ {kind}; the first is "):
+            call()
+
+
+@pytest.mark.parametrize(
+    "played, message",
+    [
+        (Played(loads=False), r"could not load its CUDA provider.*onnxruntime-gpu\[cuda,cudnn\]"),
+        (Played(records=False), "does not say where its nodes run"),
+    ],
+)
+def test_a_provider_that_is_left_out_in_silence_is_an_error(
+    played: Played, message: str, tiny_classifier: TinyModel, tmp_path: Path, play: Play
+) -> None:
+    play(played)
+    with pytest.raises(EnvironmentLackError, match=message):
+        TARGET.engine_from_path(written(tiny_classifier, tmp_path), threads=1)
+
+
+def test_a_file_that_is_no_model_is_refused(tmp_path: Path, play: Play) -> None:
+    play(Played())
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"not a model")
+    with pytest.raises(InputError, match="cannot be opened by onnxruntime-gpu"):
+        TARGET.engine_from_path(path, threads=1)
+
+
+def test_an_engine_answers_as_the_float_graph(
+    tiny_classifier: TinyModel, tmp_path: Path, play: Play, capsys: pytest.CaptureFixture[str]
+) -> None:
+    play(Played())
+    engine = TARGET.engine_from_path(written(tiny_classifier, tmp_path), threads=1)
+    (found,) = engine.run(tiny_classifier.batch, ["logits"])
+    exact = Interpreter(tiny_classifier.graph).run(tiny_classifier.batch)["logits"]
+    np.testing.assert_allclose(found, exact, atol=0.01)
+    assert "Failed" not in capsys.readouterr().out, "what ONNX Runtime prints would break --json"
+    engine.close()
+
+
+def test_an_artefact_is_built_validated_and_says_what_it_is(
+    bertc: Bertc, classifier: Path, rows: Path, tmp_path: Path, play: Play
+) -> None:
+    play(Played())
+    out = tmp_path / "out"
+    options = ("--validation-data", rows, "--max-drop", "2abs", "--no-cache", "-q")
+    called = bertc("build", classifier, "-o", out, "--target", "ort-cuda", *options)
+    assert called.code == 0, called.err
+    report = json.loads((out / "report.json").read_text(encoding="utf-8"))
+    part = report["quantization"]
+    assert part["weights"] == "float16" and part["mode"] is None and part["embeddings"] is None
+    assert part["gemms_int8"] == 0 and part["fused"]["nodes_on_gpu"] > 0 and part["fused"]["nodes_on_cpu"] == 0
+    assert "never been executed" in report["engine"]["note"]
+    assert any("never been executed" in text for text in report["warnings"])
+    assert read_manifest(out).target == "ort-cuda"
+    assert bertc("predict", out, "--text", "good film").code == 0
+    again = bertc("build", "--recipe", out / "recipe.toml", "-o", tmp_path / "again", "--no-cache", "-q")
+    assert again.code == 0, again.err
