@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from importlib.resources import files
 
+from bertc.evaluate.page.candidates import candidates_section
 from bertc.evaluate.page.markup import Markup, join, moment, tag
 from bertc.evaluate.page.pareto import search_section
 from bertc.evaluate.page.sections import (
@@ -34,6 +35,7 @@ def html_from_report(report: Report) -> str:
         accuracy_section(report),
         gates_section(report),
         cost_section(report),
+        candidates_section(report.candidates),
         search_section(report.search),
         errors_section(report),
         lowering_section(report),
