@@ -43,7 +43,7 @@ OTHERS = ("ort-cpu-dynamic", "float")
 
 BATCH = 32
 ROUNDS = 5
-TIMED_TOKENS = 4096
+TIMED_TOKENS = 2048
 """Texts are timed up to this many tokens: enough to have all lengths, few enough for a second or so of each engine."""
 
 
