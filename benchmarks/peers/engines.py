@@ -170,7 +170,7 @@ def _optimum() -> list[Engine]:
 
     return [
         engine("optimum-onnx INT8", DOCUMENTED, "optimum-cli onnxruntime quantize --avx512_vnni", level="none"),
-        engine("optimum-onnx INT8, O2", BEST, "optimize -O2, then quantize per channel", level="O2"),
+        engine("optimum-onnx INT8, O1", BEST, "optimize -O1 (quantize refuses -O2), per channel", level="O1"),
     ]
 
 
