@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 import platform
+import shlex
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -52,9 +53,8 @@ def main() -> None:
     assert validation is not None
     traffic = traffic_of(options, checkpoint, validation)
     shapes = [(int(batch), int(length)) for batch, length in (text.split("x") for text in options.shapes.split(","))]
-    inputs = options.work / "inputs.npz"
     texts = {"calibration": pairs(calibration.features), "validation": pairs(validation.features), **traffic}
-    write_inputs(inputs, texts, shapes)
+    inputs = write_inputs(options.work, texts, shapes)
     bench = Benchmark(
         checkpoint=checkpoint,
         engines=chosen(options.only),
@@ -71,10 +71,13 @@ def main() -> None:
         rounds=options.rounds,
     )
     document = json.loads(options.out.read_text(encoding="utf-8")) if options.out.exists() else {}
-    document |= provenance(options, bench, checkpoint)
+    before = {engine["name"] for engine in document.get("engines", ())}
+    document |= provenance(options, bench, checkpoint, before)
+    own = {engine.name for engine in bench.engines}
+    elsewhere = {name: why for name, why in document.get("failed", {}).items() if name not in own}
     for part in options.parts.split(","):
         document |= run_part(part, bench, options, shapes, validation, traffic)
-        document["failed"] = document.get("failed", {}) | bench.failed
+        document["failed"] = elsewhere | bench.failed
         save(options.out, document)
     print(markdown(document))
 
@@ -206,8 +209,9 @@ def pairs(features: Any) -> list[Feature]:
     return [(feature.input_ids, feature.token_type_ids) for feature in features]
 
 
-def provenance(options: argparse.Namespace, bench: Benchmark, checkpoint: Checkpoint) -> Figures:
-    """Say what was measured, with what and where."""
+def provenance(options: argparse.Namespace, bench: Benchmark, checkpoint: Checkpoint, before: set[str]) -> Figures:
+    """Say what was measured, with what and where; `before` are engines of parts that the file has already."""
+    listed_engines = before | {engine.name for engine in bench.engines}
     listed = subprocess.run(
         [str(python_of("main", bench.environments)), "-m", "pip", "list", "--format=json"],
         capture_output=True,
@@ -220,7 +224,7 @@ def provenance(options: argparse.Namespace, bench: Benchmark, checkpoint: Checkp
     cpu = cpu_features()
     size = options.random_weights
     return {
-        "command": "python benchmarks/peers " + " ".join(sys.argv[1:]),
+        "command": shlex.join(["python", "benchmarks/peers", *sys.argv[1:]]),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": commit.stdout.strip(),
         "cpu": cpu.model,
@@ -232,7 +236,8 @@ def provenance(options: argparse.Namespace, bench: Benchmark, checkpoint: Checkp
         "digest": checkpoint.digest,
         "engines": [
             {"name": engine.name, "tool": engine.tool, "how": engine.how, "note": engine.note}
-            for engine in bench.engines
+            for engine in all_engines()
+            if engine.name in listed_engines
         ],
     }
 

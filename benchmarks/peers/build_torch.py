@@ -35,8 +35,9 @@ def int8_model(checkpoint: Path, inputs: Inputs) -> Any:
             found = self.inner(input_ids=ids, attention_mask=mask, token_type_ids=types)
             return tuple(found[name] for name in names)
 
+    positions = inner.config.max_position_embeddings
     example = tuple(example_inputs().values())
-    batch, length = torch.export.Dim("batch", min=1, max=512), torch.export.Dim("length", min=2, max=512)
+    batch, length = torch.export.Dim("batch", max=512), torch.export.Dim("length", max=positions)
     dynamic = {0: batch, 1: length}
     with torch.no_grad():
         exported = torch.export.export(Plain().eval(), example, dynamic_shapes=(dynamic, dynamic, dynamic)).module()

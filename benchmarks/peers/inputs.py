@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -17,8 +19,11 @@ LONGEST_RUN = 1 << 20
 SPECIAL = 2  # tokens that stand around a text
 
 
-def write_inputs(path: Path, texts: Mapping[str, Sequence[Feature]], shapes: Sequence[tuple[int, int]]) -> None:
-    """Write texts by name, and a batch of each shape, cut from the first text's tokens so that nothing is padding."""
+def write_inputs(folder: Path, texts: Mapping[str, Sequence[Feature]], shapes: Sequence[tuple[int, int]]) -> Path:
+    """Write texts by name, and a batch of each shape, cut from the first text's tokens so that nothing is padding.
+
+    The file is named by its content: another run in the same folder leaves it alone.
+    """
     arrays: dict[str, Ids] = {}
     for name, features in texts.items():
         arrays[f"{name}.ids"] = np.concatenate([ids for ids, _ in features])
@@ -33,7 +38,15 @@ def write_inputs(path: Path, texts: Mapping[str, Sequence[Feature]], shapes: Seq
         arrays[f"shape.{batch}x{length}"] = np.column_stack(
             [np.full(batch, begin), filling, np.full(batch, end)]
         ).astype(np.int64)
-    np.savez(path, **arrays)  # type: ignore[arg-type]
+    sha = hashlib.sha256()
+    for name, array in arrays.items():
+        sha.update(name.encode() + array.tobytes())
+    path = folder / f"inputs-{sha.hexdigest()[:12]}.npz"
+    if not path.exists():
+        work = path.with_suffix(f".{os.getpid()}.npz")
+        np.savez(work, **arrays)  # type: ignore[arg-type]
+        work.replace(path)
+    return path
 
 
 class Inputs:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
@@ -206,13 +207,14 @@ def accuracy_part(bench: Benchmark, validation: Encoded) -> Figures:
         with bench.opened([engine]) as processes:
             if engine.name not in processes:
                 continue
-            out = bench.work / "outputs.npz"
+            out = bench.work / f"outputs-{os.getpid()}.npz"
             try:
                 processes[engine.name].ask("outputs", text="validation", out=str(out), per_token=head.task in PER_TOKEN)
             except FailedError as error:
                 bench.fail({engine.name: str(error)})
                 continue
         outputs = read_outputs(out, OUTPUTS[head.task], len(validation.features))
+        out.unlink()
         score = compare_outputs(task, head, validation.rows, validation.features, reference, outputs).accuracy
         found[engine.name] = score.as_dict()
         print(f"{engine.name}: {score.metric} {score.engine:.4f}, agreement {score.agreement}", flush=True)
