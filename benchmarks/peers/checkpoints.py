@@ -88,23 +88,26 @@ def export_onnx(checkpoint: Path, out: Path) -> None:
         )
 
 
-def write_random_checkpoint(size: str, tokenizer_of: Path, out: Path) -> None:
-    """Write a classifier of BERT's dimensions with random weights and another checkpoint's tokenizer."""
+def write_random_checkpoint(size: str, like: Path, out: Path) -> None:
+    """Write a checkpoint of BERT's dimensions with random weights, and head, labels and tokenizer like another's."""
     import torch
     import transformers
 
     hidden, layers, heads, intermediate = SIZES[size]
-    vocabulary = json.loads((tokenizer_of / "config.json").read_text(encoding="utf-8"))["vocab_size"]
+    given = json.loads((like / "config.json").read_text(encoding="utf-8"))
+    labels = {int(number): name for number, name in given.get("id2label", {"0": "LABEL_0", "1": "LABEL_1"}).items()}
     torch.manual_seed(0)
     config = transformers.BertConfig(
-        vocab_size=vocabulary,
+        vocab_size=given["vocab_size"],
         hidden_size=hidden,
         num_hidden_layers=layers,
         num_attention_heads=heads,
         intermediate_size=intermediate,
-        num_labels=2,
+        id2label=labels,
+        label2id={name: number for number, name in labels.items()},
     )
-    transformers.BertForSequenceClassification(config).save_pretrained(out)
+    kind = CLASSES[task_of(like)].replace("AutoModel", "Bert")
+    getattr(transformers, kind)(config).save_pretrained(out)
     for name in TOKENIZER_FILES:
-        if (tokenizer_of / name).exists():
-            shutil.copyfile(tokenizer_of / name, out / name)
+        if (like / name).exists():
+            shutil.copyfile(like / name, out / name)
