@@ -68,7 +68,7 @@ def recipe(tmp_path: Path) -> Written:
 def without_openvino(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make a machine that lacks OpenVINO, which is faster to test on too."""
 
-    def refuse(cpu: Cpu) -> None:
+    def refuse(cpu: Cpu, attention: str | None = None) -> None:
         raise EnvironmentLackError("OpenVINO is not installed")
 
     monkeypatch.setattr(openvino, "check_machine", refuse)
