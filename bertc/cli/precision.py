@@ -13,10 +13,11 @@ if TYPE_CHECKING:
 
 def check_precision(recipe: Recipe, flags: Mapping[str, Any]) -> None:
     """Refuse --int8-mode for a target that is not INT8; a recipe has a mode even where nobody asked for one."""
-    if flags.get("quantization__mode") is None:
-        return
-    from bertc.targets import target_from_name
+    from bertc.targets import target_from_name, target_names
 
-    reason = target_from_name(recipe.engine.target).NO_INT8
+    name = recipe.engine.target
+    if flags.get("quantization__mode") is None or name not in target_names():  # auto-cpu is several
+        return
+    reason = target_from_name(name).NO_INT8
     if reason:
-        raise InputError(f"the target {recipe.engine.target} takes no --int8-mode: {reason}")
+        raise InputError(f"the target {name} takes no --int8-mode: {reason}")

@@ -49,6 +49,7 @@ MANIFEST = "manifest.json"
 @options.quantization_options
 @options.correction_options
 @options.target_option
+@options.attention_option
 @options.length_option
 @options.cache_options
 def command(
