@@ -48,6 +48,7 @@ def command(output: Output, cache_dir: Path | None) -> int:
         "instruction_sets": sorted(cpu.features) if cpu.features_known else None,
         "cores": cpu.cores,
         "memory_bytes": memory_bytes(),
+        "gpu": _gpu(),
         "targets": _targets(cpu),
         "libraries": {name: _version(name) for name in LIBRARIES},
         "extras": {name: {"package": package, "version": _version(package)} for name, package in EXTRAS.items()},
@@ -84,6 +85,30 @@ def _targets(cpu: Cpu) -> list[dict[str, Any]]:
             reason = str(error)
         found.append({"target": name, "summary": summary, "runs": reason is None, "reason": reason})
     return found
+
+
+def _gpu() -> dict[str, Any]:
+    from bertc.runtime.gpu import driver_of_machine
+    from bertc.runtime.gpu_needs import needs_of_targets
+
+    driver = driver_of_machine()
+    needs = needs_of_targets(driver)
+    return {
+        "driver_cuda": driver.cuda,
+        "lack": driver.lack or None,
+        "gpus": [
+            {
+                "name": gpu.name,
+                "capability": f"{gpu.capability // 10}.{gpu.capability % 10}",
+                "memory": gpu.memory_bytes,
+            }
+            for gpu in driver.gpus
+        ],
+        "needs": {
+            name: [{"name": need.name, "found": need.found, "met": need.met, "remedy": need.remedy} for need in listed]
+            for name, listed in needs.items()
+        },
+    }
 
 
 def _version(package: str) -> str | None:
@@ -128,6 +153,7 @@ def _print(output: Output, facts: dict[str, Any]) -> None:
         ("instructions", "unknown" if sets is None else " ".join(sets) or "none that matter"),
         ("memory", "unknown" if memory is None else f"{memory / 2**30:.1f} GiB"),
     ]
+    lines += _gpu_lines(facts["gpu"])
     for target in facts["targets"]:
         state = target["summary"] if target["runs"] else f"cannot run here: {target['reason']}"
         lines.append((f"target {target['target']}", state))
@@ -141,3 +167,20 @@ def _print(output: Output, facts: dict[str, Any]) -> None:
         free = "" if cache["free_bytes"] is None else f", {cache['free_bytes'] / 1e9:.1f} GB free on its disk"
         lines.append(("cache", f"{cache['folder']}: {cache['entries']} stages, {cache['bytes'] / 1e6:.1f} MB{free}"))
     print_facts(output, lines)
+
+
+def _gpu_lines(facts: dict[str, Any]) -> list[tuple[str, str]]:
+    """Describe the GPUs and, where there is a driver, what each target for them still needs."""
+    if facts["driver_cuda"] is None:
+        return [("gpu", f"none: {facts['lack']}")]
+    lines = [
+        ("gpu", f"{gpu['name']}, compute capability {gpu['capability']}, {gpu['memory_bytes'] / 2**30:.1f} GiB")
+        for gpu in facts["gpus"]
+    ] or [("gpu", f"none: {facts['lack']}")]
+    for target, needs in facts["needs"].items():
+        parts = [
+            f"{need['name']}: {need['found'] or 'missing'}" + ("" if need["met"] else f" -> {need['remedy']}")
+            for need in needs
+        ]
+        lines.append((f"needs of {target}", "; ".join(parts)))
+    return lines
