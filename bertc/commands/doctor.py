@@ -99,8 +99,8 @@ def _gpu() -> dict[str, Any]:
         "gpus": [
             {
                 "name": gpu.name,
-                "capability": f"{gpu.capability // 10}.{gpu.capability % 10}",
-                "memory": gpu.memory_bytes,
+                "capability": gpu.capability / 10,
+                "memory_bytes": gpu.memory_bytes,
             }
             for gpu in driver.gpus
         ],

@@ -1,4 +1,4 @@
-"""Write model.onnx for a target, or a model repository for Triton Inference Server."""
+"""Write a model file for a target, or for Triton Inference Server."""
 
 from __future__ import annotations
 
