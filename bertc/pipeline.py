@@ -38,6 +38,7 @@ from bertc.inputs import (
     given_table,
     layers_of,
     length_from_recipe,
+    row_length_of_texts,
     scheme_from_recipe,
     validation_from_recipe,
 )
@@ -111,6 +112,7 @@ def build(recipe: Recipe, out: Path, *, progress: Progress, cache: StageCache, c
             checkpoint=run.checkpoint,
             architecture=architecture_from_checkpoint(run.checkpoint),
             max_length=length_from_recipe(recipe, run.checkpoint),
+            row_length=run.row_length,
             target=target,
             scheme=run.scheme,
             table=table,
@@ -183,6 +185,8 @@ class _Run:
             check_sparsity(recipe, self.checkpoint, self.own_table)
             self.calibration = self._calibration()
             self.held_out = held_out_from_recipe(recipe, self.checkpoint, self.calibration, self.validation)
+            longest = length_from_recipe(recipe, self.checkpoint)
+            self.row_length = row_length_of_texts(target, self.calibration or self.validation, longest)
             self.graph = graph_from_checkpoint(self.checkpoint)
             reference = reference_from_recipe(recipe, self.checkpoint, self.validation)
             self.reference_graph = self.graph if reference is self.checkpoint else graph_from_checkpoint(reference)
@@ -287,7 +291,7 @@ class _Run:
         if validation is None:
             return None
         reference = self._outputs("evaluate float", target_from_name("float"), float_model, validation)
-        engine = self._outputs("evaluate engine", self.target, model, validation)
+        engine = self._outputs("evaluate engine", self.target, model, validation, self.row_length)
         with self.stages.timed("compare"):
             self.progress.stage("compare")
             return compare_outputs(
@@ -300,14 +304,17 @@ class _Run:
                 extra=[gate.metric for gate in self.gates],
             )
 
-    def _outputs(self, name: str, target: Target, model: Path, validation: Encoded) -> Outputs:
+    def _outputs(
+        self, name: str, target: Target, model: Path, validation: Encoded, row_length: int | None = None
+    ) -> Outputs:
         """Run one engine over the validation features, or take its outputs from the cache."""
 
         def compute() -> Outputs:
             self.progress.stage(name, total=len(validation.features))
             engine = target.engine_from_path(model, threads=self.recipe.engine.threads)
             try:
-                return outputs_from_features(engine, validation.features, self.checkpoint.head, progress=self.progress)
+                features, head = validation.features, self.checkpoint.head
+                return outputs_from_features(engine, features, head, row_length=row_length, progress=self.progress)
             finally:
                 engine.close()
 
@@ -315,6 +322,7 @@ class _Run:
             "model": [digest_of_file(path) for path in model_files(target, model)],
             "validation": validation.digest,
             "max_length": length_from_recipe(self.recipe, self.checkpoint),
+            "row_length": row_length,
             "tokenizer": self.checkpoint.digest,
             "cpu": [cpu_features().model, sorted(cpu_features().features)],
             "threads": self.recipe.engine.threads,

@@ -37,7 +37,7 @@ def emit_packing(emit: Emitter, mask: ir.Value) -> Packing:
 
 
 def emit_firsts(emit: Emitter, packing: Packing) -> ir.Value:
-    """Write where sentences start: places in the flattened [B * S], row by row. Returns int64 [N], N = B if unpacked."""
+    """Write where sentences start in the flattened [B * S], row by row: int64 [N], N = B where nothing is packed."""
     zero = emit.constant("packing.zero", np.int64(0))
     flat = emit.constant("packing.flat", np.array([-1], np.int64))
     starts = emit.op("Equal", packing.positions, zero, name="packing.starts")

@@ -48,6 +48,9 @@ class Target(Protocol):
     DEMANDS: tuple[str, ...]
     """CPU features of which the artefact needs one where it runs; empty if none."""
 
+    PACKS_ROWS: bool
+    """Whether its engine takes several texts in a row (`bertc.graph.packing`)."""
+
     def check_machine(self, cpu: Cpu) -> None:
         """Raise `EnvironmentLackError` when this machine lacks the library, or cannot run the target's INT8 exactly."""
 

@@ -23,6 +23,7 @@ FLOAT_ROLES: dict[Role, str] = {}
 NOTE = ""
 SPARSITY = "ONNX Runtime's CPU kernels multiply by zeros as by any other number"
 DEMANDS: tuple[str, ...] = ()
+PACKS_ROWS = True
 
 
 def check_machine(cpu: Cpu) -> None:

@@ -23,6 +23,7 @@ FLOAT_ROLES = openvino.FLOAT_ROLES
 NOTE = ""
 SPARSITY = "OpenVINO's CPU kernels multiply by zeros as by any other number"
 DEMANDS = tuple(sorted(VNNI_FEATURES))
+PACKS_ROWS = True
 
 ATTENTION_OPERANDS = (Role.QUERY, Role.KEY, Role.VALUE, Role.PROBS)
 

@@ -22,6 +22,7 @@ FLOAT_ROLES = ort.FLOAT_ROLES
 NOTE = ""
 SPARSITY = "ONNX Runtime's CPU kernels multiply by zeros as by any other number"
 DEMANDS = tuple(sorted(VNNI_FEATURES))
+PACKS_ROWS = True
 
 
 def check_machine(cpu: Cpu) -> None:

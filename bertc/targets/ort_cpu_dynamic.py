@@ -25,6 +25,7 @@ FLOAT_ROLES: dict[Role, str] = {}
 NOTE = "Activations are quantized by the range of each batch, so a text's answer depends on the texts beside it."
 SPARSITY = "ONNX Runtime's CPU kernels multiply by zeros as by any other number"
 DEMANDS = tuple(sorted(VNNI_FEATURES))
+PACKS_ROWS = True
 
 
 def check_machine(cpu: Cpu) -> None:

@@ -108,7 +108,7 @@ def differences(found: dict[str, Array], expected: dict[str, Array], batch: Batc
 def is_same(found: dict[str, Array], expected: dict[str, Array], batch: Batch, *, exact: bool) -> bool:
     """To 1e-4; unless `exact`, some texts may be off: a product summed in another order flips a code now and then."""
     off = differences(found, expected, batch)
-    return bool(np.mean(off > 1e-4) <= (0 if exact else 0.1) and off.max() < 0.2)
+    return bool(np.mean(off > 1e-4) <= (0 if exact else 0.15) and off.max() < 0.2)
 
 
 CASES = [("sequence-classification", name) for name in SCHEMES] + [
