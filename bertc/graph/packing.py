@@ -63,8 +63,10 @@ def emit_unpacked(emit: Emitter, packing: Packing, tokens: ir.Value, hidden: int
     offsets = emit.op("Range", zero, longest, one, name="unpacked.offsets")
     column = emit.op("Unsqueeze", firsts, last, name="unpacked.firsts")
     places = emit.op("Add", column, offsets, name="unpacked.unbounded")  # [N, L]
+    # Behind a row's end lie the columns before the sentence in the next row, of lower numbers; the last row's next is
+    # the first.
     size = emit.op("Size", packing.mask, name="unpacked.size")
-    places = emit.op("Min", places, emit.op("Sub", size, one, name="unpacked.most"), name="unpacked.places")
+    places = emit.op("Mod", places, size, name="unpacked.places")
     numbers = emit.op("Reshape", packing.mask, last, name="unpacked.numbers")
     sentences = emit.op("Reshape", packing.sentence, last, name="unpacked.sentences")
     found = emit.op("Gather", numbers, places, axis=0, name="unpacked.found")

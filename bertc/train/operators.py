@@ -93,6 +93,7 @@ OPERATORS: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "MatMul": torch.matmul,
         "Max": _maximum,
         "Min": _minimum,
+        "Mod": torch.remainder,
         "Mul": torch.mul,
         "NonZero": lambda x: torch.nonzero(x).T,
         "Range": _range,
