@@ -84,9 +84,21 @@ def test_a_text_longer_than_a_row_still_runs_among_short_ones() -> None:
 
 def test_the_cheaper_plan_is_taken() -> None:
     mixed, equal = lengths_of(32), [64] * 32
-    assert cheapest_groups(mixed, 2048, row_length=64) == packed_groups(mixed, 2048, row_length=64)
+    assert cheapest_groups(mixed * 4, 2048, row_length=64) == packed_groups(mixed * 4, 2048, row_length=64)
     assert cheapest_groups(equal, 2048, row_length=512) == sorted_groups(equal, 2048)
     assert cheapest_groups(mixed, 2048, row_length=None) == sorted_groups(mixed, 2048)
+
+
+def test_few_texts_are_packed_in_shorter_rows_where_that_leaves_less_free() -> None:
+    lengths = [40, 20, 16, 4]
+    assert packed_groups(lengths, 2048, row_length=64) == [[[0, 1, 3], [2]]]
+    assert cheapest_groups(lengths, 2048, row_length=64) == [[[0], [1, 2, 3]]]
+    many = lengths * 20
+    assert cheapest_groups(many, 2048, row_length=64) == packed_groups(many, 2048, row_length=64)
+
+
+def test_a_run_of_its_own_for_a_few_tokens_costs_more() -> None:
+    assert cost([[[0], [1]]], [16, 16]) < cost([[[0]], [[1]]], [16, 16])
 
 
 def test_longer_rows_cost_more_per_token() -> None:
