@@ -81,25 +81,10 @@ class Lowering:
         return self._constants[name]
 
     def mask_int32(self, mask: ir.Value) -> ir.Value:
-        """Return the attention mask as ONNX Runtime's operators take it, written once for all layers.
-
-        int32, 1 for what is visible: [B, S] by key where every row is one sentence, else [B, S, S] by query and key.
-        The operators take either; the larger one costs about 1 % of a run.
-        """
+        """Return which keys each query sees, int32 [B, S, S], written once for all layers."""
         if self._mask is None:
-            numbers = self.value(mask)
-            most = self.emit.op("ReduceMax", numbers, keepdims=0, name="mask.most")
-            one = self.emit.constant("mask.one", np.int64(1))
-            packed = self.emit.op("Greater", most, one, name="mask.packed")
-            block, plain = Emitter(), Emitter()
-            visible = emit_visible(block, numbers, "mask.")
-            self._mask = self.emit.op(
-                "If",
-                packed,
-                then_branch=_branch(block, visible, "mask.of_queries"),
-                else_branch=_branch(plain, numbers, "mask.of_keys"),
-                name="attention_mask_int32",
-            )
+            visible = emit_visible(self.emit, self.value(mask), "mask.")
+            self._mask = self.emit.op("Cast", visible, to=int(ir.DataType.INT32), name="attention_mask_int32")
         return self._mask
 
     def zero_point(self) -> ir.Value:
@@ -109,10 +94,3 @@ class Lowering:
     def weight_zero_point(self) -> ir.Value:
         """Return the zero point of weights."""
         return self.constant("weight_zero_point", np.int8(0))
-
-
-def _branch(emit: Emitter, visible: ir.Value, name: str) -> ir.Graph:
-    """Return a branch of an If that gives a mask as int32; it reads values of the graph around it."""
-    mask = emit.op("Cast", visible, to=int(ir.DataType.INT32), name=name)
-    mask.dtype = ir.DataType.INT32
-    return ir.Graph([], [mask], nodes=emit.nodes, name=f"{name}.branch")

@@ -198,7 +198,7 @@ class _Builder:
         x = states[-1]
         size = self.arch.hidden
         if head.task == "sequence-classification":
-            x = emit_first_tokens(self.emit, self.packing, x, size)
+            x = emit_first_tokens(self.emit, self.packing, x)
             for number, (prefix, activation) in enumerate(self.arch.dense):
                 x = self.linear(x, prefix, (size, size), f"head.dense_{number}_gemm", f"head.dense_{number}")
                 x = self.emit.op(activation, x, name=f"head.dense_{number}_active")
@@ -220,7 +220,7 @@ class _Builder:
         emit = self.emit
         tokens = self.mixed(head, states)
         if head.pooling is Pooling.CLS:
-            pooled = emit_first_tokens(emit, self.packing, tokens, self.arch.hidden)
+            pooled = emit_first_tokens(emit, self.packing, tokens)
         else:
             sentences, mask = emit_unpacked(emit, self.packing, tokens, self.arch.hidden)
             axes = emit.constant("head.last", np.array([-1], np.int64))

@@ -36,32 +36,25 @@ def emit_packing(emit: Emitter, mask: ir.Value) -> Packing:
     return Packing(mask=mask, sentence=sentence, positions=positions)
 
 
-def emit_firsts(emit: Emitter, packing: Packing) -> ir.Value:
-    """Write where sentences start in the flattened [B * S], row by row: int64 [N], N = B where nothing is packed."""
-    zero = emit.constant("packing.zero", np.int64(0))
-    flat = emit.constant("packing.flat", np.array([-1], np.int64))
-    starts = emit.op("Equal", packing.positions, zero, name="packing.starts")
-    starts = emit.op("Reshape", starts, flat, name="packing.starts_flat")
-    found = emit.op("NonZero", starts, name="packing.starts_found")  # [1, N]
-    return emit.op("Reshape", found, flat, name="packing.firsts")
-
-
-def emit_first_tokens(emit: Emitter, packing: Packing, tokens: ir.Value, hidden: int) -> ir.Value:
-    """Write the vector of every sentence's first token. tokens: [B, S, hidden]; returns [N, hidden]."""
-    return emit.op("Gather", _flat(emit, tokens, hidden), emit_firsts(emit, packing), axis=0, name="head.first_token")
+def emit_first_tokens(emit: Emitter, packing: Packing, tokens: ir.Value) -> ir.Value:
+    """Write the vector of every sentence's first token, row by row. tokens: [B, S, hidden]; returns [N, hidden]."""
+    starts = emit.op("NonZero", _starts(emit, packing), name="head.starts")
+    coordinates = emit.op("Transpose", starts, perm=[1, 0], name="head.start_places")  # [N, 2]
+    return emit.op("GatherND", tokens, coordinates, name="head.first_token")
 
 
 def emit_unpacked(emit: Emitter, packing: Packing, tokens: ir.Value, hidden: int) -> tuple[ir.Value, ir.Value]:
     """Write one row for each sentence again, L the longest one: [N, L, hidden], and the ordinary mask int64 [N, L]."""
-    firsts = emit_firsts(emit, packing)
     zero, one = (emit.constant(f"unpacked.{name}", np.int64(value)) for name, value in (("zero", 0), ("one", 1)))
     last = emit.constant("unpacked.last", np.array([-1], np.int64))
+    starts = emit.op("Reshape", _starts(emit, packing), last, name="unpacked.starts")
+    starts = emit.op("NonZero", starts, name="unpacked.first_places")  # [1, N]: places in the flattened [B * S]
     shown = emit.op("Min", packing.mask, one, name="unpacked.shown")
     shown = emit.op("Mul", packing.positions, shown, name="unpacked.shown_positions")
     longest = emit.op("ReduceMax", shown, keepdims=0, name="unpacked.last_position")
     longest = emit.op("Add", longest, one, name="unpacked.longest")
     offsets = emit.op("Range", zero, longest, one, name="unpacked.offsets")
-    column = emit.op("Unsqueeze", firsts, last, name="unpacked.firsts")
+    column = emit.op("Transpose", starts, perm=[1, 0], name="unpacked.firsts")  # [N, 1]
     places = emit.op("Add", column, offsets, name="unpacked.unbounded")  # [N, L]
     # Behind a row's end lie the columns before the sentence in the next row, of lower numbers; the last row's next is
     # the first.
@@ -73,7 +66,9 @@ def emit_unpacked(emit: Emitter, packing: Packing, tokens: ir.Value, hidden: int
     own = emit.op("Gather", sentences, column, axis=0, name="unpacked.own")  # [N, 1]
     mask = emit.op("Equal", found, own, name="unpacked.visible")
     mask = emit.op("Cast", mask, to=int(ir.DataType.INT64), name="unpacked.mask")
-    return emit.op("Gather", _flat(emit, tokens, hidden), places, axis=0, name="unpacked.tokens"), mask
+    shape = emit.constant("unpacked.flat", np.array([-1, hidden], np.int64))
+    tokens = emit.op("Reshape", tokens, shape, name="unpacked.all_tokens")
+    return emit.op("Gather", tokens, places, axis=0, name="unpacked.tokens"), mask
 
 
 def emit_visible(emit: Emitter, mask: ir.Value, prefix: str) -> ir.Value:
@@ -87,7 +82,7 @@ def emit_visible(emit: Emitter, mask: ir.Value, prefix: str) -> ir.Value:
     return emit.op("Equal", queries, keys, name=f"{prefix}visible")
 
 
-def _flat(emit: Emitter, tokens: ir.Value, hidden: int) -> ir.Value:
-    """Write [B, S, hidden] as [B * S, hidden]."""
-    shape = emit.constant("head.flat", np.array([-1, hidden], np.int64))
-    return emit.op("Reshape", tokens, shape, name="head.tokens")
+def _starts(emit: Emitter, packing: Packing) -> ir.Value:
+    """Write which tokens are the first of a sentence: bool [B, S]. An ordinary mask's are the first column."""
+    zero = emit.constant("packing.zero", np.int64(0))
+    return emit.op("Equal", packing.positions, zero, name="packing.starts")

@@ -87,6 +87,7 @@ OPERATORS: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "Div": torch.div,
         "Equal": torch.eq,
         "Gather": _gather,
+        "GatherND": lambda x, places: x[places.unbind(-1)],
         "Gelu": _gelu,
         "Identity": lambda x: x,
         "LayerNormalization": _layer_norm,

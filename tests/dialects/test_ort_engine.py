@@ -179,16 +179,16 @@ def test_operands_of_attention_may_be_int8(tiny_classifier: TinyModel) -> None:
     assert found.shape == plain.shape and rms(found - plain) <= BAR * lost
 
 
-def test_the_mask_is_written_once_and_large_only_where_rows_are_packed(tiny_classifier: TinyModel) -> None:
+def test_the_mask_is_written_once_for_all_layers(tiny_classifier: TinyModel) -> None:
     lowered = ort.lower_graph(tiny_classifier.graph)
-    (choice,) = [node for node in lowered.graph if node.op_type == "If"]
-    mask = choice.outputs[0]
+    (cast,) = [node for node in lowered.graph if node.outputs[0].name == "attention_mask_int32"]
+    mask = cast.outputs[0]
     assert [use.node.op_type for use in mask.uses()] == ["Attention"] * 2
     mask.type = ir.TensorType(ir.DataType.INT32)
     lowered.graph.outputs.append(mask)
     batch = tiny_classifier.batch
     (plain,) = run_engine(lowered, batch, [str(mask.name)])
-    np.testing.assert_array_equal(plain, batch.mask)
+    np.testing.assert_array_equal(plain, np.broadcast_to(batch.mask[:, None, :], plain.shape))
     packed = packed_batch_from_features(tiny_classifier.features, [[0, 1], [2]])
     (block,) = run_engine(lowered, packed, [str(mask.name)])
     length = packed.mask.shape[1]
