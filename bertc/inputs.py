@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from bertc.errors import InputError
 from bertc.evaluate.gate import Gate, gates_from_options
 from bertc.features import Feature, Head, Progress
 from bertc.graph.build import architecture_from_checkpoint
+from bertc.graph.fused import check_attention
+from bertc.graph.options import EngineOptions
 from bertc.graph.scheme import DEFAULT_SMOOTHING, Scheme, scheme_from_options
 from bertc.graph.sites import GEMM_INPUTS, Site
 from bertc.recipe import Recipe
@@ -39,10 +42,10 @@ class Encoded:
     features: tuple[Feature, ...]
 
 
-def checked_target(name: str) -> Target:
-    """Find a target and ask whether this machine can run it."""
+def checked_target(name: str, attention: str | None = None) -> Target:
+    """Find a target and ask whether this machine can run it, with this kind of attention."""
     target = target_from_name(name)
-    target.check_machine(cpu_features())
+    target.check_machine(cpu_features(), attention)
     return target
 
 
@@ -63,7 +66,41 @@ def scheme_from_recipe(recipe: Recipe, checkpoint: Checkpoint, target: Target | 
         keep_float=wanted.keep_float,
         layers=layers_of(checkpoint),
     )
-    return scheme if target is None else scheme.without_roles(frozenset(target.FLOAT_ROLES))
+    if target is None:
+        return scheme
+    attention = attention_from_recipe(recipe, target)
+    one_scale = attention is not None and target.ATTENTIONS[attention].one_scale
+    return replace(scheme.without_roles(frozenset(target.FLOAT_ROLES)), tie_operands=one_scale)
+
+
+def attention_from_recipe(recipe: Recipe, target: Target) -> str | None:
+    """Return the kind of attention, None where the target offers no choice. Raises `InputError` for another's."""
+    wanted = recipe.engine.attention
+    if wanted is not None and wanted not in target.ATTENTIONS:
+        offered = f"choose one of {', '.join(target.ATTENTIONS)}" if target.ATTENTIONS else "leave --attention out"
+        raise InputError(f"the target {recipe.engine.target} has no attention '{wanted}'; {offered}")
+    return wanted or next(iter(target.ATTENTIONS), None)
+
+
+def options_from_recipe(
+    recipe: Recipe,
+    checkpoint: Checkpoint,
+    target: Target,
+    scheme: Scheme | None,
+    features: Sequence[Feature] = (),
+) -> EngineOptions:
+    """Return how the engine is to be made, for texts such as `features`; refuses an attention that cannot run it."""
+    attention = attention_from_recipe(recipe, target)
+    longest = length_from_recipe(recipe, checkpoint)
+    if attention is not None:
+        architecture = architecture_from_checkpoint(checkpoint)
+        if recipe.search.enabled and target.ATTENTIONS[attention].int8_roles:
+            raise InputError(
+                f"--attention {attention} is INT8 throughout, so there is nothing for --search to leave out"
+            )
+        check_attention(target.ATTENTIONS, attention, architecture=architecture, length=longest, scheme=scheme)
+    lengths = tuple(sorted(feature.length for feature in features))
+    return EngineOptions(attention=attention, lengths=lengths, longest=longest)
 
 
 def exponent_from_recipe(recipe: Recipe) -> float:
@@ -85,12 +122,14 @@ def length_from_recipe(recipe: Recipe, checkpoint: Checkpoint) -> int:
     return checkpoint.encoder.max_length
 
 
-def row_length_of_texts(target: Target, encoded: Encoded | None, longest: int) -> int | None:
+def row_length_from_recipe(
+    recipe: Recipe, checkpoint: Checkpoint, target: Target, encoded: Encoded | None
+) -> int | None:
     """Return how many tokens texts like these should share a row of; None where the target packs nothing."""
     if not target.PACKS_ROWS:
         return None
     lengths = () if encoded is None else [feature.length for feature in encoded.features]
-    return row_length_from_lengths(lengths, longest)
+    return row_length_from_lengths(lengths, length_from_recipe(recipe, checkpoint))
 
 
 def validation_from_recipe(recipe: Recipe, checkpoint: Checkpoint) -> Encoded | None:

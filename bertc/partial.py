@@ -17,15 +17,16 @@ from bertc.checkpoint import Checkpoint, checkpoint_from_path
 from bertc.corrections import correction_from_recipe
 from bertc.features import Progress
 from bertc.graph.build import graph_from_checkpoint
+from bertc.graph.options import DEFAULT_OPTIONS, EngineOptions
 from bertc.graph.scheme import Scheme
-from bertc.inputs import calibration_from_recipe, checked_target, given_table, scheme_from_recipe
+from bertc.inputs import calibration_from_recipe, given_table, options_from_recipe, scheme_from_recipe
 from bertc.own_ranges import notes_of_ranges, own_table
 from bertc.pipeline import export_model
 from bertc.pruning import check_sparsity, needs_text, pruned_from_recipe
 from bertc.quantize.correction import Correction
 from bertc.quantize.insert import Quantized, quantize_graph
 from bertc.recipe import Recipe
-from bertc.targets import Target
+from bertc.targets import Target, target_from_name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,12 +61,14 @@ def quantize(recipe: Recipe, *, progress: Progress, cache: StageCache) -> Quanti
 
 
 def export(recipe: Recipe, *, progress: Progress, cache: StageCache) -> Exported:
-    """Lower the recipe's checkpoint for the recipe's target."""
-    target = checked_target(recipe.engine.target)
+    """Lower the recipe's checkpoint for the recipe's target, whether or not this machine can run it."""
+    target = target_from_name(recipe.engine.target)
     read = _Read(recipe, target, Stages(cache, progress), progress)
     table = None if read.scheme is None else read.table()
     progress.stage("quantize and export")
-    model, quantized, _ = export_model(recipe, target, read.graph, read.scheme, table, read.correction(table))
+    model, quantized, _ = export_model(
+        recipe, target, read.graph, read.scheme, table, read.correction(table), options=read.options
+    )
     return Exported(model=model, quantized=quantized)
 
 
@@ -79,6 +82,9 @@ class _Read:
         self.progress = progress
         self.checkpoint: Checkpoint = checkpoint_from_path(recipe.checkpoint, task=recipe.task)
         self.scheme: Scheme | None = scheme_from_recipe(recipe, self.checkpoint, target)
+        self.options: EngineOptions = DEFAULT_OPTIONS
+        if target is not None:
+            self.options = options_from_recipe(recipe, self.checkpoint, target, self.scheme)
         check_sparsity(recipe, self.checkpoint, own_table(recipe, self.checkpoint, self.scheme))
         self.graph = graph_from_checkpoint(self.checkpoint)
         encoded = calibration_from_recipe(recipe, self.checkpoint) if needs_text(recipe) else None

@@ -28,6 +28,7 @@ from bertc.evaluate.scores import Comparison, compare_outputs
 from bertc.export.embeddings import StoredEmbeddings, store_embeddings
 from bertc.features import Progress
 from bertc.graph.build import OUTPUTS, architecture_from_checkpoint, graph_from_checkpoint
+from bertc.graph.options import DEFAULT_OPTIONS, EngineOptions
 from bertc.graph.scheme import Scheme
 from bertc.graph.sites import Role, Site
 from bertc.inputs import (
@@ -38,7 +39,8 @@ from bertc.inputs import (
     given_table,
     layers_of,
     length_from_recipe,
-    row_length_of_texts,
+    options_from_recipe,
+    row_length_from_recipe,
     scheme_from_recipe,
     validation_from_recipe,
 )
@@ -89,7 +91,7 @@ def build(recipe: Recipe, out: Path, *, progress: Progress, cache: StageCache, c
     gates is a result, not an error.
     """
     created = datetime.now(UTC)
-    target = checked_target(recipe.engine.target)
+    target = checked_target(recipe.engine.target, recipe.engine.attention)
     with artefact_folder(out, progress=progress) as folder, _scratch(folder) as scratch:
         run = _Run(recipe, target, Stages(cache, progress), progress)
         float_model = run.float_model(scratch)
@@ -153,6 +155,8 @@ def export_model(
     scheme: Scheme | None,
     table: CalibrationTable | None,
     correction: Correction = NO_CORRECTION,
+    *,
+    options: EngineOptions = DEFAULT_OPTIONS,
 ) -> tuple[ir.Model, Quantized | None, StoredEmbeddings | None]:
     """Store the embeddings, quantize where the target wants it, and lower."""
     stored = None if recipe.engine.target == "float" else store_embeddings(graph)
@@ -164,7 +168,7 @@ def export_model(
             source, table, scheme, calibrator=wanted.calibrator, percentile=wanted.percentile, correction=correction
         )
         source = quantized.graph
-    return target.onnx_from_graph(source), quantized, stored
+    return target.onnx_from_graph(source, options), quantized, stored
 
 
 class _Run:
@@ -179,14 +183,16 @@ class _Run:
             progress.stage("read")
             self.checkpoint: Checkpoint = checkpoint_from_path(recipe.checkpoint, task=recipe.task)
             self.scheme: Scheme | None = scheme_from_recipe(recipe, self.checkpoint, target)
+            options_from_recipe(recipe, self.checkpoint, target, self.scheme)  # refuses before any text is read
             self.validation: Encoded | None = validation_from_recipe(recipe, self.checkpoint)
             self.gates: Sequence[Gate] = gates_from_recipe(recipe, self.checkpoint.head, self.validation)
             self.own_table = own_table(recipe, self.checkpoint, self.scheme)
             check_sparsity(recipe, self.checkpoint, self.own_table)
             self.calibration = self._calibration()
             self.held_out = held_out_from_recipe(recipe, self.checkpoint, self.calibration, self.validation)
-            longest = length_from_recipe(recipe, self.checkpoint)
-            self.row_length = row_length_of_texts(target, self.calibration or self.validation, longest)
+            texts = self.calibration or self.validation
+            self.row_length = row_length_from_recipe(recipe, self.checkpoint, target, texts)
+            self.options = self._options()
             self.graph = graph_from_checkpoint(self.checkpoint)
             reference = reference_from_recipe(recipe, self.checkpoint, self.validation)
             self.reference_graph = self.graph if reference is self.checkpoint else graph_from_checkpoint(reference)
@@ -198,6 +204,12 @@ class _Run:
         if unneeded and not needs_text(self.recipe):
             return None
         return calibration_from_recipe(self.recipe, self.checkpoint)
+
+    def _options(self) -> EngineOptions:
+        """Return how the engine is to be made, for the texts that were read."""
+        texts = [encoded for encoded in (self.calibration, self.validation) if encoded is not None]
+        features = [feature for encoded in texts for feature in encoded.features]
+        return options_from_recipe(self.recipe, self.checkpoint, self.target, self.scheme, features)
 
     def float_model(self, scratch: Path) -> Path:
         """Write the float reference; it is not shipped."""
@@ -233,7 +245,7 @@ class _Run:
             return None
 
         def export(recipe: Recipe, scheme: Scheme) -> tuple[ir.Model, Quantized | None]:
-            return export_model(recipe, self.target, self.graph, scheme, table)[:2]
+            return export_model(recipe, self.target, self.graph, scheme, table, options=self.options)[:2]
 
         question = Question(
             recipe=self.recipe,
@@ -267,9 +279,10 @@ class _Run:
         with self.stages.timed("quantize and export"):
             self.progress.stage("quantize and export")
             lowered, quantized, stored = export_model(
-                self.recipe, self.target, self.graph, self.scheme, table, correction
+                self.recipe, self.target, self.graph, self.scheme, table, correction, options=self.options
             )
-            model = self.target.write_model(lowered, folder)
+            cache = self.stages.cache.directory
+            model = self.target.write_model(lowered, folder, progress=self.progress, cache=cache)
         return Lowered(graph=lowered, model=model, quantized=quantized, stored=stored)
 
     def check_fusion(self, lowered: Lowered) -> Optimized:
@@ -304,9 +317,7 @@ class _Run:
                 extra=[gate.metric for gate in self.gates],
             )
 
-    def _outputs(
-        self, name: str, target: Target, model: Path, validation: Encoded, row_length: int | None = None
-    ) -> Outputs:
+    def _outputs(self, name: str, target: Target, model: Path, validation: Encoded, row: int | None = None) -> Outputs:
         """Run one engine over the validation features, or take its outputs from the cache."""
 
         def compute() -> Outputs:
@@ -314,7 +325,7 @@ class _Run:
             engine = target.engine_from_path(model, threads=self.recipe.engine.threads)
             try:
                 features, head = validation.features, self.checkpoint.head
-                return outputs_from_features(engine, features, head, row_length=row_length, progress=self.progress)
+                return outputs_from_features(engine, features, head, row_length=row, progress=self.progress)
             finally:
                 engine.close()
 
@@ -322,7 +333,7 @@ class _Run:
             "model": [digest_of_file(path) for path in model_files(target, model)],
             "validation": validation.digest,
             "max_length": length_from_recipe(self.recipe, self.checkpoint),
-            "row_length": row_length,
+            "row_length": row,
             "tokenizer": self.checkpoint.digest,
             "cpu": [cpu_features().model, sorted(cpu_features().features)],
             "threads": self.recipe.engine.threads,
@@ -353,6 +364,7 @@ class _Run:
                 "quantization": self.recipe.quantization.model_dump(mode="json"),
                 "calibration": self.recipe.calibration.model_dump(mode="json"),
                 "target": self.recipe.engine.target,
+                "attention": self.options.attention,
                 "rows": [row.hash for row in encoded.rows],
                 "versions": library_versions(),
             },

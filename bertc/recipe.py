@@ -80,10 +80,12 @@ class ValidationRecipe(_Section):
 class EngineRecipe(_Section):
     """Where it runs.
 
-    `threads` 0 means all cores, 256 are the most; `max_length` None means the model's (384 for question answering).
+    `attention` None means the target's own choice; `threads` 0 means all cores, 256 are the most; `max_length` None
+    means the model's (384 for question answering).
     """
 
     target: str = "ort-cpu"
+    attention: str | None = None
     threads: int = Field(default=0, ge=0, le=256)
     max_length: int | None = Field(default=None, ge=8)
 

@@ -12,9 +12,10 @@ from bertc.calibrate.table import text_from_table
 from bertc.evaluate.html import html_from_report
 from bertc.evaluate.report import Report, report_to_json
 from bertc.evaluate.rows import ROWS_FILE, write_rows
-from bertc.manifest import ValidOn, write_manifest
+from bertc.manifest import Binding, ValidOn, write_manifest
 from bertc.recipe import text_from_recipe
 from bertc.report_parts import BuildFacts
+from bertc.runtime.optimized import Optimized
 
 HEAD_FILE = "bertc.json"
 DROPPED_CONFIG = ("_name_or_path", "auto_map")
@@ -68,7 +69,16 @@ def write_artefact(folder: Path, facts: BuildFacts, report: Report) -> None:
         versions=facts.versions,
         valid_on=ValidOn(machine=facts.cpu.machine, cpu_features_any=facts.target.DEMANDS),
         unvalidated=report.unvalidated,
+        binding=_binding(facts.optimized),
     )
+
+
+def _binding(optimized: Optimized) -> Binding | None:
+    """Return what the model's files are bound to, None where they run anywhere."""
+    if not optimized.bound_to:
+        return None
+    bound = optimized.bound_to
+    return Binding(device=bound["device"], driver=bound["driver"], runtime=optimized.runtime)
 
 
 def _write_json(path: Path, document: Any) -> None:

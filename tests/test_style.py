@@ -54,7 +54,7 @@ ROOMS: dict[str, set[str] | None] = {
     "calibrators": {"calibrate.histogram"},
     "quantize": {"calibrate"},
     "sparsity": {"calibrate.gram", "calibrate.smoothing"},
-    "train": {"calibrate", "checkpoint", "quantize", "data", "tasks", "evaluate", "recipe"},
+    "train": {"calibrate", "checkpoint", "export.embeddings", "quantize", "data", "tasks", "evaluate", "recipe"},
     "export": {"dialects"},
     "dialects": set(),
     "runtime": {"targets", "manifest"},

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from bertc.graph.affine import WEIGHT_CODE_MIN, scale_from_amax
+from bertc.graph.affine import CODE_MAX, WEIGHT_CODE_MIN, scale_from_amax
 from bertc.graph.edit import remove_unused, values_by_name
 from bertc.graph.emit import Emitter, array_of
 
@@ -35,7 +35,7 @@ def store_embeddings(graph: ir.Model) -> StoredEmbeddings:
         assert lookup is not None
         table = array_of(model.graph.initializers[table_name])
         scale = scale_from_amax(np.abs(table).max(axis=1, keepdims=True))  # [rows, 1]
-        codes = np.clip(np.rint(table / scale), WEIGHT_CODE_MIN, 127).astype(np.int8)
+        codes = np.clip(np.rint(table / scale), WEIGHT_CODE_MIN, CODE_MAX).astype(np.int8)
         before += table.nbytes
         after += codes.nbytes + scale.nbytes
         emit = Emitter()

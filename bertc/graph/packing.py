@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
+from bertc.graph.edit import insert_after, values_by_name
 from bertc.graph.emit import Emitter
 
 
@@ -80,6 +81,32 @@ def emit_visible(emit: Emitter, mask: ir.Value, prefix: str) -> ir.Value:
     queries = emit.op("Unsqueeze", sentence, last, name=f"{prefix}sentence_of_queries")
     keys = emit.op("Unsqueeze", mask, middle, name=f"{prefix}sentence_of_keys")
     return emit.op("Equal", queries, keys, name=f"{prefix}visible")
+
+
+def unpack_rows(model: ir.Model) -> None:
+    """Let every row be one sentence, in place: what a dialect that derives nothing else from the mask starts with."""
+    values = values_by_name(model)
+    _replace(values["embeddings.position_rows"], values["embeddings.positions"])
+    if "unpacked.tokens" in values:
+        flattened = values["unpacked.all_tokens"].producer()
+        assert flattened is not None and flattened.inputs[0] is not None
+        _replace(values["unpacked.tokens"], flattened.inputs[0])
+        (mask,) = [value for value in model.graph.inputs if value.name == "attention_mask"]
+        _replace(values["unpacked.mask"], mask)
+    if "head.first_token" in values:
+        value = values["head.first_token"]
+        node = value.producer()
+        assert node is not None
+        emit = Emitter()
+        first = emit.constant("head.first", np.array(0, np.int64))
+        name, value.name = str(value.name), f"{value.name}.packed"
+        plain = emit.op("Gather", node.inputs[0], first, axis=1, name=name)
+        insert_after(model, value, emit, plain, list(value.uses()))
+
+
+def _replace(value: ir.Value, replacement: ir.Value) -> None:
+    for use in list(value.uses()):
+        use.node.replace_input_with(use.idx, replacement)
 
 
 def _starts(emit: Emitter, packing: Packing) -> ir.Value:

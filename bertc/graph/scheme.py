@@ -59,14 +59,16 @@ class Scheme:
     """A mode with its refinements.
 
     `smoothing` is the exponent, or None for none. `tie_qkv` gives Q, K and V one weight scale, one GEMM-output scale
-    and one operand scale, as FasterTransformer's mode 2 has it. `float_sites` stay in float, `float_roles` too (a
-    target's list of what it cannot run in INT8).
+    and one operand scale, as FasterTransformer's mode 2 has it; `tie_operands` the operand scale alone, for a fused
+    attention that has one. `float_sites` stay in float, `float_roles` too (a target's list of what it cannot run in
+    INT8).
     """
 
     mode: Mode
     granularity: Granularity
     smoothing: float | None
     tie_qkv: bool
+    tie_operands: bool = False
     float_sites: frozenset[Site] = field(default_factory=frozenset)
     float_roles: frozenset[Role] = field(default_factory=frozenset)
 

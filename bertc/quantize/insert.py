@@ -114,10 +114,10 @@ class _Ranges:
             channels = self.table.statistics(site, smoothed=self.smoothed(site)).channel_amax
             assert channels is not None
             return scale_from_amax(channels)
-        if self.scheme.tie_qkv:
-            for group in TIES:
-                if site.role in group:
-                    return scale_from_amax(max(self.amax(Site(site.layer, role)) for role in group))
+        gemms, operands = TIES
+        for group, tied in ((gemms, self.scheme.tie_qkv), (operands, self.scheme.tie_qkv or self.scheme.tie_operands)):
+            if tied and site.role in group:
+                return scale_from_amax(max(self.amax(Site(site.layer, role)) for role in group))
         return scale_from_amax(self.amax(site))
 
 

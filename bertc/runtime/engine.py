@@ -40,11 +40,12 @@ class OrtEngine:
 
     def __init__(self, session: Any) -> None:
         self._session = session
-        self._inputs = [value.name for value in session.get_inputs()]
+        self._inputs = {value.name: np.int32 if "int32" in value.type else np.int64 for value in session.get_inputs()}
 
     def run(self, batch: Batch, outputs: Sequence[str]) -> list[Array]:
         """Return the named outputs of a batch as it is; those per text come row by row, in the batch's order."""
-        found: list[Array] = self._session.run(list(outputs), batch.feeds(self._inputs))
+        feeds = {name: ids.astype(self._inputs[name]) for name, ids in batch.feeds(list(self._inputs)).items()}
+        found: list[Array] = self._session.run(list(outputs), feeds)
         return found
 
     def close(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bertc.errors import EnvironmentLackError
 
@@ -16,6 +16,7 @@ class Optimized:
     """What a runtime runs: fused nodes by kind, and the encoder's GEMMs with weights by type.
 
     `runtime` is its name and version, `requirement` the versions that bertc is tested with, as pip takes them.
+    `bound_to` names the `device` and `driver` that the model runs on and no other; it is empty where it runs anywhere.
     """
 
     runtime: str
@@ -24,6 +25,7 @@ class Optimized:
     gemms_int8: int
     gemms_float: int
     operators: Mapping[str, int]
+    bound_to: Mapping[str, str] = field(default_factory=dict)
 
 
 def check_fusion(found: Optimized, *, expected: Mapping[str, int], gemms_int8: int) -> None:

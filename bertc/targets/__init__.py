@@ -14,6 +14,9 @@ from typing import Protocol
 import onnx_ir as ir
 
 from bertc.errors import InputError
+from bertc.features import Progress
+from bertc.graph.fused import AttentionNeeds
+from bertc.graph.options import EngineOptions
 from bertc.graph.scheme import Scheme
 from bertc.graph.sites import Role
 from bertc.runtime.cpu import Cpu
@@ -39,6 +42,9 @@ class Target(Protocol):
     FLOAT_ROLES: Mapping[Role, str]
     """Roles that it cannot run in INT8, each with the reason."""
 
+    ATTENTIONS: Mapping[str, AttentionNeeds]
+    """The kinds of attention that a user may choose from, the first by default; empty if there is no choice."""
+
     NOTE: str
     """What a reader of the report has to know of its answers; empty if nothing."""
 
@@ -51,14 +57,22 @@ class Target(Protocol):
     PACKS_ROWS: bool
     """Whether its engine takes several texts in a row (`bertc.graph.packing`)."""
 
-    def check_machine(self, cpu: Cpu) -> None:
-        """Raise `EnvironmentLackError` when this machine lacks the library, or cannot run the target's INT8 exactly."""
+    def check_machine(self, cpu: Cpu, attention: str | None = None) -> None:
+        """Raise `EnvironmentLackError` when this machine lacks the library, or cannot run the target's INT8 exactly.
 
-    def onnx_from_graph(self, graph: ir.Model) -> ir.Model:
+        `attention` is one of `ATTENTIONS`, or None for the first.
+        """
+
+    def onnx_from_graph(self, graph: ir.Model, options: EngineOptions = ...) -> ir.Model:
         """Lower a graph to the ONNX operators that the target's runtime takes."""
 
-    def write_model(self, lowered: ir.Model, folder: Path) -> Path:
-        """Write `MODEL_FILES` of a lowered graph into a folder that exists; returns the one that is opened."""
+    def write_model(
+        self, lowered: ir.Model, folder: Path, *, progress: Progress = ..., cache: Path | None = None
+    ) -> Path:
+        """Write `MODEL_FILES` of a lowered graph into a folder that exists; returns the one that is opened.
+
+        `cache` is a folder for what makes the next build faster, None for none.
+        """
 
     def engine_from_path(self, model: Path, *, threads: int) -> Engine:
         """Open an engine. Raises `InputError` for a damaged file, `EnvironmentLackError` without the library."""

@@ -8,6 +8,9 @@ from pathlib import Path
 import onnx_ir as ir
 
 from bertc.dialects import openvino
+from bertc.features import SILENCE, Progress
+from bertc.graph.fused import AttentionNeeds
+from bertc.graph.options import DEFAULT_OPTIONS, EngineOptions
 from bertc.graph.scheme import Scheme
 from bertc.graph.sites import Role, Site
 from bertc.runtime import openvino as openvino_runtime
@@ -20,6 +23,7 @@ LIBRARY = "openvino"
 MODEL_FILES = ("openvino_model.xml", "openvino_model.bin")
 STATIC_INT8 = True
 FLOAT_ROLES = openvino.FLOAT_ROLES
+ATTENTIONS: dict[str, AttentionNeeds] = {}
 NOTE = ""
 SPARSITY = "OpenVINO's CPU kernels multiply by zeros as by any other number"
 DEMANDS = tuple(sorted(VNNI_FEATURES))
@@ -28,18 +32,18 @@ PACKS_ROWS = True
 ATTENTION_OPERANDS = (Role.QUERY, Role.KEY, Role.VALUE, Role.PROBS)
 
 
-def check_machine(cpu: Cpu) -> None:
+def check_machine(cpu: Cpu, attention: str | None = None) -> None:
     """Refuse where OpenVINO is not installed, and x86 without VNNI."""
     openvino_runtime.check_installed()
     check_vnni(cpu, "OpenVINO")
 
 
-def onnx_from_graph(graph: ir.Model) -> ir.Model:
+def onnx_from_graph(graph: ir.Model, options: EngineOptions = DEFAULT_OPTIONS) -> ir.Model:
     """Lower to the standard operators that OpenVINO reads."""
     return openvino.lower_graph(graph)
 
 
-def write_model(lowered: ir.Model, folder: Path) -> Path:
+def write_model(lowered: ir.Model, folder: Path, *, progress: Progress = SILENCE, cache: Path | None = None) -> Path:
     """Write OpenVINO's own two files."""
     path = folder / MODEL_FILES[0]
     openvino_runtime.save_model(ir.to_proto(lowered).SerializeToString(), path)

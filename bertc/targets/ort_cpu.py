@@ -8,6 +8,9 @@ from pathlib import Path
 import onnx_ir as ir
 
 from bertc.dialects import ort
+from bertc.features import SILENCE, Progress
+from bertc.graph.fused import AttentionNeeds
+from bertc.graph.options import DEFAULT_OPTIONS, EngineOptions
 from bertc.graph.scheme import Scheme
 from bertc.runtime import ort as ort_runtime
 from bertc.runtime.cpu import VNNI_FEATURES, Cpu, check_vnni
@@ -19,18 +22,19 @@ LIBRARY = "onnxruntime"
 MODEL_FILES = ("model.onnx",)
 STATIC_INT8 = True
 FLOAT_ROLES = ort.FLOAT_ROLES
+ATTENTIONS: dict[str, AttentionNeeds] = {}
 NOTE = ""
 SPARSITY = "ONNX Runtime's CPU kernels multiply by zeros as by any other number"
 DEMANDS = tuple(sorted(VNNI_FEATURES))
 PACKS_ROWS = True
 
 
-def check_machine(cpu: Cpu) -> None:
+def check_machine(cpu: Cpu, attention: str | None = None) -> None:
     """Refuse x86 without VNNI."""
     check_vnni(cpu, "ONNX Runtime")
 
 
-def onnx_from_graph(graph: ir.Model) -> ir.Model:
+def onnx_from_graph(graph: ir.Model, options: EngineOptions = DEFAULT_OPTIONS) -> ir.Model:
     """Lower to ONNX Runtime's fused operators."""
     return ort.lower_graph(graph)
 
@@ -40,7 +44,7 @@ def expected_fusion(scheme: Scheme | None, layers: int) -> Mapping[str, int]:
     return ort_runtime.expected_fusion(layers)
 
 
-def write_model(lowered: ir.Model, folder: Path) -> Path:
+def write_model(lowered: ir.Model, folder: Path, *, progress: Progress = SILENCE, cache: Path | None = None) -> Path:
     """Write the ONNX file."""
     path = folder / MODEL_FILES[0]
     ir.save(lowered, path)

@@ -5,6 +5,7 @@ Everything here is float32 whatever the input is, so that a student under bfloat
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -133,6 +134,14 @@ def scale_of_weights(weights: Tensor, *, per_channel: bool) -> Tensor:
         # In float64 as `scale_from_amax` computes it, so that both round to the same float32.
         amax = torch.maximum(-lowest, highest).double().clamp_(min=SMALLEST_AMAX)
         return (amax / CODE_MAX).float()
+
+
+def stored_rows(lookup: Callable[..., Tensor], *inputs: Any, **attributes: Any) -> Tensor:
+    """Look up rows [..., columns] of a table, and round each to codes -127..127 of a scale of its own."""
+    rows = lookup(*inputs, **attributes)
+    scale = scale_of_weights(rows.flatten(0, -2).t(), per_channel=True).view(*rows.shape[:-1], 1)
+    rounded: Tensor = _RoundWeights.apply(rows, scale)  # type: ignore[no-untyped-call]
+    return rounded
 
 
 def values_of_coded(coded: Coded) -> Tensor:

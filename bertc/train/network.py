@@ -6,7 +6,7 @@ beforehand (shapes, axes, scaling) is a Python value in it, what is a vector is 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -39,13 +39,15 @@ class Network(torch.nn.Module):
         floats: Mapping[str, NDArray[np.float32]] | None = None,
         learned_scales: bool = False,
         ties: Sequence[Sequence[str]] = (),
+        stored: Collection[str] = (),
     ) -> None:
         """Read a graph.
 
         `floats` gives the float values of weights that the graph holds as codes, and replaces those of others.
         `learned_scales` makes the scalar activation scales parameters. `ties` are groups of initializers with one
-        common scale: weights, or scales themselves. Raises `InputError` for an operator that is not on the list, and
-        for codes without float values.
+        common scale: weights, or scales themselves. `stored` names values that are looked up in a table which the
+        engine stores in INT8. Raises `InputError` for an operator that is not on the list, and for codes without
+        float values.
         """
         super().__init__()
         model = standard_from_graph(graph)
@@ -59,7 +61,7 @@ class Network(torch.nn.Module):
         self._vectors: list[str] = []
         self._constants: dict[str, Any] = {}
         self._read_initializers(model, dict(floats or {}), _activation_scales(model), learned_scales)
-        program = program_from_graph(model, [*self.initializer_parameters(), *self._scales, *self._vectors])
+        program = program_from_graph(model, [*self.initializer_parameters(), *self._scales, *self._vectors], stored)
         self._steps, self._quantized = program.steps, program.quantized
         self._constants |= program.constants
         for name, factors in program.factors.items():

@@ -5,8 +5,9 @@ A Q/DQ pair is one step, a `Coded`; a product of two of them reads their codes. 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from bertc.train.fake_quantize import (
     float32_product,
     product_of_coded,
     rescaled_values,
+    stored_rows,
     values_of_coded,
 )
 from bertc.train.operators import OPERATORS
@@ -51,12 +53,14 @@ class Program:
     factors: Mapping[str, NDArray[np.float32]]
 
 
-def program_from_graph(model: ir.Model, initializers: Iterable[str]) -> Program:
+def program_from_graph(model: ir.Model, initializers: Iterable[str], stored: Collection[str] = ()) -> Program:
     """Read a graph of standard operators; `initializers` are those that it reads as tensors.
+
+    `stored` names the values that are rows of a table which the engine stores in INT8.
 
     Raises `InputError` for an operator that is not on the list of bertc/train/operators.py.
     """
-    reader = _Reader(frozenset(initializers))
+    reader = _Reader(frozenset(initializers), frozenset(stored))
     for node in model.graph:
         reader.read(node)
     kept = {str(value.name) for value in model.graph.outputs} | reader.constants.keys() | reader.initializers
@@ -67,8 +71,9 @@ def program_from_graph(model: ir.Model, initializers: Iterable[str]) -> Program:
 class _Reader:
     """Reads one graph, node by node. Lives for one call of `program_from_graph`."""
 
-    def __init__(self, initializers: frozenset[str]) -> None:
+    def __init__(self, initializers: frozenset[str], stored: frozenset[str]) -> None:
         self.initializers = initializers
+        self.stored = stored
         self.steps: list[Step] = []
         self.constants: dict[str, Any] = {}
         self.quantized: dict[str, bool] = {}
@@ -89,8 +94,10 @@ class _Reader:
         elif node.op_type == "MatMul" and self.coded:
             self.product(inputs, outputs)
         elif node.op_type in OPERATORS and not node.domain:
-            step = Step(function=OPERATORS[node.op_type], inputs=inputs, outputs=outputs, attributes=attributes)
-            self.steps.append(step)
+            function = OPERATORS[node.op_type]
+            if outputs[0] in self.stored:
+                function = partial(stored_rows, function)
+            self.steps.append(Step(function=function, inputs=inputs, outputs=outputs, attributes=attributes))
         else:
             raise InputError(
                 f"the graph's node {outputs[0]} is the operator {node.domain or 'onnx'}::{node.op_type}, which "

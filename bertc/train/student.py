@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from bertc.calibrate.table import CalibrationTable
 from bertc.checkpoint import Checkpoint
 from bertc.errors import InputError
+from bertc.export.embeddings import TABLES
 from bertc.graph.affine import CODE_MAX
 from bertc.graph.build import graph_from_checkpoint, parameters_from_checkpoint
 from bertc.graph.emit import array_of
@@ -58,7 +59,8 @@ def student_from_checkpoint(
     """Return a checkpoint's Q/DQ network under a scheme, starting from the calibrated table; its float one without.
 
     With one scale per tensor it starts from ranges and weights without outliers (train/start.py), unless the table was
-    trained; fixed scales stay the table's.
+    trained; fixed scales stay the table's. It reads the embedding tables as an INT8 engine stores them, which matters
+    more than all other arithmetic that an engine does its own way (docs/decisions/0008-embeddings-as-stored.md).
 
     `masks` (by initializer name, [in, out]) keep pruned weights at zero. Raises `InputError` for a scheme without a
     table, and for a table or a mask that does not belong to the checkpoint.
@@ -84,6 +86,7 @@ def student_from_checkpoint(
             floats=floats,
             learned_scales=learned_scales,
             ties=_ties(scheme, 1 + max(site.layer for site in table.sites)),
+            stored=TABLES.keys(),
         )
     assert network.initializer_parameters().keys() == parameters_from_checkpoint(checkpoint).keys()
     network.set_masks(masks or {})

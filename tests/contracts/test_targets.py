@@ -20,9 +20,9 @@ from tests.tiny import LAYERS, TinyModel, quantized, tiny_scheme
 
 NAMES = target_names()
 FUNCTIONS = {
-    "check_machine": ["cpu"],
-    "onnx_from_graph": ["graph"],
-    "write_model": ["lowered", "folder"],
+    "check_machine": ["cpu", "attention"],
+    "onnx_from_graph": ["graph", "options"],
+    "write_model": ["lowered", "folder", "progress", "cache"],
     "engine_from_path": ["model", "threads"],
     "optimized_from_path": ["model"],
     "expected_fusion": ["scheme", "layers"],

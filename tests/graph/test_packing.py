@@ -13,7 +13,9 @@ from bertc.batches import Batch, batch_from_features, packed_batch_from_features
 from bertc.export.embeddings import store_embeddings
 from bertc.features import Head, Pooling
 from bertc.graph.build import OUTPUTS, graph_from_checkpoint
+from bertc.graph.edit import remove_unused
 from bertc.graph.interpret import Interpreter
+from bertc.graph.packing import unpack_rows
 from tests.conftest import TinyOf
 from tests.tiny import Array, TinyModel, random_features, tiny_checkpoint, tiny_model
 
@@ -128,3 +130,17 @@ def test_positions_restart_with_stored_embeddings_too(tmp_path: Path) -> None:
     interpreter = Interpreter(store_embeddings(model.graph).graph)
     found, apart = interpreter.run(PACKED), interpreter.run(APART)
     assert difference(per_text(found, PACKED), per_text(apart, APART)) < TOLERANCE
+
+
+@pytest.mark.parametrize("task", OUTPUTS)
+def test_a_graph_without_packing_takes_ordinary_masks_as_before(task: str, tiny_of: TinyOf) -> None:
+    model = tiny_of(task).graph.clone()
+    unpack_rows(model)
+    remove_unused(model)
+    found, expected = Interpreter(model).run(APART), Interpreter(tiny_of(task).graph).run(APART)
+    for name, values in expected.items():
+        assert found[name].shape == values.shape
+        np.testing.assert_allclose(found[name], values, atol=1e-6)
+    left = {node.op_type for node in model.graph}
+    assert not left & {"NonZero", "CumSum", "GatherND", "Mod", "Range"}
+    assert left < {node.op_type for node in tiny_of(task).graph.graph} | {"Gather"}

@@ -12,6 +12,7 @@ from bertc.batches import batch_from_features
 from bertc.checkpoint import checkpoint_from_path
 from bertc.checkpoint.write import write_checkpoint
 from bertc.data.dataset import dataset_from_path
+from bertc.export.embeddings import store_embeddings
 from bertc.graph.build import graph_from_checkpoint
 from bertc.graph.interpret import Interpreter
 from bertc.graph.scheme import scheme_from_options
@@ -49,7 +50,8 @@ def test_sentiment_in_mode_2(shared_path: Path, tmp_path: Path) -> None:
     written = checkpoint_from_path(tmp_path / "start")
     ranges = table_from_student(student, checkpoint_digest=written.digest)
     start = graph_from_checkpoint(written)
-    simulator = quantize_graph(start, ranges, scheme, calibrator="percentile", percentile=None).graph
+    quantized = quantize_graph(start, ranges, scheme, calibrator="percentile", percentile=None)
+    simulator = store_embeddings(quantized.graph).graph
     expected, exact = (Interpreter(each).run(batch)["logits"] for each in (simulator, graph))
     feeds = {name: torch.from_numpy(array) for name, array in batch.feeds(student.network.inputs).items()}
     with torch.no_grad():
@@ -58,4 +60,4 @@ def test_sentiment_in_mode_2(shared_path: Path, tmp_path: Path) -> None:
             rough = student.network(feeds)["logits"].numpy()
     for logits in (found, rough):
         assert np.mean(logits.argmax(axis=1) == expected.argmax(axis=1)) >= 0.99
-        assert rms(logits - expected) < 0.1 * rms(expected - exact)
+        assert rms(logits - expected) < 0.2 * rms(expected - exact)

@@ -1,0 +1,55 @@
+"""What each kind of attention of TensorRT can take. Facts and nothing else; `bertc.graph.fused` checks them.
+
+Sources: NVIDIA/TensorRT v10.12 to v11.1, plugin/bertQKVToContextPlugin (kernels, `enqueue`) and python/src/infer;
+NVIDIA's documentation of multi-head attention fusion as quoted in NVIDIA/TensorRT issues 2981 and 4167.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from bertc.graph.fused import AttentionNeeds
+from bertc.graph.sites import Role
+
+DECOMPOSED, NATIVE, PLUGIN = "decomposed", "native", "plugin"
+
+INT8_HEAD_SIZES = frozenset({16, 32, 64})
+"""Head sizes of TensorRT's own INT8 attention kernels."""
+
+LONGEST_INT8 = 512
+INT8_TENSOR_CORES = 75
+"""Compute capability 7.5, times ten."""
+
+NEEDS: Mapping[str, AttentionNeeds] = {
+    DECOMPOSED: AttentionNeeds(
+        summary="standard operators, which TensorRT fuses where it has a kernel",
+        since=(10, 12),
+        until=(12, 0),
+        least_capability=INT8_TENSOR_CORES,
+    ),
+    NATIVE: AttentionNeeds(
+        summary="TensorRT's attention layer (IAttention), put in through the network API",
+        since=(10, 14),
+        until=(12, 0),
+        least_capability=INT8_TENSOR_CORES,
+        head_sizes=INT8_HEAD_SIZES,
+        head_sizes_because="TensorRT's INT8 attention kernels exist for these",
+        longest=LONGEST_INT8,
+        longest_because="TensorRT's INT8 attention kernels end there",
+        float_roles=frozenset({Role.SCORES}),
+    ),
+    PLUGIN: AttentionNeeds(
+        summary="NVIDIA's BERT plugin, version 6, without padding",
+        since=(10, 12),
+        until=(11, 2),
+        least_capability=INT8_TENSOR_CORES,
+        capabilities=frozenset({75, 80, 86, 87, 89, 90, 100, 120}),
+        head_sizes=frozenset({64}),
+        head_sizes_because="the plugin's explicit INT8 kernels multiply by 1 / sqrt(64)",
+        longest=384,
+        longest_because="the plugin's longest INT8 kernel is for 384 tokens",
+        float_roles=frozenset({Role.SCORES}),
+        int8_roles=frozenset({Role.QUERY, Role.KEY, Role.VALUE, Role.PROBS, Role.CONTEXT}),
+        one_scale=True,
+    ),
+}

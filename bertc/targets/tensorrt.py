@@ -1,0 +1,112 @@
+"""Target `tensorrt`: INT8 with fused attention on NVIDIA GPUs, a strongly typed network in FP16. Never executed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import onnx_ir as ir
+
+from bertc.dialects import tensorrt
+from bertc.dialects.tensorrt_needs import DECOMPOSED, NATIVE, NEEDS
+from bertc.features import SILENCE, Progress
+from bertc.graph.emit import array_of
+from bertc.graph.options import DEFAULT_OPTIONS, EngineOptions
+from bertc.graph.scheme import Scheme
+from bertc.graph.sites import Role, Site
+from bertc.runtime import tensorrt as library
+from bertc.runtime.cpu import Cpu
+from bertc.runtime.cuda_memory import current_device
+from bertc.runtime.engine import Engine
+from bertc.runtime.optimized import Optimized
+from bertc.runtime.tensorrt_build import Plan, engine_from_plan
+from bertc.runtime.tensorrt_engine import deserialized, open_engine
+from bertc.runtime.tensorrt_layers import optimized_from_engine
+from bertc.runtime.tensorrt_profiles import profiles_from_lengths, profiles_from_text, text_from_profiles
+
+SUMMARY = "INT8 with fused attention on NVIDIA GPUs (extra tensorrt); its authors could not execute it"
+LIBRARY = "tensorrt"
+MODEL_FILES = ("model.plan", "model.onnx")
+STATIC_INT8 = True
+FLOAT_ROLES = tensorrt.FLOAT_ROLES
+ATTENTIONS = NEEDS
+NOTE = (
+    "The target tensorrt was written from TensorRT's documentation and had never been executed when this version of "
+    "bertc was made; what is measured here is the first evidence."
+)
+SPARSITY = ""
+DEMANDS: tuple[str, ...] = ()
+PACKS_ROWS = False
+
+ATTENTION_KEY, PROFILES_KEY = "bertc.attention", "bertc.profiles"
+"""What the ONNX file says of the engine to build from it, so that it can be built on another machine."""
+
+
+def check_machine(cpu: Cpu, attention: str | None = None) -> None:
+    """Refuse where TensorRT or the GPU is missing, or is none that the attention runs on; the CPU does not matter."""
+    library.check_installed()
+    name = attention or DECOMPOSED
+    if name in NEEDS:  # an unknown one is refused with the list of those that exist
+        library.check_attention_here(name, NEEDS[name])
+
+
+def onnx_from_graph(graph: ir.Model, options: EngineOptions = DEFAULT_OPTIONS) -> ir.Model:
+    """Lower to what TensorRT's parser reads, in FP16."""
+    attention = options.attention or DECOMPOSED
+    model = tensorrt.lower_graph(graph, attention=attention, half=True)
+    profiles = profiles_from_lengths(options.lengths, options.longest)
+    model.metadata_props.update({ATTENTION_KEY: attention, PROFILES_KEY: text_from_profiles(profiles)})
+    return model
+
+
+def write_model(lowered: ir.Model, folder: Path, *, progress: Progress = SILENCE, cache: Path | None = None) -> Path:
+    """Write the ONNX file, and the engine that is built from it on this machine's GPU."""
+    library.check_installed()
+    path, onnx = (folder / name for name in MODEL_FILES)
+    ir.save(lowered, onnx)
+    path.write_bytes(engine_from_plan(plan_from_model(lowered, cache), current_device(), progress))
+    return path
+
+
+def plan_from_model(lowered: ir.Model, cache: Path | None) -> Plan:
+    """Return what an engine is built of, from a lowered graph or an exported file."""
+    constants = lowered.graph.initializers
+    layers = 0
+    while f"{Site(layers, Role.QUERY_GEMM).name}.weight" in constants:
+        layers += 1
+    scales = {layer: constants.get(f"{Site(layer, Role.PROBS).name}.scale") for layer in range(layers)}
+    return Plan(
+        onnx=ir.to_proto(lowered).SerializeToString(),
+        profiles=profiles_from_text(lowered.metadata_props[PROFILES_KEY]),
+        layers=layers,
+        native=lowered.metadata_props[ATTENTION_KEY] == NATIVE,
+        sparse=_is_sparse(lowered),
+        probs_scales={layer: float(array_of(scale)) for layer, scale in scales.items() if scale is not None},
+        cache=cache,
+    )
+
+
+def _is_sparse(lowered: ir.Model) -> bool:
+    """Whether some GEMM's weights [in, out] are 2:4 along their input: at most two of four are not zero."""
+    for name, value in lowered.graph.initializers.items():
+        if name.startswith("layer.") and name.endswith("_gemm.weight"):
+            weights = array_of(value)
+            rows = weights.shape[0] // 4 * 4
+            if rows and ((weights[:rows].reshape(-1, 4, weights.shape[1]) != 0).sum(axis=1) <= 2).all():
+                return True
+    return False
+
+
+def engine_from_path(model: Path, *, threads: int) -> Engine:
+    """Open the engine on the current GPU; threads do not matter."""
+    return open_engine(model)
+
+
+def optimized_from_path(model: Path) -> Optimized:
+    """Read the engine inspector."""
+    return optimized_from_engine(deserialized(model), current_device())
+
+
+def expected_fusion(scheme: Scheme | None, layers: int) -> Mapping[str, int]:
+    """One node for each LayerNorm; whether attention is fused is TensorRT's choice, and a line of the report."""
+    return {"layer_norm": 2 * layers + 1}
