@@ -71,8 +71,8 @@ test-tensorrt: $(VENV)/.dev
 	@$(BIN)/python -m pytest -m tensorrt -rpsfE --no-header -q tests/targets $(ARGS)
 
 bench: $(VENV)/.dev
-	@for script in benchmarks/*.py; do \
-	  [ -f "$$script" ] || { echo "there is no script in benchmarks/" >&2; exit 1; }; \
+	@for script in benchmarks/*.py benchmarks/peers; do \
+	  [ -e "$$script" ] || { echo "there is no script in benchmarks/" >&2; exit 1; }; \
 	  echo "== $$script"; $(BIN)/python "$$script" $(ARGS) || exit; done
 
 # --- versions ---------------------------------------------------------------------------------------------------------

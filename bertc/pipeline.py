@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,7 +24,7 @@ from bertc.calibration import calibrated_table
 from bertc.checkpoint import Checkpoint, checkpoint_from_path
 from bertc.corrections import correction_from_recipe
 from bertc.evaluate.gate import Gate, Verdict, judge
-from bertc.evaluate.report import Report
+from bertc.evaluate.report import CandidatePart, Report
 from bertc.evaluate.scores import Comparison, compare_outputs
 from bertc.export.embeddings import StoredEmbeddings, store_embeddings
 from bertc.features import Progress
@@ -90,10 +91,25 @@ def build(recipe: Recipe, out: Path, *, progress: Progress, cache: StageCache, c
     Raises `InputError` and `EnvironmentLackError` before anything slow where that can be known; the verdict of the
     gates is a result, not an error.
     """
+    checked_target(recipe.engine.target, recipe.engine.attention)  # before a folder is made
+    with artefact_folder(out, progress=progress) as folder:
+        return build_into(folder, recipe, progress=progress, cache=cache, command=command)
+
+
+def build_into(
+    folder: Path,
+    recipe: Recipe,
+    *,
+    progress: Progress,
+    cache: StageCache,
+    command: str,
+    candidates: tuple[CandidatePart, ...] = (),
+) -> Built:
+    """Compile into a working folder; `candidates` are what this recipe was chosen from."""
     created = datetime.now(UTC)
     target = checked_target(recipe.engine.target, recipe.engine.attention)
-    with artefact_folder(out, progress=progress) as folder, _scratch(folder) as scratch:
-        run = _Run(recipe, target, Stages(cache, progress), progress)
+    with scratch_beside(folder) as scratch:
+        run = Run(recipe, target, Stages(cache, progress), progress)
         float_model = run.float_model(scratch)
         run.prune()
         table = run.calibrate()
@@ -132,6 +148,7 @@ def build(recipe: Recipe, out: Path, *, progress: Progress, cache: StageCache, c
             sensitivity=sensitivity,
             latency=latency,
             search=found,
+            candidates=candidates,
             stages=tuple(run.stages.times),
             cpu=cpu_features(),
             versions=library_versions(target.LIBRARY),
@@ -142,7 +159,7 @@ def build(recipe: Recipe, out: Path, *, progress: Progress, cache: StageCache, c
 
 
 @contextmanager
-def _scratch(folder: Path) -> Iterator[Path]:
+def scratch_beside(folder: Path) -> Iterator[Path]:
     """Give a folder on the artefact's disk for what is not shipped."""
     with TemporaryDirectory(dir=folder.parent, prefix="scratch-") as scratch:
         yield Path(scratch)
@@ -171,7 +188,7 @@ def export_model(
     return target.onnx_from_graph(source, options), quantized, stored
 
 
-class _Run:
+class Run:
     """One build's stages; everything that can be refused at once is read and checked when it is made."""
 
     def __init__(self, recipe: Recipe, target: Target, stages: Stages, progress: Progress) -> None:
@@ -196,6 +213,14 @@ class _Run:
             self.graph = graph_from_checkpoint(self.checkpoint)
             reference = reference_from_recipe(recipe, self.checkpoint, self.validation)
             self.reference_graph = self.graph if reference is self.checkpoint else graph_from_checkpoint(reference)
+
+    def of_recipe(self, recipe: Recipe, target: Target) -> Run:
+        """Return a run on the same data for another target and scheme."""
+        other = copy(self)
+        other.recipe, other.target = recipe, target
+        other.scheme = scheme_from_recipe(recipe, self.checkpoint, target)
+        other.options = other._options()
+        return other
 
     def _calibration(self) -> Encoded | None:
         """Read the calibration text where it is needed, or given beside a table (to tell which sites hurt)."""
@@ -349,7 +374,7 @@ class _Run:
 
         def write(errors: Mapping[Site, float], folder: Path) -> None:
             listed = [[site.layer, site.role, error] for site, error in errors.items()]
-            _write_text(folder / "sensitivity.json", json.dumps(listed))
+            (folder / "sensitivity.json").write_text(json.dumps(listed), encoding="utf-8")
 
         def read(folder: Path) -> Mapping[Site, float]:
             listed = json.loads((folder / "sensitivity.json").read_text(encoding="utf-8"))
@@ -393,7 +418,3 @@ class _Run:
             finally:
                 for engine in engines.values():
                     engine.close()
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")

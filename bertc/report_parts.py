@@ -17,6 +17,7 @@ from bertc.checkpoint import Checkpoint
 from bertc.data.rows import Row
 from bertc.evaluate.gate import Verdict
 from bertc.evaluate.report import (
+    CandidatePart,
     CheckpointPart,
     DataPart,
     DataSource,
@@ -89,6 +90,7 @@ class BuildFacts:
     sensitivity: Mapping[Site, float]
     latency: tuple[Latency, ...]
     search: Found | None = None
+    candidates: tuple[CandidatePart, ...] = ()
     stages: tuple[StageTime, ...]
     cpu: Cpu
     versions: Mapping[str, str]
@@ -133,6 +135,7 @@ def report_from_facts(facts: BuildFacts) -> Report:
             for time in facts.stages
         ),
         search=None if facts.search is None else search_part(facts.search),
+        candidates=facts.candidates,
         sites=_sites(facts),
         worst_sites=worst_sites(facts.sensitivity),
         data=_data(facts),
@@ -332,6 +335,8 @@ def _warnings(facts: BuildFacts) -> tuple[str, ...]:
     ]
     if slower and facts.recipe.engine.target != "float":
         found.append(f"the engine is slower than the float engine at {', '.join(slower)} (batch x length)")
+    if facts.candidates and not facts.target.STATIC_INT8 and facts.recipe.engine.target == "float":
+        found.append("the engine is the float model: no INT8 engine was faster and passed (see the candidates)")
     if facts.target.NOTE:
         found.append(facts.target.NOTE)
     if facts.comparison is not None and not facts.comparison.labelled:

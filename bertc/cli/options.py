@@ -319,22 +319,20 @@ search_options = all_of(
     ),
 )
 
-target_option = all_of(
-    option(
-        "--target",
-        "engine__target",
-        type=click.Choice(names_of_files("targets")),
-        metavar="TARGET",
-        section=ENGINE,
-        help=f"One of {', '.join(names_of_files('targets'))} (bertc doctor describes them). Default: ort-cpu.",
-    ),
-    option(
-        "--attention",
-        "engine__attention",
-        metavar="KIND",
-        section=ENGINE,
-        help="tensorrt's fused attention: decomposed, native or plugin. Default: decomposed.",
-    ),
+target_option = option(
+    "--target",
+    "engine__target",
+    type=click.Choice(names_of_files("targets")),
+    metavar="TARGET",
+    section=ENGINE,
+    help=f"One of {', '.join(names_of_files('targets'))} (bertc doctor describes them). Default: ort-cpu.",
+)
+attention_option = option(
+    "--attention",
+    "engine__attention",
+    metavar="KIND",
+    section=ENGINE,
+    help="tensorrt's fused attention: decomposed, native or plugin. Default: decomposed.",
 )
 threads_option = option(
     "--threads",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from bertc.evaluate.gate import GateResult
-    from bertc.evaluate.report import GatePart, LatencyPart, MetricPart, Report, SearchPart, SparsityPart
+    from bertc.evaluate.report import CandidatePart, GatePart, LatencyPart, MetricPart, Report, SearchPart, SparsityPart
     from bertc.evaluate.scores import Score
 
 WORST = 3
@@ -25,6 +25,8 @@ def facts_from_report(report: Report) -> Iterator[Fact]:
         yield "gate", f"{gate.verdict}: {gate.reason}"
     if report.sparsity is not None:
         yield "sparsity", sparsity_text(report.sparsity)
+    for candidate in report.candidates:
+        yield "chosen" if candidate.chosen else "candidate", candidate_text(candidate)
     if report.search is not None:
         yield "search", search_text(report.search)
     yield "size", size_text(report)
@@ -74,6 +76,14 @@ def search_text(search: SearchPart) -> str:
         f"{found}granularity {chosen.granularity}{smoothing}, {kept}: {chosen.used:.2f} of the budget, "
         f"{chosen.milliseconds:.2f} ms (at first {search.start_milliseconds:.2f} ms), {len(search.trials)} trials"
     )
+
+
+def candidate_text(candidate: CandidatePart) -> str:
+    """Write one engine that was tried, its milliseconds per text alone and in batches, and the reason."""
+    times = ""
+    if candidate.milliseconds_alone is not None and candidate.milliseconds_batched is not None:
+        times = f" {candidate.milliseconds_alone:.2f} ms alone, {candidate.milliseconds_batched:.2f} ms in batches"
+    return f"{candidate.name}:{times}; {candidate.reason}" if times else f"{candidate.name}: {candidate.reason}"
 
 
 def size_text(report: Report) -> str:

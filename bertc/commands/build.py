@@ -14,7 +14,7 @@ import click
 from bertc.cli import options
 from bertc.cli.cache import cache_from_options
 from bertc.cli.command import Command, option
-from bertc.cli.options import VALIDATION
+from bertc.cli.options import ENGINE, VALIDATION
 from bertc.cli.output import Output
 from bertc.cli.progress import shown_progress
 from bertc.cli.tables import print_facts
@@ -23,6 +23,9 @@ from bertc.errors import EXIT_GATE, EXIT_PASSED
 if TYPE_CHECKING:
     from bertc.evaluate.report import Report
     from bertc.recipe import Recipe
+
+AUTO_TARGET = "auto-cpu"
+TARGETS = options.names_of_files("targets")
 
 
 @click.command("build", cls=Command)
@@ -58,7 +61,16 @@ if TYPE_CHECKING:
 )
 @options.search_options
 @option("--schema", is_flag=True, section=VALIDATION, help="Say which columns the checkpoint's task reads, and stop.")
-@options.target_option
+@option(
+    "--target",
+    "engine__target",
+    type=click.Choice([*TARGETS, AUTO_TARGET]),
+    metavar="TARGET",
+    section=ENGINE,
+    help=f"One of {', '.join(TARGETS)} (bertc doctor describes them), or {AUTO_TARGET}: of those that this processor "
+    "runs, the fastest on your texts that passes the gates. Default: ort-cpu.",
+)
+@options.attention_option
 @options.threads_option
 @options.length_option
 @options.cache_options
@@ -92,15 +104,17 @@ def command(
 
 
 def _build(output: Output, recipe: Recipe, out: Path, cache_dir: Path | None, *, no_cache: bool) -> int:
+    from bertc.auto import build_fastest  # numpy and onnx_ir: not for --help
     from bertc.evaluate.report import report_to_json
-    from bertc.pipeline import build  # numpy and onnx_ir: not for --help
+    from bertc.pipeline import build
 
     with (
         shown_progress(output) as progress,
         cache_from_options(cache_dir, no_cache=no_cache, progress=progress) as cache,
     ):
         line = shlex.join(["bertc", *output.arguments])
-        report = build(recipe, out, progress=progress, cache=cache, command=line).report
+        make = build_fastest if recipe.engine.target == AUTO_TARGET else build
+        report = make(recipe, out, progress=progress, cache=cache, command=line).report
     if output.json:
         click.echo(report_to_json(report), nl=False)
     return _conclude(output, report, out)

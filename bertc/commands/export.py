@@ -33,6 +33,7 @@ from bertc.errors import EXIT_PASSED
 @options.quantization_options
 @options.correction_options
 @options.target_option
+@options.attention_option
 @options.length_option
 @options.cache_options
 def command(

@@ -202,6 +202,7 @@ calibration_choices = all_of(
 @options.table_option
 @options.calibrator_options
 @options.target_option
+@options.attention_option
 @options.threads_option
 @options.length_option
 @options.cache_options

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from importlib.resources import files
 
+from bertc.evaluate.page.candidates import candidates_section
 from bertc.evaluate.page.markup import Markup, join, moment, tag
 from bertc.evaluate.page.pareto import search_section
 from bertc.evaluate.page.sections import (
@@ -34,6 +35,7 @@ def html_from_report(report: Report) -> str:
         accuracy_section(report),
         gates_section(report),
         cost_section(report),
+        candidates_section(report.candidates),
         search_section(report.search),
         errors_section(report),
         lowering_section(report),
@@ -43,13 +45,18 @@ def html_from_report(report: Report) -> str:
         provenance_section(report),
     )
     main = tag("main", _byline(report, name), verdict_banner(report), *sections)
+    return html_page(f"{name}: bertc report", main)
+
+
+def html_page(title: str, main: Markup) -> str:
+    """Return a whole document in the report's style."""
     head = tag(
         "head",
         tag("meta", charset="utf-8"),
         tag("meta", http_equiv="Content-Security-Policy", content=_POLICY),
         tag("meta", name_="viewport", content="width=device-width, initial-scale=1"),
         tag("meta", name_="color-scheme", content="light dark"),
-        tag("title", f"{name}: bertc report"),
+        tag("title", title),
         tag("style", Markup(_style())),
     )
     return "<!doctype html>\n" + tag("html", head, tag("body", main), lang="en") + "\n"

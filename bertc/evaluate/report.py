@@ -229,6 +229,27 @@ class SearchPart(_Frozen):
         return self
 
 
+class CandidatePart(_Frozen):
+    """One engine that `--target auto-cpu` chose from, in the order of speed; those that cannot run here come last.
+
+    Milliseconds are per text over a sample of the user's texts, `alone` one at a time, `batched` as they arrive in
+    batches. `verdict` and `drop` (of the main metric) are null where the gates were not asked: a faster one had passed.
+    `reason` says why it was chosen or not.
+    """
+
+    name: str
+    target: str
+    mode: int | None = None
+    granularity: str | None = None
+    milliseconds_alone: Amount | None = None
+    milliseconds_batched: Amount | None = None
+    verdict: Literal["pass", "fail", "inconclusive"] | None = None
+    drop: float | None = None
+    agreement: Ratio | None = None
+    chosen: bool = False
+    reason: str
+
+
 class StagePart(_Frozen):
     """One stage of the build: wall seconds, whether the cache gave it, and the peak memory in MiB."""
 
@@ -321,6 +342,7 @@ class Report(_Frozen):
     latency: tuple[LatencyPart, ...] = ()
     stages: tuple[StagePart, ...] = ()
     search: SearchPart | None = None
+    candidates: tuple[CandidatePart, ...] = ()
     sites: tuple[SitePart, ...] = ()
     worst_sites: Annotated[tuple[str, ...], Field(max_length=3)] = ()
     data: DataPart

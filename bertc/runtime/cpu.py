@@ -10,7 +10,8 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,6 +93,20 @@ def thread_count(threads: int) -> int:
     if threads > MOST_THREADS:
         raise InputError(f"{threads} threads are more than any processor has; give at most {MOST_THREADS}, or 0")
     return threads or usable_cores()
+
+
+@contextmanager
+def pinned(threads: int) -> Iterator[None]:
+    """Keep this process on so many of its cores (0: all); nothing where the system cannot, as on macOS."""
+    if not threads or not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(before)[:threads])
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def check_vnni(cpu: Cpu, runtime: str) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from statistics import median
+from functools import partial
+from itertools import pairwise
+from statistics import fmean, median
 
 import numpy as np
 
@@ -18,6 +20,8 @@ SECONDS_BETWEEN = 0.05
 SECONDS_PER_ROUND = 0.03
 """A round repeats a short run until it has taken about this long, so that the clock's grain does not matter."""
 
+Call = Callable[[], object]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Latency:
@@ -29,9 +33,28 @@ class Latency:
     rounds: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
 
+def time_calls(calls: Mapping[str, Sequence[Call]], rounds: int) -> Mapping[str, tuple[tuple[float, ...], ...]]:
+    """Make everybody's calls in turn, round by round; returns for each name and round the seconds of each call.
+
+    Every turn begins with a pause (the threads of the engine before still spin for a while, and take cores from this
+    one) and with one call that is not timed.
+    """
+    found: dict[str, list[tuple[float, ...]]] = {name: [] for name in calls}
+    for _ in range(rounds):
+        for name, own in calls.items():
+            time.sleep(SECONDS_BETWEEN)
+            own[0]()
+            marks = [time.perf_counter()]
+            for call in own:
+                call()
+                marks.append(time.perf_counter())
+            found[name].append(tuple(after - before for before, after in pairwise(marks)))
+    return {name: tuple(times) for name, times in found.items()}
+
+
 def full_batch(batch: int, length: int, vocabulary: int) -> Batch:
-    """Return a batch of seeded random token ids without padding."""
-    ids = np.random.default_rng(0).integers(0, vocabulary, (batch, length), dtype=np.int64)
+    """Return a batch of seeded random token ids without padding, and without padding's id 0."""
+    ids = np.random.default_rng(0).integers(1, vocabulary, (batch, length), dtype=np.int64)
     return Batch(
         input_ids=ids,
         token_type_ids=np.zeros_like(ids),
@@ -55,26 +78,17 @@ def measure_latency(
         if length > positions:
             continue
         batch = full_batch(batch_size, length, vocabulary)
-        repeats = {name: _repeats(engine, batch, outputs) for name, engine in engines.items()}
-        times: dict[str, list[float]] = {name: [] for name in engines}
-        for _ in range(rounds):
-            for name, engine in engines.items():
-                # The threads of the engine before still spin for a while, and take cores from this one.
-                time.sleep(SECONDS_BETWEEN)
-                engine.run(batch, outputs)
-                begin = time.perf_counter()
-                for _ in range(repeats[name]):
-                    engine.run(batch, outputs)
-                times[name].append((time.perf_counter() - begin) / repeats[name] * 1e3)
+        calls = {name: repeated(partial(engine.run, batch, outputs)) for name, engine in engines.items()}
+        seconds = time_calls(calls, rounds)
+        times = {name: tuple(1e3 * fmean(turn) for turn in turns) for name, turns in seconds.items()}
         medians = {name: median(found) for name, found in times.items()}
-        kept = {name: tuple(found) for name, found in times.items()}
-        results.append(Latency(batch=batch_size, length=length, milliseconds=medians, rounds=kept))
+        results.append(Latency(batch=batch_size, length=length, milliseconds=medians, rounds=times))
     return tuple(results)
 
 
-def _repeats(engine: Engine, batch: Batch, outputs: Sequence[str]) -> int:
-    """Warm up, and return how many runs fill a round."""
-    engine.run(batch, outputs)
+def repeated(call: Call) -> list[Call]:
+    """Warm up, and return the call so many times as fill a turn."""
+    call()
     begin = time.perf_counter()
-    engine.run(batch, outputs)
-    return max(1, int(SECONDS_PER_ROUND / max(time.perf_counter() - begin, 1e-6)))
+    call()
+    return [call] * max(1, int(SECONDS_PER_ROUND / max(time.perf_counter() - begin, 1e-6)))

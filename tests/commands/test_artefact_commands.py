@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -155,9 +156,10 @@ def test_bench_takes_artefacts_of_several_tasks(bertc: Bertc, artefact: Path, ar
     other = artefact_of("question-answering")
     called = bertc("bench", artefact, other, "--shape", "1x8", "--shape", "2x16", "--rounds", "2", "--json")
     assert called.code == 0
-    found = json.loads(called.out)
+    found = json.loads(called.out)["timings"]
     assert [(row["batch"], row["length"]) for row in found] == [(1, 8), (1, 8), (2, 16), (2, 16)]
-    assert found[0]["ratio"] == 1.0 and all(row["p95"] >= row["p50"] > 0 for row in found)
+    assert found[0]["ratio"] == 1.0 and all(row["p99"] >= row["p95"] >= row["p50"] > 0 for row in found)
+    assert all(len(row["rounds"]) == 2 for row in found)
     assert bertc("bench", artefact, "--shape", "1x500").code == 2
     assert bertc("bench", artefact, artefact).code == 2
     assert "times as fast" in bertc("bench", artefact, "--shape", "1x8", "--rounds", "1").out
@@ -194,3 +196,29 @@ def test_predict_texts(bertc: Bertc, artefact_of: PathOf) -> None:
     assert bertc("predict", artefact_of("question-answering"), "--text", "what is it").code == 2
     assert bertc("predict", artefact_of("token-classification"), "--text", "a", "--pair", "b").code == 2
     assert bertc("predict", artefact_of("feature-extraction"), "--text", "a", "--text", "b").out.count("\n") == 2
+
+
+def test_bench_times_a_file_with_its_lengths_and_draws(
+    bertc: Bertc, artefact: Path, rows: Path, tmp_path: Path
+) -> None:
+    other, page = tmp_path / "<b>other", tmp_path / "bench.html"
+    shutil.copytree(artefact, other)
+    options = ("--rounds", "2", "--threads", "1", "--plot", page, "--json")
+    called = bertc("bench", artefact, other, "--texts", rows, "--batch", "10", "--limit", "40", *options)
+    assert called.code == 0
+    first, second = json.loads(called.out)["timings"]
+    assert (first["work"], first["batch"], first["length"], first["texts"]) == (rows.name, 10, None, 40)
+    assert second["ratio_range"][0] <= second["ratio"] <= second["ratio_range"][1]
+    html = page.read_text(encoding="utf-8")
+    assert html.count("<svg") >= 2 and rows.name in html and "<b>other" not in html and "&lt;b&gt;other" in html
+    if hasattr(os, "sched_getaffinity"):
+        assert len(os.sched_getaffinity(0)) > 1 or os.cpu_count() == 1
+
+
+def test_bench_refuses_texts_that_are_not_there_or_not_of_the_task(
+    bertc: Bertc, artefact: Path, artefact_of: PathOf, rows: Path, tmp_path: Path
+) -> None:
+    assert bertc("bench", artefact, "--texts", tmp_path / "none.tsv").code == 2
+    assert bertc("bench", artefact_of("question-answering"), "--texts", rows).code == 2
+    called = bertc("bench", artefact, "--column", "text=1")
+    assert called.code == 2 and "--texts" in called.err

@@ -1,0 +1,185 @@
+"""Every way in which an engine is opened and run. What a tool needs is imported where it is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from inputs import Feature, Feeds, Inputs, ordered, padded
+
+ANSWERS_BATCH = 32
+
+
+class Opened:
+    """An open engine; a subclass says how one batch runs."""
+
+    def run(self, feeds: Feeds) -> list[Any]:
+        """Return the outputs of a batch as arrays."""
+        raise NotImplementedError
+
+    def stream(self, features: Sequence[Feature], batch: int, order: str) -> None:
+        """Run all features in batches, each padded to its longest."""
+        places = ordered(features, order)
+        for start in range(0, len(places), batch):
+            self.run(padded([features[place] for place in places[start : start + batch]]))
+
+    def answers(self, features: Sequence[Feature], per_token: bool) -> list[list[Any]]:
+        """Return each output as one array per feature, padding cut off."""
+        found: list[list[Any]] = []
+        for start in range(0, len(features), ANSWERS_BATCH):
+            part = features[start : start + ANSWERS_BATCH]
+            outputs = self.run(padded(part))
+            found = found or [[] for _ in outputs]
+            for kept, values in zip(found, outputs, strict=True):
+                kept += [np.array(row[: len(f[0])] if per_token else row) for row, f in zip(values, part, strict=True)]
+        return found
+
+
+class OnnxRuntime(Opened):
+    """A session."""
+
+    def __init__(self, wanted: dict[str, Any]) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = wanted["threads"]
+        options.log_severity_level = 3
+        model = str(Path(wanted["folder"]) / "model.onnx")
+        self.session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        self.names = [value.name for value in self.session.get_inputs()]
+
+    def run(self, feeds: Feeds) -> list[Any]:
+        """Run a batch."""
+        found: list[Any] = self.session.run(None, {name: feeds[name] for name in self.names})
+        return found
+
+
+class Openvino(Opened):
+    """A compiled model with one request."""
+
+    def __init__(self, wanted: dict[str, Any]) -> None:
+        import openvino
+
+        core = openvino.Core()
+        options = {"INFERENCE_NUM_THREADS": wanted["threads"], **wanted["options"]}
+        model = core.read_model(Path(wanted["folder"]) / "openvino_model.xml")
+        self.compiled = core.compile_model(model, "CPU", options)
+        self.request = self.compiled.create_infer_request()
+        self.names = [value.any_name for value in self.compiled.inputs]
+
+    def run(self, feeds: Feeds) -> list[Any]:
+        """Run a batch."""
+        self.request.infer({name: feeds[name] for name in self.names}, share_inputs=True)
+        return [np.array(self.request.get_output_tensor(place).data) for place in range(len(self.compiled.outputs))]
+
+
+class OpenvinoStreams(Openvino):
+    """A compiled model with as many requests as it likes, which run beside each other."""
+
+    def stream(self, features: Sequence[Feature], batch: int, order: str) -> None:
+        """Run all features in batches, several at a time."""
+        import openvino
+
+        queue = openvino.AsyncInferQueue(self.compiled)
+        places = ordered(features, order)
+        for start in range(0, len(places), batch):
+            feeds = padded([features[place] for place in places[start : start + batch]])
+            queue.start_async({name: feeds[name] for name in self.names})
+        queue.wait_all()
+
+
+class Torch(Opened):
+    """A transformers model, eager or compiled."""
+
+    def __init__(self, wanted: dict[str, Any], inputs: Inputs) -> None:
+        import torch
+        from checkpoints import torch_model
+
+        torch.set_num_threads(wanted["threads"])
+        self.torch = torch
+        options = wanted["options"]
+        self.dtype = getattr(torch, options.get("dtype", "float32"))
+        self.model = torch_model(Path(wanted["checkpoint"])).to(self.dtype)
+        if options.get("freezing"):
+            import torch._inductor.config
+
+            torch._inductor.config.freezing = True
+        if options.get("compile"):
+            self.model = torch.compile(self.model)
+
+    def run(self, feeds: Feeds) -> list[Any]:
+        """Run a batch."""
+        with self.torch.inference_mode():
+            found = self.model(**{name: self.torch.from_numpy(values) for name, values in feeds.items()})
+        return [value.float().numpy() for value in found.to_tuple()]
+
+
+class TorchInt8(Torch):
+    """PyTorch's X86 Inductor INT8, as torchao's tutorial has it: export, prepare, calibrate, convert, compile."""
+
+    def __init__(self, wanted: dict[str, Any], inputs: Inputs) -> None:
+        import torch
+        from build_torch import int8_model
+
+        torch.set_num_threads(wanted["threads"])
+        self.torch = torch
+        self.model = int8_model(Path(wanted["checkpoint"]), inputs)
+
+    def run(self, feeds: Feeds) -> list[Any]:
+        """Run a batch."""
+        ordered_feeds = [feeds[name] for name in ("input_ids", "attention_mask", "token_type_ids")]
+        with self.torch.no_grad():
+            found = self.model(*map(self.torch.from_numpy, ordered_feeds))
+        return [value.float().numpy() for value in found]
+
+
+class Bertc(Opened):
+    """An artefact, used as `bertc.load` gives it: whole lists of texts go in, it makes the batches."""
+
+    def __init__(self, wanted: dict[str, Any]) -> None:
+        from bertc.batches import Batch
+        from bertc.features import Feature as Encoded
+        from bertc.graph.build import OUTPUTS
+        from bertc.predictor import predictor_from_path
+
+        self.predictor = predictor_from_path(Path(wanted["folder"]) / "out", threads=wanted["threads"])
+        self.names = OUTPUTS[self.predictor.head.task]
+        self.batch, self.encoded = Batch, Encoded
+
+    def run(self, feeds: Feeds) -> list[Any]:
+        """Run a batch."""
+        ids, mask, types = (feeds[name] for name in ("input_ids", "attention_mask", "token_type_ids"))
+        batch = self.batch(input_ids=ids, token_type_ids=types, mask=mask, order=tuple(range(len(ids))))
+        return self.predictor.run_batch(batch, self.names)
+
+    def stream(self, features: Sequence[Feature], batch: int, order: str) -> None:
+        """Give it `batch` texts at a time as they arrive, or all at once where all are known."""
+        step = batch if order == "arrival" else len(features)
+        for start in range(0, len(features), step):
+            self._run_texts(features[start : start + step])
+
+    def answers(self, features: Sequence[Feature], per_token: bool) -> list[list[Any]]:
+        """Give it the texts as they arrive."""
+        found: dict[str, list[Any]] = {}
+        for start in range(0, len(features), ANSWERS_BATCH):
+            for name, values in self._run_texts(features[start : start + ANSWERS_BATCH]).items():
+                found.setdefault(name, []).extend(values)
+        return list(found.values())
+
+    def _run_texts(self, features: Sequence[Feature]) -> Any:
+        texts = [
+            self.encoded(input_ids=ids, token_type_ids=types, row=row) for row, (ids, types) in enumerate(features)
+        ]
+        return self.predictor.run_features(texts)
+
+
+def open_engine(wanted: dict[str, Any], inputs: Inputs) -> Opened:
+    """Open what is wanted: `kind`, `folder`, `checkpoint`, `options`, `threads`."""
+    kinds = {"onnxruntime": OnnxRuntime, "openvino": Openvino, "openvino-streams": OpenvinoStreams, "bertc": Bertc}
+    torch_kinds = {"torch": Torch, "torch-int8": TorchInt8}
+    if wanted["kind"] in kinds:
+        opened: Opened = kinds[wanted["kind"]](wanted)
+        return opened
+    return torch_kinds[wanted["kind"]](wanted, inputs)

@@ -1,0 +1,48 @@
+"""Timing in turns: who runs when, what is left out, and the cores it runs on."""
+
+from __future__ import annotations
+
+import os
+import time
+from functools import partial
+
+import pytest
+
+from bertc.runtime import latency
+from bertc.runtime.cpu import pinned
+from bertc.runtime.latency import full_batch, repeated, time_calls
+
+
+def test_calls_take_turns_and_the_first_of_a_turn_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(latency, "SECONDS_BETWEEN", 0.0)
+    made: list[str] = []
+    calls = {name: [partial(made.append, f"{name}{number}") for number in range(2)] for name in ("a", "b")}
+    found = time_calls(calls, 2)
+    assert made == ["a0", "a0", "a1", "b0", "b0", "b1"] * 2
+    assert {name: [len(turn) for turn in turns] for name, turns in found.items()} == {"a": [2, 2], "b": [2, 2]}
+
+
+def test_a_slow_call_is_seen_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(latency, "SECONDS_BETWEEN", 0.0)
+    ((quick, slow),) = time_calls({"a": [lambda: None, lambda: time.sleep(0.02)]}, 1)["a"]
+    assert slow >= 0.02 > quick
+
+
+def test_short_calls_are_repeated_and_long_ones_are_not() -> None:
+    assert len(repeated(lambda: None)) > 100
+    assert len(repeated(lambda: time.sleep(latency.SECONDS_PER_ROUND))) == 1
+
+
+def test_no_token_is_padding() -> None:
+    batch = full_batch(4, 50, 7)
+    assert batch.input_ids.min() >= 1 and batch.input_ids.max() < 7 and batch.mask.all()
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system pins nothing")
+def test_a_pinned_process_stays_on_so_many_cores_and_is_freed_again() -> None:
+    before = os.sched_getaffinity(0)
+    with pinned(1):
+        assert len(os.sched_getaffinity(0)) == 1
+    with pinned(0):
+        assert os.sched_getaffinity(0) == before
+    assert os.sched_getaffinity(0) == before
