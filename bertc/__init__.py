@@ -12,8 +12,10 @@ __all__ = ["__version__", "load"]
 __version__ = "0.1.0"
 
 
-def load(path: str | Path, threads: int = 0) -> Predictor:
+def load(path: str | Path, threads: int = 0, *, packing: bool = True) -> Predictor:
     """Open the artefact in a folder; `threads` 0 means all cores.
+
+    Short texts of a call share rows where that is faster; `packing` False gives every text a row of its own.
 
     with bertc.load("OUT") as model:
         model.predict(["a gripping film"])
@@ -23,4 +25,4 @@ def load(path: str | Path, threads: int = 0) -> Predictor:
     """
     from bertc.predictor import predictor_from_path  # the runtime: not for who only wants the version or the help
 
-    return predictor_from_path(path, threads=threads)
+    return predictor_from_path(path, threads=threads, packing=packing)

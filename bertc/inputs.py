@@ -24,6 +24,7 @@ from bertc.graph.scheme import DEFAULT_SMOOTHING, Scheme, scheme_from_options
 from bertc.graph.sites import GEMM_INPUTS, Site
 from bertc.recipe import QuantizationRecipe, Recipe
 from bertc.runtime.cpu import cpu_features
+from bertc.runtime.packing import row_length_from_lengths
 from bertc.targets import Target, target_from_name
 from bertc.tasks import task_from_name
 
@@ -124,6 +125,16 @@ def length_from_recipe(recipe: Recipe, checkpoint: Checkpoint) -> int:
     if checkpoint.head.task == "question-answering":
         return min(QA_LENGTH, checkpoint.encoder.max_length)
     return checkpoint.encoder.max_length
+
+
+def row_length_from_recipe(
+    recipe: Recipe, checkpoint: Checkpoint, target: Target, encoded: Encoded | None
+) -> int | None:
+    """Return how many tokens texts like these should share a row of; None where the target packs nothing."""
+    if not target.PACKS_ROWS:
+        return None
+    lengths = () if encoded is None else [feature.length for feature in encoded.features]
+    return row_length_from_lengths(lengths, length_from_recipe(recipe, checkpoint))
 
 
 def validation_from_recipe(recipe: Recipe, checkpoint: Checkpoint) -> Encoded | None:

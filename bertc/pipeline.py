@@ -41,6 +41,7 @@ from bertc.inputs import (
     layers_of,
     length_from_recipe,
     options_from_recipe,
+    row_length_from_recipe,
     scheme_from_recipe,
     validation_from_recipe,
 )
@@ -129,6 +130,7 @@ def build_into(
             checkpoint=run.checkpoint,
             architecture=architecture_from_checkpoint(run.checkpoint),
             max_length=length_from_recipe(recipe, run.checkpoint),
+            row_length=run.row_length,
             target=target,
             scheme=run.scheme,
             table=table,
@@ -205,6 +207,8 @@ class Run:
             check_sparsity(recipe, self.checkpoint, self.own_table)
             self.calibration = self._calibration()
             self.held_out = held_out_from_recipe(recipe, self.checkpoint, self.calibration, self.validation)
+            texts = self.calibration or self.validation
+            self.row_length = row_length_from_recipe(recipe, self.checkpoint, target, texts)
             self.options = self._options()
             self.graph = graph_from_checkpoint(self.checkpoint)
             reference = reference_from_recipe(recipe, self.checkpoint, self.validation)
@@ -325,7 +329,7 @@ class Run:
         if validation is None:
             return None
         reference = self._outputs("evaluate float", target_from_name("float"), float_model, validation)
-        engine = self._outputs("evaluate engine", self.target, model, validation)
+        engine = self._outputs("evaluate engine", self.target, model, validation, self.row_length)
         with self.stages.timed("compare"):
             self.progress.stage("compare")
             return compare_outputs(
@@ -338,14 +342,15 @@ class Run:
                 extra=[gate.metric for gate in self.gates],
             )
 
-    def _outputs(self, name: str, target: Target, model: Path, validation: Encoded) -> Outputs:
+    def _outputs(self, name: str, target: Target, model: Path, validation: Encoded, row: int | None = None) -> Outputs:
         """Run one engine over the validation features, or take its outputs from the cache."""
 
         def compute() -> Outputs:
             self.progress.stage(name, total=len(validation.features))
             engine = target.engine_from_path(model, threads=self.recipe.engine.threads)
             try:
-                return outputs_from_features(engine, validation.features, self.checkpoint.head, progress=self.progress)
+                features, head = validation.features, self.checkpoint.head
+                return outputs_from_features(engine, features, head, row_length=row, progress=self.progress)
             finally:
                 engine.close()
 
@@ -353,6 +358,7 @@ class Run:
             "model": [digest_of_file(path) for path in model_files(target, model)],
             "validation": validation.digest,
             "max_length": length_from_recipe(self.recipe, self.checkpoint),
+            "row_length": row,
             "tokenizer": self.checkpoint.digest,
             "cpu": [cpu_features().model, sorted(cpu_features().features)],
             "threads": self.recipe.engine.threads,

@@ -38,10 +38,11 @@ class Predictor:
     """An open engine with its tokenizer and task; close it, or use it as a context. Made by `bertc.load`.
 
     `head` says what it gives (task, labels), `max_length` how many tokens of a text are read, `unvalidated` whether
-    nothing proves its accuracy.
+    nothing proves its accuracy, `row_length` how many tokens of several texts share a row (None: every text has its
+    own).
     """
 
-    def __init__(self, folder: Path, manifest: Manifest, engine: Engine) -> None:
+    def __init__(self, folder: Path, manifest: Manifest, engine: Engine, *, packing: bool = True) -> None:
         """Take a verified artefact and its open engine."""
         document = read_object(folder / HEAD_FILE)
         self.folder = folder
@@ -52,6 +53,8 @@ class Predictor:
             folder, config_from_path(folder), sentences=self.head.task == "feature-extraction"
         )
         self.max_length = int(document.get("max_length") or self.encoder.max_length)
+        row_length = document.get("row_length") if packing else None
+        self.row_length = None if row_length is None else int(row_length)
         self._engine = engine
 
     @property
@@ -89,10 +92,10 @@ class Predictor:
 
     def run_features(self, features: Sequence[Feature], **options: Any) -> RawOutputs:
         """Run the engine; `options` are those of `outputs_from_features`."""
-        return outputs_from_features(self._engine, features, self.head, **options)
+        return outputs_from_features(self._engine, features, self.head, **{"row_length": self.row_length} | options)
 
     def run_batch(self, batch: Batch, outputs: Sequence[str]) -> list[NDArray[np.float32]]:
-        """Run the engine on a padded batch as it is."""
+        """Run the engine on a batch as it is."""
         return self._engine.run(batch, outputs)
 
     def close(self) -> None:
@@ -116,8 +119,8 @@ class Predictor:
                 raise InputError(f"{row.place}: token-classification takes one text; leave the pair away")
 
 
-def predictor_from_path(path: str | Path, *, threads: int = 0) -> Predictor:
-    """Open an artefact. `threads` 0 means all cores.
+def predictor_from_path(path: str | Path, *, threads: int = 0, packing: bool = True) -> Predictor:
+    """Open an artefact. `threads` 0 means all cores; without `packing` every text has a row of its own.
 
     Raises `InputError` if a file is not the one that was built, and `EnvironmentLackError` if this processor lacks what
     the artefact was validated on.
@@ -127,7 +130,7 @@ def predictor_from_path(path: str | Path, *, threads: int = 0) -> Predictor:
     target = target_from_name(manifest.target)
     engine = target.engine_from_path(folder / target.MODEL_FILES[0], threads=threads)
     try:
-        return Predictor(folder, manifest, engine)
+        return Predictor(folder, manifest, engine, packing=packing)
     except BaseException:
         engine.close()
         raise

@@ -70,6 +70,8 @@ class BuildFacts:
     checkpoint: Checkpoint
     architecture: Architecture
     max_length: int
+    row_length: int | None = None
+    """Tokens of a row that several texts share; None where the target packs nothing."""
     target: Target
     scheme: Scheme | None
     table: CalibrationTable | None

@@ -33,9 +33,13 @@ def write_artefact(folder: Path, facts: BuildFacts, report: Report) -> None:
     """Write everything beside the model's files, which are already there."""
     config = {name: value for name, value in facts.checkpoint.config.items() if name not in DROPPED_CONFIG}
     _write_json(folder / "config.json", config)
-    _write_json(
-        folder / HEAD_FILE, {"schema": 1, "head": asdict(facts.checkpoint.head), "max_length": facts.max_length}
-    )
+    described = {
+        "schema": 1,
+        "head": asdict(facts.checkpoint.head),
+        "max_length": facts.max_length,
+        "row_length": facts.row_length,
+    }
+    _write_json(folder / HEAD_FILE, described)
     facts.checkpoint.encoder.save(folder)
     for name in SENTENCE_FILES:
         source = facts.checkpoint.path / name

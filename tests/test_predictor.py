@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import tracemalloc
@@ -11,10 +12,13 @@ from pathlib import Path
 import pytest
 
 import bertc
+from bertc.batches import Batch
 from bertc.data.rows import Row, row_from_texts
 from bertc.errors import EnvironmentLackError, InputError
+from bertc.graph.build import OUTPUTS
 from bertc.manifest import MANIFEST_NAME
 from bertc.runtime.cpu import cpu_features
+from bertc.runtime.engine import OrtEngine
 from tests.artefacts import PathOf
 from tests.fixtures import tiny_sentence
 
@@ -41,6 +45,44 @@ def test_spans_entities_and_embeddings(artefact_of: PathOf) -> None:
         assert [len(item["embedding"]) for item in model.predict(["a", "b c"])] == [64, 64]
         (pair,) = model.predict(["good film"], ["good film"])
         assert pair["similarity"] == pytest.approx(1.0, abs=1e-3)
+
+
+@pytest.mark.parametrize("task", OUTPUTS)
+def test_packing_is_not_seen_in_the_answers(task: str, artefact_of: PathOf, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[Batch] = []
+    run = OrtEngine.run
+    monkeypatch.setattr(OrtEngine, "run", lambda self, batch, names: ran.append(batch) or run(self, batch, names))
+    short = ["good film", "who lost it", "bad"] * 10
+    texts, pairs = (short, short[::-1]) if task == "question-answering" else (TEXTS, None)
+    answers = {}
+    for packing in (True, False):
+        with bertc.load(artefact_of(task), threads=1, packing=packing) as model:
+            assert (model.row_length is not None) == packing
+            ran.clear()
+            answers[packing] = model.predict(texts, pairs)
+            assert any(batch.starts for batch in ran) == packing
+    assert len(answers[True]) == len(answers[False]) == len(texts)
+    for one, other in zip(answers[True], answers[False], strict=True):
+        assert one.keys() == other.keys()
+        if task == "sequence-classification":
+            assert one["scores"] == pytest.approx(other["scores"], abs=0.05)
+        if task == "feature-extraction":
+            assert one["embedding"] == pytest.approx(other["embedding"], abs=0.1)
+
+
+def test_an_artefact_that_says_no_row_length_is_not_packed(artefact: Path, tmp_path: Path) -> None:
+    """Those of before packing have none, and their graphs would read a sentence's number as any other token's."""
+    folder = tmp_path / "old"
+    shutil.copytree(artefact, folder)
+    document = json.loads((folder / "bertc.json").read_text(encoding="utf-8"))
+    assert 3 <= document.pop("row_length") <= document["max_length"]
+    (folder / "bertc.json").write_text(json.dumps(document), encoding="utf-8")
+    manifest = json.loads((folder / MANIFEST_NAME).read_text(encoding="utf-8"))
+    content = (folder / "bertc.json").read_bytes()
+    manifest["files"]["bertc.json"] = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+    (folder / MANIFEST_NAME).write_text(json.dumps(manifest), encoding="utf-8")
+    with bertc.load(folder, threads=1) as model:
+        assert model.row_length is None and len(model.predict(TEXTS)) == 20
 
 
 def test_labels_of_rows_do_not_matter(artefact: Path) -> None:

@@ -1,6 +1,6 @@
 """Attention of the ONNX Runtime dialect: `QAttention`, `Attention` in float, `MultiHeadAttention` for the rest.
 
-All three add -3.4e38 to masked scores and take the ordinary [batch, length] mask as int32.
+All three add -3.4e38 to masked scores and take the mask as int32 [batch, length, length].
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ from bertc.dialects.tensorrt_half import use_half
 from bertc.errors import InputError
 from bertc.graph.edit import insert_after, remove_unused
 from bertc.graph.emit import Emitter
+from bertc.graph.packing import unpack_rows
 
 NO_INT8 = (
     "ONNX Runtime's CUDA provider has no kernels for the INT8 operators that bertc writes (MatMulIntegerToFloat, "
@@ -35,7 +36,9 @@ def lower_graph(graph: ir.Model, *, half: bool = True) -> ir.Model:
     """
     if any(node.op_type == "QuantizeLinear" for node in graph.graph):
         raise InputError(f"the graph is quantized: {NO_INT8}")
-    model = ort.lower_graph(graph)
+    model = graph.clone()
+    unpack_rows(model)  # a length per text is one text per row
+    model = ort.lower_graph(model)
     _give_lengths(model)
     for node in list(model.graph):
         if node.op_type == "Sum":

@@ -9,6 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from bertc.graph.emit import Emitter
+from bertc.graph.packing import emit_visible
 
 MICROSOFT = "com.microsoft"
 IR_VERSION = 8
@@ -80,9 +81,10 @@ class Lowering:
         return self._constants[name]
 
     def mask_int32(self, mask: ir.Value) -> ir.Value:
-        """Return the attention mask as int32, cast once for all layers."""
+        """Return which keys each query sees, int32 [B, S, S], written once for all layers."""
         if self._mask is None:
-            self._mask = self.emit.op("Cast", self.value(mask), to=int(ir.DataType.INT32), name="attention_mask_int32")
+            visible = emit_visible(self.emit, self.value(mask), "mask.")
+            self._mask = self.emit.op("Cast", visible, to=int(ir.DataType.INT32), name="attention_mask_int32")
         return self._mask
 
     def zero_point(self) -> ir.Value:

@@ -23,6 +23,7 @@ from bertc.dialects.tensorrt_needs import DECOMPOSED, PLUGIN
 from bertc.dialects.tensorrt_plugin import lower_to_plugin
 from bertc.graph.edit import insert_after, remove_unused, set_constant
 from bertc.graph.emit import DOMAIN, OPSET, Emitter, array_of
+from bertc.graph.packing import unpack_rows
 from bertc.graph.sites import Role
 
 FLOAT_ROLES: dict[Role, str] = {}
@@ -31,6 +32,7 @@ FLOAT_ROLES: dict[Role, str] = {}
 def lower_graph(graph: ir.Model, *, attention: str = DECOMPOSED, half: bool = False) -> ir.Model:
     """Return the graph in the operators that TensorRT reads. Raises `InputError` for what the attention cannot take."""
     model = graph.clone()
+    unpack_rows(model)  # what it does with padding is its own: profiles, and the plugin's row of tokens
     _restore_tables(model)
     for node in list(model.graph):
         if node.op_type == "QuantizeLinear" and np.ndim(array_of(node.inputs[1])):

@@ -3,7 +3,8 @@
 `bertc::Attention(query, key, value, mask)` has the attributes `num_heads` and `head_size`. Two further functions carry
 the scales of the Q/DQ pairs inside: `bertc::AttentionProbs(..., probs_scale)` and
 `bertc::AttentionScores(..., probs_scale, scores_scale)`. query, key, value: float [batch, length, hidden]; mask: int64
-[batch, length], 1 for a token and 0 for padding. A query's padded keys get a score of -3.4e38, as in transformers.
+[batch, length], the number of each token's sentence (`bertc.graph.packing`; 1 for a token and 0 for padding where a row
+is one sentence). Keys of padding and of other sentences get a score of -3.4e38, as padding does in transformers.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 import onnx_ir as ir
 
 from bertc.graph.emit import DOMAIN, OPSET, Emitter
+from bertc.graph.packing import emit_visible
 
 MASKED_SCORE = float(np.finfo(np.float32).min)
 OP_TYPES = ("Attention", "AttentionProbs", "AttentionScores")
@@ -79,9 +81,9 @@ def emit_attention(emit: Emitter, inputs: AttentionInputs, shape: AttentionShape
     if inputs.scores_scale is not None:
         scores = emit_qdq(emit, scores, inputs.scores_scale, f"{prefix}scores")
     scaled = emit.op("Mul", scores, shape.scaling, name=f"{prefix}scores_scaled")
-    visible = emit.op("Cast", inputs.mask, to=int(ir.DataType.BOOL), name=f"{prefix}visible")
-    axes = emit.op("Constant", value_ints=[1, 2], name=f"{prefix}mask_axes")
-    visible = emit.op("Unsqueeze", visible, axes, name=f"{prefix}visible_keys")  # [B, 1, 1, S]
+    axes = emit.op("Constant", value_ints=[1], name=f"{prefix}mask_axes")
+    visible = emit_visible(emit, inputs.mask, prefix)
+    visible = emit.op("Unsqueeze", visible, axes, name=f"{prefix}visible_keys")  # [B, 1, S, S]
     masked_score = emit.op("Constant", value_float=MASKED_SCORE, name=f"{prefix}masked_score")
     masked = emit.op("Where", visible, scaled, masked_score, name=f"{prefix}scores_masked")
     probs = emit.op("Softmax", masked, axis=-1, name=f"{prefix}probs")

@@ -1,7 +1,8 @@
 """Build the float graph of a checkpoint: the only place that knows what a transformer looks like.
 
 In: a `Checkpoint`. Out: an `ir.Model` with Hugging Face's inputs (input_ids, attention_mask, token_type_ids, int64
-[batch, length]), attention as one node per layer, and every site's value under the site's name.
+[batch, length]), attention as one node per layer, and every site's value under the site's name. A row may hold several
+sentences (`bertc.graph.packing`); outputs per sentence then come for each of them.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from bertc.features import Head, Pooling
 from bertc.graph.architecture import Activation, Architecture, LayerNames
 from bertc.graph.attention import AttentionInputs, attention_function
 from bertc.graph.emit import DOMAIN, IR_VERSION, OPSET, Emitter
+from bertc.graph.packing import emit_first_tokens, emit_packing, emit_unpacked
 from bertc.graph.sites import Role, Site
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
@@ -70,6 +72,7 @@ class _Builder:
             for name in INPUTS
             if name != "token_type_ids" or architecture.token_type_embeddings
         }
+        self.packing = emit_packing(self.emit, self.inputs["attention_mask"])
 
     def model(self) -> ir.Model:
         """Embeddings, layers, head."""
@@ -126,6 +129,7 @@ class _Builder:
         length = emit.op("Shape", ids, start=1, end=2, name="embeddings.length")
         begin = emit.constant("embeddings.begin", np.array([0], np.int64))
         first = emit.op("Slice", positions, begin, length, name="embeddings.positions")  # [S, H]
+        first = emit.op("Gather", first, self.packing.positions, name="embeddings.position_rows")
         if arch.token_type_embeddings:
             shape = (arch.token_types, arch.hidden)
             types = self.weight("embeddings.token_type", arch.token_type_embeddings, shape)
@@ -194,8 +198,7 @@ class _Builder:
         x = states[-1]
         size = self.arch.hidden
         if head.task == "sequence-classification":
-            axis = self.emit.constant("head.first", np.array(0, np.int64))
-            x = self.emit.op("Gather", x, axis, axis=1, name="head.first_token")
+            x = emit_first_tokens(self.emit, self.packing, x)
             for number, (prefix, activation) in enumerate(self.arch.dense):
                 x = self.linear(x, prefix, (size, size), f"head.dense_{number}_gemm", f"head.dense_{number}")
                 x = self.emit.op(activation, x, name=f"head.dense_{number}_active")
@@ -209,20 +212,19 @@ class _Builder:
                 for half, name in zip(halves, OUTPUTS[head.task], strict=True)
             ]
         logits = self.linear(x, self.arch.classifier, (size, len(head.labels)), "head.classifier_gemm", "logits")
-        per_token = ("sequence",) if head.task == "token-classification" else ()
-        return [_typed(logits, ("batch", *per_token, len(head.labels)))]
+        places = ("batch", "sequence") if head.task == "token-classification" else ("sentences",)
+        return [_typed(logits, (*places, len(head.labels)))]
 
     def embedding_head(self, head: Head, states: list[ir.Value]) -> list[ir.Value]:
         """Write the layer mix, pooling and normalisation of feature extraction."""
         emit = self.emit
         tokens = self.mixed(head, states)
         if head.pooling is Pooling.CLS:
-            first = emit.constant("head.first", np.array(0, np.int64))
-            pooled = emit.op("Gather", tokens, first, axis=1, name="head.pooled")
+            pooled = emit_first_tokens(emit, self.packing, tokens)
         else:
+            sentences, mask = emit_unpacked(emit, self.packing, tokens, self.arch.hidden)
             axes = emit.constant("head.last", np.array([-1], np.int64))
-            mask = emit.op("Unsqueeze", self.inputs["attention_mask"], axes, name="head.mask")
-            pooled = self.pooled(head, tokens, mask)
+            pooled = self.pooled(head, sentences, emit.op("Unsqueeze", mask, axes, name="head.mask"))
         if head.normalize:
             last = emit.constant("head.norm_axis", np.array([-1], np.int64))
             length = emit.op("ReduceL2", pooled, last, keepdims=1, name="head.norm")
@@ -233,11 +235,11 @@ class _Builder:
         pooled_out = emit.op("Identity", pooled, name="sentence_embedding")
         return [
             _typed(tokens_out, ("batch", "sequence", self.arch.hidden)),
-            _typed(pooled_out, ("batch", self.arch.hidden)),
+            _typed(pooled_out, ("sentences", self.arch.hidden)),
         ]
 
     def pooled(self, head: Head, tokens: ir.Value, mask: ir.Value) -> ir.Value:
-        """Write mean or max pooling over the tokens that the mask shows; mask: int64 [B, S, 1]."""
+        """Write mean or max pooling over the tokens that the mask shows; tokens: [N, L, H], mask: int64 [N, L, 1]."""
         emit = self.emit
         axis = emit.constant("head.token_axis", np.array([1], np.int64))
         if head.pooling is Pooling.MAX:

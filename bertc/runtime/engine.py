@@ -1,4 +1,4 @@
-"""An engine: something that turns padded batches into arrays, open while it is used.
+"""An engine: something that turns batches into arrays, open while it is used.
 
 Targets open engines; everything else only runs them.
 """
@@ -12,8 +12,9 @@ from typing import Any, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from bertc.batches import Batch, batches_from_features
+from bertc.batches import Batch
 from bertc.features import Feature, Head, Progress, Silent
+from bertc.runtime.packing import planned_batches
 
 Array = NDArray[np.float32]
 TOKENS_PER_BATCH = 2048
@@ -28,7 +29,7 @@ class Engine(Protocol):
     """An open engine. The one thing besides an observer that holds state; close it, or use it as a context."""
 
     def run(self, batch: Batch, outputs: Sequence[str]) -> list[Array]:
-        """Return the named outputs of a batch, padded as it is."""
+        """Return the named outputs of a batch as it is; those per text come row by row, in the batch's order."""
 
     def close(self) -> None:
         """Free what the engine holds."""
@@ -42,7 +43,7 @@ class OrtEngine:
         self._inputs = {value.name: np.int32 if "int32" in value.type else np.int64 for value in session.get_inputs()}
 
     def run(self, batch: Batch, outputs: Sequence[str]) -> list[Array]:
-        """Return the named outputs of a batch, padded as it is."""
+        """Return the named outputs of a batch as it is; those per text come row by row, in the batch's order."""
         feeds = {name: ids.astype(self._inputs[name]) for name, ids in batch.feeds(list(self._inputs)).items()}
         found: list[Array] = self._session.run(list(outputs), feeds)
         return found
@@ -61,17 +62,28 @@ class OrtEngine:
 
 
 def outputs_from_features(
-    engine: Engine, features: Sequence[Feature], head: Head, *, progress: Progress | None = None
+    engine: Engine,
+    features: Sequence[Feature],
+    head: Head,
+    *,
+    row_length: int | None = None,
+    progress: Progress | None = None,
 ) -> Mapping[str, list[Array]]:
-    """Run features in batches sorted by length; returns the task's arrays per feature, in order, without padding."""
+    """Run features, however long, in batches; returns the task's arrays per feature, in order, without padding.
+
+    With a `row_length`, several share a row of at most so many tokens where that is expected to be faster than
+    batches sorted by length.
+    """
     sink = progress or Silent()
     per_token = PER_TOKEN.get(head.task, ())
     names = {name: name for name in per_token} | PER_TEXT.get(head.task, {})
     results: dict[str, list[Array]] = {name: [np.empty(0, np.float32)] * len(features) for name in names.values()}
-    for batch in batches_from_features(features, TOKENS_PER_BATCH):
+    for batch in planned_batches(features, TOKENS_PER_BATCH, row_length=row_length):
         for (source, name), values in zip(names.items(), engine.run(batch, list(names)), strict=True):
-            for row, place in enumerate(batch.order):
-                value = values[row, : features[place].length] if source in per_token else values[row]
+            for number, place in enumerate(batch.order):
+                row, column = batch.start(number)
+                tokens = slice(column, column + features[place].length)
+                value = values[row, tokens] if source in per_token else values[number]
                 results[name][place] = np.array(value, np.float32)
         sink.advance(batch.size)
     return results

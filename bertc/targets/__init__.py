@@ -64,6 +64,9 @@ class Target(Protocol):
     SERVED: Served
     """How Triton Inference Server runs its files."""
 
+    PACKS_ROWS: bool
+    """Whether its engine takes several texts in a row (`bertc.graph.packing`)."""
+
     def check_machine(self, cpu: Cpu, attention: str | None = None) -> None:
         """Raise `EnvironmentLackError` when this machine lacks the library, or cannot run the target's INT8 exactly.
 

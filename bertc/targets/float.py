@@ -31,6 +31,7 @@ NOTE = ""
 SPARSITY = "ONNX Runtime's CPU kernels multiply by zeros as by any other number"
 DEMANDS: tuple[str, ...] = ()
 SERVED = ORT_CPU
+PACKS_ROWS = True
 
 
 def check_machine(cpu: Cpu, attention: str | None = None) -> None:

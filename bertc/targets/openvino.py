@@ -34,6 +34,7 @@ SERVED = Served(
     refusal="Triton's OpenVINO backend has a configuration of its own, which bertc does not write; the targets on ONNX "
     "Runtime can be served"
 )
+PACKS_ROWS = True
 
 ATTENTION_OPERANDS = (Role.QUERY, Role.KEY, Role.VALUE, Role.PROBS)
 

@@ -30,6 +30,7 @@ NOTE = ""
 SPARSITY = "ONNX Runtime's CPU kernels multiply by zeros as by any other number"
 DEMANDS = tuple(sorted(VNNI_FEATURES))
 SERVED = ORT_CPU
+PACKS_ROWS = True
 
 
 def check_machine(cpu: Cpu, attention: str | None = None) -> None:

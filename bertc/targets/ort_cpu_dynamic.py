@@ -33,6 +33,7 @@ NOTE = "Activations are quantized by the range of each batch, so a text's answer
 SPARSITY = "ONNX Runtime's CPU kernels multiply by zeros as by any other number"
 DEMANDS = tuple(sorted(VNNI_FEATURES))
 SERVED = ORT_CPU
+PACKS_ROWS = True
 
 
 def check_machine(cpu: Cpu, attention: str | None = None) -> None:

@@ -35,6 +35,7 @@ NOTE = (
 SPARSITY = "it multiplies by zeros as by any other number, in FP16"
 DEMANDS: tuple[str, ...] = ()
 SERVED = Served(backend="onnxruntime", gpu=True)
+PACKS_ROWS = False
 
 
 def check_machine(cpu: Cpu, attention: str | None = None) -> None:

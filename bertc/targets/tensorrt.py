@@ -40,6 +40,7 @@ NOTE = (
 SPARSITY = ""
 DEMANDS: tuple[str, ...] = ()
 SERVED = Served(backend="tensorrt", file=MODEL_FILES[0], gpu=True, compiled=True)
+PACKS_ROWS = False
 
 ATTENTION_KEY = "bertc.attention"
 """Where the ONNX file says the attention of the engine to build from it, so that it can be built elsewhere."""

@@ -15,14 +15,16 @@ import torch
 from torch.nn import functional
 
 Tensor = torch.Tensor
-DTYPES = {int(ir.DataType.BOOL): torch.bool, int(ir.DataType.FLOAT): torch.float32}
+DTYPES = {
+    int(ir.DataType.BOOL): torch.bool,
+    int(ir.DataType.FLOAT): torch.float32,
+    int(ir.DataType.INT64): torch.int64,
+}
 
 
-def _gather(table: Tensor, index: Any, *, axis: int = 0) -> Tensor:
-    if isinstance(index, int):
-        return table.select(axis, index)
-    assert axis == 0, "only a table's rows are gathered by a tensor"
-    return functional.embedding(index, table)
+def _gather(table: Tensor, index: Tensor, *, axis: int = 0) -> Tensor:
+    assert axis == 0, "only a table's rows are gathered"
+    return functional.embedding(index, table) if table.ndim == 2 else table[index]
 
 
 def _shape(x: Tensor, *, start: int = 0, end: int | None = None) -> list[int]:
@@ -65,28 +67,49 @@ def _maximum(x: Tensor, floor: float) -> Tensor:
     return x.clamp_min(floor)
 
 
+def _minimum(x: Tensor, ceiling: float) -> Tensor:
+    return x.clamp_max(ceiling)
+
+
+def _largest(x: Tensor, axes: list[int] | None = None, *, keepdims: int = 1) -> Tensor:
+    return x.max() if axes is None else x.amax(axes, keepdim=bool(keepdims))
+
+
+def _range(start: int, limit: Tensor, step: int) -> Tensor:
+    return torch.arange(start, int(limit), step, device=limit.device)
+
+
 OPERATORS: Mapping[str, Callable[..., Any]] = MappingProxyType(
     {
         "Add": torch.add,
         "Cast": lambda x, *, to: x.to(DTYPES[to]),
+        "CumSum": lambda x, axis: x.cumsum(axis),
         "Div": torch.div,
+        "Equal": torch.eq,
         "Gather": _gather,
+        "GatherND": lambda x, places: x[places.unbind(-1)],
         "Gelu": _gelu,
         "Identity": lambda x: x,
         "LayerNormalization": _layer_norm,
         "MatMul": torch.matmul,
         "Max": _maximum,
+        "Min": _minimum,
+        "Mod": torch.remainder,
         "Mul": torch.mul,
+        "NonZero": lambda x: torch.nonzero(x).T,
+        "Range": _range,
         "ReduceL2": lambda x, axes, *, keepdims=1: x.float().norm(dim=axes, keepdim=bool(keepdims)),
-        "ReduceMax": lambda x, axes, *, keepdims=1: x.amax(axes, keepdim=bool(keepdims)),
+        "ReduceMax": _largest,
         "ReduceSum": lambda x, axes, *, keepdims=1: x.float().sum(axes, keepdim=bool(keepdims)),
         "Relu": torch.relu,
         "Reshape": _reshape,
         "Shape": _shape,
+        "Size": lambda x: x.numel(),
         "Slice": _slice,
         "Softmax": lambda x, *, axis: torch.softmax(x.float(), axis),
         "Split": _split,
         "Squeeze": lambda x, axes: x.squeeze(tuple(axes)),
+        "Sub": lambda x, y: x - y,
         "Tanh": torch.tanh,
         "Transpose": lambda x, *, perm: x.permute(perm),
         "Unsqueeze": _unsqueeze,

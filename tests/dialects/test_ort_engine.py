@@ -10,7 +10,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from bertc.batches import batch_from_features
+from bertc.batches import batch_from_features, packed_batch_from_features
 from bertc.checkpoint import checkpoint_from_path
 from bertc.checkpoint.text import TextEncoder
 from bertc.dialects import ort
@@ -24,6 +24,7 @@ from bertc.graph.sites import Role
 from bertc.quantize.insert import quantize_graph
 from bertc.runtime.engine import outputs_from_features
 from bertc.runtime.ort import open_session
+from bertc.runtime.packing import packed_rows
 from tests.conftest import TinyOf
 from tests.tiny import (
     Array,
@@ -171,6 +172,29 @@ def test_operands_of_attention_may_be_int8(tiny_classifier: TinyModel) -> None:
     assert sum(node.op_type == "MultiHeadAttention" for node in lowered.graph) == 2
     apart, lost = differences(tiny_classifier, graph)
     assert apart <= BAR * lost
+    features = tiny_classifier.features
+    packed = packed_batch_from_features(features, packed_rows([feature.length for feature in features], 64))
+    (found,) = run_engine(lowered, packed, ["logits"])
+    (plain,) = run_engine(lowered, batch_from_features(features, packed.order), ["logits"])
+    assert found.shape == plain.shape and rms(found - plain) <= BAR * lost
+
+
+def test_the_mask_is_written_once_for_all_layers(tiny_classifier: TinyModel) -> None:
+    lowered = ort.lower_graph(tiny_classifier.graph)
+    (cast,) = [node for node in lowered.graph if node.outputs[0].name == "attention_mask_int32"]
+    mask = cast.outputs[0]
+    assert [use.node.op_type for use in mask.uses()] == ["Attention"] * 2
+    mask.type = ir.TensorType(ir.DataType.INT32)
+    lowered.graph.outputs.append(mask)
+    batch = tiny_classifier.batch
+    (plain,) = run_engine(lowered, batch, [str(mask.name)])
+    np.testing.assert_array_equal(plain, np.broadcast_to(batch.mask[:, None, :], plain.shape))
+    packed = packed_batch_from_features(tiny_classifier.features, [[0, 1], [2]])
+    (block,) = run_engine(lowered, packed, [str(mask.name)])
+    length = packed.mask.shape[1]
+    assert block.shape == (2, length, length)
+    first = tiny_classifier.features[0].length
+    assert block[0, :first, :first].all() and not block[0, :first, first:].any() and not block[0, first:, :first].any()
 
 
 def test_column_scaled_codes_are_the_codes_of_the_float_product(tiny_classifier: TinyModel) -> None:

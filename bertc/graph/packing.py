@@ -1,0 +1,115 @@
+"""Several sentences in one row: what the graph derives from the numbers in `attention_mask`, in standard operators.
+
+`attention_mask` is int64 [B, S]. A token's number is 1 + the column in which its sentence starts, 0 for padding, so an
+ordinary mask of 0 and 1 is the case of one sentence per row. A token's position in its sentence then is its column
+minus the number, plus one: no search for the sentence's start. Padding counts as part of the first sentence, so that
+an ordinary mask, wherever its zeros stand, gives every column as its position.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from bertc.graph.edit import insert_after, values_by_name
+from bertc.graph.emit import Emitter
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Packing:
+    """What follows from the mask, int64 [B, S]: each token's sentence, its number or 1, and its position there."""
+
+    mask: ir.Value
+    sentence: ir.Value
+    positions: ir.Value
+
+
+def emit_packing(emit: Emitter, mask: ir.Value) -> Packing:
+    """Write sentences and positions."""
+    one = emit.constant("packing.one", np.int64(1))
+    sentence = emit.op("Max", mask, one, name="packing.sentence")
+    axis = emit.constant("packing.axis", np.array(1, np.int64))
+    ones = emit.op("Min", sentence, one, name="packing.ones")
+    columns = emit.op("CumSum", ones, axis, name="packing.columns")  # counted from 1
+    positions = emit.op("Sub", columns, sentence, name="packing.positions")
+    return Packing(mask=mask, sentence=sentence, positions=positions)
+
+
+def emit_first_tokens(emit: Emitter, packing: Packing, tokens: ir.Value) -> ir.Value:
+    """Write the vector of every sentence's first token, row by row. tokens: [B, S, hidden]; returns [N, hidden]."""
+    starts = emit.op("NonZero", _starts(emit, packing), name="head.starts")
+    coordinates = emit.op("Transpose", starts, perm=[1, 0], name="head.start_places")  # [N, 2]
+    return emit.op("GatherND", tokens, coordinates, name="head.first_token")
+
+
+def emit_unpacked(emit: Emitter, packing: Packing, tokens: ir.Value, hidden: int) -> tuple[ir.Value, ir.Value]:
+    """Write one row for each sentence again, L the longest one: [N, L, hidden], and the ordinary mask int64 [N, L]."""
+    zero, one = (emit.constant(f"unpacked.{name}", np.int64(value)) for name, value in (("zero", 0), ("one", 1)))
+    last = emit.constant("unpacked.last", np.array([-1], np.int64))
+    starts = emit.op("Reshape", _starts(emit, packing), last, name="unpacked.starts")
+    starts = emit.op("NonZero", starts, name="unpacked.first_places")  # [1, N]: places in the flattened [B * S]
+    shown = emit.op("Min", packing.mask, one, name="unpacked.shown")
+    shown = emit.op("Mul", packing.positions, shown, name="unpacked.shown_positions")
+    longest = emit.op("ReduceMax", shown, keepdims=0, name="unpacked.last_position")
+    longest = emit.op("Add", longest, one, name="unpacked.longest")
+    offsets = emit.op("Range", zero, longest, one, name="unpacked.offsets")
+    column = emit.op("Transpose", starts, perm=[1, 0], name="unpacked.firsts")  # [N, 1]
+    places = emit.op("Add", column, offsets, name="unpacked.unbounded")  # [N, L]
+    # Behind a row's end lie the columns before the sentence in the next row, of lower numbers; the last row's next is
+    # the first.
+    size = emit.op("Size", packing.mask, name="unpacked.size")
+    places = emit.op("Mod", places, size, name="unpacked.places")
+    numbers = emit.op("Reshape", packing.mask, last, name="unpacked.numbers")
+    sentences = emit.op("Reshape", packing.sentence, last, name="unpacked.sentences")
+    found = emit.op("Gather", numbers, places, axis=0, name="unpacked.found")
+    own = emit.op("Gather", sentences, column, axis=0, name="unpacked.own")  # [N, 1]
+    mask = emit.op("Equal", found, own, name="unpacked.visible")
+    mask = emit.op("Cast", mask, to=int(ir.DataType.INT64), name="unpacked.mask")
+    shape = emit.constant("unpacked.flat", np.array([-1, hidden], np.int64))
+    tokens = emit.op("Reshape", tokens, shape, name="unpacked.all_tokens")
+    return emit.op("Gather", tokens, places, axis=0, name="unpacked.tokens"), mask
+
+
+def emit_visible(emit: Emitter, mask: ir.Value, prefix: str) -> ir.Value:
+    """Write which keys each query sees: those of its sentence. Returns bool [B, S, S]."""
+    one = emit.op("Constant", value_int=1, name=f"{prefix}first_sentence")
+    sentence = emit.op("Max", mask, one, name=f"{prefix}sentence")
+    last = emit.op("Constant", value_ints=[2], name=f"{prefix}query_axis")
+    middle = emit.op("Constant", value_ints=[1], name=f"{prefix}key_axis")
+    queries = emit.op("Unsqueeze", sentence, last, name=f"{prefix}sentence_of_queries")
+    keys = emit.op("Unsqueeze", mask, middle, name=f"{prefix}sentence_of_keys")
+    return emit.op("Equal", queries, keys, name=f"{prefix}visible")
+
+
+def unpack_rows(model: ir.Model) -> None:
+    """Let every row be one sentence, in place: what a dialect that derives nothing else from the mask starts with."""
+    values = values_by_name(model)
+    _replace(values["embeddings.position_rows"], values["embeddings.positions"])
+    if "unpacked.tokens" in values:
+        flattened = values["unpacked.all_tokens"].producer()
+        assert flattened is not None and flattened.inputs[0] is not None
+        _replace(values["unpacked.tokens"], flattened.inputs[0])
+        (mask,) = [value for value in model.graph.inputs if value.name == "attention_mask"]
+        _replace(values["unpacked.mask"], mask)
+    if "head.first_token" in values:
+        value = values["head.first_token"]
+        node = value.producer()
+        assert node is not None
+        emit = Emitter()
+        first = emit.constant("head.first", np.array(0, np.int64))
+        name, value.name = str(value.name), f"{value.name}.packed"
+        plain = emit.op("Gather", node.inputs[0], first, axis=1, name=name)
+        insert_after(model, value, emit, plain, list(value.uses()))
+
+
+def _replace(value: ir.Value, replacement: ir.Value) -> None:
+    for use in list(value.uses()):
+        use.node.replace_input_with(use.idx, replacement)
+
+
+def _starts(emit: Emitter, packing: Packing) -> ir.Value:
+    """Write which tokens are the first of a sentence: bool [B, S]. An ordinary mask's are the first column."""
+    zero = emit.constant("packing.zero", np.int64(0))
+    return emit.op("Equal", packing.positions, zero, name="packing.starts")
