@@ -19,6 +19,7 @@ from bertc.errors import InputError
 from bertc.graph.edit import insert_after, remove_unused
 from bertc.graph.emit import Emitter
 from bertc.graph.packing import unpack_rows
+from bertc.graph.sites import Role
 
 NO_INT8 = (
     "ONNX Runtime's CUDA provider has no kernels for the INT8 operators that bertc writes (MatMulIntegerToFloat, "
@@ -29,8 +30,11 @@ MASK_PLACES = {"Attention": 3, "MultiHeadAttention": 4}
 """Which input of the fused operators is the mask, or the lengths."""
 
 
-def lower_graph(graph: ir.Model, *, half: bool = True) -> ir.Model:
-    """Return a float graph in the provider's operators; without `half` in FP32, to check its numbers.
+FLOAT_ROLES = {role: NO_INT8 for role in Role}
+
+
+def lower_graph(graph: ir.Model, *, half: bool = False) -> ir.Model:
+    """Return a float graph in the provider's operators; without `half`, FP32, its numbers can be checked.
 
     Raises `InputError` for a quantized graph, and naming a weight that FP16 cannot hold.
     """

@@ -45,7 +45,7 @@ def check_machine(cpu: Cpu, attention: str | None = None) -> None:
 
 def onnx_from_graph(graph: ir.Model, options: EngineOptions = DEFAULT_OPTIONS) -> ir.Model:
     """Lower to ONNX Runtime's fused operators, in FP16."""
-    return ort_cuda.lower_graph(graph)
+    return ort_cuda.lower_graph(graph, half=True)
 
 
 def expected_fusion(scheme: Scheme | None, layers: int) -> Mapping[str, int]:

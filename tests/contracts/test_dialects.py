@@ -67,4 +67,5 @@ def test_every_mode_without_the_float_roles_lowers_to_the_simulator_s_numbers(
     graph = quantized(model, scheme).graph
     exact, simulated = (Interpreter(each).run(model.batch)["logits"] for each in (model.graph, graph))
     (found,) = run_engine(dialect.lower_graph(graph), model.batch, ["logits"])
-    assert rms(found - simulated) <= 0.3 * rms(simulated - exact)
+    # A dialect without INT8 leaves nothing to simulate; then only the order of additions differs.
+    assert rms(found - simulated) <= 0.3 * rms(simulated - exact) + 1e-6 * rms(exact)

@@ -43,7 +43,7 @@ def test_the_file_computes_what_the_float_graph_does(task: str, half: bool, boun
 
 
 def test_encoder_and_tables_are_fp16_and_the_head_is_not(tiny_classifier: TinyModel, tmp_path: Path) -> None:
-    lowered = lower_graph(tiny_classifier.graph)
+    lowered = lower_graph(tiny_classifier.graph, half=True)
     types = {str(name): value.dtype for name, value in lowered.graph.initializers.items()}
     encoder = {name: kind for name, kind in types.items() if name.startswith(("layer.", "encoder.", "embeddings."))}
     assert {kind for name, kind in encoder.items() if name != "embeddings.begin"} == {ir.DataType.FLOAT16}
@@ -54,7 +54,7 @@ def test_encoder_and_tables_are_fp16_and_the_head_is_not(tiny_classifier: TinyMo
 
 
 def test_a_layer_is_one_attention_with_lengths_and_two_fused_residuals(tiny_classifier: TinyModel) -> None:
-    lowered = lower_graph(tiny_classifier.graph)
+    lowered = lower_graph(tiny_classifier.graph, half=True)
     counts = Counter(node.op_type for node in lowered.graph)
     assert counts["Attention"] == LAYERS and counts["Gelu"] == LAYERS and "Sum" not in counts
     masks = {
@@ -99,4 +99,4 @@ def test_a_weight_that_fp16_cannot_hold_is_named(tmp_path: Path) -> None:
     value = model.graph.graph.initializers["layer.1.output_gemm.bias"]
     value.const_value = ir.tensor(np.full(64, 1e6, np.float32), name=value.name)
     with pytest.raises(InputError, match=r"layer\.1\.output_gemm\.bias has a value of 1e\+06, more than FP16 holds"):
-        lower_graph(model.graph)
+        lower_graph(model.graph, half=True)

@@ -33,7 +33,7 @@ def test_a_real_checkpoint_decides_as_the_float_model(shared_path: Path) -> None
     assert validation is not None
     graph = graph_from_checkpoint(checkpoint)
     logits = []
-    for model in (ort.lower_graph(graph), lower_graph(graph, half=False), lower_graph(graph)):
+    for model in (ort.lower_graph(graph), lower_graph(graph, half=False), lower_graph(graph, half=True)):
         batches = batches_from_features(validation.features, 4096)
         logits.append(np.concatenate([run_engine(model, batch, ["logits"])[0] for batch in batches]))
     exact, single, half = logits
