@@ -20,8 +20,8 @@ from bertc.graph.build import graph_from_checkpoint
 from bertc.graph.options import DEFAULT_OPTIONS, EngineOptions
 from bertc.graph.scheme import Scheme
 from bertc.inputs import calibration_from_recipe, given_table, options_from_recipe, scheme_from_recipe
+from bertc.lowering import export_model
 from bertc.own_ranges import notes_of_ranges, own_table
-from bertc.pipeline import export_model
 from bertc.pruning import check_sparsity, needs_text, pruned_from_recipe
 from bertc.quantize.correction import Correction
 from bertc.quantize.insert import Quantized, quantize_graph

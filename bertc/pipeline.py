@@ -26,10 +26,10 @@ from bertc.corrections import correction_from_recipe
 from bertc.evaluate.gate import Gate, Verdict, judge
 from bertc.evaluate.report import CandidatePart, Report
 from bertc.evaluate.scores import Comparison, compare_outputs
-from bertc.export.embeddings import StoredEmbeddings, store_embeddings
+from bertc.export.embeddings import StoredEmbeddings
 from bertc.features import Progress
 from bertc.graph.build import OUTPUTS, architecture_from_checkpoint, graph_from_checkpoint
-from bertc.graph.options import DEFAULT_OPTIONS, EngineOptions
+from bertc.graph.options import EngineOptions
 from bertc.graph.scheme import Scheme
 from bertc.graph.sites import Role, Site
 from bertc.inputs import (
@@ -45,11 +45,12 @@ from bertc.inputs import (
     scheme_from_recipe,
     validation_from_recipe,
 )
+from bertc.lowering import export_model
 from bertc.manifest import digest_of_file
 from bertc.own_ranges import own_table
 from bertc.pruning import check_sparsity, needs_text, pruned_from_recipe, verify_sparsity
-from bertc.quantize.correction import NO_CORRECTION, Correction
-from bertc.quantize.insert import Quantized, quantize_graph
+from bertc.quantize.correction import Correction
+from bertc.quantize.insert import Quantized
 from bertc.quantize.sensitivity import sensitivity_from_graph
 from bertc.recipe import Recipe
 from bertc.reference import reference_from_recipe
@@ -163,29 +164,6 @@ def scratch_beside(folder: Path) -> Iterator[Path]:
     """Give a folder on the artefact's disk for what is not shipped."""
     with TemporaryDirectory(dir=folder.parent, prefix="scratch-") as scratch:
         yield Path(scratch)
-
-
-def export_model(
-    recipe: Recipe,
-    target: Target,
-    graph: ir.Model,
-    scheme: Scheme | None,
-    table: CalibrationTable | None,
-    correction: Correction = NO_CORRECTION,
-    *,
-    options: EngineOptions = DEFAULT_OPTIONS,
-) -> tuple[ir.Model, Quantized | None, StoredEmbeddings | None]:
-    """Store the embeddings, quantize where the target wants it, and lower."""
-    stored = store_embeddings(graph) if target.PRECISION == "int8" else None
-    source = graph if stored is None else stored.graph
-    quantized = None
-    if scheme is not None and table is not None:
-        wanted = recipe.calibration
-        quantized = quantize_graph(
-            source, table, scheme, calibrator=wanted.calibrator, percentile=wanted.percentile, correction=correction
-        )
-        source = quantized.graph
-    return target.onnx_from_graph(source, options), quantized, stored
 
 
 class Run:
