@@ -20,7 +20,7 @@ from typing import Any
 
 from bertc.artefact.cache import StageCache
 from bertc.artefact.stages import Stages
-from bertc.artefact.swap import artefact_folder
+from bertc.artefact.swap import artefact_folder, scratch_beside
 from bertc.calibrate.table import CalibrationTable
 from bertc.errors import BertcError, EnvironmentLackError, InputError
 from bertc.evaluate.gate import Verdict, judge
@@ -28,7 +28,7 @@ from bertc.evaluate.report import CandidatePart
 from bertc.evaluate.scores import Score
 from bertc.features import Feature, Head, Progress
 from bertc.inputs import checked_target
-from bertc.pipeline import Built, Run, build_into, scratch_beside
+from bertc.pipeline import Built, Run, build_into
 from bertc.quantize.correction import NO_CORRECTION
 from bertc.recipe import Recipe
 from bertc.runtime.engine import Engine, outputs_from_features

@@ -5,19 +5,17 @@ checkpoint -> graph -> calibrate -> quantize -> export -> engine -> evaluate -> 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import onnx_ir as ir
 
 from bertc.artefact.cache import StageCache
 from bertc.artefact.stages import Stages
-from bertc.artefact.swap import artefact_folder
+from bertc.artefact.swap import artefact_folder, scratch_beside
 from bertc.calibrate.table import CalibrationTable
 from bertc.calibration import calibrated_table
 from bertc.checkpoint import Checkpoint, checkpoint_from_path
@@ -155,13 +153,6 @@ def build_into(
         report = report_from_facts(facts)
         write_artefact(folder, facts, report)
     return Built(report=report, verdict=verdict)
-
-
-@contextmanager
-def scratch_beside(folder: Path) -> Iterator[Path]:
-    """Give a folder on the artefact's disk for what is not shipped."""
-    with TemporaryDirectory(dir=folder.parent, prefix="scratch-") as scratch:
-        yield Path(scratch)
 
 
 def export_model(
