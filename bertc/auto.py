@@ -20,7 +20,7 @@ from typing import Any
 
 from bertc.artefact.cache import StageCache
 from bertc.artefact.stages import Stages
-from bertc.artefact.swap import artefact_folder
+from bertc.artefact.swap import artefact_folder, scratch_beside
 from bertc.calibrate.table import CalibrationTable
 from bertc.errors import BertcError, EnvironmentLackError, InputError
 from bertc.evaluate.gate import Verdict, judge
@@ -28,11 +28,12 @@ from bertc.evaluate.report import CandidatePart
 from bertc.evaluate.scores import Score
 from bertc.features import Feature, Head, Progress
 from bertc.inputs import checked_target
-from bertc.pipeline import Built, Run, build_into, scratch_beside
+from bertc.pipeline import Built, Run, build_into
 from bertc.quantize.correction import NO_CORRECTION
 from bertc.recipe import Recipe
 from bertc.runtime.engine import Engine, outputs_from_features
 from bertc.runtime.latency import time_calls
+from bertc.runtime.packing import row_length_from_lengths
 from bertc.targets import Target, target_from_name
 
 AUTO = "auto-cpu"
@@ -129,12 +130,14 @@ def candidates_from_recipe(recipe: Recipe) -> list[Candidate]:
 
 
 def measured_speeds(engines: Mapping[str, Engine], features: Sequence[Feature], head: Head) -> Mapping[str, Speed]:
-    """Time engines over texts, interleaved: medians over rounds of the milliseconds per text."""
+    """Time engines over texts, packed as they will be, interleaved: medians over rounds of milliseconds per text."""
+    lengths = [feature.length for feature in features]
+    row_length = row_length_from_lengths(lengths, max(lengths))
     times = {}
     for step in (1, BATCH):
         parts = [features[start : start + step] for start in range(0, len(features), step)]
         calls = {
-            name: [partial(outputs_from_features, engine, part, head) for part in parts]
+            name: [partial(outputs_from_features, engine, part, head, row_length=row_length) for part in parts]
             for name, engine in engines.items()
         }
         seconds = time_calls(calls, ROUNDS)

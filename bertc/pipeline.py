@@ -5,21 +5,18 @@ checkpoint -> graph -> calibrate -> quantize -> export -> engine -> evaluate -> 
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import onnx_ir as ir
 
 from bertc.artefact.cache import StageCache
 from bertc.artefact.stages import Stages
-from bertc.artefact.swap import artefact_folder
-from bertc.calibrate.table import CalibrationTable, text_from_table
+from bertc.artefact.swap import artefact_folder, scratch_beside
+from bertc.calibrate.table import CalibrationTable
 from bertc.calibration import calibrated_table
 from bertc.checkpoint import Checkpoint, checkpoint_from_path
 from bertc.corrections import correction_from_recipe
@@ -31,7 +28,7 @@ from bertc.features import Progress
 from bertc.graph.build import OUTPUTS, architecture_from_checkpoint, graph_from_checkpoint
 from bertc.graph.options import EngineOptions
 from bertc.graph.scheme import Scheme
-from bertc.graph.sites import Role, Site
+from bertc.graph.sites import Site
 from bertc.inputs import (
     Encoded,
     calibration_from_recipe,
@@ -51,7 +48,6 @@ from bertc.own_ranges import own_table
 from bertc.pruning import check_sparsity, needs_text, pruned_from_recipe, verify_sparsity
 from bertc.quantize.correction import Correction
 from bertc.quantize.insert import Quantized
-from bertc.quantize.sensitivity import sensitivity_from_graph
 from bertc.recipe import Recipe
 from bertc.reference import reference_from_recipe
 from bertc.report_parts import BuildFacts, report_from_facts
@@ -62,6 +58,7 @@ from bertc.runtime.optimized import Optimized, check_fusion
 from bertc.runtime.outputs import Outputs, read_outputs, write_outputs
 from bertc.search.held import held_out_from_recipe
 from bertc.search.run import Found, Question, search_scheme
+from bertc.sensitivity import sensitivity_of_sites
 from bertc.targets import Target, model_files, target_from_name
 from bertc.tasks import task_from_name
 from bertc.versions import library_versions
@@ -157,13 +154,6 @@ def build_into(
         report = report_from_facts(facts)
         write_artefact(folder, facts, report)
     return Built(report=report, verdict=verdict)
-
-
-@contextmanager
-def scratch_beside(folder: Path) -> Iterator[Path]:
-    """Give a folder on the artefact's disk for what is not shipped."""
-    with TemporaryDirectory(dir=folder.parent, prefix="scratch-") as scratch:
-        yield Path(scratch)
 
 
 class Run:
@@ -349,31 +339,15 @@ class Run:
         encoded = self.calibration or self.validation
         if quantized is None or table is None or encoded is None:
             return {}
-
-        def write(errors: Mapping[Site, float], folder: Path) -> None:
-            listed = [[site.layer, site.role, error] for site, error in errors.items()]
-            (folder / "sensitivity.json").write_text(json.dumps(listed), encoding="utf-8")
-
-        def read(folder: Path) -> Mapping[Site, float]:
-            listed = json.loads((folder / "sensitivity.json").read_text(encoding="utf-8"))
-            return {Site(layer, Role(role)): error for layer, role, error in listed}
-
-        return self.stages.kept(
-            "sensitivity",
-            {
-                "table": text_from_table(table),
-                "head": repr(self.checkpoint.head),
-                "max_length": length_from_recipe(self.recipe, self.checkpoint),
-                "quantization": self.recipe.quantization.model_dump(mode="json"),
-                "calibration": self.recipe.calibration.model_dump(mode="json"),
-                "target": self.recipe.engine.target,
-                "attention": self.options.attention,
-                "rows": [row.hash for row in encoded.rows],
-                "versions": library_versions(),
-            },
-            compute=lambda: sensitivity_from_graph(quantized, table, encoded.features, progress=self.progress),
-            write=write,
-            read=read,
+        return sensitivity_of_sites(
+            self.recipe,
+            self.checkpoint,
+            quantized,
+            table,
+            encoded,
+            attention=self.options.attention,
+            stages=self.stages,
+            progress=self.progress,
         )
 
     def latency(self, float_model: Path, model: Path) -> tuple[Latency, ...]:

@@ -210,3 +210,10 @@ def _sync_path(path: Path) -> None:
             raise
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def scratch_beside(folder: Path) -> Iterator[Path]:
+    """Give a folder on the artefact's disk for what is not shipped."""
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix="scratch-") as scratch:
+        yield Path(scratch)
