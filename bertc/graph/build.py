@@ -19,7 +19,7 @@ from bertc.features import Head, Pooling
 from bertc.graph.architecture import Activation, Architecture, LayerNames
 from bertc.graph.attention import AttentionInputs, attention_function
 from bertc.graph.emit import DOMAIN, IR_VERSION, OPSET, Emitter
-from bertc.graph.packing import emit_first_tokens, emit_packing, emit_unpacked
+from bertc.graph.packing import SENTENCES, emit_first_tokens, emit_packing, emit_unpacked
 from bertc.graph.sites import Role, Site
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
@@ -212,7 +212,7 @@ class _Builder:
                 for half, name in zip(halves, OUTPUTS[head.task], strict=True)
             ]
         logits = self.linear(x, self.arch.classifier, (size, len(head.labels)), "head.classifier_gemm", "logits")
-        places = ("batch", "sequence") if head.task == "token-classification" else ("sentences",)
+        places = ("batch", "sequence") if head.task == "token-classification" else (SENTENCES,)
         return [_typed(logits, (*places, len(head.labels)))]
 
     def embedding_head(self, head: Head, states: list[ir.Value]) -> list[ir.Value]:
@@ -235,7 +235,7 @@ class _Builder:
         pooled_out = emit.op("Identity", pooled, name="sentence_embedding")
         return [
             _typed(tokens_out, ("batch", "sequence", self.arch.hidden)),
-            _typed(pooled_out, ("sentences", self.arch.hidden)),
+            _typed(pooled_out, (SENTENCES, self.arch.hidden)),
         ]
 
     def pooled(self, head: Head, tokens: ir.Value, mask: ir.Value) -> ir.Value:

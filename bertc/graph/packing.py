@@ -16,6 +16,9 @@ import onnx_ir as ir
 from bertc.graph.edit import insert_after, values_by_name
 from bertc.graph.emit import Emitter
 
+SENTENCES = "sentences"
+"""The dimension of outputs that have one entry for each sentence, not for each row."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Packing:
@@ -102,6 +105,9 @@ def unpack_rows(model: ir.Model) -> None:
         name, value.name = str(value.name), f"{value.name}.packed"
         plain = emit.op("Gather", node.inputs[0], first, axis=1, name=name)
         insert_after(model, value, emit, plain, list(value.uses()))
+    for output in model.graph.outputs:
+        if output.shape is not None and output.shape[0] == SENTENCES:
+            output.shape = ir.Shape(["batch", *list(output.shape)[1:]])
 
 
 def _replace(value: ir.Value, replacement: ir.Value) -> None:
