@@ -180,7 +180,8 @@ def test_ignored_weights_are_a_warning_where_they_are_many(facts: BuildFacts) ->
 
 
 def test_a_build_without_a_scheme_has_no_sites(tiny_classifier: TinyModel, tmp_path: Path) -> None:
-    report = report_from_facts(facts_of(tiny_classifier, None, engine={"target": "float"}))
+    facts = facts_of(tiny_classifier, None, engine={"target": "float"})
+    report = report_from_facts(replace(facts, target=target_from_name("float")))
     assert report.sites == ()
     assert (report.quantization.mode, report.quantization.calibrator) == (None, None)
     assert report.quantization.weights == "float32"
