@@ -103,9 +103,9 @@ def build_into(
     command: str,
     candidates: tuple[CandidatePart, ...] = (),
 ) -> Built:
-    """Compile into a working folder; `candidates` are what this recipe was chosen from."""
+    """Compile for a target that runs here, into a working folder; `candidates` are what the recipe was chosen from."""
     created = datetime.now(UTC)
-    target = checked_target(recipe.engine.target, recipe.engine.attention)
+    target = target_from_name(recipe.engine.target)
     with scratch_beside(folder) as scratch:
         run = Run(recipe, target, Stages(cache, progress), progress)
         float_model = run.float_model(scratch)

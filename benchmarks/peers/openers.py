@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,12 @@ from inputs import Feature, Feeds, Inputs, ordered, padded
 ANSWERS_BATCH = 32
 
 
-class Opened:
+class Opened(ABC):
     """An open engine; a subclass says how one batch runs."""
 
+    @abstractmethod
     def run(self, feeds: Feeds) -> list[Any]:
         """Return the outputs of a batch as arrays."""
-        raise NotImplementedError
 
     def stream(self, features: Sequence[Feature], batch: int, order: str) -> None:
         """Run all features in batches, each padded to its longest."""
