@@ -85,6 +85,7 @@ def correction_from_recipe(
             "sparsity": recipe.sparsity.model_dump(mode="json"),
             "scheme": repr((scheme.mode.name, scheme.granularity, scheme.smoothing, sorted(scheme.float_sites))),
             "float_roles": sorted(scheme.float_roles),
+            "one_sided": scheme.one_sided,
             "max_length": recipe.engine.max_length,
             "versions": library_versions(),
         },

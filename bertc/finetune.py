@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -122,7 +122,9 @@ class _Run:
         self.created = datetime.now(UTC)
         self.checkpoint: Checkpoint = checkpoint_from_path(recipe.checkpoint, task=recipe.task)
         target = checked_target(recipe.engine.target)
-        self.scheme = scheme_from_recipe(recipe, self.checkpoint, target) if recipe.training.quantize else None
+        scheme = scheme_from_recipe(recipe, self.checkpoint, target) if recipe.training.quantize else None
+        # Symmetric, as the trained ranges will be in the build.
+        self.scheme = None if scheme is None else replace(scheme, one_sided=False)
         if self.scheme is None and recipe.training.quantize:
             raise InputError(f"the target {recipe.engine.target} has no static INT8 to train for; add --float")
         self.data: TrainingData = data_from_recipe(recipe, self.checkpoint)

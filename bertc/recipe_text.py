@@ -24,7 +24,7 @@ MEANINGS: dict[str, tuple[str, str]] = {
     "calibration.per_site": ('Chosen per site by the error at the layer\'s output: ["smoothing", "calibrator"]', ""),
     "quantization.mode": ("INT8 mode 1, 2 or 3 (docs/modes.md).", ""),
     "quantization.granularity": ("tensor or channel. Left out: the mode's own.", '"channel"'),
-    "quantization.smoothing": ("SmoothQuant's exponent, 0 for none. Left out: 0.85 with granularity channel.", "0.85"),
+    "quantization.smoothing": ("SmoothQuant's exponent, 0 for none. Left out: 0.9 with granularity channel.", "0.9"),
     "quantization.keep_float": ('Sites, layers or roles to leave in float: ["layer.3.output_gemm", "layer.0"]', ""),
     "quantization.rounding": (
         "gptq or nearest. Left out: what is better on the calibration text.",

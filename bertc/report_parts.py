@@ -252,15 +252,17 @@ def _sites(facts: BuildFacts) -> tuple[SitePart, ...]:
                 continue
             statistics = table.statistics(site, smoothed=scheme.smoothing is not None)
             largest = float(np.max(scale))
+            codes = CODE_MAX - quantized.zero_points.get(site, 0)
             parts.append(
                 SitePart(
                     site=site.name,
                     role=role,
                     layer=layer,
                     lowered=True,
-                    amax=largest * CODE_MAX,
+                    amax=largest * codes,
                     scale=largest,
-                    error=_error(statistics, scale),
+                    zero_point=quantized.zero_points.get(site, 0),
+                    error=_error(statistics, scale, codes),
                     sensitivity=facts.sensitivity.get(site),
                     histogram=histogram_part(statistics) if site.name in worst and statistics.counts.any() else None,
                 )
@@ -268,15 +270,17 @@ def _sites(facts: BuildFacts) -> tuple[SitePart, ...]:
     return tuple(parts)
 
 
-def _error(statistics: Statistics, scale: Any) -> float | None:
+def _error(statistics: Statistics, scale: Any, codes: int) -> float | None:
     """Return rms(q(x) - x) / rms(x) from the histogram; with a scale per column, rounding's s^2 / 12 of each.
+
+    `codes` are those above 0.
 
     None where the table has a range and no histogram.
     """
     if not statistics.counts.any():
         return None
     if np.ndim(scale) == 0:
-        return float(np.sqrt(statistics.quantization_error(float(scale) * CODE_MAX)))
+        return float(np.sqrt(statistics.quantization_error(float(scale) * codes, codes)))
     counts = statistics.counts.astype(np.float64)
     occupied = np.flatnonzero(counts)
     energy = float(counts[occupied] @ bin_values()[occupied] ** 2) / max(float(counts.sum()), 1.0)

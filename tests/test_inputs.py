@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -128,10 +129,20 @@ def test_the_scheme_leaves_out_what_the_target_cannot_run(checkpoint: Checkpoint
     assert whole is not None
     assert part is not None
     roles = frozenset(target.FLOAT_ROLES)
-    assert part == whole.without_roles(roles)
+    assert part == replace(whole.without_roles(roles), one_sided=True)
     assert any(whole.quantizes(Site(0, role)) for role in roles)
     assert not any(part.quantizes(Site(0, role)) for role in roles)
     assert scheme_from_recipe(recipe(), checkpoint, target_from_name("float")) is None
+
+
+@pytest.mark.parametrize(
+    "target, mode, one_sided", [("openvino", "1", True), ("openvino", "2", False), ("tensorrt", "1", False)]
+)
+def test_a_zero_point_is_for_targets_that_have_them_and_for_scales_per_column(
+    target: str, mode: str, one_sided: bool, checkpoint: Checkpoint
+) -> None:
+    found = scheme_from_recipe(recipe(quantization={"mode": mode}), checkpoint, target_from_name(target))
+    assert found is not None and found.one_sided is one_sided
 
 
 def test_exponents(checkpoint: Checkpoint) -> None:

@@ -19,7 +19,7 @@ from bertc.dialects import ort
 from bertc.features import Feature, Head, Silent
 from bertc.graph.build import graph_from_checkpoint
 from bertc.graph.edit import values_by_name
-from bertc.graph.scheme import Scheme, scheme_from_options
+from bertc.graph.scheme import DEFAULT_SMOOTHING, Scheme, scheme_from_options
 from bertc.graph.standard import standard_from_graph
 from bertc.quantize.insert import Quantized, quantize_graph
 from bertc.runtime.ort import open_session
@@ -72,7 +72,9 @@ def random_features(count: int, *, seed: int = 0, shortest: int = 3, longest: in
     )
 
 
-def calibrated(graph: ir.Model, features: Sequence[Feature], *, exponent: float = 0.85) -> CalibrationTable:
+def calibrated(
+    graph: ir.Model, features: Sequence[Feature], *, exponent: float = DEFAULT_SMOOTHING
+) -> CalibrationTable:
     """Calibrate in silence."""
     return ranges_from_batches(
         graph, features, exponent=exponent, checkpoint="tiny", origin={"data": "random"}, progress=Silent()
@@ -85,8 +87,8 @@ def tiny_scheme(mode: str, granularity: str | None = None, **options: Any) -> Sc
 
 
 def engine_scheme(scheme: Scheme) -> Scheme:
-    """Leave in float what ONNX Runtime on CPU cannot run in INT8."""
-    return scheme.without_roles(frozenset(ort.FLOAT_ROLES))
+    """Return the scheme as the target ort-cpu runs it: some roles in float, GELU's output with a zero point."""
+    return replace(scheme.without_roles(frozenset(ort.FLOAT_ROLES)), one_sided=scheme.per_channel)
 
 
 def quantized(model: TinyModel, scheme: Scheme, *, calibrator: str = "percentile") -> Quantized:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from bertc.calibrate.per_site import EXPONENTS, output_error
 from bertc.calibrate.table import Statistics
 from bertc.graph.emit import array_of
+from bertc.graph.one_sided import activation_minima
 from bertc.graph.sites import Role, Site
 
 Array = NDArray[np.float32]
@@ -21,6 +22,9 @@ CONSUMERS = {
     Role.GELU: (Role.OUTPUT_GEMM,),
 }
 """The GEMMs that read each smoothable site, in the order in which the factors are computed."""
+
+SHARE_BELOW = 0.2
+"""How much of the typical range of a smoothed activation may lie below 0 (docs/decisions/0009-one-sided.md)."""
 
 
 def smoothing_vector(amax: Array, weight_amax: Array, exponent: float) -> Array:
@@ -35,6 +39,19 @@ def smoothing_vector(amax: Array, weight_amax: Array, exponent: float) -> Array:
     return factors.astype(np.float32)
 
 
+def raised_factors(factors: Array, amax: Array, lowest: float) -> Array:
+    """Return the factors of an activation's output, none so small that its lower bound over m decides the grid.
+
+    A channel that is hardly ever active would be stretched until GELU's -0.17 is as large as the largest values of the
+    others. lowest / m is kept above -0.2 times the range x / m that nine channels of ten stay in.
+
+    >>> raised_factors(np.float32([1, 0.01]), np.float32([1, 0.01]), -0.17).round(3).tolist()
+    [1.0, 0.8500000238418579]
+    """
+    typical = float(np.percentile(amax / factors, 90))
+    return np.maximum(factors, np.float32(-lowest / (SHARE_BELOW * typical))) if typical > 0 else factors
+
+
 def smoothing_factors(
     graph: ir.Model,
     plain: Mapping[Site, Statistics],
@@ -46,6 +63,7 @@ def smoothing_factors(
     With `samples` of the sites' tokens, each site has the exponent that is best for its layer's output.
     """
     weights = {value.name: value for value in graph.graph.initializers.values()}
+    minima = activation_minima(graph)
     factors: dict[Site, Array] = {}
     for layer in sorted({site.layer for site in plain}):
         for role in CONSUMERS:
@@ -60,6 +78,8 @@ def smoothing_factors(
             vector = smoothing_vector(channel_amax, wmax, chosen)
             if role is Role.CONTEXT:
                 vector *= _tie(plain, layer, vector)
+            if site in minima:
+                vector = raised_factors(vector, channel_amax, minima[site])
             factors[site] = vector
     return factors
 

@@ -61,15 +61,15 @@ class Statistics:
         occupied = np.flatnonzero(self.counts)
         return float(np.average(bin_values()[occupied], weights=self.counts[occupied])) if occupied.size else 0.0
 
-    def quantization_error(self, amax: float) -> float:
-        """Return E[(q(x) - x)^2] / E[x^2] on an INT8 grid that ends at `amax`."""
+    def quantization_error(self, amax: float, codes: int = CODE_MAX) -> float:
+        """Return E[(q(x) - x)^2] / E[x^2] on an INT8 grid that ends at `amax`, with so many codes above 0."""
         occupied = np.flatnonzero(self.counts)
         values, weights = bin_values()[occupied], self.counts[occupied].astype(np.float64)
         energy = float(weights @ values**2)
         if energy == 0:
             return 0.0
-        scale = max(amax, 1e-30) / CODE_MAX
-        error = values - np.minimum(np.rint(values / scale), CODE_MAX) * scale
+        scale = max(amax, 1e-30) / codes
+        error = values - np.minimum(np.rint(values / scale), codes) * scale
         return float(weights @ error**2) / energy
 
 

@@ -123,7 +123,7 @@ smoothing_option = option(
     type=click.FloatRange(0, 1, max_open=True),
     metavar="N",
     section=QUANTIZATION,
-    help="SmoothQuant's exponent; 0 switches it off. Default: 0.85 with granularity channel, else 0.",
+    help="SmoothQuant's exponent; 0 switches it off. Default: 0.9 with granularity channel, else 0.",
 )
 
 per_site_option = option(

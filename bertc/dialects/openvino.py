@@ -3,7 +3,8 @@
 In: a float or Q/DQ graph. Out: the same function in standard operators, opset 20, attention expanded. Smoothing stays
 `Mul(1 / m)` before a quantization with one scale, and a scale per column stands right behind its GEMM: OpenVINO takes
 both into the kernel before, and refuses a scale per column anywhere else. A smoothed residual is added as codes and
-scaled behind the addition (`_add_codes`).
+scaled behind the addition (`_add_codes`), and a zero point moves from a GEMM's operand into its bias
+(`_move_zero_point`).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from bertc.errors import InputError
-from bertc.graph.edit import insert_after, remove_unused, values_by_name
+from bertc.graph.edit import insert_after, remove_unused, set_constant, values_by_name
 from bertc.graph.emit import Emitter, array_of
 from bertc.graph.sites import Role
 from bertc.graph.standard import standard_from_graph
@@ -31,6 +32,8 @@ def lower_graph(graph: ir.Model) -> ir.Model:
     for value in list(values_by_name(model).values()):
         if str(value.name).endswith(RESIDUAL):
             _add_codes(model, value)
+        elif _has_zero_point(value):
+            _move_zero_point(model, value)
     remove_unused(model)
     return model
 
@@ -85,6 +88,53 @@ def _add_codes(model: ir.Model, residual: ir.Value) -> None:
     behind = Emitter()
     scaled = behind.op("Mul", total, behind.constant(f"{name}.scale", vector), name=f"{total.name}.scaled")
     insert_after(model, total, behind, scaled, list(total.uses()))
+
+
+def _has_zero_point(value: ir.Value) -> bool:
+    """Say whether a value is dequantized with a zero point other than 0; weights and attention's inside have none."""
+    node = value.producer()
+    if node is None or node.op_type != "DequantizeLinear" or len(node.inputs) < 3:
+        return False
+    zero_point = node.inputs[2]
+    return zero_point is not None and zero_point.const_value is not None and bool(array_of(zero_point).any())
+
+
+def _move_zero_point(model: ir.Model, dequantized: ir.Value) -> None:
+    """Rewrite (c - z) s W as c s W - z s 1 W, where the last term is a constant row: part of the GEMM's bias.
+
+    OpenVINO's INT8 kernels then multiply codes without a zero point.
+    """
+    dequantize = dequantized.producer()
+    assert dequantize is not None
+    scale, zero_point = dequantize.inputs[1], dequantize.inputs[2]
+    zero = Emitter().constant(f"{dequantized.name}.zero", np.int8(0))
+    model.graph.register_initializer(zero)
+    offset = np.float64(array_of(scale)) * np.float64(array_of(zero_point))
+    for use in list(dequantized.uses()):
+        assert use.node.op_type == "MatMul"
+        weights = _dequantized_weights(use.node.inputs[1])
+        _add_row(model, use.node.outputs[0], np.asarray(-offset * weights.sum(axis=0), np.float32))
+    dequantize.replace_input_with(2, zero)
+
+
+def _dequantized_weights(value: ir.Value | None) -> NDArray[np.float64]:
+    """Return the weights [in, out] that stand behind a Q/DQ graph's MatMul."""
+    node = None if value is None else value.producer()
+    assert node is not None and node.op_type == "DequantizeLinear"
+    codes, scale = node.inputs[0], node.inputs[1]
+    return np.asarray(np.multiply(array_of(codes), array_of(scale), dtype=np.float64))
+
+
+def _add_row(model: ir.Model, product: ir.Value, row: Array) -> None:
+    """Add a constant row to a GEMM's output: in its bias where that follows at once, else in an addition of its own."""
+    uses = list(product.uses())
+    bias = uses[0].node.inputs[1 - uses[0].idx] if len(uses) == 1 and uses[0].node.op_type == "Add" else None
+    if bias is not None and bias.const_value is not None:
+        set_constant(bias, array_of(bias) + row)
+        return
+    emit = Emitter()
+    total = emit.op("Add", product, emit.constant(f"{product.name}.offset", row), name=f"{product.name}.moved")
+    insert_after(model, product, emit, total, uses)
 
 
 def _divided(value: ir.Value | None, vector: Array) -> Array:

@@ -2,7 +2,8 @@
 
 In: a float or Q/DQ graph whose quantized roles this dialect can run (`FLOAT_ROLES` are those it cannot). Out: the same
 function in `QAttention`, `MatMulIntegerToFloat`, `QLinearMatMul`, `LayerNormalization`, `Gelu` and standard operators,
-opset 18. Activations are stored unsigned, `code + 128` with zero point 128: the same numbers, for the u8 x s8 kernels.
+opset 18. Activations are stored unsigned, `code + 128` with a zero point that is 128 higher: the same numbers, for the
+u8 x s8 kernels.
 
 Lowering is by demand, from the outputs back: a value is written when something that was not fused asks for it, so a
 dequantized copy that every consumer absorbed is never written.
@@ -93,7 +94,7 @@ def _lower_gelu(low: Lowering, value: ir.Value, node: ir.Node) -> ir.Value:
 
 def _lower_quantize(low: Lowering, value: ir.Value, node: ir.Node) -> ir.Value:
     """Write unsigned codes: a quantized GEMM's by QLinearMatMul, others after a division by a vector of scales."""
-    operand, scale, _ = node.inputs
+    operand, scale, zero_point = node.inputs
     assert operand is not None and scale is not None
     fused = ort_gemm.quantized_gemm(low, value)
     if fused is not None:
@@ -102,22 +103,23 @@ def _lower_quantize(low: Lowering, value: ir.Value, node: ir.Node) -> ir.Value:
     if np.ndim(low.array(scale)):
         floats = low.emit.op("Div", floats, step, name=f"{value.name}.divided")
         step = low.constant("one", np.float32(1))
-    return low.emit.op("QuantizeLinear", floats, step, low.zero_point(), name=str(value.name))
+    return low.emit.op("QuantizeLinear", floats, step, low.zero_point(zero_point), name=str(value.name))
 
 
 def _lower_dequantize(low: Lowering, value: ir.Value, node: ir.Node) -> ir.Value:
     """Write a dequantize; a vector of scales is a Mul behind it, since the per-axis kernel is not vectorized."""
-    codes, scale, _ = node.inputs
+    codes, scale, zero_point = node.inputs
     assert codes is not None and scale is not None
     if codes.const_value is not None:
         return _copy(low, value, node)
     scales = np.asarray(low.array(scale))
     if scales.ndim == 0:
         return low.emit.op(
-            "DequantizeLinear", low.value(codes), low.value(scale), low.zero_point(), name=str(value.name)
+            "DequantizeLinear", low.value(codes), low.value(scale), low.zero_point(zero_point), name=str(value.name)
         )
     one = low.constant("one", np.float32(1))
-    floats = low.emit.op("DequantizeLinear", low.value(codes), one, low.zero_point(), name=f"{value.name}.floats")
+    zero = low.zero_point(zero_point)
+    floats = low.emit.op("DequantizeLinear", low.value(codes), one, zero, name=f"{value.name}.floats")
     return low.emit.op("Mul", floats, low.value(scale), name=str(value.name))
 
 

@@ -85,7 +85,7 @@ def _quantized(
         low.value(first.scale),
         low.emit.constant(f"{name}.weight_scale", scales),
         mask,
-        low.zero_point(),
+        low.zero_point(first.zero_point),
         low.emit.constant(f"{name}.weight_zero_point", np.zeros(scales.shape, np.int8)),
         name=name,
         domain=MICROSOFT,

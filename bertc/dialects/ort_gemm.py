@@ -17,6 +17,7 @@ class QuantizedGemm:
 
     codes: ir.Value
     scale: ir.Value
+    zero_point: ir.Value | None
     weight: ir.Value
     weight_scale: ir.Value
 
@@ -29,16 +30,17 @@ def quantized_operands(value: ir.Value) -> QuantizedGemm | None:
     left, right = (_dequantized(operand) for operand in node.inputs)
     if left is None or right is None or right[0].const_value is None or left[0].const_value is not None:
         return None
-    return QuantizedGemm(codes=left[0], scale=left[1], weight=right[0], weight_scale=right[1])
+    codes, scale, zero_point = left
+    return QuantizedGemm(codes=codes, scale=scale, zero_point=zero_point, weight=right[0], weight_scale=right[1])
 
 
-def _dequantized(value: ir.Value | None) -> tuple[ir.Value, ir.Value] | None:
+def _dequantized(value: ir.Value | None) -> tuple[ir.Value, ir.Value, ir.Value | None] | None:
     node = value.producer() if value is not None else None
     if node is None or node.op_type != "DequantizeLinear":
         return None
     codes, scale = node.inputs[0], node.inputs[1]
     assert codes is not None and scale is not None
-    return codes, scale
+    return codes, scale, node.inputs[2] if len(node.inputs) > 2 else None
 
 
 def gemm(low: Lowering, value: ir.Value, bias: ir.Value | None = None, name: str | None = None) -> ir.Value | None:
@@ -51,7 +53,7 @@ def gemm(low: Lowering, value: ir.Value, bias: ir.Value | None = None, name: str
         low.value(found.weight),
         low.value(found.scale),
         low.value(found.weight_scale),
-        low.zero_point(),
+        low.zero_point(found.zero_point),
         low.weight_zero_point(),
     ]
     if bias is not None:
@@ -86,11 +88,11 @@ def quantized_gemm(low: Lowering, codes: ir.Value) -> ir.Value | None:
         "QLinearMatMul",
         low.value(found.codes),
         low.value(found.scale),
-        low.zero_point(),
+        low.zero_point(found.zero_point),
         low.value(found.weight),
         weight_scales,
         zeros,
         out,
-        low.zero_point(),
+        low.zero_point(node.inputs[2]),
         name=name,
     )

@@ -275,6 +275,8 @@ class HistogramPart(_Frozen):
 class SitePart(_Frozen):
     """One site of the scheme. `amax` and `scale` are the largest where there is one per channel.
 
+    The grid is scale (code - `zero_point`) with codes -128..127.
+
     `error` is the relative root mean square error of its values, rms(engine - float) / rms(float). `sensitivity` is
     what the output loses when this site alone is quantized (mean square error of the scores).
     """
@@ -285,6 +287,7 @@ class SitePart(_Frozen):
     lowered: bool
     amax: Amount | None = None
     scale: Amount | None = None
+    zero_point: int = 0
     error: Amount | None = None
     sensitivity: Amount | None = None
     histogram: HistogramPart | None = None

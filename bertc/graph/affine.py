@@ -1,4 +1,7 @@
-"""Symmetric INT8 arithmetic (docs/modes.md): zero point 0, scale = amax / 127, round half to even, saturate."""
+"""INT8 arithmetic (docs/modes.md): scale = amax / 127 and zero point 0, round half to even, saturate.
+
+One grid is not symmetric, that of values with a lower bound near 0 (`grid_from_range`).
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,22 @@ def scale_from_amax(amax: NDArray[np.floating] | float) -> Array:
     0.019999999552965164
     """
     return np.asarray(np.maximum(np.asarray(amax, np.float64), SMALLEST_AMAX) / CODE_MAX, np.float32)
+
+
+def grid_from_range(low: float, high: float) -> tuple[Array, NDArray[np.int8]]:
+    """Return scale and zero point of the INT8 grid over low <= x <= high, which holds 0 exactly.
+
+    scale = (high - low) / 255, zero point = -128 - low / scale, rounded (Jacob et al. 2018, arXiv:1712.05877, eq. 1
+    and section 3). Below -high the range is cut, so that a grid is never coarser than the symmetric one.
+
+    >>> scale, zero_point = grid_from_range(-0.5, 2.05)
+    >>> round(float(scale), 6), int(zero_point)
+    (0.01, -78)
+    """
+    high = max(high, SMALLEST_AMAX)
+    low = max(low, -high)
+    scale = np.asarray((high - low) / (CODE_MAX - ACTIVATION_CODE_MIN), np.float32)
+    return scale, np.asarray(np.rint(ACTIVATION_CODE_MIN - low / float(scale)), np.int8)
 
 
 def codes_from_weights(weights: Array, scale: Array) -> NDArray[np.int8]:

@@ -11,8 +11,8 @@ from enum import StrEnum
 from bertc.errors import InputError
 from bertc.graph.sites import GEMM_OUTPUTS, Role, Site
 
-DEFAULT_SMOOTHING = 0.85
-"""SmoothQuant's exponent (Xiao et al. 2022, arXiv:2211.10438); 0.85 is what a MiniLM's outlier channels need."""
+DEFAULT_SMOOTHING = 0.9
+"""SmoothQuant's exponent (Xiao et al. 2022, arXiv:2211.10438); chosen in docs/decisions/0009-one-sided.md."""
 
 
 class Granularity(StrEnum):
@@ -60,8 +60,9 @@ class Scheme:
 
     `smoothing` is the exponent, or None for none. `tie_qkv` gives Q, K and V one weight scale, one GEMM-output scale
     and one operand scale, as FasterTransformer's mode 2 has it; `tie_operands` the operand scale alone, for a fused
-    attention that has one. `float_sites` stay in float, `float_roles` too (a target's list of what it cannot run in
-    INT8).
+    attention that has one. `one_sided` gives the activation's output, which has a lower bound near 0, a zero point of
+    its own; every other site is symmetric. `float_sites` stay in float, `float_roles` too (a target's list of what it
+    cannot run in INT8).
     """
 
     mode: Mode
@@ -69,6 +70,7 @@ class Scheme:
     smoothing: float | None
     tie_qkv: bool
     tie_operands: bool = False
+    one_sided: bool = False
     float_sites: frozenset[Site] = field(default_factory=frozenset)
     float_roles: frozenset[Role] = field(default_factory=frozenset)
 
@@ -96,7 +98,7 @@ def scheme_from_options(
 ) -> Scheme:
     """Build a scheme from what a user writes.
 
-    `granularity` None means the mode's own; `smoothing` None means 0.85 for channel granularity and none for tensor;
+    `granularity` None means the mode's own; `smoothing` None means 0.9 for channel granularity and none for tensor;
     0 switches it off. `keep_float` names sites (layer.3.output_gemm), layers (layer.3) or roles (output_gemm).
     Raises `InputError` on an unknown name.
     """

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from bertc.calibrate.smoothing import CONSUMERS
 from bertc.calibrate.table import CalibrationTable
 from bertc.errors import InputError
-from bertc.graph.affine import codes_from_weights, scale_from_amax
+from bertc.graph.affine import codes_from_weights, grid_from_range, scale_from_amax
 from bertc.graph.attention import attention_function, inputs_of
 from bertc.graph.edit import insert_after, remove_unused, set_constant, values_by_name
 from bertc.graph.emit import DOMAIN, Emitter, array_of
+from bertc.graph.one_sided import activation_minima
 from bertc.graph.scheme import Scheme
 from bertc.graph.sites import GEMM_INPUTS, GEMM_OUTPUTS, Role, Site
 from bertc.quantize.correction import NO_CORRECTION, Correction, weight_scales
@@ -30,11 +31,15 @@ TIES = ((Role.QUERY_GEMM, Role.KEY_GEMM, Role.VALUE_GEMM), (Role.QUERY, Role.KEY
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quantized:
-    """A Q/DQ graph, how many sites of each role (and weights) it quantizes, and each site's scale."""
+    """A Q/DQ graph, how many sites of each role (and weights) it quantizes, and each site's scale.
+
+    `zero_points` has the sites whose zero point is not 0.
+    """
 
     graph: ir.Model
     counts: Mapping[str, int]
     scales: Mapping[Site, Array]
+    zero_points: Mapping[Site, int]
 
 
 def quantize_graph(
@@ -55,13 +60,14 @@ def quantize_graph(
     layers = _layers(graph)
     _check_table(graph, table, layers)
     check_needs(table, scheme, layers=layers)
-    ranges = _Ranges(table, scheme, calibrator, percentile)
+    minima = activation_minima(graph) if scheme.one_sided else {}
+    ranges = _Ranges(table, scheme, calibrator, percentile, minima)
     model = smooth_graph(graph, table, scheme)
     pass_ = _Insertion(model, scheme, ranges, correction)
     for layer in range(layers):
         pass_.layer(layer)
     remove_unused(model)
-    return Quantized(graph=model, counts=pass_.counts, scales=pass_.scales)
+    return Quantized(graph=model, counts=pass_.counts, scales=pass_.scales, zero_points=pass_.zero_points)
 
 
 def _layers(graph: ir.Model) -> int:
@@ -87,12 +93,13 @@ def _check_table(graph: ir.Model, table: CalibrationTable, layers: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Ranges:
-    """The scale of every site under a scheme."""
+    """The grid of every site under a scheme; `minima` are the lower bounds of those that get a zero point."""
 
     table: CalibrationTable
     scheme: Scheme
     calibrator: str
     percentile: float | None
+    minima: Mapping[Site, float]
 
     def smoothed(self, site: Site) -> bool:
         """Say whether the site's values are changed by smoothing."""
@@ -103,13 +110,26 @@ class _Ranges:
             and self.scheme.quantizes(Site(site.layer, carrier))
         )
 
+    def one_sided(self, site: Site) -> bool:
+        """Say whether the site's grid has a zero point. A range that was given or trained stays symmetric."""
+        return site in self.minima and site not in self.table.overrides
+
     def amax(self, site: Site) -> float:
-        return self.table.amax(
-            site, calibrator=self.calibrator, percentile=self.percentile, smoothed=self.smoothed(site)
-        )
+        percentile = self.percentile
+        if percentile is None and self.one_sided(site):
+            percentile = 100.0  # a grid twice as fine need not clip (docs/decisions/0009-one-sided.md)
+        return self.table.amax(site, calibrator=self.calibrator, percentile=percentile, smoothed=self.smoothed(site))
+
+    def grid(self, site: Site) -> tuple[Array, NDArray[np.int8]]:
+        """Return scale and zero point of a site: [] or, for a GEMM output in channel granularity, [columns]."""
+        if not self.one_sided(site):
+            scale = self.scale(site)
+            return scale, np.zeros(scale.shape, np.int8)
+        smallest = float(self.table.smoothing[site].min()) if self.smoothed(site) else 1.0
+        return grid_from_range(self.minima[site] / smallest, self.amax(site))
 
     def scale(self, site: Site) -> Array:
-        """Return the scale of a site: [] or, for a GEMM output in channel granularity, [columns]."""
+        """Return the scale of a symmetric site."""
         if site.role in GEMM_OUTPUTS and self.scheme.per_channel and site not in self.table.overrides:
             channels = self.table.statistics(site, smoothed=self.smoothed(site)).channel_amax
             assert channels is not None
@@ -132,6 +152,7 @@ class _Insertion:
         self.values = values_by_name(model)
         self.counts: dict[str, int] = {}
         self.scales: dict[Site, Array] = {}
+        self.zero_points: dict[Site, int] = {}
 
     def layer(self, layer: int) -> None:
         """Quantize the weights, the attention's inside and the values of one layer."""
@@ -210,13 +231,15 @@ class _Insertion:
     def site(self, site: Site) -> None:
         """Put a Q/DQ pair behind the site's value."""
         value = self.values[site.name]
-        scale = self.ranges.scale(site)
+        scale, zero_point = self.ranges.grid(site)
         self.scales[site] = scale
+        if zero_point.any():
+            self.zero_points[site] = int(zero_point)
         self.count(site.role)
         emit = Emitter()
         axis: dict[str, Any] = {"axis": 2} if scale.ndim else {}
         scale_value = emit.constant(f"{site.name}.scale", scale)
-        zero = emit.constant(f"{site.name}.zero_point", np.zeros(scale.shape, np.int8))
+        zero = emit.constant(f"{site.name}.zero_point", zero_point)
         codes = emit.op("QuantizeLinear", value, scale_value, zero, name=f"{site.name}.codes", **axis)
         dequantized = emit.op("DequantizeLinear", codes, scale_value, zero, name=f"{site.name}.dequantized", **axis)
         residual = self.values.get(f"{site.name}{UNSMOOTHED}")

@@ -40,6 +40,9 @@ class Target(Protocol):
     STATIC_INT8: bool
     """Whether the graph is quantized with a scheme before it is lowered."""
 
+    ZERO_POINTS: bool
+    """Whether an activation's codes may have a zero point other than 0."""
+
     PRECISION: str
     """What weights and embedding tables are stored in: "int8", "float16" or "float32"."""
 

@@ -23,6 +23,7 @@ SUMMARY = "FP32 with fused attention on ONNX Runtime (the reference)"
 LIBRARY = "onnxruntime"
 MODEL_FILES = ("model.onnx",)
 STATIC_INT8 = False
+ZERO_POINTS = False
 PRECISION = "float32"
 NO_INT8 = ""
 FLOAT_ROLES: dict[Role, str] = {}

@@ -23,6 +23,7 @@ SUMMARY = "static INT8 with INT8 attention on OpenVINO (extra openvino)"
 LIBRARY = "openvino"
 MODEL_FILES = ("openvino_model.xml", "openvino_model.bin")
 STATIC_INT8 = True
+ZERO_POINTS = True
 PRECISION = "int8"
 NO_INT8 = ""
 FLOAT_ROLES = openvino.FLOAT_ROLES

@@ -22,6 +22,7 @@ SUMMARY = "static INT8 with fused attention on ONNX Runtime (the default)"
 LIBRARY = "onnxruntime"
 MODEL_FILES = ("model.onnx",)
 STATIC_INT8 = True
+ZERO_POINTS = True
 PRECISION = "int8"
 NO_INT8 = ""
 FLOAT_ROLES = ort.FLOAT_ROLES

@@ -25,6 +25,7 @@ SUMMARY = "dynamic INT8 on ONNX Runtime: no calibration, answers depend on batch
 LIBRARY = "onnxruntime"
 MODEL_FILES = ("model.onnx",)
 STATIC_INT8 = False
+ZERO_POINTS = False
 PRECISION = "int8"
 NO_INT8 = ""
 FLOAT_ROLES: dict[Role, str] = {}

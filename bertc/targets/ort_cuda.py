@@ -24,6 +24,7 @@ SUMMARY = "FP16 with fused attention on NVIDIA GPUs (extra cuda); its authors co
 LIBRARY = "onnxruntime"
 MODEL_FILES = ("model.onnx",)
 STATIC_INT8 = False
+ZERO_POINTS = False
 PRECISION = "float16"
 NO_INT8 = ort_cuda.NO_INT8
 FLOAT_ROLES: dict[Role, str] = {}

@@ -29,6 +29,7 @@ SUMMARY = "INT8 with fused attention on NVIDIA GPUs (extra tensorrt); its author
 LIBRARY = "tensorrt"
 MODEL_FILES = ("model.plan", "model.onnx")
 STATIC_INT8 = True
+ZERO_POINTS = False
 PRECISION = "int8"
 NO_INT8 = ""
 FLOAT_ROLES = tensorrt.FLOAT_ROLES

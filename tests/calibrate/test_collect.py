@@ -10,13 +10,15 @@ import pytest
 
 from bertc.calibrate import collect
 from bertc.calibrate.histogram import BINS
-from bertc.calibrate.smoothing import CONSUMERS, smoothing_vector
+from bertc.calibrate.smoothing import CONSUMERS, raised_factors, smoothing_vector
 from bertc.calibrate.table import CalibrationTable, text_from_table
 from bertc.errors import InputError
 from bertc.features import Feature
 from bertc.graph.edit import set_constant
 from bertc.graph.emit import array_of
 from bertc.graph.interpret import Interpreter
+from bertc.graph.one_sided import LOWEST
+from bertc.graph.scheme import DEFAULT_SMOOTHING
 from bertc.graph.sites import GEMM_INPUTS, Role, Site
 from tests.tiny import LAYERS, Array, TinyModel, calibrated, random_features
 
@@ -161,7 +163,8 @@ def test_factors_are_computed_in_order_over_the_folded_value_weights(tiny_classi
     def expected(role: Role, *, folded: bool = False) -> Array:
         amax = table.sites[Site(0, role)].channel_amax
         assert amax is not None
-        return smoothing_vector(amax, wmax(role, folded=folded), 0.85)
+        vector = smoothing_vector(amax, wmax(role, folded=folded), DEFAULT_SMOOTHING)
+        return raised_factors(vector, amax, LOWEST["Gelu"]) if role is Role.GELU else vector
 
     for role in (Role.ATTENTION_NORM, Role.GELU):
         np.testing.assert_allclose(table.smoothing[Site(0, role)], expected(role), rtol=1e-6)

@@ -23,6 +23,7 @@ from bertc.calibrate.table import (
     text_from_table,
 )
 from bertc.errors import InputError
+from bertc.graph.scheme import DEFAULT_SMOOTHING
 from bertc.graph.sites import Role, Site
 from tests.tiny import TinyModel, calibrated, quantized, random_features, tiny_scheme
 
@@ -52,7 +53,11 @@ def test_a_table_reads_back_bit_by_bit(tiny_classifier: TinyModel, tmp_path: Pat
     path.write_text(text_from_table(table), encoding="utf-8")
     again = table_from_path(path)
     assert text_from_table(again) == text_from_table(table)
-    assert (again.exponent, again.checkpoint, again.origin) == (0.85, "tiny", {"data": "random", "rows": 48})
+    assert (again.exponent, again.checkpoint, again.origin) == (
+        DEFAULT_SMOOTHING,
+        "tiny",
+        {"data": "random", "rows": 48},
+    )
     assert again.overrides == table.overrides
     for mine, other in ((again.sites, table.sites), (again.smoothed, table.smoothed)):
         assert mine.keys() == other.keys()

@@ -15,6 +15,7 @@ from bertc.features import Head, Pooling
 from bertc.graph.edit import set_constant, values_by_name
 from bertc.graph.emit import array_of
 from bertc.graph.interpret import Interpreter
+from bertc.graph.scheme import Scheme
 from bertc.graph.sites import Role, Site
 from tests.tiny import LAYERS, TinyModel, quantized, rms, tiny_model, tiny_scheme
 
@@ -22,8 +23,14 @@ SCHEMES = [("1", None), ("2", None), ("2", "channel"), ("3", None), ("3", "chann
 SUMS = [f"layer.{layer}.{name}" for layer in range(LAYERS) for name in ("attention_sum", "output_sum")]
 
 
+def scheme(mode: str, granularity: str | None = None, *kept: str) -> Scheme:
+    """Return the scheme as the target openvino runs it."""
+    plain = tiny_scheme(mode, granularity, keep_float=kept)
+    return replace(plain, one_sided=plain.per_channel)
+
+
 def lowered(model: TinyModel, mode: str, granularity: str | None = None, *kept: str) -> ir.Model:
-    return lower_graph(quantized(model, tiny_scheme(mode, granularity, keep_float=kept)).graph)
+    return lower_graph(quantized(model, scheme(mode, granularity, *kept)).graph)
 
 
 def reader(model: ir.Model, name: str) -> ir.Node:
@@ -40,7 +47,7 @@ def test_every_role_is_lowered_to_standard_operators(
     model = lowered(tiny_classifier, mode, granularity)
     assert dict(model.opset_imports) == {"": 20} and not model.functions
     assert {node.domain for node in model.graph} == {""}
-    before = quantized(tiny_classifier, tiny_scheme(mode, granularity)).counts
+    before = quantized(tiny_classifier, scheme(mode, granularity)).counts
     sites = sum(count for role, count in before.items() if role != "weights")
     assert sum(node.op_type == "QuantizeLinear" for node in model.graph) == sites
 
@@ -53,7 +60,8 @@ def test_a_scale_per_column_stands_right_behind_its_gemm(
         if node.op_type == "QuantizeLinear" and array_of(node.inputs[1]).ndim:
             assert node.inputs[0] is not None
             producer = node.inputs[0].producer()
-            assert producer is not None and producer.op_type == "MatMul"
+            moved = producer is not None and str(producer.outputs[0].name).endswith(".moved")
+            assert producer is not None and producer.op_type == ("Add" if moved else "MatMul")
 
 
 def test_a_scale_per_column_elsewhere_is_refused_by_its_name(tiny_classifier: TinyModel) -> None:
@@ -108,13 +116,26 @@ def test_a_gemm_with_a_range_of_the_user_s_own_keeps_its_numbers(tiny_classifier
     check_same_function(graph, model, "2", "channel")
 
 
+@pytest.mark.parametrize("mode, granularity", [("1", None), ("2", "channel")])
+def test_no_operand_keeps_a_zero_point(mode: str, granularity: str | None, tiny_classifier: TinyModel) -> None:
+    before = quantized(tiny_classifier, scheme(mode, granularity)).graph
+    assert array_of(before.graph.initializers["layer.0.gelu.zero_point"]) < -64
+    model = lowered(tiny_classifier, mode, granularity)
+    for node in model.graph:
+        if node.op_type == "DequantizeLinear" and len(node.inputs) > 2 and node.inputs[2].const_value is not None:
+            assert not array_of(node.inputs[2]).any()
+    # Where the GEMM's output is quantized before the bias, the row stands before that.
+    moved = [name for name in values_by_name(model) if name.endswith(".moved")]
+    assert moved == ([] if mode == "1" else [f"layer.{layer}.output_gemm.moved" for layer in range(LAYERS)])
+
+
 @pytest.mark.parametrize("mode, granularity", SCHEMES)
 def test_lowering_keeps_the_simulator_s_numbers(mode: str, granularity: str | None, tiny_classifier: TinyModel) -> None:
     check_same_function(lowered(tiny_classifier, mode, granularity), tiny_classifier, mode, granularity)
 
 
 def check_same_function(graph: ir.Model, model: TinyModel, mode: str, granularity: str | None) -> None:
-    source = quantized(model, tiny_scheme(mode, granularity)).graph
+    source = quantized(model, scheme(mode, granularity)).graph
     for name, simulated in Interpreter(source).run(model.batch).items():
         exact = Interpreter(model.graph).run(model.batch)[name]
         found = Interpreter(graph).run(model.batch)[name]

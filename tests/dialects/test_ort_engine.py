@@ -20,7 +20,7 @@ from bertc.features import Feature, Head, Pooling
 from bertc.graph.build import OUTPUTS, graph_from_checkpoint
 from bertc.graph.interpret import Interpreter
 from bertc.graph.scheme import Scheme, scheme_from_options
-from bertc.graph.sites import Role
+from bertc.graph.sites import Role, site_from_name
 from bertc.quantize.insert import quantize_graph
 from bertc.runtime.engine import outputs_from_features
 from bertc.runtime.ort import open_session
@@ -206,7 +206,8 @@ def test_column_scaled_codes_are_the_codes_of_the_float_product(tiny_classifier:
     expose(lowered, names)
     codes = dict(zip(names, run_engine(lowered, tiny_classifier.batch, names), strict=True))
     for operand, output in pairs.items():
-        read = codes[f"layer.1.{operand}.codes"].astype(np.int32) - 128
+        zero_point = 128 + found.zero_points.get(site_from_name(f"layer.1.{operand}"), 0)
+        read = codes[f"layer.1.{operand}.codes"].astype(np.int32) - zero_point
         written = codes[f"layer.1.{output}.codes"].astype(np.int32) - 128
         initializers = found.graph.graph.initializers
         weight: Array = initializers[f"layer.1.{output}.weight"].const_value.numpy().astype(np.int32)

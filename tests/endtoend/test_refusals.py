@@ -303,7 +303,7 @@ def test_a_table_whose_smoothing_is_another(bertc: Bertc, place: Place, artefact
     called = with_table(bertc, place, tmp_path / "out", table, "--smoothing", "0.5")
     assert called.code == 2
     assert "0.5" in called.error
-    assert "0.85" in called.error
+    assert "0.9" in called.error
     assert with_table(bertc, place, tmp_path / "out", table, "--smoothing", "0").code == 0, "none is in every table"
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
-from bertc.graph.affine import codes_from_weights, fake_quantize, scale_from_amax, weight_amax
+from bertc.graph.affine import codes_from_weights, fake_quantize, grid_from_range, scale_from_amax, weight_amax
 
 
 def test_the_largest_magnitude_gets_the_largest_code() -> None:
@@ -42,3 +43,21 @@ def test_quantizing_twice_changes_nothing() -> None:
     once = fake_quantize(values, np.float32(0.03))
     np.testing.assert_array_equal(fake_quantize(once, np.float32(0.03)), once)
     assert np.abs(once - values).max() <= 0.015 + 1e-6
+
+
+@pytest.mark.parametrize("low, high", [(-0.17, 3.0), (0.0, 1.0), (-2.0, 2.0), (-1e-9, 50.0)])
+def test_a_grid_holds_its_range_and_zero(low: float, high: float) -> None:
+    scale, zero_point = grid_from_range(low, high)
+    assert scale.dtype == np.float32 and zero_point.dtype == np.int8
+    bottom, top = (np.float64(scale) * (code - int(zero_point)) for code in (-128, 127))
+    assert abs(bottom - low) <= scale / 2 + 1e-6 and abs(top - high) <= scale / 2 + 1e-6
+
+
+def test_a_grid_is_never_coarser_than_the_symmetric_one() -> None:
+    scale, zero_point = grid_from_range(-100.0, 2.54)
+    assert scale <= scale_from_amax(2.54) and abs(int(zero_point)) <= 1
+
+
+def test_a_grid_of_nothing_is_usable() -> None:
+    scale, _ = grid_from_range(-0.17, 0.0)
+    assert scale > np.finfo(np.float32).tiny

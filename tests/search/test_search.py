@@ -12,6 +12,7 @@ import pytest
 from bertc.artefact.cache import StageCache
 from bertc.cli.main import run as run_command
 from bertc.errors import InputError
+from bertc.graph.scheme import DEFAULT_SMOOTHING
 from bertc.pipeline import Built, build
 from bertc.recipe import recipe_from_document, recipe_from_path
 from bertc.search import cost, pool, run
@@ -62,7 +63,8 @@ def test_the_fastest_scheme_that_passes_is_built(search: Search, tmp_path: Path)
     built = search(quantization={"granularity": None})
     found = built.report.search
     assert found is not None
-    assert {(trial.granularity, trial.smoothing) for trial in found.trials} >= {("tensor", None), ("channel", 0.85)}
+    tried = {(trial.granularity, trial.smoothing) for trial in found.trials}
+    assert tried >= {("tensor", None), ("channel", DEFAULT_SMOOTHING)}
     chosen = found.trials[found.chosen]
     assert found.passed and chosen.passed and chosen.timed and chosen.used <= 1
     fastest = min(trial.milliseconds for trial in found.trials if trial.passed and trial.timed)

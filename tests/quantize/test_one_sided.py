@@ -1,0 +1,89 @@
+"""GELU's output on a grid with a zero point: where, how fine, and where it stays symmetric."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from bertc.calibrate.smoothing import SHARE_BELOW, raised_factors
+from bertc.graph.emit import array_of
+from bertc.graph.scheme import Scheme
+from bertc.graph.sites import Role, Site
+from bertc.quantize.insert import Quantized, quantize_graph
+from tests.tiny import LAYERS, TinyModel, quantized, rms, run_values, tiny_scheme
+
+GELUS = [Site(layer, Role.GELU) for layer in range(LAYERS)]
+
+
+def one_sided(mode: str, granularity: str | None = None, **options: object) -> Scheme:
+    return replace(tiny_scheme(mode, granularity, **options), one_sided=True)
+
+
+@pytest.mark.parametrize("mode, granularity", [("1", None), ("2", "channel")])
+@pytest.mark.parametrize("smoothing", [None, 0.0])
+def test_the_activation_alone_has_a_zero_point(
+    mode: str, granularity: str | None, smoothing: float | None, tiny_classifier: TinyModel
+) -> None:
+    found = quantized(tiny_classifier, one_sided(mode, granularity, smoothing=smoothing))
+    assert list(found.zero_points) == GELUS
+    for site in found.scales:
+        if site.role is not Role.PROBS:
+            zero_point = array_of(found.graph.graph.initializers[f"{site.name}.zero_point"])
+            assert np.all(zero_point == found.zero_points.get(site, 0)), site
+    symmetric = quantized(tiny_classifier, tiny_scheme(mode, granularity, smoothing=smoothing))
+    assert not symmetric.zero_points
+    for site in GELUS:
+        assert found.zero_points[site] < -64
+        assert found.scales[site] < 0.75 * symmetric.scales[site]
+
+
+def test_the_grid_holds_the_activation_s_lower_bound(tiny_classifier: TinyModel) -> None:
+    found = quantized(tiny_classifier, one_sided("1"))
+    for site in GELUS:
+        lowest = (-128 - found.zero_points[site]) * found.scales[site] * tiny_classifier.table.smoothing[site].min()
+        assert lowest == pytest.approx(-0.1701, abs=float(found.scales[site]))
+
+
+def test_the_error_of_the_activation_is_much_smaller(tiny_classifier: TinyModel) -> None:
+    names = [name for site in GELUS for name in (site.name, f"{site.name}.dequantized")]
+    errors = []
+    for scheme in (tiny_scheme("1"), one_sided("1")):
+        graph = quantize_graph(
+            tiny_classifier.graph, tiny_classifier.table, scheme, calibrator="max", percentile=None
+        ).graph
+        found = run_values(graph, tiny_classifier.batch, names)
+        errors.append([rms(rounded - value) for value, rounded in zip(found[::2], found[1::2], strict=True)])
+    for symmetric, shifted in zip(*errors, strict=True):
+        assert 0 < shifted < 0.8 * symmetric
+
+
+def test_a_range_that_was_given_stays_symmetric(tiny_classifier: TinyModel) -> None:
+    table = replace(tiny_classifier.table, overrides={GELUS[0]: 2.0})
+    found = quantized(replace(tiny_classifier, table=table), one_sided("1"))
+    assert list(found.zero_points) == GELUS[1:]
+    assert found.scales[GELUS[0]] == np.float32(2 / 127)
+
+
+def test_the_default_range_is_the_maximum_and_a_percentile_is_taken(tiny_classifier: TinyModel) -> None:
+    def build(percentile: float | None) -> Quantized:
+        return quantize_graph(
+            tiny_classifier.graph, tiny_classifier.table, one_sided("1"), calibrator="percentile", percentile=percentile
+        )
+
+    for site in GELUS:
+        largest = tiny_classifier.table.smoothed[site].amax
+        top = (127 - build(None).zero_points[site]) * build(None).scales[site]
+        assert top == pytest.approx(largest, rel=0.01)
+        assert build(90.0).scales[site] < build(None).scales[site]
+
+
+def test_factors_are_raised_until_the_bound_is_small() -> None:
+    amax = np.float32([1] * 9 + [0.02])
+    factors = np.float32([1] * 9 + [0.02])
+    raised = raised_factors(factors, amax, -0.17)
+    assert raised[-1] == np.float32(0.17 / SHARE_BELOW) and (raised[:-1] == 1).all()
+    assert (raised_factors(factors, amax, 0.0) == factors).all(), "ReLU has nothing below 0"
+    zeros = np.zeros(3, np.float32)
+    assert (raised_factors(np.ones(3, np.float32), zeros, -0.17) == 1).all()
