@@ -79,15 +79,16 @@ KNOWN = {
 }
 MODES = {"mode 1": {"mode": "1"}, "mode 2 channel": {"mode": "2", "granularity": "channel"}}
 
-# The largest drop that is promised, and the least agreement with float where one is promised: some ten of the 872
-# sentences are so close to even that rounding decides them, seven to eleven do in one run.
+# The largest drop that is promised, and where they are promised the least agreement with float and the largest squared
+# error of the logits. The first two count decisions: some ten of the 872 sentences are so close to even that rounding
+# decides them, and one entity of WNUT-17 is 0.001. The error is what shows a regression.
 PROMISED = {
-    ("minilm-sst2", "mode 1"): (0.0035, 0.987),
-    ("minilm-sst2", "mode 2 channel"): (0.0035, 0.984),
-    ("minilm-wnut17", "mode 1"): (0.012, None),
-    ("minilm-wnut17", "mode 2 channel"): (0.015, None),
-    ("all-MiniLM-L6-v2", "mode 1"): (0.002, None),
-    ("all-MiniLM-L6-v2", "mode 2 channel"): (0.005, None),
+    ("minilm-sst2", "mode 1"): (0.0035, 0.987, 0.010),
+    ("minilm-sst2", "mode 2 channel"): (0.0035, 0.984, 0.018),
+    ("minilm-wnut17", "mode 1"): (0.016, 0.997, 0.002),
+    ("minilm-wnut17", "mode 2 channel"): (0.016, 0.997, 0.003),
+    ("all-MiniLM-L6-v2", "mode 1"): (0.002, None, None),
+    ("all-MiniLM-L6-v2", "mode 2 channel"): (0.005, None, None),
 }
 Of = Callable[[str, str], Path]
 
@@ -153,7 +154,7 @@ def metrics_of(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 @pytest.mark.parametrize(("name", "mode"), PROMISED)
 def test_the_promised_accuracy_is_kept(built: Of, name: str, mode: str) -> None:
-    drop, agreement = PROMISED[name, mode]
+    drop, agreement, mse = PROMISED[name, mode]
     known, accuracy = KNOWN[name], report_of(built(name, mode))["accuracy"]
     assert (accuracy["metric"], accuracy["samples"]) == (known.metric, known.samples)
     assert accuracy["drop"] <= drop
@@ -164,6 +165,7 @@ def test_the_promised_accuracy_is_kept(built: Of, name: str, mode: str) -> None:
         assert accuracy["reference"] == pytest.approx(known.reference, abs=1e-4)
     if agreement is not None:
         assert accuracy["agreement"] >= agreement
+        assert accuracy["logit_mse"] <= mse
 
 
 def test_embeddings_point_where_float_s_do(built: Of) -> None:
