@@ -113,8 +113,8 @@ def memory_of(folder: str) -> tuple[float, float]:
 def measured(folders: Mapping[str, str], rounds: int) -> Figures:
     """Measure everything."""
     cores = usable_cores()
-    spread = {f"1 engine, {threads} threads": (threads, 1) for threads in sorted({1, cores})}
-    spread |= {f"{number} engines, 1 thread each": (1, number) for number in sorted({2, cores} - {1})}
+    spread = {"1 engine, 1 thread": (1, 1), f"1 engine, {cores} threads": (cores, 1)}
+    spread |= {f"{number} engines, 1 thread each": (1, number) for number in sorted({2, cores})}
     instances: dict[str, dict[str, list[float]]] = {name: {} for name in folders}
     memory = {}
     for _ in range(rounds):
