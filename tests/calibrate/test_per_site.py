@@ -12,6 +12,7 @@ from bertc.calibrate.gram import grams_from_batches
 from bertc.calibrate.per_site import SHARES, best_range, output_error
 from bertc.calibrate.table import CalibrationTable, merge_tables, table_from_path, text_from_table
 from bertc.features import Silent
+from bertc.graph.scheme import DEFAULT_SMOOTHING
 from bertc.graph.sites import GEMM_INPUTS, Role, Site
 from tests.tiny import LAYERS, TinyModel
 
@@ -22,7 +23,7 @@ def table_of(model: TinyModel, *per_site: str) -> CalibrationTable:
     return ranges_from_batches(
         model.graph,
         model.features,
-        exponent=0.85,
+        exponent=DEFAULT_SMOOTHING,
         checkpoint="tiny",
         origin={},
         progress=Silent(),

@@ -12,6 +12,7 @@ from bertc.calibrate.smoothing import smoothing_factors
 from bertc.calibrate.table import CalibrationTable, merge_tables, text_from_table
 from bertc.features import Silent
 from bertc.graph.interpret import Interpreter
+from bertc.graph.scheme import DEFAULT_SMOOTHING
 from tests.tiny import TinyModel
 
 
@@ -29,9 +30,9 @@ def shard_tables(model: TinyModel, shards: int) -> tuple[list[CalibrationTable],
         )
         for number, part in enumerate(parts)
     ]
-    factors = smoothing_factors(model.graph, reduce(merge_tables, plain).sites, 0.85)
+    factors = smoothing_factors(model.graph, reduce(merge_tables, plain).sites, DEFAULT_SMOOTHING)
     whole = [
-        smoothed_from_batches(interpreter, part, table, factors, exponent=0.85, progress=Silent())
+        smoothed_from_batches(interpreter, part, table, factors, exponent=DEFAULT_SMOOTHING, progress=Silent())
         for part, table in zip(parts, plain, strict=True)
     ]
     return plain, whole

@@ -132,7 +132,7 @@ def test_mode_two_folds_into_the_norm_and_mode_one_divides(tiny_classifier: Tiny
 
 
 def test_another_exponent_than_the_table_s_is_refused(tiny_classifier: TinyModel) -> None:
-    with pytest.raises(InputError, match=r"exponent 0\.85, the build asks for 0\.5"):
+    with pytest.raises(InputError, match=r"exponent 0\.9, the build asks for 0\.5"):
         smooth_graph(tiny_classifier.graph, tiny_classifier.table, tiny_scheme("1", smoothing=0.5))
     with pytest.raises(InputError, match="exponent None"):
         smooth_graph(tiny_classifier.graph, replace(tiny_classifier.table, exponent=None), tiny_scheme("1"))

@@ -9,6 +9,7 @@ import pytest
 
 from bertc.graph.affine import CODE_MAX
 from bertc.graph.build import graph_from_checkpoint
+from bertc.graph.scheme import DEFAULT_SMOOTHING
 from bertc.graph.sites import Role, Site
 from bertc.quantize.insert import quantize_graph
 from bertc.train.start import largest_of_start, table_of_start, weights_of_start
@@ -34,7 +35,7 @@ def test_one_outlier_is_clipped_and_nothing_else() -> None:
     assert not weights_of_start(np.zeros((4, 4), np.float32)).any()
 
 
-@pytest.mark.parametrize("smoothing", [None, 0.85])
+@pytest.mark.parametrize("smoothing", [None, DEFAULT_SMOOTHING])
 def test_ranges_only_shrink_and_what_is_fixed_or_known_stays(
     tiny_classifier: TinyModel, smoothing: float | None
 ) -> None:
