@@ -17,15 +17,15 @@ import argparse
 import importlib.util
 import json
 import random
-import sys
 import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+from machine import heading, run_facts
 
 from bertc import __version__
 from bertc.artefact.cache import StageCache, default_cache_directory
@@ -34,8 +34,6 @@ from bertc.finetune import finetune
 from bertc.pipeline import build
 from bertc.pruning import prune_checkpoint
 from bertc.recipe import Recipe, recipe_from_document
-from bertc.runtime.cpu import cpu_features, usable_cores
-from bertc.versions import library_versions
 
 Result = dict[str, Any]
 COMMAND = "benchmarks/accuracy.py"
@@ -53,6 +51,7 @@ CORRECTIONS: dict[str, tuple[Result, Result]] = {  # name: quantization, calibra
 }
 STSB_COLUMNS = {"label": "5", "text_a": "6", "text_b": "7"}
 SEEDS = (0, 1, 2)
+TRAINS_WITH = ("torch",) if importlib.util.find_spec("torch") else ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,15 +140,7 @@ class Table:
         self.results.append({**key, "bertc": __version__, "minutes": minutes, **figures})
         print(markdown(self.results[-1:]).splitlines()[-1], flush=True)
         if self.out is not None:
-            document = {
-                "command": "python " + " ".join(sys.argv),
-                "date": datetime.now(UTC).isoformat(timespec="seconds"),
-                "cpu": cpu_features().model,
-                "features": sorted(cpu_features().features),
-                "threads": usable_cores(),
-                "versions": library_versions(),
-                "results": self.results,
-            }
+            document = {**run_facts(*TRAINS_WITH), "results": self.results}
             self.out.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
             self.out.with_suffix(".md").write_text(page(document), encoding="utf-8")
 
@@ -325,15 +316,11 @@ def means(results: list[Result]) -> str:
 
 def page(document: Result) -> str:
     """Return all results with their means, the machine and the versions, as Markdown."""
-    versions = ", ".join(f"{name} {version}" for name, version in document["versions"].items())
     lines = [
-        "# Accuracy: post-training quantization, training for INT8, 2:4 sparsity",
-        "",
-        f"{document['cpu']}, {document['threads']} cores; {versions}.",
+        *heading("Accuracy: post-training quantization, training for INT8, 2:4 sparsity", document),
         "Target `ort-cpu` over whole validation sets next to the original float model.",
         "What is calibrated, pruned or trained reads training data alone.",
-        "",
-        f"    {document['command']}",
+        "Minutes are those of the run, whatever else the machine did.",
         "",
         markdown(document["results"]),
         "",

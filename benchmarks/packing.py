@@ -16,27 +16,25 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
+from machine import run_facts
 
 import bertc
 from bertc.batches import Batch, batch_from_features, batches_from_features
 from bertc.data.dataset import dataset_from_path
 from bertc.features import Feature
 from bertc.graph.build import OUTPUTS
-from bertc.runtime.cpu import cpu_features, usable_cores
 from bertc.runtime.engine import TOKENS_PER_BATCH
 from bertc.runtime.openvino import open_model
 from bertc.runtime.packing import planned_batches
-from bertc.versions import library_versions
+from bertc.targets import target_from_name
 
 SECONDS_BETWEEN = 0.05
 Way = Callable[[], Iterator[Batch]]
@@ -136,18 +134,16 @@ def main() -> None:
             label = f"{model.manifest.target} ({path.name})"
             cases |= {f"{label}, {way}": (model.run_batch, make) for way, make in ways.items()}
         times = measured(cases, OUTPUTS[first.head.task], options.rounds)
+    libraries = {target_from_name(model.manifest.target).LIBRARY for model in models}
+    if options.peer:
+        libraries.add("openvino")
     base = next(iter(cases))
     lengths = [feature.length for feature in features]
     print(f"{len(lengths)} inputs of {np.mean(lengths):.1f} tokens on average, at most {max(lengths)}\n")
     print_table(cases, times, len(features), base)
     if options.out:
         document = {
-            "command": "python " + " ".join(sys.argv),
-            "date": datetime.now(UTC).isoformat(timespec="seconds"),
-            "cpu": cpu_features().model,
-            "features": sorted(cpu_features().features),
-            "threads": options.threads or usable_cores(),
-            "versions": library_versions(*(["openvino"] if options.peer else [])),
+            **run_facts(*libraries, threads=options.threads),
             "inputs": {"count": len(lengths), "mean": float(np.mean(lengths)), "longest": max(lengths)},
             "row_length": {path.name: model.row_length for path, model in zip(options.artefact, models, strict=True)},
             "batch": options.batch,

@@ -20,20 +20,21 @@ import html
 import json
 import multiprocessing
 import resource
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+from machine import heading, run_facts
+
 from bertc.graph.build import OUTPUTS
+from bertc.manifest import verify_artefact
 from bertc.predictor import Predictor, predictor_from_path
-from bertc.runtime.cpu import cpu_features, usable_cores
+from bertc.runtime.cpu import usable_cores
 from bertc.runtime.latency import full_batch
-from bertc.versions import library_versions
+from bertc.targets import target_from_name
 
 LENGTHS = (16, 32, 64, 128, 256, 384, 512)
 BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -140,13 +141,9 @@ def measured(folders: Mapping[str, str], rounds: int) -> Figures:
 
 def page(document: Figures) -> str:
     """Return the figures as Markdown."""
-    versions = ", ".join(f"{name} {version}" for name, version in document["versions"].items())
     lines = [
-        "# Scaling on one machine",
-        "",
-        f"{document['cpu']}, {document['threads']} cores; {versions}. Medians of {document['rounds']} rounds.",
-        "",
-        f"    {document['command']}",
+        *heading("Scaling on one machine", document),
+        f"Medians of {document['rounds']} rounds.",
         "",
         "Texts per second at 16 x 128; MiB of a process with the engine open, and at most while it runs that:",
         "",
@@ -202,13 +199,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="RESULT.json; RESULT.md and RESULT.svg beside it")
     options = parser.parse_args()
     folders = {path.name: str(path) for path in options.artefact}
+    libraries = {target_from_name(verify_artefact(path).target).LIBRARY for path in options.artefact}
     document = {
-        "command": "python " + " ".join(sys.argv),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "cpu": cpu_features().model,
-        "features": sorted(cpu_features().features),
-        "threads": usable_cores(),
-        "versions": library_versions("openvino"),
+        **run_facts(*libraries),
         "rounds": options.rounds,
         **measured(folders, options.rounds),
     }

@@ -252,7 +252,8 @@ def _sites(facts: BuildFacts) -> tuple[SitePart, ...]:
                 continue
             statistics = table.statistics(site, smoothed=scheme.smoothing is not None)
             largest = float(np.max(scale))
-            codes = CODE_MAX - quantized.zero_points.get(site, 0)
+            zero_point = quantized.zero_points.get(site, 0)
+            codes = CODE_MAX - zero_point
             parts.append(
                 SitePart(
                     site=site.name,
@@ -261,7 +262,7 @@ def _sites(facts: BuildFacts) -> tuple[SitePart, ...]:
                     lowered=True,
                     amax=largest * codes,
                     scale=largest,
-                    zero_point=quantized.zero_points.get(site, 0),
+                    zero_point=zero_point,
                     error=_error(statistics, scale, codes),
                     sensitivity=facts.sensitivity.get(site),
                     histogram=histogram_part(statistics) if site.name in worst and statistics.counts.any() else None,

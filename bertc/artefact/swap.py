@@ -64,7 +64,7 @@ def _checked_place(out: Path) -> Path:
         with _refusals(out):
             out.stat()
     except FileNotFoundError:
-        pass
+        pass  # as it should be: a folder to make
     except ValueError:
         raise InputError(f"{str(out)!r} is no path for an output folder; choose another one.") from None
     place = Path(os.path.realpath(out))

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from bertc.errors import InputError
 from bertc.graph.edit import insert_after, remove_unused, set_constant, values_by_name
 from bertc.graph.emit import Emitter, array_of
+from bertc.graph.one_sided import zero_point_of
 from bertc.graph.sites import Role
 from bertc.graph.standard import standard_from_graph
 
@@ -30,10 +31,11 @@ def lower_graph(graph: ir.Model) -> ir.Model:
     model = standard_from_graph(graph)
     _check_columns(model)
     for value in list(values_by_name(model).values()):
+        node = value.producer()
         if str(value.name).endswith(RESIDUAL):
             _add_codes(model, value)
-        elif _has_zero_point(value):
-            _move_zero_point(model, value)
+        elif node is not None and node.op_type == "DequantizeLinear" and zero_point_of(node):
+            _move_zero_point(model, node)
     remove_unused(model)
     return model
 
@@ -90,26 +92,15 @@ def _add_codes(model: ir.Model, residual: ir.Value) -> None:
     insert_after(model, total, behind, scaled, list(total.uses()))
 
 
-def _has_zero_point(value: ir.Value) -> bool:
-    """Say whether a value is dequantized with a zero point other than 0; weights and attention's inside have none."""
-    node = value.producer()
-    if node is None or node.op_type != "DequantizeLinear" or len(node.inputs) < 3:
-        return False
-    zero_point = node.inputs[2]
-    return zero_point is not None and zero_point.const_value is not None and bool(array_of(zero_point).any())
-
-
-def _move_zero_point(model: ir.Model, dequantized: ir.Value) -> None:
+def _move_zero_point(model: ir.Model, dequantize: ir.Node) -> None:
     """Rewrite (c - z) s W as c s W - z s 1 W, where the last term is a constant row: part of the GEMM's bias.
 
     OpenVINO's INT8 kernels then multiply codes without a zero point.
     """
-    dequantize = dequantized.producer()
-    assert dequantize is not None
-    scale, zero_point = dequantize.inputs[1], dequantize.inputs[2]
+    dequantized = dequantize.outputs[0]
     zero = Emitter().constant(f"{dequantized.name}.zero", np.int8(0))
     model.graph.register_initializer(zero)
-    offset = np.float64(array_of(scale)) * np.float64(array_of(zero_point))
+    offset = np.float64(array_of(dequantize.inputs[1])) * zero_point_of(dequantize)
     for use in list(dequantized.uses()):
         assert use.node.op_type == "MatMul"
         weights = _dequantized_weights(use.node.inputs[1])

@@ -19,6 +19,7 @@ import onnx_ir as ir
 from bertc.dialects import ort_attention, ort_gemm
 from bertc.dialects.ort_lowering import MICROSOFT, Lowering
 from bertc.graph.emit import DOMAIN
+from bertc.graph.one_sided import zero_point_of
 from bertc.graph.sites import Role
 
 OPSET = 18
@@ -94,7 +95,7 @@ def _lower_gelu(low: Lowering, value: ir.Value, node: ir.Node) -> ir.Value:
 
 def _lower_quantize(low: Lowering, value: ir.Value, node: ir.Node) -> ir.Value:
     """Write unsigned codes: a quantized GEMM's by QLinearMatMul, others after a division by a vector of scales."""
-    operand, scale, zero_point = node.inputs
+    operand, scale = node.inputs[:2]
     assert operand is not None and scale is not None
     fused = ort_gemm.quantized_gemm(low, value)
     if fused is not None:
@@ -103,22 +104,19 @@ def _lower_quantize(low: Lowering, value: ir.Value, node: ir.Node) -> ir.Value:
     if np.ndim(low.array(scale)):
         floats = low.emit.op("Div", floats, step, name=f"{value.name}.divided")
         step = low.constant("one", np.float32(1))
-    return low.emit.op("QuantizeLinear", floats, step, low.zero_point(zero_point), name=str(value.name))
+    return low.emit.op("QuantizeLinear", floats, step, low.zero_point(zero_point_of(node)), name=str(value.name))
 
 
 def _lower_dequantize(low: Lowering, value: ir.Value, node: ir.Node) -> ir.Value:
     """Write a dequantize; a vector of scales is a Mul behind it, since the per-axis kernel is not vectorized."""
-    codes, scale, zero_point = node.inputs
+    codes, scale = node.inputs[:2]
     assert codes is not None and scale is not None
     if codes.const_value is not None:
         return _copy(low, value, node)
-    scales = np.asarray(low.array(scale))
-    if scales.ndim == 0:
-        return low.emit.op(
-            "DequantizeLinear", low.value(codes), low.value(scale), low.zero_point(zero_point), name=str(value.name)
-        )
+    zero = low.zero_point(zero_point_of(node))
+    if np.ndim(low.array(scale)) == 0:
+        return low.emit.op("DequantizeLinear", low.value(codes), low.value(scale), zero, name=str(value.name))
     one = low.constant("one", np.float32(1))
-    zero = low.zero_point(zero_point)
     floats = low.emit.op("DequantizeLinear", low.value(codes), one, zero, name=f"{value.name}.floats")
     return low.emit.op("Mul", floats, low.value(scale), name=str(value.name))
 

@@ -9,6 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from bertc.dialects.ort_lowering import MICROSOFT, Lowering
+from bertc.graph.one_sided import zero_point_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,7 +18,7 @@ class QuantizedGemm:
 
     codes: ir.Value
     scale: ir.Value
-    zero_point: ir.Value | None
+    zero_point: int
     weight: ir.Value
     weight_scale: ir.Value
 
@@ -34,13 +35,13 @@ def quantized_operands(value: ir.Value) -> QuantizedGemm | None:
     return QuantizedGemm(codes=codes, scale=scale, zero_point=zero_point, weight=right[0], weight_scale=right[1])
 
 
-def _dequantized(value: ir.Value | None) -> tuple[ir.Value, ir.Value, ir.Value | None] | None:
+def _dequantized(value: ir.Value | None) -> tuple[ir.Value, ir.Value, int] | None:
     node = value.producer() if value is not None else None
     if node is None or node.op_type != "DequantizeLinear":
         return None
     codes, scale = node.inputs[0], node.inputs[1]
     assert codes is not None and scale is not None
-    return codes, scale, node.inputs[2] if len(node.inputs) > 2 else None
+    return codes, scale, zero_point_of(node)
 
 
 def gemm(low: Lowering, value: ir.Value, bias: ir.Value | None = None, name: str | None = None) -> ir.Value | None:
@@ -93,6 +94,6 @@ def quantized_gemm(low: Lowering, codes: ir.Value) -> ir.Value | None:
         weight_scales,
         zeros,
         out,
-        low.zero_point(node.inputs[2]),
+        low.zero_point(zero_point_of(node)),
         name=name,
     )

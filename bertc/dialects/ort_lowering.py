@@ -87,12 +87,10 @@ class Lowering:
             self._mask = self.emit.op("Cast", visible, to=int(ir.DataType.INT32), name="attention_mask_int32")
         return self._mask
 
-    def zero_point(self, signed: ir.Value | None) -> ir.Value:
+    def zero_point(self, signed: int) -> ir.Value:
         """Return the zero point of activations stored unsigned, 128 above that of the source's codes."""
-        zero_points = np.unique(0 if signed is None else self.array(signed))
-        assert zero_points.size == 1, "a zero point per channel"
-        unsigned = ZERO_POINT + int(zero_points[0])
-        name = "activation_zero_point" if unsigned == ZERO_POINT else f"activation_zero_point_{unsigned}"
+        unsigned = ZERO_POINT + signed
+        name = "activation_zero_point" if signed == 0 else f"activation_zero_point_{unsigned}"
         return self.constant(name, np.uint8(unsigned))
 
     def weight_zero_point(self) -> ir.Value:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import onnx_ir as ir
 
 from bertc.graph.edit import values_by_name
+from bertc.graph.emit import array_of
 from bertc.graph.sites import Role, Site
 
 LOWEST = {"Gelu": -0.1701, "Relu": 0.0}
@@ -20,3 +22,12 @@ def activation_minima(graph: ir.Model) -> dict[Site, float]:
             layer = int(str(value.name).split(".")[1])
             minima[Site(layer, Role.GELU)] = LOWEST[producer.op_type]
     return minima
+
+
+def zero_point_of(node: ir.Node) -> int:
+    """Return the zero point of a Q or DQ node. Weights have none, and the pairs inside attention a constant 0."""
+    zero_point = node.inputs[2] if len(node.inputs) > 2 else None
+    if zero_point is None or zero_point.const_value is None:
+        return 0
+    (common,) = np.unique(array_of(zero_point))
+    return int(common)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from bertc.errors import InputError
 from bertc.graph.emit import array_of
+from bertc.graph.one_sided import zero_point_of
 from bertc.train.fake_quantize import (
     fake_quantize,
     float32_product,
@@ -88,9 +89,7 @@ class _Reader:
         if node.op_type == "Constant":
             (self.constants[outputs[0]],) = attributes.values()
         elif node.op_type == "QuantizeLinear":
-            zero_point = node.inputs[2]
-            known = zero_point is not None and zero_point.const_value is not None
-            assert not known or not array_of(zero_point).any(), "training is symmetric"
+            assert zero_point_of(node) == 0, "training is symmetric"
             self.steps.append(Step(function=fake_quantize, inputs=inputs[:2], outputs=outputs))
         elif node.op_type == "DequantizeLinear":
             self.dequantization(node, inputs, outputs)

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,13 @@ from bertc.errors import InputError
 from bertc.features import Silent
 from bertc.graph.build import graph_from_checkpoint
 from bertc.manifest import verify_artefact
+from bertc.quantize.insert import quantize_graph
 from bertc.sparsity.pattern import masks_from_graph
 from bertc.train.loop import Trainer
 from bertc.train.state import STATE_FILE, StateFolder
 from tests.artefacts import Bertc, PathOf
 from tests.fixtures import tiny_tensors, write_safetensors, write_tiny_bert
+from tests.tiny import engine_scheme, tiny_scheme
 from tests.train.runs import figures, recipe_of, run, weights_of
 
 TASKS = ("sequence-classification", "token-classification", "question-answering", "feature-extraction")
@@ -83,6 +86,19 @@ def test_the_build_takes_what_was_trained(bertc: Bertc, tmp_path: Path, classifi
     assert called.code == 0
     called = bertc("build", classifier, "-o", tmp_path / "other", *options, *data)
     assert called.code == 2 and "another checkpoint" in called.err
+
+
+def test_what_was_trained_is_symmetric_in_its_build(tmp_path: Path, classifier: Path, rows: Path) -> None:
+    run(recipe_of(classifier, rows, mode="1"), tmp_path / "out")
+    graph = graph_from_checkpoint(checkpoint_from_path(tmp_path / "out"))
+    trained = table_from_path(tmp_path / "out" / "calibration.json")
+    untrained = replace(trained, overrides={})
+    scheme = engine_scheme(tiny_scheme("1"))
+    zero_points = [
+        quantize_graph(graph, table, scheme, calibrator="percentile", percentile=None).zero_points
+        for table in (trained, untrained)
+    ]
+    assert not zero_points[0] and zero_points[1]
 
 
 def test_a_run_that_is_stopped_ends_as_if_it_had_not_been(
