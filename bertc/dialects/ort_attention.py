@@ -1,6 +1,6 @@
 """Attention of the ONNX Runtime dialect: `QAttention`, `Attention` in float, `MultiHeadAttention` for the rest.
 
-All three add -3.4e38 to masked scores and take the mask as int32 [batch, length, length].
+All three add -3.4e38 to masked scores and take the mask as int32 [batch, queries, length].
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def lower_attention(low: Lowering, value: ir.Value, node: ir.Node) -> ir.Value:
         )
     heads = node.attributes["split"].as_ints()[2]
     attributes = {"num_heads": heads, "scale": node.attributes["scaling"].as_float()}
-    mask = low.mask_int32(inputs.mask)
+    mask = low.mask_int32(inputs.sentences, inputs.mask)
     attributes["mask_filter_value"] = MASKED_SCORE
     found = [_projection(each) for each in (inputs.query, inputs.key, inputs.value)]
     projections = [each for each in found if each is not None]

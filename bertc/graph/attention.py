@@ -1,10 +1,12 @@
 """Attention as one node, and its meaning in standard operators.
 
-`bertc::Attention(query, key, value, mask)` has the attributes `num_heads` and `head_size`. Two further functions carry
-the scales of the Q/DQ pairs inside: `bertc::AttentionProbs(..., probs_scale)` and
-`bertc::AttentionScores(..., probs_scale, scores_scale)`. query, key, value: float [batch, length, hidden]; mask: int64
-[batch, length], the number of each token's sentence (`bertc.graph.packing`; 1 for a token and 0 for padding where a row
-is one sentence). Keys of padding and of other sentences get a score of -3.4e38, as padding does in transformers.
+`bertc::Attention(query, key, value, sentences, mask)` has the attributes `split` and `scaling`. Two further functions
+carry the scales of the Q/DQ pairs inside: `bertc::AttentionProbs(..., probs_scale)` and
+`bertc::AttentionScores(..., probs_scale, scores_scale)`. query: float [batch, queries, hidden], key and value: float
+[batch, length, hidden]: a query for each token, or for those that are read in the end (`bertc.graph.last_layer`).
+sentences: int64 [batch, queries] and mask: int64 [batch, length], the sentence's number of each query and of each key
+(`bertc.graph.packing`; 1 where a row is one sentence, 0 for a key that is padding). Keys of padding and of other
+sentences get a score of -3.4e38, as padding does in transformers.
 """
 
 from __future__ import annotations
@@ -21,6 +23,9 @@ MASKED_SCORE = float(np.finfo(np.float32).min)
 OP_TYPES = ("Attention", "AttentionProbs", "AttentionScores")
 """By the number of scales they take."""
 
+FLOAT_INPUTS = 5
+"""Inputs that are no scales."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttentionInputs:
@@ -29,6 +34,7 @@ class AttentionInputs:
     query: ir.Value
     key: ir.Value
     value: ir.Value
+    sentences: ir.Value
     mask: ir.Value
     probs_scale: ir.Value | None = None
     scores_scale: ir.Value | None = None
@@ -36,11 +42,11 @@ class AttentionInputs:
     def op_type(self) -> str:
         """The function that takes these inputs."""
         assert self.scores_scale is None or self.probs_scale is not None, "scores are quantized only with probs"
-        return OP_TYPES[len(self.values()) - 4]
+        return OP_TYPES[len(self.values()) - FLOAT_INPUTS]
 
     def values(self) -> tuple[ir.Value, ...]:
         """The inputs in the function's order."""
-        every = (self.query, self.key, self.value, self.mask, self.probs_scale, self.scores_scale)
+        every = (self.query, self.key, self.value, self.sentences, self.mask, self.probs_scale, self.scores_scale)
         return tuple(value for value in every if value is not None)
 
 
@@ -52,9 +58,10 @@ def inputs_of(node: ir.Node) -> AttentionInputs:
         query=values[0],
         key=values[1],
         value=values[2],
-        mask=values[3],
-        probs_scale=values[4] if len(values) > 4 else None,
-        scores_scale=values[5] if len(values) > 5 else None,
+        sentences=values[3],
+        mask=values[4],
+        probs_scale=values[5] if len(values) > 5 else None,
+        scores_scale=values[6] if len(values) > 6 else None,
     )
 
 
@@ -68,22 +75,22 @@ class AttentionShape:
 
 
 def emit_attention(emit: Emitter, inputs: AttentionInputs, shape: AttentionShape, prefix: str) -> ir.Value:
-    """Write the body; the sites inside are named `<prefix>scores` and `<prefix>probs`. Returns context [B, S, H]."""
+    """Write the body; the sites inside are named `<prefix>scores` and `<prefix>probs`. Returns context [B, Q, H]."""
 
     def heads(value: ir.Value, name: str, perm: list[int]) -> ir.Value:
         split = emit.op("Reshape", value, shape.split, name=f"{prefix}{name}_split")
         return emit.op("Transpose", split, perm=perm, name=f"{prefix}{name}_heads")
 
-    query = heads(inputs.query, "query", [0, 2, 1, 3])  # [B, N, S, d]
+    query = heads(inputs.query, "query", [0, 2, 1, 3])  # [B, N, Q, d]
     key = heads(inputs.key, "key", [0, 2, 3, 1])  # [B, N, d, S]
     value = heads(inputs.value, "value", [0, 2, 1, 3])
-    scores = emit.op("MatMul", query, key, name=f"{prefix}scores")  # [B, N, S, S]
+    scores = emit.op("MatMul", query, key, name=f"{prefix}scores")  # [B, N, Q, S]
     if inputs.scores_scale is not None:
         scores = emit_qdq(emit, scores, inputs.scores_scale, f"{prefix}scores")
     scaled = emit.op("Mul", scores, shape.scaling, name=f"{prefix}scores_scaled")
     axes = emit.op("Constant", value_ints=[1], name=f"{prefix}mask_axes")
-    visible = emit_visible(emit, inputs.mask, prefix)
-    visible = emit.op("Unsqueeze", visible, axes, name=f"{prefix}visible_keys")  # [B, 1, S, S]
+    visible = emit_visible(emit, inputs.sentences, inputs.mask, prefix)
+    visible = emit.op("Unsqueeze", visible, axes, name=f"{prefix}visible_keys")  # [B, 1, Q, S]
     masked_score = emit.op("Constant", value_float=MASKED_SCORE, name=f"{prefix}masked_score")
     masked = emit.op("Where", visible, scaled, masked_score, name=f"{prefix}scores_masked")
     probs = emit.op("Softmax", masked, axis=-1, name=f"{prefix}probs")
@@ -104,7 +111,8 @@ def emit_qdq(emit: Emitter, value: ir.Value, scale: ir.Value, name: str) -> ir.V
 def attention_function(op_type: str) -> ir.Function:
     """Return the ONNX function of one of `OP_TYPES`, so that any runtime executes a graph that still has the node."""
     emit = Emitter()
-    names = ("query", "key", "value", "mask", "probs_scale", "scores_scale")[: 4 + OP_TYPES.index(op_type)]
+    every = ("query", "key", "value", "sentences", "mask", "probs_scale", "scores_scale")
+    names = every[: FLOAT_INPUTS + OP_TYPES.index(op_type)]
     values = [ir.Value(name=f"in_{name}") for name in names]
     inputs = AttentionInputs(**dict(zip(names, values, strict=True)))
     shape = AttentionShape(

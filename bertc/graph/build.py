@@ -149,7 +149,9 @@ class _Builder:
         query = self.linear(x, names.query, square, site(Role.QUERY_GEMM), site(Role.QUERY))
         key = self.linear(x, names.key, square, site(Role.KEY_GEMM), site(Role.KEY))
         value = self.linear(x, names.value, square, site(Role.VALUE_GEMM), site(Role.VALUE))
-        inputs = AttentionInputs(query=query, key=key, value=value, mask=self.inputs["attention_mask"])
+        inputs = AttentionInputs(
+            query=query, key=key, value=value, sentences=self.packing.sentence, mask=self.packing.mask
+        )
         context = emit.op(
             inputs.op_type(),
             *inputs.values(),

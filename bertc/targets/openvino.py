@@ -10,6 +10,7 @@ import onnx_ir as ir
 from bertc.dialects import openvino
 from bertc.features import SILENCE, Progress
 from bertc.graph.fused import AttentionNeeds
+from bertc.graph.last_layer import read_first_tokens
 from bertc.graph.options import DEFAULT_OPTIONS, EngineOptions
 from bertc.graph.scheme import Scheme
 from bertc.graph.sites import Role, Site
@@ -48,7 +49,7 @@ def check_machine(cpu: Cpu, attention: str | None = None) -> None:
 
 def onnx_from_graph(graph: ir.Model, options: EngineOptions = DEFAULT_OPTIONS) -> ir.Model:
     """Lower to the standard operators that OpenVINO reads."""
-    return openvino.lower_graph(graph)
+    return openvino.lower_graph(read_first_tokens(graph))
 
 
 def write_model(lowered: ir.Model, folder: Path, *, progress: Progress = SILENCE, cache: Path | None = None) -> Path:

@@ -10,6 +10,7 @@ import onnx_ir as ir
 from bertc.dialects import ort
 from bertc.features import SILENCE, Progress
 from bertc.graph.fused import AttentionNeeds
+from bertc.graph.last_layer import read_first_tokens
 from bertc.graph.options import DEFAULT_OPTIONS, EngineOptions
 from bertc.graph.scheme import Scheme
 from bertc.runtime import ort as ort_runtime
@@ -41,7 +42,7 @@ def check_machine(cpu: Cpu, attention: str | None = None) -> None:
 
 def onnx_from_graph(graph: ir.Model, options: EngineOptions = DEFAULT_OPTIONS) -> ir.Model:
     """Lower to ONNX Runtime's fused operators."""
-    return ort.lower_graph(graph)
+    return ort.lower_graph(read_first_tokens(graph))
 
 
 def expected_fusion(scheme: Scheme | None, layers: int) -> Mapping[str, int]:

@@ -12,6 +12,7 @@ import onnx_ir as ir
 from bertc.dialects import ort
 from bertc.features import SILENCE, Progress
 from bertc.graph.fused import AttentionNeeds
+from bertc.graph.last_layer import read_first_tokens
 from bertc.graph.options import DEFAULT_OPTIONS, EngineOptions
 from bertc.graph.scheme import Scheme
 from bertc.graph.sites import Role
@@ -48,7 +49,7 @@ def onnx_from_graph(graph: ir.Model, options: EngineOptions = DEFAULT_OPTIONS) -
 
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    model = ort.lower_graph(graph)
+    model = ort.lower_graph(read_first_tokens(graph))
     head = [node.name for node in model.graph if not str(node.outputs[0].name).startswith("layer.")]
     with tempfile.TemporaryDirectory(prefix="bertc-") as folder:
         source, quantized = Path(folder) / "float.onnx", Path(folder) / "dynamic.onnx"

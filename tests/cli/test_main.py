@@ -58,7 +58,7 @@ def test_without_arguments_it_prints_the_help_and_says_that_this_was_no_use(bert
 
 
 def test_version(bertc: Bertc) -> None:
-    assert bertc("--version").out == "bertc, version 0.2.0\n"
+    assert bertc("--version").out == "bertc, version 0.3.0\n"
 
 
 @pytest.mark.parametrize(
