@@ -86,6 +86,7 @@ def correction_from_recipe(
             "scheme": repr((scheme.mode.name, scheme.granularity, scheme.smoothing, sorted(scheme.float_sites))),
             "float_roles": sorted(scheme.float_roles),
             "one_sided": scheme.one_sided,
+            "split_outliers": scheme.split_outliers,
             "max_length": recipe.engine.max_length,
             "versions": library_versions(),
         },

@@ -123,8 +123,8 @@ class _Run:
         self.checkpoint: Checkpoint = checkpoint_from_path(recipe.checkpoint, task=recipe.task)
         target = checked_target(recipe.engine.target)
         scheme = scheme_from_recipe(recipe, self.checkpoint, target) if recipe.training.quantize else None
-        # Symmetric, as the trained ranges will be in the build.
-        self.scheme = None if scheme is None else replace(scheme, one_sided=False)
+        # Symmetric and whole, as the trained ranges will be in the build.
+        self.scheme = None if scheme is None else replace(scheme, one_sided=False, split_outliers=False)
         if self.scheme is None and recipe.training.quantize:
             raise InputError(f"the target {recipe.engine.target} has no static INT8 to train for; add --float")
         self.data: TrainingData = data_from_recipe(recipe, self.checkpoint)

@@ -75,10 +75,12 @@ def scheme_from_recipe(recipe: Recipe, checkpoint: Checkpoint, target: Target | 
         return scheme
     attention = attention_from_recipe(recipe, target)
     one_scale = attention is not None and target.ATTENTIONS[attention].one_scale
+    refined = scheme.per_channel and target.ZERO_POINTS
     return replace(
         scheme.without_roles(frozenset(target.FLOAT_ROLES)),
         tie_operands=one_scale,
-        one_sided=scheme.per_channel and target.ZERO_POINTS,
+        one_sided=refined,
+        split_outliers=refined,
     )
 
 

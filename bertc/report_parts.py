@@ -197,6 +197,7 @@ def _quantization(facts: BuildFacts) -> QuantizationPart:
         embeddings=embeddings,
         rounding=None if quantized is None else facts.correction.name,
         rounding_errors=dict(facts.correction.errors),
+        added_channels=0 if quantized is None else quantized.added_channels,
         roles={} if quantized is None else {str(role): count for role, count in quantized.counts.items()},
     )
 

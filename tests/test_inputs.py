@@ -129,7 +129,7 @@ def test_the_scheme_leaves_out_what_the_target_cannot_run(checkpoint: Checkpoint
     assert whole is not None
     assert part is not None
     roles = frozenset(target.FLOAT_ROLES)
-    assert part == replace(whole.without_roles(roles), one_sided=True)
+    assert part == replace(whole.without_roles(roles), one_sided=True, split_outliers=True)
     assert any(whole.quantizes(Site(0, role)) for role in roles)
     assert not any(part.quantizes(Site(0, role)) for role in roles)
     assert scheme_from_recipe(recipe(), checkpoint, target_from_name("float")) is None
@@ -142,7 +142,7 @@ def test_a_zero_point_is_for_targets_that_have_them_and_for_scales_per_column(
     target: str, mode: str, one_sided: bool, checkpoint: Checkpoint
 ) -> None:
     found = scheme_from_recipe(recipe(quantization={"mode": mode}), checkpoint, target_from_name(target))
-    assert found is not None and found.one_sided is one_sided
+    assert found is not None and found.one_sided is found.split_outliers is one_sided
 
 
 def test_exponents(checkpoint: Checkpoint) -> None:

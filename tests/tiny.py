@@ -87,8 +87,9 @@ def tiny_scheme(mode: str, granularity: str | None = None, **options: Any) -> Sc
 
 
 def engine_scheme(scheme: Scheme) -> Scheme:
-    """Return the scheme as the target ort-cpu runs it: some roles in float, GELU's output with a zero point."""
-    return replace(scheme.without_roles(frozenset(ort.FLOAT_ROLES)), one_sided=scheme.per_channel)
+    """Return the scheme as the target ort-cpu runs it: some roles in float, GELU's output refined."""
+    refined = scheme.per_channel
+    return replace(scheme.without_roles(frozenset(ort.FLOAT_ROLES)), one_sided=refined, split_outliers=refined)
 
 
 def quantized(model: TinyModel, scheme: Scheme, *, calibrator: str = "percentile") -> Quantized:

@@ -41,6 +41,11 @@ class Gram:
         inverse = 1 / factors.astype(np.float64)
         return Gram(self.rows, self.matrix * np.outer(inverse, inverse), self.total * inverse, self.sample / factors)
 
+    def selected(self, channels: NDArray[np.int64]) -> Gram:
+        """Return the moments of some channels, in their order; a channel may come more than once."""
+        matrix = self.matrix[np.ix_(channels, channels)]
+        return Gram(self.rows, matrix, self.total[channels], self.sample[:, channels])
+
     @property
     def mean(self) -> NDArray[np.float64]:
         """The mean of x."""

@@ -49,7 +49,7 @@ class QuantizationPart(_Frozen):
     number of layers implies, `roles` the Q/DQ pairs of each role that the engine runs. `gemms_int8` and `gemms_float`
     count the encoder's matrix products (both batched ones included) as the engine runs them. `rounding` says how the
     weights were rounded, `rounding_errors` the mean squared error of the outputs over calibration text of all that was
-    tried.
+    tried. `added_channels` of all feed-forwards together are parts of outlier channels.
     """
 
     mode: int | None
@@ -67,6 +67,7 @@ class QuantizationPart(_Frozen):
     rounding: str | None = None
     rounding_errors: dict[str, Amount] = {}
     roles: dict[str, Count] = {}
+    added_channels: Count = 0
 
 
 class SparseGemmPart(_Frozen):

@@ -61,7 +61,8 @@ class Scheme:
     `smoothing` is the exponent, or None for none. `tie_qkv` gives Q, K and V one weight scale, one GEMM-output scale
     and one operand scale, as FasterTransformer's mode 2 has it; `tie_operands` the operand scale alone, for a fused
     attention that has one. `one_sided` gives the activation's output, which has a lower bound near 0, a zero point of
-    its own; every other site is symmetric. `float_sites` stay in float, `float_roles` too (a target's list of what it
+    its own; every other site is symmetric. `split_outliers` computes the feed-forward's outlier channels several times
+    (`bertc.quantize.split`). `float_sites` stay in float, `float_roles` too (a target's list of what it
     cannot run in INT8).
     """
 
@@ -71,6 +72,7 @@ class Scheme:
     tie_qkv: bool
     tie_operands: bool = False
     one_sided: bool = False
+    split_outliers: bool = False
     float_sites: frozenset[Site] = field(default_factory=frozenset)
     float_roles: frozenset[Role] = field(default_factory=frozenset)
 

@@ -25,6 +25,7 @@ from bertc.graph.scheme import Scheme
 from bertc.graph.sites import Site
 from bertc.quantize.rounding import codes_from_moments
 from bertc.quantize.smooth import smooth_graph
+from bertc.quantize.split import split_graph, split_table, splits_from_table
 
 Array = NDArray[np.float32]
 TOKENS_PER_BATCH = 1024
@@ -80,11 +81,15 @@ def correction_from_grams(
 
     `grams` are the moments of the plain GEMM inputs over the calibration text.
     """
-    weights = smooth_graph(graph, table, scheme).graph.initializers
+    splits = splits_from_table(graph, table, scheme)
+    table = split_table(table, splits)
+    weights = smooth_graph(split_graph(graph, splits), table, scheme).graph.initializers
     gemms: dict[Site, Rounded] = {}
     for site, gram in grams.items():
         if not scheme.quantizes(site):
             continue
+        if site in splits:
+            gram = gram.selected(splits[site].source)
         if scheme.smoothing is not None:
             gram = gram.divided(table.smoothing[site])
         names = [Site(site.layer, gemm) for gemm in CONSUMERS[site.role]]

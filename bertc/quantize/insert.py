@@ -23,6 +23,7 @@ from bertc.graph.sites import GEMM_INPUTS, GEMM_OUTPUTS, Role, Site
 from bertc.quantize.correction import NO_CORRECTION, Correction, weight_scales
 from bertc.quantize.needs import check_needs
 from bertc.quantize.smooth import UNSMOOTHED, smooth_graph
+from bertc.quantize.split import split_graph, split_table, splits_from_table
 
 Array = NDArray[np.float32]
 TIES = ((Role.QUERY_GEMM, Role.KEY_GEMM, Role.VALUE_GEMM), (Role.QUERY, Role.KEY, Role.VALUE))
@@ -33,13 +34,14 @@ TIES = ((Role.QUERY_GEMM, Role.KEY_GEMM, Role.VALUE_GEMM), (Role.QUERY, Role.KEY
 class Quantized:
     """A Q/DQ graph, how many sites of each role (and weights) it quantizes, and each site's scale.
 
-    `zero_points` has the sites whose zero point is not 0.
+    `zero_points` has the sites whose zero point is not 0; `added_channels` of the feed-forwards are parts of outliers.
     """
 
     graph: ir.Model
     counts: Mapping[str, int]
     scales: Mapping[Site, Array]
     zero_points: Mapping[Site, int]
+    added_channels: int = 0
 
 
 def quantize_graph(
@@ -60,6 +62,8 @@ def quantize_graph(
     layers = _layers(graph)
     _check_table(graph, table, layers)
     check_needs(table, scheme, layers=layers)
+    splits = splits_from_table(graph, table, scheme)
+    graph, table = split_graph(graph, splits), split_table(table, splits)
     minima = activation_minima(graph) if scheme.one_sided else {}
     ranges = _Ranges(table, scheme, calibrator, percentile, minima)
     model = smooth_graph(graph, table, scheme)
@@ -67,7 +71,13 @@ def quantize_graph(
     for layer in range(layers):
         pass_.layer(layer)
     remove_unused(model)
-    return Quantized(graph=model, counts=pass_.counts, scales=pass_.scales, zero_points=pass_.zero_points)
+    return Quantized(
+        graph=model,
+        counts=pass_.counts,
+        scales=pass_.scales,
+        zero_points=pass_.zero_points,
+        added_channels=sum(split.added for split in splits.values()),
+    )
 
 
 def _layers(graph: ir.Model) -> int:

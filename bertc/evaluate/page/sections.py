@@ -268,6 +268,7 @@ def _scheme(report: Report) -> str:
     words += [f"granularity {part.granularity}"] if part.granularity else []
     words += [f"smoothing {part.smoothing:g}"] if part.smoothing is not None else []
     words += [f"weights rounded by {part.rounding}"] if part.rounding not in (None, "nearest") else []
+    words += [f"outlier channels split into {part.added_channels} more"] if part.added_channels else []
     return ", ".join(words)
 
 
