@@ -115,7 +115,7 @@ def make_config(vocab_size: int, names: list[str], args: argparse.Namespace) -> 
         vocab_size=vocab_size,
         hidden_size=args.hidden,
         num_hidden_layers=args.layers,
-        num_attention_heads=args.hidden // 32,
+        num_attention_heads=args.hidden // args.head_size,
         intermediate_size=4 * args.hidden,
         max_position_embeddings=MAX_LENGTH,
         hidden_dropout_prob=args.dropout,
@@ -269,6 +269,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--layers", type=int, default=3)
     parser.add_argument("--hidden", type=int, default=128)
+    parser.add_argument("--head-size", type=int, default=32)
     parser.add_argument("--vocab", type=int, default=3000)
     parser.add_argument("--dropout", type=float, default=0.1)
     parser.add_argument("--drop", type=float, default=0.15, help="mean share of tokens dropped")

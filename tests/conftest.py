@@ -17,6 +17,7 @@ from tests.artefacts import (  # noqa: F401  # fixtures
     data_of,
     rows,
 )
+from tests.ort_cuda_double import play  # noqa: F401  # a fixture
 from tests.tiny import TinyModel, tiny_model
 
 TinyOf = Callable[[str], TinyModel]

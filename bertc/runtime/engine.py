@@ -44,9 +44,12 @@ class OrtEngine:
 
     def run(self, batch: Batch, outputs: Sequence[str]) -> list[Array]:
         """Return the named outputs of a batch as it is; those per text come row by row, in the batch's order."""
-        feeds = {name: ids.astype(self._inputs[name]) for name, ids in batch.feeds(list(self._inputs)).items()}
-        found: list[Array] = self._session.run(list(outputs), feeds)
+        found: list[Array] = self._session.run(list(outputs), self.feeds(batch))
         return found
+
+    def feeds(self, batch: Batch) -> dict[str, NDArray[Any]]:
+        """Return the session's inputs by name, in its types."""
+        return {name: ids.astype(self._inputs[name]) for name, ids in batch.feeds(list(self._inputs)).items()}
 
     def close(self) -> None:
         """Free the session."""

@@ -10,17 +10,21 @@ import contextlib
 import io
 import tempfile
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from bertc.batches import Batch
 from bertc.errors import EnvironmentLackError, InputError
-from bertc.runtime.engine import OrtEngine
+from bertc.runtime.engine import Array, OrtEngine
 from bertc.runtime.gpu import driver_of_machine
 from bertc.runtime.optimized import Optimized
 from bertc.runtime.ort import optimized_from_nodes
+from bertc.runtime.ort_binding import NO_GRAPH, BoundBatch
 
 PROVIDER, HOST = "CUDAExecutionProvider", "CPUExecutionProvider"
+DEVICE = "cuda"
 REQUIREMENT = "onnxruntime-gpu>=1.24,<2"
 """1.24 is the first that tells which provider has which node (onnxruntime#26781)."""
 
@@ -41,6 +45,30 @@ class Placement:
     cpu: int
 
 
+class CudaEngine(OrtEngine):
+    """A session on the GPU, whose inputs and outputs are bound to the GPU's memory."""
+
+    def __init__(self, session: Any, *, graphs: bool = False) -> None:
+        super().__init__(session)
+        self._graphs = graphs
+        self._bound = 0
+
+    def run(self, batch: Batch, outputs: Sequence[str]) -> list[Array]:
+        """Return the named outputs of a batch as it is; those per text come row by row, in the batch's order."""
+        bound = BoundBatch(self._session, self.feeds(batch), outputs, device=DEVICE)
+        bound.run()
+        return bound.read()
+
+    def bind(self, batch: Batch, outputs: Sequence[str]) -> BoundBatch:
+        """Keep a batch on the GPU to run it again and again, as one CUDA graph if the session was opened for that.
+
+        `write(engine.feeds(other))` puts another batch of the same shape in its place.
+        """
+        self._bound += 1
+        graph = self._bound if self._graphs else NO_GRAPH
+        return BoundBatch(self._session, self.feeds(batch), outputs, device=DEVICE, graph=graph)
+
+
 def check_installed() -> None:
     """Raise `EnvironmentLackError` where the provider, the driver or a GPU is missing."""
     import onnxruntime as ort
@@ -52,15 +80,18 @@ def check_installed() -> None:
         raise EnvironmentLackError(f"ONNX Runtime's CUDA provider has no GPU: {driver.lack}")
 
 
-def open_session(model: Path) -> OrtEngine:
+def open_session(model: Path, *, graphs: bool = False) -> CudaEngine:
     """Open a session on the first GPU, every node where it belongs.
+
+    With `graphs`, a bound batch runs as a CUDA graph. It is not the default: every shape needs a graph of its own, and
+    texts come in as many shapes as they like.
 
     Raises `InputError` when the file is no model that this version can run, `EnvironmentLackError` where the provider
     is missing or does not take what it has to.
     """
-    session = _session(model)
+    session = _session(model, graphs=graphs)
     placement_of_session(session, model)
-    return OrtEngine(session)
+    return CudaEngine(session, graphs=graphs)
 
 
 def optimized_from_path(model: Path) -> Optimized:
@@ -114,7 +145,7 @@ def _integer_nodes(model: Path) -> frozenset[str]:
     return frozenset(node.name for node in inferred.node if integers.issuperset(filter(None, node.output)))
 
 
-def _session(model: Path, *, optimized: Path | None = None) -> Any:
+def _session(model: Path, *, optimized: Path | None = None, graphs: bool = False) -> Any:
     check_installed()
     import onnxruntime as ort
 
@@ -126,8 +157,9 @@ def _session(model: Path, *, optimized: Path | None = None) -> Any:
     options.add_session_config_entry(RECORD_PLACEMENT, "1")
     if optimized is not None:
         options.optimized_model_filepath = str(optimized)
+    provider = (PROVIDER, {"enable_cuda_graph": "1"}) if graphs else PROVIDER
     try:
-        return ort.InferenceSession(str(model), options, providers=[PROVIDER, HOST])
+        return ort.InferenceSession(str(model), options, providers=[provider, HOST])
     except Exception as error:  # ONNX Runtime raises some ten unrelated classes of its own
         reason = str(error).splitlines()[0][:200]
         raise InputError(f"{model} cannot be opened by onnxruntime-gpu {ort.__version__}: {reason}") from error

@@ -1,7 +1,6 @@
 """The target `ort-cuda` with a GPU that is only played: its refusals, and what it reads back about placement.
 
-The played session is ONNX Runtime's CPU session that calls itself the CUDA provider. Nothing here shows that the
-provider takes the file or what it gives: `test_ort_cuda_real.py` does, where a GPU is.
+Nothing here shows that the provider takes the file or what it gives: `test_ort_cuda_real.py` does, where a GPU is.
 """
 
 from __future__ import annotations
@@ -11,11 +10,7 @@ import subprocess
 import sys
 import time
 import tomllib
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -26,69 +21,13 @@ from bertc.graph.interpret import Interpreter
 from bertc.manifest import read_manifest
 from bertc.runtime import ort_cuda as library
 from bertc.runtime.cpu import cpu_features
-from bertc.runtime.gpu import Driver, Gpu
+from bertc.runtime.gpu import Driver
 from bertc.targets import target_from_name
 from tests.artefacts import Bertc
+from tests.ort_cuda_double import Play, Played
 from tests.tiny import LAYERS, TinyModel
 
 TARGET = target_from_name("ort-cuda")
-GPU = Driver(cuda="13.0", gpus=(Gpu(name="NVIDIA L4", capability=89, memory_bytes=24 << 30),), lack="")
-Session = onnxruntime.InferenceSession
-
-
-@dataclass
-class Played:
-    """How the played provider behaves, and what it was asked."""
-
-    refused: frozenset[str] = frozenset()
-    loads: bool = True
-    records: bool = True
-    asked: list[Any] = field(default_factory=list)
-
-    def open(self, model: str, options: Any, providers: list[str]) -> Any:
-        """Open the CPU's session and let it call itself the GPU's."""
-        self.asked.append((providers, options.get_session_config_entry(library.RECORD_PLACEMENT)))
-        session = Session(model, options, providers=[library.HOST])
-        found = [node for part in session.get_provider_graph_assignment_info() for node in part.get_nodes()]
-
-        def part(place: str, nodes: list[Any]) -> Any:
-            return SimpleNamespace(ep_name=place, get_nodes=lambda: nodes)
-
-        def placed() -> list[Any]:
-            on_gpu = [node for node in found if node.op_type not in self.refused]
-            on_cpu = [node for node in found if node.op_type in self.refused]
-            return [part(library.PROVIDER, on_gpu), part(library.HOST, on_cpu)] if self.records else []
-
-        return SimpleNamespace(
-            get_providers=lambda: [library.PROVIDER, library.HOST] if self.loads else [library.HOST],
-            get_provider_graph_assignment_info=placed,
-            get_inputs=session.get_inputs,
-            run=session.run,
-        )
-
-
-Play = Callable[[Played], Played]
-
-
-@pytest.fixture
-def play(monkeypatch: pytest.MonkeyPatch) -> Play:
-    """Give a function that puts the played provider in the place of ONNX Runtime's."""
-
-    def of(played: Played) -> Played:
-        monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [library.PROVIDER, library.HOST])
-        monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: print("Failed to load something"))
-        monkeypatch.setattr(library, "driver_of_machine", lambda: GPU)
-        kept = Session
-
-        def opened(model: Any, options: Any = None, providers: Any = None, **more: Any) -> Any:
-            if providers and providers[0] == library.PROVIDER:
-                return played.open(model, options, providers)
-            return kept(model, options, providers=providers, **more)
-
-        monkeypatch.setattr(onnxruntime, "InferenceSession", opened)
-        return played
-
-    return of
 
 
 def written(model: TinyModel, folder: Path) -> Path:
@@ -237,6 +176,24 @@ def test_an_engine_answers_as_the_float_graph(
     np.testing.assert_allclose(found, exact, atol=0.01)
     assert "Failed" not in capsys.readouterr().out, "what ONNX Runtime prints would break --json"
     engine.close()
+
+
+@pytest.mark.parametrize("graphs", [False, True])
+def test_a_bound_batch_runs_again_on_the_same_memory(
+    graphs: bool, tiny_classifier: TinyModel, tmp_path: Path, play: Play
+) -> None:
+    played = play(Played())
+    engine = library.open_session(written(tiny_classifier, tmp_path), graphs=graphs)
+    provider = (library.PROVIDER, {"enable_cuda_graph": "1"}) if graphs else library.PROVIDER
+    assert played.asked == [([provider, library.HOST], "1")]
+    first, second = (engine.bind(tiny_classifier.batch, ["logits"]) for _ in range(2))
+    played.graphs.clear()
+    for bound in (first, second, first):
+        bound.run()
+    assert played.graphs == (["1", "2", "1"] if graphs else ["-1"] * 3), "each batch has a graph of its own"
+    np.testing.assert_array_equal(first.read()[0], second.read()[0])
+    engine.run(tiny_classifier.batch, ["logits"])
+    assert played.graphs[-1] == "-1", "a graph of every shape that comes would fill the memory"
 
 
 def test_an_artefact_is_built_validated_and_says_what_it_is(

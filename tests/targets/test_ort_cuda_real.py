@@ -16,6 +16,7 @@ from bertc.errors import EnvironmentLackError
 from bertc.graph.build import OUTPUTS
 from bertc.graph.interpret import Interpreter
 from bertc.runtime.cpu import cpu_features
+from bertc.runtime.ort_cuda import open_session
 from bertc.targets import target_from_name
 from tests.artefacts import Bertc
 from tests.conftest import TinyOf
@@ -80,6 +81,21 @@ def test_padding_and_batch_mates_do_not_matter(tiny_classifier: TinyModel, tmp_p
             order=(0,),
         )
         np.testing.assert_allclose(engine.run(alone, ["logits"])[0][0], together[row], atol=0.02)
+    engine.close()
+
+
+@pytest.mark.parametrize("graphs", [False, True])
+def test_a_bound_batch_follows_what_is_written_into_it(
+    graphs: bool, tiny_classifier: TinyModel, tmp_path: Path
+) -> None:
+    engine = open_session(written(tiny_classifier, tmp_path), graphs=graphs)
+    batch = tiny_classifier.batch
+    other = replace(batch, input_ids=(batch.input_ids * 7) % 90 * batch.mask)
+    bound = engine.bind(batch, ["logits"])
+    for each in (batch, other, batch, other):
+        bound.write(engine.feeds(each))
+        bound.run()
+        np.testing.assert_allclose(bound.read()[0], engine.run(each, ["logits"])[0], atol=0.02)
     engine.close()
 
 

@@ -1,0 +1,189 @@
+"""The files for TensorRT of a trained model with heads of 64 (`demo/model-head-64`), in all three kinds of attention.
+
+ONNX Runtime runs them on the CPU, the plugin's node through its function's body. The bounds are those of docs/modes.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+
+from bertc.artefact.cache import StageCache
+from bertc.batches import batches_from_features
+from bertc.checkpoint import checkpoint_from_path
+from bertc.dialects.tensorrt import lower_graph
+from bertc.dialects.tensorrt_needs import DECOMPOSED, NATIVE, NEEDS, PLUGIN
+from bertc.dialects.tensorrt_plugin import PLUGIN_DOMAIN, PLUGIN_OP
+from bertc.features import Silent
+from bertc.graph.build import graph_from_checkpoint
+from bertc.graph.edit import set_constant
+from bertc.graph.emit import array_of
+from bertc.graph.interpret import Interpreter
+from bertc.inputs import validation_from_recipe
+from bertc.partial import export
+from bertc.recipe import Recipe, recipe_from_document
+from bertc.tasks import task_from_name
+from tests.artefacts import Bertc
+from tests.tiny import Array, rms, run_engine
+
+DEMO = Path(__file__).parents[2] / "demo"
+MODEL = DEMO / "model-head-64"
+SCHEMES = [("1", None), ("2", None), ("2", "channel")]
+LAYERS = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    """What `bertc export` writes, FP16, and the Q/DQ graph that it was lowered from; the simulator's logits."""
+
+    file: ir.Model
+    source: ir.Model
+    simulated: Array
+
+
+@dataclass(frozen=True, kw_only=True)
+class Held:
+    """The held-out messages: how to run a model over them, the float model's logits, and the labels' numbers."""
+
+    logits_of: Callable[[Callable[..., Array]], Array]
+    exact: Array
+    labels: Array
+
+
+ExportedOf = Callable[[str, str, str | None], Exported]
+
+
+def recipe_of(attention: str, mode: str, granularity: str | None) -> Recipe:
+    quantization = {"mode": mode} | ({} if granularity is None else {"granularity": granularity})
+    return recipe_from_document(
+        {
+            "checkpoint": str(MODEL),
+            "engine": {"target": "tensorrt", "attention": attention},
+            "calibration": {"data": str(DEMO / "data" / "train.tsv")},
+            "validation": {"data": str(DEMO / "data" / "validation.tsv")},
+            "quantization": quantization,
+        },
+        "test",
+    )
+
+
+@pytest.fixture(scope="module")
+def held() -> Held:
+    recipe = recipe_of(DECOMPOSED, "1", None)
+    checkpoint = checkpoint_from_path(recipe.checkpoint)
+    validation = validation_from_recipe(recipe, checkpoint)
+    assert validation is not None
+    batches = list(batches_from_features(validation.features, 2048))
+    order = np.argsort([place for batch in batches for place in batch.order])
+
+    def logits_of(run: Callable[..., Array]) -> Array:
+        found: Array = np.concatenate([run(batch) for batch in batches])[order]
+        return found
+
+    interpreter = Interpreter(graph_from_checkpoint(checkpoint), threads=1)
+    return Held(
+        logits_of=logits_of,
+        exact=logits_of(lambda batch: interpreter.run(batch)["logits"]),
+        labels=np.array(task_from_name(checkpoint.head.task).gold(validation.rows, checkpoint.head)),
+    )
+
+
+@pytest.fixture(scope="module")
+def exported_of(tmp_path_factory: pytest.TempPathFactory, held: Held) -> Iterator[ExportedOf]:
+    """Give a function that exports once for each kind of attention and scheme."""
+    with StageCache(tmp_path_factory.mktemp("cache"), progress=Silent()) as stages:
+
+        @cache
+        def of(attention: str, mode: str, granularity: str | None) -> Exported:
+            found = export(recipe_of(attention, mode, granularity), progress=Silent(), cache=stages)
+            assert found.quantized is not None
+            source = found.quantized.graph
+            simulator = Interpreter(source, threads=1)
+            simulated = held.logits_of(lambda batch: simulator.run(batch)["logits"])
+            return Exported(file=found.model, source=source, simulated=simulated)
+
+        yield of
+
+
+def ran(model: ir.Model, held: Held) -> Array:
+    return held.logits_of(lambda batch: run_engine(model, batch, ["logits"])[0])
+
+
+def agreement(found: Array, other: Array) -> float:
+    return float((found.argmax(1) == other.argmax(1)).mean())
+
+
+def check_close(single: Array, simulated: Array, exact: Array) -> None:
+    """What docs/modes.md asks of an engine."""
+    assert rms(single - simulated) <= 0.3 * rms(simulated - exact)
+    assert agreement(single, simulated) >= 0.995
+
+
+def test_the_model_is_what_the_plugin_takes_and_decides(held: Held) -> None:
+    checkpoint = checkpoint_from_path(str(MODEL))
+    hidden, heads = (checkpoint.config[name] for name in ("hidden_size", "num_attention_heads"))
+    assert frozenset({hidden // heads}) == NEEDS[PLUGIN].head_sizes
+    assert (held.exact.argmax(1) == held.labels).mean() > 0.85
+
+
+@pytest.mark.parametrize("mode, granularity", SCHEMES)
+@pytest.mark.parametrize("attention", [PLUGIN, NATIVE, DECOMPOSED])
+def test_the_exported_file_passes_the_checker(
+    attention: str, mode: str, granularity: str | None, exported_of: ExportedOf
+) -> None:
+    model = ir.to_proto(exported_of(attention, mode, granularity).file)
+    onnx.checker.check_model(model, full_check=True)
+    functions = [(function.domain, function.name) for function in model.functions]
+    assert functions == ([(PLUGIN_DOMAIN, PLUGIN_OP)] if attention == PLUGIN else [])
+    assert [node.op_type for node in model.graph.node].count(PLUGIN_OP) == (LAYERS if attention == PLUGIN else 0)
+
+
+@pytest.mark.parametrize("mode, granularity", SCHEMES)
+@pytest.mark.parametrize("attention", [PLUGIN, NATIVE, DECOMPOSED])
+def test_the_fp32_variant_is_close_to_the_simulator(
+    attention: str, mode: str, granularity: str | None, exported_of: ExportedOf, held: Held
+) -> None:
+    exported = exported_of(attention, mode, granularity)
+    check_close(ran(lower_graph(exported.source, attention=attention), held), exported.simulated, held.exact)
+
+
+@pytest.mark.parametrize("mode, granularity", SCHEMES)
+@pytest.mark.parametrize("attention", [PLUGIN, NATIVE, DECOMPOSED])
+def test_the_exported_file_decides_as_the_simulator_and_keeps_the_accuracy(
+    attention: str, mode: str, granularity: str | None, exported_of: ExportedOf, held: Held
+) -> None:
+    exported = exported_of(attention, mode, granularity)
+    found = ran(exported.file, held)
+    assert agreement(found, exported.simulated) >= 0.99
+    exact, half = ((logits.argmax(1) == held.labels).mean() for logits in (held.exact, found))
+    assert half >= exact - 0.01
+
+
+@pytest.mark.parametrize("attention", [PLUGIN, NATIVE, DECOMPOSED])
+def test_a_wrong_scale_is_found_out(attention: str, exported_of: ExportedOf, held: Held) -> None:
+    exported = exported_of(attention, "1", None)
+    model = lower_graph(exported.source, attention=attention)
+    if attention == PLUGIN:
+        node = next(node for node in model.graph if node.op_type == PLUGIN_OP)
+        wrong = 1.25 * node.attributes["input_qkv_scale"].as_float()
+        node.attributes["input_qkv_scale"] = ir.AttrFloat32("input_qkv_scale", wrong)
+    else:
+        scale = model.graph.initializers["layer.0.context.scale"]
+        set_constant(scale, array_of(scale) * np.float32(0.25))
+    with pytest.raises(AssertionError):
+        check_close(ran(model, held), exported.simulated, held.exact)
+
+
+def test_the_demo_s_model_is_refused_for_its_head_size(bertc: Bertc, tmp_path: Path) -> None:
+    options = ("--target", "tensorrt", "--attention", "plugin", "--calibration-data", DEMO / "data" / "train.tsv")
+    called = bertc("export", DEMO / "model", "-o", tmp_path / "model.onnx", "--no-cache", "-q", *options)
+    assert called.code == 2 and called.err.count("\n") == 1
+    assert "heads of size 64" in called.err and "1 / sqrt(64)" in called.err
+    assert not list(tmp_path.iterdir())
