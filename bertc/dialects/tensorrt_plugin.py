@@ -1,9 +1,9 @@
 """Attention as NVIDIA's BERT plugin, `CustomQKVToContextPluginDynamic` version 6, in INT8 with explicit scales.
 
 The plugin takes the tokens of all texts in one row without padding, so the encoder runs without padding too
-(`bertc.dialects.tensorrt_row`). Its node is a call of a function of the same name, whose
-body says in standard operators what the plugin computes: TensorRT takes the plugin, because the node has the
-attribute `plugin_namespace`, and any other runtime the body.
+(`bertc.dialects.tensorrt_row`). Its node is a call of a function of the same name, whose body says in standard
+operators what the plugin computes: TensorRT takes the plugin, because the node has the attribute `plugin_namespace`,
+and any other runtime the body.
 
 Source of inputs, attributes and arithmetic: NVIDIA/TensorRT v11.1, qkvToContextInt8InterleavedPlugin.cpp.
 """

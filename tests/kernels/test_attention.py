@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from bertc.dialects.tensorrt_kernel import INPUTS, KERNEL_DOMAIN, KERNEL_OP, SCALES, kernel_function
 from bertc.graph.attention import AttentionInputs, AttentionShape, emit_attention
 from bertc.graph.emit import IR_VERSION, OPSET, Emitter
 
@@ -223,3 +224,36 @@ def test_it_is_what_the_simulator_computes(kernels: ModuleType) -> None:
     assert error(attended(kernels, case), wanted) <= INT8_BOUND
     other = replace(case, scales=case.scales * np.array([1, 1, 1, 2, 1], np.float32))
     assert error(attended(kernels, other), wanted) > INT8_BOUND
+
+
+def body_codes(case: Case) -> Array:
+    """Run what the plugin's node says to any other runtime: the function's body, in ONNX Runtime."""
+    import onnx_ir as ir
+    import onnxruntime
+
+    types = dict.fromkeys(INPUTS, ir.DataType.INT8)
+    types |= {"ends": ir.DataType.INT32, "longest": ir.DataType.INT32, "scales": ir.DataType.FLOAT}
+    inputs = [ir.Value(name=name, type=ir.TensorType(types[name])) for name in INPUTS]
+    emit = Emitter()
+    attributes = {"plugin_version": "1", "plugin_namespace": "bertc", "aot": 1, "heads": HEADS, "size": case.size}
+    context = emit.op(KERNEL_OP, *inputs, name="attended", domain=KERNEL_DOMAIN, **attributes)
+    context.type = ir.TensorType(ir.DataType.INT8)
+    opsets = {"": OPSET, KERNEL_DOMAIN: 1}
+    graph = ir.Graph(inputs, [context], nodes=emit.nodes, opset_imports=opsets, name="attention")
+    model = ir.to_proto(ir.Model(graph, ir_version=IR_VERSION, functions=[kernel_function()])).SerializeToString()
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    feeds: dict[str, Any] = {name: getattr(case, name)[None] for name in ("query", "key", "value")}
+    longest = np.zeros(case.longest, np.int32)
+    (found,) = session.run(None, feeds | {"ends": case.ends, "longest": longest, "scales": case.scales})
+    return np.asarray(found)[0]
+
+
+def test_the_plugin_s_body_says_what_the_kernel_computes(kernels: ModuleType) -> None:
+    case = case_of_codes(32, (1, 70, 9))
+    case = replace(case, scales=case.scales * np.array([0.8, 1.2, 0.7, 0.9, 1], np.float32))
+    found = attended(kernels, case, codes=True)
+    wanted = body_codes(case).astype(np.float64)
+    assert len(set(case.scales)) == len(SCALES)
+    assert error(found, wanted) <= INT8_BOUND and np.abs(found - wanted).max() <= 1
+    turned = attended(kernels, replace(case, scales=np.roll(case.scales, 1)), codes=True)
+    assert error(turned, wanted) > INT8_BOUND
