@@ -10,6 +10,7 @@ import pytest
 from bertc.batches import batches_from_features
 from bertc.checkpoint import checkpoint_from_path
 from bertc.dialects.tensorrt import lower_graph
+from bertc.dialects.tensorrt_needs import DECOMPOSED, KERNEL
 from bertc.export.embeddings import store_embeddings
 from bertc.features import Silent
 from bertc.graph.build import graph_from_checkpoint
@@ -23,12 +24,13 @@ from tests.tiny import Array, rms, run_engine
 
 @pytest.mark.shared
 @pytest.mark.slow
-def test_a_real_checkpoint_s_file_is_close_to_the_simulator(shared_path: Path) -> None:
+@pytest.mark.parametrize("attention", [DECOMPOSED, KERNEL])
+def test_a_real_checkpoint_s_file_is_close_to_the_simulator(attention: str, shared_path: Path) -> None:
     data = shared_path / "data/sst2"
     recipe = recipe_from_document(
         {
             "checkpoint": str(shared_path / "models/minilm-sst2"),
-            "engine": {"target": "tensorrt", "max_length": 128},
+            "engine": {"target": "tensorrt", "max_length": 128, "attention": attention},
             "calibration": {"data": str(data / "train.tsv")},
             "validation": {"data": str(data / "dev.tsv")},
         },
@@ -43,15 +45,16 @@ def test_a_real_checkpoint_s_file_is_close_to_the_simulator(shared_path: Path) -
     source = quantize_graph(
         store_embeddings(graph).graph, table, scheme, calibrator="percentile", percentile=None
     ).graph
-    exact, simulated, single, half = [], [], [], []
+    exact, simulated, single, halves = [], [], [], []
     models = [Interpreter(each, threads=1) for each in (graph, source)]
-    files = [lower_graph(source), lower_graph(source, half=True)]
-    for batch in batches_from_features(validation.features, 4096):
+    files = [lower_graph(source, attention=attention, half=half) for half in (False, True)]
+    # The kernel's body computes the products of every two tokens of a batch, so the batches are small.
+    for batch in batches_from_features(validation.features, 1024):
         for values, model in zip((exact, simulated), models, strict=True):
             values.append(model.run(batch)["logits"])
-        for values, file in zip((single, half), files, strict=True):
+        for values, file in zip((single, halves), files, strict=True):
             values.append(run_engine(file, batch, ["logits"])[0])
-    check(*(np.concatenate(values) for values in (exact, simulated, single, half)))
+    check(*(np.concatenate(values) for values in (exact, simulated, single, halves)))
 
 
 def check(exact: Array, simulated: Array, single: Array, half: Array) -> None:
