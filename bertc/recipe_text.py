@@ -45,7 +45,10 @@ MEANINGS: dict[str, tuple[str, str]] = {
     "validation.decide": ("point: by the drop itself; bound: by its 95 % interval.", ""),
     "validation.unvalidated": ("Build without validation data, which is stamped into the artefact.", ""),
     "engine.target": ("bertc doctor lists the targets; auto-cpu is the fastest that passes.", ""),
-    "engine.attention": ("tensorrt: native, plugin or decomposed. Left out: the target's own choice.", '"native"'),
+    "engine.attention": (
+        "tensorrt: native, plugin, kernel or decomposed. Left out: the target's own choice.",
+        '"native"',
+    ),
     "engine.threads": ("0: all cores.", ""),
     "engine.max_length": ("Most tokens of a text. Left out: the model's own.", "128"),
     "search.enabled": ("Search the fastest scheme that keeps within the budget above.", ""),

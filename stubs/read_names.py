@@ -8,6 +8,7 @@ their bases, methods with the names of their arguments, properties, enumerations
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import subprocess
@@ -24,6 +25,11 @@ SOURCES = (
     "python/src/infer/pyPlugin.cpp",
     "python/src/parsers/pyOnnx.cpp",
 )
+QUICK_SOURCES = tuple(
+    f"python/packaging/bindings_wheel/tensorrt/plugin/{name}.py" for name in ("_lib", "_tensor", "_top_level")
+)
+"""The module `tensorrt.plugin`, which is Python."""
+
 PLUGIN = "plugin/bertQKVToContextPlugin/qkvToContextInt8InterleavedPlugin.cpp"
 NAMES = Path(__file__).parent / "names"
 COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
@@ -34,6 +40,7 @@ STEP = re.compile(
     r"|def_readwrite|def_readonly|value)\s*\("
 )
 ARGUMENT = re.compile(r'(?:"(\w+)"_a|py::arg\("(\w+)"\))(\s*=)?')
+PUBLIC = re.compile(r'^public_api\(symbol="(\w+)"\)', re.MULTILINE)
 FIELD = re.compile(r'PluginField\(\s*"(\w+)"')
 
 
@@ -56,6 +63,42 @@ def names_from_sources(texts: list[str]) -> dict[str, Any]:
                 current = ("function", "m") if step["owner"] == "m" else opened.get(step["owner"], current)
             _define(step["how"], plain[step.end() - 1 :], current, (classes, enums, functions))
     return {"classes": classes, "enums": enums, "functions": functions}
+
+
+def names_from_python(texts: list[str]) -> dict[str, Any]:
+    """Return classes, functions and values of the module that Python sources define."""
+    classes: dict[str, Any] = {}
+    functions: dict[str, list[list[str]]] = {}
+    for text in texts:
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.ClassDef):
+                bases = [base.id for base in node.bases if isinstance(base, ast.Name)]
+                classes[node.name] = {"bases": bases, "members": _members(node)}
+            elif isinstance(node, ast.FunctionDef) and "public_api()" in map(ast.unparse, node.decorator_list):
+                functions[node.name] = [_parameters(node)]
+    for found in classes.values():
+        found["bases"] = [base for base in found["bases"] if base in classes]
+    values = [name for text in texts for name in PUBLIC.findall(text)]
+    return {"quick_classes": classes, "quick_functions": functions, "quick_values": values}
+
+
+def _members(node: ast.ClassDef) -> dict[str, list[list[str]]]:
+    """Return a class's methods with their arguments, and its properties: the decorated, and what `__init__` sets."""
+    members: dict[str, list[list[str]]] = {}
+    for part in node.body:
+        if isinstance(part, ast.FunctionDef):
+            members[part.name] = [] if part.decorator_list else [_parameters(part)]
+            if part.name == "__init__":
+                names = re.findall(r"^\s*self\.([a-z]\w*) = ", ast.unparse(part), re.MULTILINE)
+                members |= {name: [] for name in names}
+    return members
+
+
+def _parameters(node: ast.FunctionDef) -> list[str]:
+    names = [argument.arg for argument in node.args.args]
+    first_default = len(names) - len(node.args.defaults)
+    marked = [name + ("=" if place >= first_default else "") for place, name in enumerate(names)]
+    return [name for name in marked if name != "self"]
 
 
 def _opened(
@@ -124,16 +167,18 @@ def read_version(clone: str, version: str) -> dict[str, Any]:
     commit = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     names = names_from_sources([_show(clone, version, path) for path in SOURCES])
     _resolve_bases(names["classes"])
-    source = {"repository": REPOSITORY, "version": version, "commit": commit, "files": [*SOURCES, PLUGIN]}
+    files = [*SOURCES, *QUICK_SOURCES, PLUGIN]
+    source = {"repository": REPOSITORY, "version": version, "commit": commit, "files": files}
+    quick = names_from_python([_show(clone, version, path) for path in QUICK_SOURCES])
     fields = FIELD.findall(_show(clone, version, PLUGIN))
-    return {"source": source, **names, "plugin_fields": fields}
+    return {"source": source, **names, **quick, "plugin_fields": fields}
 
 
 def text_from_names(names: dict[str, Any]) -> str:
     """Write names as JSON with one class, enumeration or function a line."""
     parts = []
     for key, found in names.items():
-        if key in ("classes", "enums", "functions"):
+        if isinstance(found, dict) and key != "source":
             lines = (
                 f"  {json.dumps(name)}: {json.dumps(each, sort_keys=True)}" for name, each in sorted(found.items())
             )

@@ -20,6 +20,8 @@ from typing import Any
 import numpy as np
 import onnx
 
+from tests.tensorrt_quick_double import QuickDouble
+
 NAMES = Path(__file__).parents[1] / "stubs" / "names"
 MAGIC = b"double"
 TYPES = {onnx.TensorProto.INT32: "INT32", onnx.TensorProto.FLOAT: "FLOAT", onnx.TensorProto.INT64: "INT64"}
@@ -44,6 +46,8 @@ class Double:
         """Return the modules to put into `sys.modules`."""
         cuda = CudaDouble(self)
         modules = {"tensorrt": self.tensorrt(), "cuda": ModuleType("cuda"), "cuda.bindings": ModuleType("bindings")}
+        self.quick = QuickDouble(self)
+        modules["tensorrt.plugin"] = self.module.plugin = self.quick.module()
         modules["cuda.bindings.runtime"] = cuda.module()
         modules["cuda.bindings"].runtime = modules["cuda.bindings.runtime"]  # type: ignore[attr-defined]
         for name, module in modules.items():
@@ -216,6 +220,7 @@ class Behaviour:
         for node in graph.node:
             inputs = [tensors[name] for name in node.input]
             own._network._layers.append(self.make("ILayer", inputs=inputs, label=node.name))
+            self.double.quick.build(node, graph)
         return True
 
     def OnnxParser_get_layer_output_tensor(self, own: Any, name: str, place: int) -> Any:

@@ -19,6 +19,7 @@ COMMAND_LINE = {"cli", "commands"}
 
 # Imported where they are used, inside a function, so that nobody waits for or has to install what he does not use.
 LATE = {
+    "bertc.kernels",
     "bertc.train",
     "huggingface_hub",
     "onnx",
@@ -28,8 +29,9 @@ LATE = {
     "tensorrt",
     "torch",
     "transformers",
+    "triton",
 }
-OWNERS = {"torch": "train", "bertc.train": "train"}
+OWNERS = {"torch": "train", "bertc.train": "train", "triton": "kernels", "bertc.kernels": "kernels"}
 """The room that is made of such a package, and so is itself imported late by everybody else."""
 
 GRAPH_ROOMS = {"graph", "calibrate", "quantize", "sparsity", "train", "export", "dialects", "targets"}
@@ -57,7 +59,8 @@ ROOMS: dict[str, set[str] | None] = {
     "train": {"calibrate", "checkpoint", "export.embeddings", "quantize", "data", "tasks", "evaluate", "recipe"},
     "export": {"dialects"},
     "dialects": set(),
-    "runtime": {"targets", "manifest"},
+    "runtime": {"targets", "manifest", "kernels"},
+    "kernels": set(),
     "targets": {"dialects", "runtime"},
     "data": {"tasks"},
     "tasks": {"data", "evaluate"},

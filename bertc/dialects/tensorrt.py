@@ -1,9 +1,9 @@
 """TensorRT: explicit Q/DQ in standard operators, placed where TensorRT fuses it; scalar scales on activations.
 
-In: a float or Q/DQ graph, and the kind of attention (`bertc.dialects.tensorrt_attention`, `tensorrt_plugin`). Out: the
-same function with int32 inputs, opset 20, which ONNX Runtime executes as it stands. `half` types embeddings and encoder
-in FP16, scales included, as a strongly typed network wants it; the head stays in FP32. Without it everything is FP32:
-the variant in which the numbers are checked.
+In: a float or Q/DQ graph, and the kind of attention (`bertc.dialects.tensorrt_attention`, `tensorrt_plugin`,
+`tensorrt_kernel`). Out: the same function with int32 inputs, opset 20, which ONNX Runtime executes as it stands. `half`
+types embeddings and encoder in FP16, scales included, as a strongly typed network wants it; the head stays in FP32.
+Without it everything is FP32: the variant in which the numbers are checked.
 
 TensorRT quantizes activations per tensor only, so a scale per column g folds into the weights' scale, w_scale / g, the
 GEMM's output is quantized with 1, and `Mul(g)` stands before the bias (docs/modes.md). A smoothed residual is its codes
@@ -19,7 +19,8 @@ import onnx_ir as ir
 
 from bertc.dialects.tensorrt_attention import lower_attention
 from bertc.dialects.tensorrt_half import use_half
-from bertc.dialects.tensorrt_needs import DECOMPOSED, PLUGIN
+from bertc.dialects.tensorrt_kernel import lower_to_kernel
+from bertc.dialects.tensorrt_needs import DECOMPOSED, KERNEL, PLUGIN
 from bertc.dialects.tensorrt_plugin import lower_to_plugin
 from bertc.graph.edit import insert_after, remove_unused, set_constant
 from bertc.graph.emit import DOMAIN, OPSET, Emitter, array_of
@@ -42,6 +43,8 @@ def lower_graph(graph: ir.Model, *, attention: str = DECOMPOSED, half: bool = Fa
             _dequantize_with_one_scale(model, node)
     if attention == PLUGIN:
         lower_to_plugin(model)
+    elif attention == KERNEL:
+        lower_to_kernel(model)
     else:
         lower_attention(model, attention)
     for identifier in [key for key in model.functions if key[0] == DOMAIN]:

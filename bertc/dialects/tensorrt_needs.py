@@ -1,7 +1,8 @@
 """What each kind of attention of TensorRT can take. Facts and nothing else; `bertc.graph.fused` checks them.
 
 Sources: NVIDIA/TensorRT v10.12 to v11.1, plugin/bertQKVToContextPlugin (kernels, `enqueue`) and python/src/infer;
-NVIDIA's documentation of multi-head attention fusion as quoted in NVIDIA/TensorRT issues 2981 and 4167.
+NVIDIA's documentation of multi-head attention fusion as quoted in NVIDIA/TensorRT issues 2981 and 4167. For `kernel`:
+for which GPUs Triton 3.9 compiles it (tests/kernels), and the versions that have `tensorrt.plugin.aot_impl`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,11 @@ from collections.abc import Mapping
 from bertc.graph.fused import AttentionNeeds
 from bertc.graph.sites import Role
 
-DECOMPOSED, NATIVE, PLUGIN = "decomposed", "native", "plugin"
+DECOMPOSED, NATIVE, PLUGIN, KERNEL = "decomposed", "native", "plugin", "kernel"
+
+KERNEL_NAMESPACE, KERNEL_OP = "bertc", "PackedInt8Attention"
+KERNEL_PLUGIN = f"{KERNEL_NAMESPACE}::{KERNEL_OP}"
+"""What the plugin around the compiler's own kernel is registered as."""
 
 INT8_HEAD_SIZES = frozenset({16, 32, 64})
 """Head sizes of TensorRT's own INT8 attention kernels."""
@@ -51,5 +56,17 @@ NEEDS: Mapping[str, AttentionNeeds] = {
         float_roles=frozenset({Role.SCORES}),
         int8_roles=frozenset({Role.QUERY, Role.KEY, Role.VALUE, Role.PROBS, Role.CONTEXT}),
         one_scale=True,
+    ),
+    KERNEL: AttentionNeeds(
+        summary="bertc's own kernel as a plugin compiled ahead of time, without padding",
+        since=(10, 12),
+        until=(12, 0),
+        least_capability=80,
+        capabilities=frozenset({80, 86, 87, 89, 90, 100, 120}),
+        head_sizes=frozenset({32, 64}),
+        head_sizes_because="the kernel is checked for these",
+        float_roles=frozenset({Role.SCORES}),
+        int8_roles=frozenset({Role.QUERY, Role.KEY, Role.VALUE, Role.PROBS, Role.CONTEXT}),
+        package="triton",
     ),
 }

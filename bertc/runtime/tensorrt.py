@@ -30,13 +30,18 @@ def check_installed() -> None:
 
 
 def check_attention_here(name: str, needs: AttentionNeeds) -> None:
-    """Raise `EnvironmentLackError` where TensorRT's version or the GPU is not one that an attention needs."""
+    """Raise `EnvironmentLackError` where TensorRT's version, a package or the GPU is not what an attention needs."""
     found = installed_version()
     if not needs.since <= version_from_text(found) < needs.until:
         since, until = (".".join(map(str, each)) for each in (needs.since, needs.until))
         raise EnvironmentLackError(
             f"--attention {name} needs TensorRT {since} or later, before {until}, and {found} is installed; "
             "install another or choose another attention"
+        )
+    if needs.package and find_spec(needs.package) is None:
+        raise EnvironmentLackError(
+            f"--attention {name} needs {needs.package}, which is not installed; install it with pip install "
+            f'"bertc[{needs.package}]"'
         )
     device = current_device()
     known = needs.capabilities or {device.capability}

@@ -14,6 +14,7 @@ from bertc.errors import EnvironmentLackError, InputError
 from bertc.features import Progress
 from bertc.runtime.cuda_memory import Device
 from bertc.runtime.tensorrt import listener, open_library, sentence_from_errors, version_from_text
+from bertc.runtime.tensorrt_kernel import register_kernel
 from bertc.runtime.tensorrt_native import insert_attention
 from bertc.runtime.tensorrt_profiles import Profile
 
@@ -32,14 +33,16 @@ OPTIMIZATION_LEVEL = 3
 class Plan:
     """What an engine is built of. `probs_scales` has the layers whose softmax is INT8, for the attention layer.
 
-    `native` puts TensorRT's attention layer in; `sparse` lets it choose kernels for 2:4 weights where they are faster;
-    `cache` is the folder of timings that later builds take up (None: none is kept).
+    `native` puts TensorRT's attention layer in; `kernel` is what the plugin of bertc's own kernel is registered as
+    (None: not used); `sparse` lets it choose kernels for 2:4 weights where they are faster; `cache` is the folder of
+    timings that later builds take up (None: none is kept).
     """
 
     onnx: bytes
     profiles: Sequence[Profile]
     layers: int
     native: bool
+    kernel: str | None
     sparse: bool
     probs_scales: Mapping[int, float]
     cache: Path | None
@@ -62,6 +65,8 @@ def engine_from_plan(plan: Plan, device: Device, progress: Progress) -> bytes:
     # The flag is accepted and without effect from 11.0 on; its number changed, so it is always asked for by name.
     strongly_typed = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
     network = builder.create_network(strongly_typed)
+    if plan.kernel is not None:
+        register_kernel(plan.kernel)
     parser = trt.OnnxParser(network, logger)
     if not parser.parse(plan.onnx):
         raise InputError(

@@ -8,7 +8,7 @@ from pathlib import Path
 import onnx_ir as ir
 
 from bertc.dialects import tensorrt
-from bertc.dialects.tensorrt_needs import DECOMPOSED, NATIVE, NEEDS
+from bertc.dialects.tensorrt_needs import DECOMPOSED, KERNEL, KERNEL_PLUGIN, NATIVE, NEEDS
 from bertc.features import SILENCE, Progress
 from bertc.graph.emit import array_of
 from bertc.graph.options import DEFAULT_OPTIONS, EngineOptions
@@ -85,6 +85,7 @@ def plan_from_model(lowered: ir.Model, cache: Path | None) -> Plan:
         profiles=profiles_from_text(lowered.metadata_props[PROFILES_KEY]),
         layers=layers,
         native=lowered.metadata_props[ATTENTION_KEY] == NATIVE,
+        kernel=KERNEL_PLUGIN if lowered.metadata_props[ATTENTION_KEY] == KERNEL else None,
         sparse=_is_sparse(lowered),
         probs_scales={layer: float(array_of(scale)) for layer, scale in scales.items() if scale is not None},
         cache=cache,

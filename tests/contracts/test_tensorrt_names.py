@@ -42,9 +42,15 @@ def number(version: str) -> tuple[int, int]:
     return int(major), int(minor)
 
 
-def stub_of(version: str) -> str:
+def stub_of(version: str, module: str = "__init__") -> str:
     folder = f"tensorrt-{number(version)[0]}"
-    return (ROOT / "stubs" / folder / "tensorrt" / "__init__.pyi").read_text(encoding="utf-8")
+    return (ROOT / "stubs" / folder / "tensorrt" / f"{module}.pyi").read_text(encoding="utf-8")
+
+
+def quick_names_of(version: str) -> Names:
+    """Return the names of `tensorrt.plugin`, in which quick plugins are written."""
+    names = names_of(version)
+    return {"enums": {}} | {key: names[f"quick_{key}"] for key in ("classes", "functions", "values")}
 
 
 def faults(stub: str, names: Names, without: set[str] = frozenset()) -> list[str]:  # type: ignore[assignment]
@@ -55,6 +61,11 @@ def faults(stub: str, names: Names, without: set[str] = frozenset()) -> list[str
             found += class_faults(node, node.name, names, without)
         elif isinstance(node, ast.FunctionDef):
             found += call_faults(node, node.name, names["functions"].get(node.name))
+        elif isinstance(node, ast.AnnAssign) and ast.unparse(node.target) not in [
+            *names.get("values", ()),
+            "__version__",
+        ]:
+            found.append(f"there is no {ast.unparse(node.target)}")
     return found
 
 
@@ -152,6 +163,30 @@ def test_a_misspelt_name_is_found(version: str, right: str, wrong: str, message:
     stub = stub_of(version)
     assert right in stub
     found = faults(stub.replace(right, wrong, 1), names_of(version))
+    assert found and re.search(message, "; ".join(found))
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_every_name_of_quick_plugins_that_is_used_exists(version: str) -> None:
+    assert not faults(stub_of(version, "plugin"), quick_names_of(version))
+
+
+@pytest.mark.parametrize(
+    "right, wrong, message",
+    [
+        ("def aot_impl(", "def ahead_impl(", "ahead_impl does not exist"),
+        ("register(plugin_id: str", "register(name: str", r"register does not take \(name\)"),
+        ("grid_x: SymInt32", "grid_1: SymInt32", "KernelLaunchParams has no property grid_1"),
+        ("def like(self)", "def alike(self)", "TensorDesc.alike does not exist"),
+        ("def shape_expr(self)", "def shape_expression(self)", "TensorDesc has no property shape_expression"),
+        ("class SymIntExprs", "class SymIntegers", "the class SymIntegers does not exist"),
+        ("op: Any", "ops: Any", "there is no ops"),
+    ],
+)
+def test_a_misspelt_name_of_quick_plugins_is_found(right: str, wrong: str, message: str) -> None:
+    stub = stub_of("v11.1", "plugin")
+    assert right in stub
+    found = faults(stub.replace(right, wrong, 1), quick_names_of("v11.1"))
     assert found and re.search(message, "; ".join(found))
 
 

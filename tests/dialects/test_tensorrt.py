@@ -338,7 +338,7 @@ def test_ties_of_the_operands_leave_the_weights_alone(tiny_classifier: TinyModel
 
 
 def test_the_kinds_are_those_that_are_documented() -> None:
-    assert tuple(NEEDS) == ("decomposed", "native", "plugin")
+    assert tuple(NEEDS) == ("decomposed", "native", "plugin", "kernel")
 
 
 def write_golden() -> None:

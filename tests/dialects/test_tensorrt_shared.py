@@ -12,6 +12,7 @@ import pytest
 from bertc.batches import batches_from_features
 from bertc.checkpoint import checkpoint_from_path
 from bertc.dialects.tensorrt import lower_graph
+from bertc.dialects.tensorrt_needs import DECOMPOSED, KERNEL
 from bertc.export.embeddings import store_embeddings
 from bertc.features import Silent
 from bertc.graph.build import graph_from_checkpoint
@@ -36,12 +37,12 @@ class Found:
     half: Array
 
 
-def found_on_sst2(shared_path: Path, **quantization: str) -> Found:
+def found_on_sst2(shared_path: Path, attention: str = DECOMPOSED, **quantization: str) -> Found:
     data = shared_path / "data/sst2"
     recipe = recipe_from_document(
         {
             "checkpoint": str(shared_path / "models/minilm-sst2"),
-            "engine": {"target": "tensorrt", "max_length": 128},
+            "engine": {"target": "tensorrt", "max_length": 128, "attention": attention},
             "calibration": {"data": str(data / "train.tsv")},
             "validation": {"data": str(data / "dev.tsv")},
             "quantization": quantization,
@@ -57,11 +58,12 @@ def found_on_sst2(shared_path: Path, **quantization: str) -> Found:
     source = quantize_graph(
         store_embeddings(graph).graph, table, scheme, calibrator="percentile", percentile=None
     ).graph
-    single = lower_graph(source)
-    files = [single, with_noise(single), lower_graph(source, half=True)]
+    single = lower_graph(source, attention=attention)
+    files = [single, with_noise(single), lower_graph(source, attention=attention, half=True)]
     logits: list[list[Array]] = [[] for _ in range(5)]
     models = [Interpreter(each, threads=1) for each in (graph, source)]
-    for batch in batches_from_features(validation.features, 4096):
+    # The kernel's body computes the products of every two tokens of a batch, so the batches are small.
+    for batch in batches_from_features(validation.features, 1024):
         every = [model.run(batch)["logits"] for model in models]
         every += [run_engine(file, batch, ["logits"])[0] for file in files]
         for values, value in zip(logits, every, strict=True):
@@ -90,8 +92,9 @@ def agreement(logits: Array, other: Array) -> float:
 
 @pytest.mark.shared
 @pytest.mark.slow
-def test_a_real_checkpoint_s_file_is_close_to_the_simulator(shared_path: Path) -> None:
-    found = found_on_sst2(shared_path)
+@pytest.mark.parametrize("attention", [DECOMPOSED, KERNEL])
+def test_a_real_checkpoint_s_file_is_close_to_the_simulator(attention: str, shared_path: Path) -> None:
+    found = found_on_sst2(shared_path, attention)
     check_close(found)
     assert agreement(found.half, found.simulated) >= 0.99
 

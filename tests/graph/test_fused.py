@@ -20,7 +20,9 @@ def check(model: TinyModel, name: str, *, size: int, length: int = 128, scheme: 
     check_attention(NEEDS, name, architecture=architecture, length=length, scheme=scheme or tiny_scheme("1"))
 
 
-@pytest.mark.parametrize("name, size", [("decomposed", 32), ("decomposed", 100), ("native", 32), ("plugin", 64)])
+@pytest.mark.parametrize(
+    "name, size", [("decomposed", 32), ("decomposed", 100), ("native", 32), ("plugin", 64), ("kernel", 32)]
+)
 def test_what_it_can_take_is_taken(name: str, size: int, tiny_classifier: TinyModel) -> None:
     for mode, granularity in (("1", None), ("2", None), ("2", "channel")):
         check(tiny_classifier, name, size=size, scheme=tiny_scheme(mode, granularity))
@@ -39,6 +41,13 @@ def test_what_it_can_take_is_taken(name: str, size: int, tiny_classifier: TinyMo
         ("native", {"size": 64, "length": 513}, r"at most 512 tokens .* take 513; choose --max-length 512"),
         ("plugin", {"size": 64, "scheme": tiny_scheme("3")}, r"no place to quantize scores, as INT8 mode 3"),
         ("native", {"size": 64, "scheme": tiny_scheme("3")}, r"--keep-float scores"),
+        (
+            "kernel",
+            {"size": 40},
+            r"kernel takes heads of size 32 or 64 \(the kernel is checked for these\), .* size 40; ",
+        ),
+        ("kernel", {"size": 64, "scheme": tiny_scheme("3")}, r"no place to quantize scores, as INT8 mode 3"),
+        ("kernel", {"size": 64, "scheme": tiny_scheme("1", keep_float=("probs",))}, r"layer\.0\.probs is to stay"),
         ("plugin", {"size": 64, "scheme": tiny_scheme("1", keep_float=("layer.1",))}, r"layer\.1\.context is to stay"),
     ],
 )
@@ -52,6 +61,7 @@ def test_what_it_cannot_take_is_refused(
 def test_the_edges_are_taken(tiny_classifier: TinyModel) -> None:
     check(tiny_classifier, "plugin", size=64, length=384)
     check(tiny_classifier, "native", size=64, length=512)
+    check(tiny_classifier, "kernel", size=64, length=4096)
     check(tiny_classifier, "decomposed", size=64, length=4096, scheme=tiny_scheme("3"))
     check(tiny_classifier, "native", size=64, scheme=tiny_scheme("3", keep_float=("scores",)))
 

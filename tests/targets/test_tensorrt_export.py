@@ -8,6 +8,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 
+from bertc.dialects.tensorrt_needs import KERNEL_OP
 from bertc.dialects.tensorrt_plugin import PLUGIN_OP
 from tests.artefacts import Bertc
 from tests.fixtures import write_tiny_bert
@@ -20,7 +21,7 @@ def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("mode", ["1", "2"])
-@pytest.mark.parametrize("attention", ["decomposed", "native", "plugin", None])
+@pytest.mark.parametrize("attention", ["decomposed", "native", "plugin", "kernel", None])
 def test_the_file_is_written_without_tensorrt(
     attention: str | None, mode: str, bertc: Bertc, wide: Path, rows: Path, tmp_path: Path
 ) -> None:
@@ -32,6 +33,7 @@ def test_the_file_is_written_without_tensorrt(
     onnx.checker.check_model(str(path), full_check=True)
     names = [node.op_type for node in ir.load(path).graph]
     assert names.count(PLUGIN_OP) == (2 if attention == "plugin" else 0)
+    assert names.count(KERNEL_OP) == (2 if attention == "kernel" else 0)
     assert ("Expand" in names) == (attention == "native")
     assert {value.dtype for value in ir.load(path).graph.initializers.values()} >= {
         ir.DataType.FLOAT16,
@@ -43,8 +45,9 @@ def test_the_file_is_written_without_tensorrt(
     "options, message",
     [
         (("--attention", "plugin"), "heads of size 64"),
-        (("--attention", "fused"), "no attention 'fused'; choose one of decomposed, native, plugin"),
+        (("--attention", "fused"), "no attention 'fused'; choose one of decomposed, native, plugin, kernel"),
         (("--attention", "native", "--int8-mode", "3"), "--keep-float scores"),
+        (("--attention", "kernel", "--int8-mode", "3"), "--attention kernel has no place to quantize scores"),
         (("--attention", "native", "--target", "ort-cpu"), "the target ort-cpu has no attention 'native'"),
     ],
 )
