@@ -26,6 +26,7 @@ from bertc.runtime.optimized import INT8_ATTENTION, Optimized
 
 REQUIREMENT = "openvino>=2026.4,<2027"
 MISSING = 'OpenVINO is not installed; install it with pip install "bertc[openvino]"'
+GEMM = "FullyConnected"
 LAYER = re.compile(r"layer\.(\d+)\.([\w.]+)")
 OPERANDS = ("query", "key", "value")
 SCORES, PROBS_CODES, CONTEXT = "scores", "probs.codes", "context_heads"
@@ -116,7 +117,7 @@ def optimized_from_path(model: Path) -> Optimized:
     """
     openvino = _openvino()
     nodes = [_executed(node) for node in _compiled(model, 1).get_runtime_model().get_ordered_ops()]
-    gemms = [node for node in nodes if node.kind == "FullyConnected" and node.computed]
+    gemms = [node for node in nodes if node.kind == GEMM and node.computed]
     int8 = sum(node.int8 for node in gemms)
     return Optimized(
         runtime=f"openvino {openvino.__version__.split('-')[0]}",
@@ -147,16 +148,26 @@ def _int8_attentions(nodes: Sequence[_Executed]) -> frozenset[int]:
 
 def _executed(node: Any) -> _Executed:
     """Read one node of the execution graph."""
-    facts = {name: str(value.astype(str)) for name, value in node.get_rt_info().items()}
-    # A node that OpenVINO did not fuse or rename has no list of names.
-    names = facts.get("originalLayersNames") or node.get_friendly_name()
+    facts, names = _facts(node), _names(node)
     sources = [value.get_source_output().get_element_type().get_type_name() for value in node.inputs()]
+    if facts["layerType"] == GEMM:
+        # A GEMM whose bias is 0 has lost its own name; its weights have theirs.
+        names += f",{_names(node.input(1).get_source_output().get_node())}"
     return _Executed(
         kind=facts["layerType"],
         precision=facts["runtimePrecision"],
         computed=tuple((int(layer), name) for layer, name in LAYER.findall(names)),
         int8_inputs=sources.count("i8"),
     )
+
+
+def _facts(node: Any) -> dict[str, str]:
+    return {name: str(value.astype(str)) for name, value in node.get_rt_info().items()}
+
+
+def _names(node: Any) -> str:
+    """Return what a node computes; one that OpenVINO did not fuse or rename has no list of names."""
+    return _facts(node).get("originalLayersNames") or str(node.get_friendly_name())
 
 
 def _compiled(model: Path, threads: int) -> Any:

@@ -17,6 +17,8 @@ import pytest
 
 from bertc.errors import EnvironmentLackError, InputError
 from bertc.graph.build import OUTPUTS
+from bertc.graph.edit import set_constant
+from bertc.graph.emit import array_of
 from bertc.graph.interpret import Interpreter
 from bertc.manifest import verify_artefact
 from bertc.runtime import openvino as runtime
@@ -154,6 +156,18 @@ def test_all_products_of_every_layer_run_in_int8(
     assert found.fused == {"attention": 2, "int8_attention": 2, "layer_norm": 5, "gelu": 2}
     expected = TARGET.expected_fusion(tiny_scheme(mode, granularity), LAYERS)
     check_fusion(found, expected=expected, gemms_int8=6 * LAYERS)
+
+
+@pytest.mark.openvino
+@pytest.mark.parametrize("mode", ["1", None])
+def test_gemms_without_a_bias_are_counted_too(mode: str | None, tiny_classifier: TinyModel, write: Write) -> None:
+    graph = tiny_classifier.graph.clone()
+    for name, value in graph.graph.initializers.items():
+        if name.endswith("_gemm.bias"):
+            set_constant(value, np.zeros_like(array_of(value)))
+    found = TARGET.optimized_from_path(write(replace(tiny_classifier, graph=graph), mode))
+    assert found.gemms_int8 + found.gemms_float == 6 * LAYERS
+    assert found.gemms_int8 == (0 if mode is None else 6 * LAYERS)
 
 
 @pytest.mark.openvino
