@@ -23,7 +23,7 @@ from bertc.calibrate.table import CalibrationTable, Statistics
 from bertc.errors import InputError
 from bertc.features import Feature, Progress
 from bertc.graph.interpret import Interpreter
-from bertc.graph.sites import GEMM_INPUTS, Role, Site
+from bertc.graph.sites import GEMM_INPUTS, GEMM_OUTPUTS, Role, Site
 
 TOKENS_PER_BATCH = 512
 """Bounds memory: a MiniLM's sites take about 0.15 MiB per token at short lengths."""
@@ -149,7 +149,8 @@ def _observe(
                 if not np.isfinite(part).all():
                     raise InputError(f"{site} is not finite on the calibration text; the checkpoint's weights overflow")
                 divisor = divisors.get(site)
-                channels = site.role not in (Role.SCORES, Role.PROBS)
+                # Of smoothed values only a GEMM's output has scales per channel; of the others the table stays small.
+                channels = site.role in GEMM_OUTPUTS if divisors else site.role not in (Role.SCORES, Role.PROBS)
                 observers[site].observe(part if divisor is None else part / divisor, channels=channels)
         progress.advance(batch.size)
     return {site: observer.statistics() for site, observer in observers.items()}

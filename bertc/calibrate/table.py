@@ -39,8 +39,9 @@ COLLAPSE = 0.9
 class Statistics:
     """What was seen at one site: the histogram of |x|, its exact maximum, and the maximum per channel.
 
-    `channel_amax` is float32 [channels] for values with channels, None for `scores` and `probs`. `chosen_amax` is the
-    range with the least error at the layer's output, where it was searched for (calibrate/per_site.py).
+    `channel_amax` is float32 [channels] for values with channels, None for `scores` and `probs`, and for smoothed
+    values but a GEMM's output. `chosen_amax` is the range with the least error at the layer's output, where it was
+    searched for (calibrate/per_site.py).
     """
 
     counts: Counts

@@ -78,9 +78,12 @@ def test_every_site_is_observed_and_memory_does_not_grow(tiny_classifier: TinyMo
     many = calibrated(tiny_classifier.graph, random_features(400, seed=3, longest=12))
     for table in (tiny_classifier.table, many):
         assert set(table.sites) == {Site(layer, role) for layer in range(LAYERS) for role in Role}
-        for site, found in [*table.sites.items(), *table.smoothed.items()]:
+        for site, found in table.sites.items():
             assert found.counts.nbytes == 8 * BINS
             assert (found.channel_amax is None) is (site.role in (Role.SCORES, Role.PROBS))
+        for site, found in table.smoothed.items():
+            assert found.counts.nbytes == 8 * BINS
+            assert (found.channel_amax is None) is (site.role is not Role.VALUE_GEMM)
 
 
 def test_statistics_are_those_of_the_values(tiny_classifier: TinyModel) -> None:
