@@ -17,8 +17,7 @@ import onnx_ir as ir
 
 from bertc.dialects.tensorrt_attention import attention_nodes, context_scale
 from bertc.dialects.tensorrt_needs import KERNEL_NAMESPACE, KERNEL_OP
-from bertc.dialects.tensorrt_row import Row, emit_same_text, ints, pack_tokens
-from bertc.errors import InputError
+from bertc.dialects.tensorrt_row import Row, emit_same_text, ints, pack_tokens, refuse_float_attention
 from bertc.graph.attention import MASKED_SCORE, inputs_of
 from bertc.graph.edit import insert_after
 from bertc.graph.emit import OPSET, Emitter, array_of
@@ -55,10 +54,7 @@ def _lower(model: ir.Model, layer: int, node: ir.Node, row: Row) -> None:
     pairs = [_codes_of(each) for each in (inputs.query, inputs.key, inputs.value)]
     scale, read = context_scale(context)
     if inputs.probs_scale is None or scale is None or inputs.scores_scale is not None or None in pairs:
-        raise InputError(
-            f"layer.{layer}: the kernel computes attention in INT8 throughout, with probs and context quantized and "
-            "scores not; choose --attention decomposed"
-        )
+        refuse_float_attention(layer, "kernel")
     operands = [pair for pair in pairs if pair is not None]
     heads, size = node.attributes["split"].as_ints()[2], round(node.attributes["scaling"].as_float() ** -2)
     emit = Emitter()

@@ -16,7 +16,7 @@ import numpy as np
 import onnx_ir as ir
 
 from bertc.dialects.tensorrt_attention import Operand, attention_nodes, context_scale, operand_of
-from bertc.dialects.tensorrt_row import Row, emit_same_text, hidden_size, ints, pack_tokens
+from bertc.dialects.tensorrt_row import Row, emit_same_text, hidden_size, ints, pack_tokens, refuse_float_attention
 from bertc.errors import InputError
 from bertc.graph.attention import MASKED_SCORE, inputs_of
 from bertc.graph.edit import insert_after
@@ -42,8 +42,7 @@ ATTRIBUTES = {
 def lower_to_plugin(model: ir.Model) -> None:
     """Put the plugin in the place of every attention node, and the encoder into one row of tokens, in place."""
     nodes = attention_nodes(model)
-    mask = inputs_of(nodes[0]).mask
-    row = pack_tokens(model, mask)
+    row = pack_tokens(model, inputs_of(nodes[0]).mask)
     for layer, node in enumerate(nodes):
         _lower(model, layer, node, row)
     function = plugin_function()
@@ -58,10 +57,7 @@ def _lower(model: ir.Model, layer: int, node: ir.Node, row: Row) -> None:
     operands = [operand_of(each) for each in (inputs.query, inputs.key, inputs.value)]
     scale, read = context_scale(context)
     if inputs.probs_scale is None or scale is None or inputs.scores_scale is not None:
-        raise InputError(
-            f"layer.{layer}: the plugin computes attention in INT8 throughout, with probs and context quantized and "
-            "scores not; choose --attention decomposed"
-        )
+        refuse_float_attention(layer, "plugin")
     shared = _shared_scale(layer, operands)
     heads = node.attributes["split"].as_ints()[2]
     emit = Emitter()

@@ -6,9 +6,12 @@ place of padding then holds some token's value, which the head hides).
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 import numpy as np
 import onnx_ir as ir
 
+from bertc.errors import InputError
 from bertc.graph.edit import insert_after, values_by_name
 from bertc.graph.emit import Emitter, array_of
 from bertc.graph.sites import Role, Site
@@ -76,6 +79,14 @@ def pack_tokens(model: ir.Model, mask: ir.Value) -> Row:
 
 def _is_encoder(value: ir.Value) -> bool:
     return str(value.name).startswith(ENCODER)
+
+
+def refuse_float_attention(layer: int, name: str) -> NoReturn:
+    """Raise the `InputError` of an attention that is INT8 throughout, for a layer that is not."""
+    raise InputError(
+        f"layer.{layer}: the {name} computes attention in INT8 throughout, with probs and context quantized and "
+        "scores not; choose --attention decomposed"
+    )
 
 
 def hidden_size(model: ir.Model) -> int:
