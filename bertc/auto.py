@@ -30,7 +30,7 @@ from bertc.features import Feature, Head, Progress
 from bertc.inputs import checked_target
 from bertc.pipeline import Built, Run, build_into
 from bertc.quantize.correction import NO_CORRECTION
-from bertc.recipe import Recipe
+from bertc.recipe import QuantizationRecipe, Recipe
 from bertc.runtime.engine import Engine, outputs_from_features
 from bertc.runtime.latency import time_calls
 from bertc.runtime.packing import row_length_from_lengths
@@ -39,7 +39,7 @@ from bertc.targets import Target, target_from_name
 AUTO = "auto-cpu"
 INT8_TARGETS = ("openvino", "ort-cpu")
 SCHEMES = (("1", None), ("2", "channel"))
-OTHERS = ("ort-cpu-dynamic", "float")
+OTHERS = ("openvino-bf16", "ort-cpu-dynamic", "openvino-float", "float")
 """Targets and schemes, the expected fastest first: this is their order where they are equally fast."""
 
 BATCH = 32
@@ -126,7 +126,9 @@ def candidates_from_recipe(recipe: Recipe) -> list[Candidate]:
         for mode, granularity in schemes:
             words = f"{target} mode {mode}" + (f" {granularity}" if granularity else "")
             found.append(Candidate(name=words, recipe=_with(recipe, target, mode=mode, granularity=granularity)))
-    return found + [Candidate(name=target, recipe=_with(recipe, target)) for target in OTHERS]
+    # A scheme that the recipe names is not theirs, and one in BF16 or FP32 would refuse it.
+    plain = recipe.model_copy(update={"quantization": QuantizationRecipe()})
+    return found + [Candidate(name=target, recipe=_with(plain, target)) for target in OTHERS]
 
 
 def measured_speeds(engines: Mapping[str, Engine], features: Sequence[Feature], head: Head) -> Mapping[str, Speed]:

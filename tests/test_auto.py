@@ -24,7 +24,7 @@ from bertc.pipeline import Built
 from bertc.recipe import Recipe, recipe_from_document
 from bertc.runtime.cpu import Cpu
 from bertc.runtime.engine import Engine
-from bertc.targets import openvino
+from bertc.targets import openvino, openvino_bf16, openvino_float
 from tests.fixtures import tiny_sentence, write_tiny_bert
 from tests.tiny import random_features
 
@@ -71,7 +71,8 @@ def without_openvino(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(cpu: Cpu, attention: str | None = None) -> None:
         raise EnvironmentLackError("OpenVINO is not installed")
 
-    monkeypatch.setattr(openvino, "check_machine", refuse)
+    for target in (openvino, openvino_bf16, openvino_float):
+        monkeypatch.setattr(target, "check_machine", refuse)
 
 
 @pytest.fixture
@@ -103,8 +104,8 @@ def test_the_fastest_that_passes_is_kept_as_if_its_target_had_been_named(fastest
 
 def test_what_cannot_run_here_is_listed_with_the_reason(fastest: Auto) -> None:
     candidates = fastest(["ort-cpu mode 1"]).report.candidates
-    lacking = [candidate for candidate in candidates if candidate.target == "openvino"]
-    assert len(lacking) == 2 and candidates[-2:] == tuple(lacking)
+    lacking = [candidate for candidate in candidates if candidate.target.startswith("openvino")]
+    assert len(lacking) == 4 and candidates[-4:] == tuple(lacking)
     assert all(candidate.reason == "OpenVINO is not installed" for candidate in lacking)
     assert all(candidate.milliseconds_alone is None and not candidate.chosen for candidate in lacking)
 
@@ -113,7 +114,7 @@ def test_a_faster_engine_that_fails_the_gate_is_passed_over(fastest: Auto) -> No
     gate = {"gates": ["logit_mse:0.0000000001abs"]}
     report = fastest(["ort-cpu mode 1", "ort-cpu-dynamic"], validation=gate).report
     assert report.passed and report.engine.target == "float"
-    assert any("the engine is the float model" in warning for warning in report.warnings)
+    assert any("the engine is not INT8" in warning for warning in report.warnings)
     for candidate in report.candidates[:2]:
         assert candidate.verdict == "fail" and candidate.reason.startswith("faster, but not passed: logit_mse")
     html = html_from_report(report)
@@ -142,8 +143,8 @@ def test_without_a_cache_the_shared_stages_still_run_once(fastest: Auto) -> None
 
 def test_a_mode_that_is_named_is_the_only_one(recipe: Written) -> None:
     names = [candidate.name for candidate in candidates_from_recipe(recipe(quantization={"mode": "3"}))]
-    assert names == ["openvino mode 3", "ort-cpu mode 3", "ort-cpu-dynamic", "float"]
-    assert len(candidates_from_recipe(recipe())) == 6
+    assert names == ["openvino mode 3", "ort-cpu mode 3", *auto.OTHERS]
+    assert len(candidates_from_recipe(recipe())) == 4 + len(auto.OTHERS)
 
 
 @pytest.mark.parametrize(

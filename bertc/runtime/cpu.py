@@ -30,6 +30,9 @@ INT8_FEATURES = frozenset(
 VNNI_FEATURES = frozenset({"avx512_vnni", "avx_vnni", "amx_int8"})
 """Any one of them multiplies u8 by s8 into 32 bits without saturating on the way."""
 
+BF16_FEATURES = frozenset({"avx512_bf16", "amx_bf16"})
+"""Any one of them multiplies pairs of BF16 into FP32."""
+
 MOST_THREADS = 256
 
 # sysctl keys of macOS and what Linux calls the same instructions

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 
@@ -26,6 +26,7 @@ from bertc.runtime.optimized import INT8_ATTENTION, Optimized
 
 REQUIREMENT = "openvino>=2026.4,<2027"
 MISSING = 'OpenVINO is not installed; install it with pip install "bertc[openvino]"'
+Precision = Literal["f32", "bf16"]
 GEMM = "FullyConnected"
 LAYER = re.compile(r"layer\.(\d+)\.([\w.]+)")
 OPERANDS = ("query", "key", "value")
@@ -67,9 +68,12 @@ def check_installed() -> None:
         raise EnvironmentLackError(MISSING)
 
 
-def open_model(model: Path, *, threads: int = 0) -> OpenvinoEngine:
-    """Open a model on the CPU. Raises `InputError` when the file is no model that this version can run."""
-    return OpenvinoEngine(_compiled(model, threads))
+def open_model(model: Path, *, threads: int = 0, precision: Precision = "f32") -> OpenvinoEngine:
+    """Open a model on the CPU, what is not INT8 in a precision.
+
+    Raises `InputError` when the file is no model that this version can run.
+    """
+    return OpenvinoEngine(_compiled(model, threads, precision))
 
 
 def save_model(onnx: bytes, path: Path) -> None:
@@ -109,16 +113,20 @@ class _Executed:
         return frozenset(set.intersection(*found))
 
 
-def optimized_from_path(model: Path) -> Optimized:
+def optimized_from_path(model: Path, *, precision: Precision = "f32") -> Optimized:
     """Let OpenVINO compile a model and count what it runs, from its execution graph.
 
     `fused`: attentions that are one node, those with both products in INT8 (as one node or several), LayerNorms, and
-    GELUs inside a GEMM.
+    GELUs inside a GEMM. Raises `EnvironmentLackError` for GEMMs that are neither INT8 nor in the precision.
     """
     openvino = _openvino()
-    nodes = [_executed(node) for node in _compiled(model, 1).get_runtime_model().get_ordered_ops()]
+    nodes = [_executed(node) for node in _compiled(model, 1, precision).get_runtime_model().get_ordered_ops()]
     gemms = [node for node in nodes if node.kind == GEMM and node.computed]
     int8 = sum(node.int8 for node in gemms)
+    others = Counter(node.precision for node in gemms if not node.int8 and node.precision != precision)
+    if others:
+        found = ", ".join(f"{number} in {name}" for name, number in others.items())
+        raise EnvironmentLackError(f"OpenVINO does not run all GEMMs in {precision} here: {found} of {len(gemms)}")
     return Optimized(
         runtime=f"openvino {openvino.__version__.split('-')[0]}",
         requirement=REQUIREMENT,
@@ -170,16 +178,16 @@ def _names(node: Any) -> str:
     return _facts(node).get("originalLayersNames") or str(node.get_friendly_name())
 
 
-def _compiled(model: Path, threads: int) -> Any:
-    """Compile a model for the CPU: what is not INT8 stays FP32, and every thread that was asked for is used."""
+def _compiled(model: Path, threads: int, precision: Precision) -> Any:
+    """Compile a model for the CPU: what is not INT8 runs in a precision, on every thread that was asked for."""
     openvino = _openvino()
     _check_xml(model)
     options = {
         "PERFORMANCE_HINT": "LATENCY",
         "NUM_STREAMS": 1,
         "INFERENCE_NUM_THREADS": thread_count(threads),
-        # Its own choice on new CPUs is BF16, which the accuracy of an INT8 engine would then depend on.
-        "INFERENCE_PRECISION_HINT": "f32",
+        # Its own choice is BF16 on CPUs that have it: the answers of one artefact would depend on the CPU.
+        "INFERENCE_PRECISION_HINT": precision,
         # Pinned, the one thread of each of several processes would run on the same core.
         "ENABLE_CPU_PINNING": False,
         "ENABLE_HYPER_THREADING": True,

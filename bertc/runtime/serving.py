@@ -22,3 +22,8 @@ class Served:
 
 ORT_CPU = Served(backend="onnxruntime")
 """On the CPU, said aloud: with a GPU in the server, Triton would give ONNX Runtime's CUDA provider to the model."""
+
+OPENVINO = Served(
+    refusal="Triton's OpenVINO backend has a configuration of its own, which bertc does not write; the targets on ONNX "
+    "Runtime can be served"
+)

@@ -18,7 +18,7 @@ from bertc.runtime import openvino as openvino_runtime
 from bertc.runtime.cpu import VNNI_FEATURES, Cpu, check_vnni
 from bertc.runtime.engine import Engine
 from bertc.runtime.optimized import INT8_ATTENTION, Optimized
-from bertc.runtime.serving import Served
+from bertc.runtime.serving import OPENVINO
 
 SUMMARY = "static INT8 with INT8 attention on OpenVINO (extra openvino)"
 LIBRARY = "openvino"
@@ -32,10 +32,7 @@ ATTENTIONS: dict[str, AttentionNeeds] = {}
 NOTE = ""
 SPARSITY = "OpenVINO's CPU kernels multiply by zeros as by any other number"
 DEMANDS = tuple(sorted(VNNI_FEATURES))
-SERVED = Served(
-    refusal="Triton's OpenVINO backend has a configuration of its own, which bertc does not write; the targets on ONNX "
-    "Runtime can be served"
-)
+SERVED = OPENVINO
 PACKS_ROWS = True
 
 ATTENTION_OPERANDS = (Role.QUERY, Role.KEY, Role.VALUE, Role.PROBS)
