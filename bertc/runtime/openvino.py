@@ -178,11 +178,9 @@ def _names(node: Any) -> str:
     return _facts(node).get("originalLayersNames") or str(node.get_friendly_name())
 
 
-def _compiled(model: Path, threads: int, precision: Precision) -> Any:
-    """Compile a model for the CPU: what is not INT8 runs in a precision, on every thread that was asked for."""
-    openvino = _openvino()
-    _check_xml(model)
-    options = {
+def compile_options(threads: int, precision: Precision) -> dict[str, Any]:
+    """Return what a model is compiled with on the CPU: what is not INT8 in a precision, all threads asked for used."""
+    return {
         "PERFORMANCE_HINT": "LATENCY",
         "NUM_STREAMS": 1,
         "INFERENCE_NUM_THREADS": thread_count(threads),
@@ -192,6 +190,13 @@ def _compiled(model: Path, threads: int, precision: Precision) -> Any:
         "ENABLE_CPU_PINNING": False,
         "ENABLE_HYPER_THREADING": True,
     }
+
+
+def _compiled(model: Path, threads: int, precision: Precision) -> Any:
+    """Compile a model for the CPU."""
+    openvino = _openvino()
+    _check_xml(model)
+    options = compile_options(threads, precision)
     try:
         core = openvino.Core()
         return core.compile_model(core.read_model(model), "CPU", options)
