@@ -16,7 +16,7 @@ DAMPING = 0.01
 """Share of the mean energy added to every channel's, as in the paper: the inverse exists and forgets the noise."""
 
 ROWS = 128
-"""Rows whose errors are passed on at once, and of the largest triangle that is inverted as any matrix is: speed alone."""
+"""Rows whose errors are passed on at once, and of the largest triangle that is inverted as it is: speed alone."""
 
 
 def codes_from_moments(
