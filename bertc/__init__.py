@@ -12,10 +12,11 @@ __all__ = ["__version__", "load"]
 __version__ = "0.3.0"
 
 
-def load(path: str | Path, threads: int = 0, *, packing: bool = True) -> Predictor:
+def load(path: str | Path, threads: int = 0, *, packing: bool = True, cache: str | Path | None = None) -> Predictor:
     """Open the artefact in a folder; `threads` 0 means all cores.
 
     Short texts of a call share rows where that is faster; `packing` False gives every text a row of its own.
+    `cache` is a folder in which OpenVINO's engines keep what they compiled, so that the next opening is faster.
 
     with bertc.load("OUT") as model:
         model.predict(["a gripping film"])
@@ -25,4 +26,4 @@ def load(path: str | Path, threads: int = 0, *, packing: bool = True) -> Predict
     """
     from bertc.predictor import predictor_from_path  # the runtime: not for who only wants the version or the help
 
-    return predictor_from_path(path, threads=threads, packing=packing)
+    return predictor_from_path(path, threads=threads, packing=packing, cache=cache)

@@ -66,7 +66,8 @@ def _inverse_factor(matrix: NDArray[np.float64]) -> tuple[NDArray[np.float64], N
     damped[unused, unused] = 1.0
     damping = DAMPING * float(energy.mean()) or 1.0
     damped[np.diag_indices(len(matrix))] += damping
-    return _upper_inverse(np.linalg.cholesky(damped)[::-1, ::-1]), order
+    factor = np.asarray(np.linalg.cholesky(damped), np.float64)
+    return _upper_inverse(factor[::-1, ::-1]), order
 
 
 def _upper_inverse(upper: NDArray[np.float64]) -> NDArray[np.float64]:

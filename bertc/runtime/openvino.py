@@ -19,9 +19,10 @@ from typing import Any, Literal, Self
 import numpy as np
 
 from bertc.batches import Batch
-from bertc.errors import EnvironmentLackError, InputError
+from bertc.errors import BertcError, EnvironmentLackError, InputError
 from bertc.runtime.cpu import thread_count
 from bertc.runtime.engine import Array
+from bertc.runtime.openvino_cache import compiled_from_cache
 from bertc.runtime.optimized import INT8_ATTENTION, Optimized
 
 REQUIREMENT = "openvino>=2026.4,<2027"
@@ -68,12 +69,14 @@ def check_installed() -> None:
         raise EnvironmentLackError(MISSING)
 
 
-def open_model(model: Path, *, threads: int = 0, precision: Precision = "f32") -> OpenvinoEngine:
-    """Open a model on the CPU, what is not INT8 in a precision.
+def open_model(
+    model: Path, *, threads: int = 0, precision: Precision = "f32", cache: Path | None = None
+) -> OpenvinoEngine:
+    """Open a model on the CPU, what is not INT8 in a precision; with a folder for compiled models, from there.
 
     Raises `InputError` when the file is no model that this version can run.
     """
-    return OpenvinoEngine(_compiled(model, threads, precision))
+    return OpenvinoEngine(_compiled(model, threads, precision, cache))
 
 
 def save_model(onnx: bytes, path: Path) -> None:
@@ -192,14 +195,20 @@ def compile_options(threads: int, precision: Precision) -> dict[str, Any]:
     }
 
 
-def _compiled(model: Path, threads: int, precision: Precision) -> Any:
-    """Compile a model for the CPU."""
+def _compiled(model: Path, threads: int, precision: Precision, cache: Path | None = None) -> Any:
+    """Compile a model for the CPU, or take it from a cache."""
     openvino = _openvino()
     _check_xml(model)
     options = compile_options(threads, precision)
-    try:
-        core = openvino.Core()
+    core = openvino.Core()
+
+    def compile_model() -> Any:
         return core.compile_model(core.read_model(model), "CPU", options)
+
+    try:
+        return compile_model() if cache is None else compiled_from_cache(core, model, options, cache, compile_model)
+    except BertcError:
+        raise
     except Exception as error:  # RuntimeError, and others of its own for files that are damaged in other ways
         raise InputError(
             f"{model} cannot be opened by openvino {openvino.__version__.split('-')[0]}: {_reason(error)}"

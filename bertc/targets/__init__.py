@@ -87,8 +87,11 @@ class Target(Protocol):
         `cache` is a folder for what makes the next build faster, None for none.
         """
 
-    def engine_from_path(self, model: Path, *, threads: int) -> Engine:
-        """Open an engine. Raises `InputError` for a damaged file, `EnvironmentLackError` without the library."""
+    def engine_from_path(self, model: Path, *, threads: int, cache: Path | None = ...) -> Engine:
+        """Open an engine. Raises `InputError` for a damaged file, `EnvironmentLackError` without the library.
+
+        `cache` is a folder for what makes the next opening faster, None for none; where nothing does, nothing is kept.
+        """
 
     def optimized_from_path(self, model: Path) -> Optimized:
         """Read back what the runtime makes of a model file."""

@@ -56,9 +56,9 @@ def write_model(lowered: ir.Model, folder: Path, *, progress: Progress = SILENCE
     return path
 
 
-def engine_from_path(model: Path, *, threads: int) -> Engine:
+def engine_from_path(model: Path, *, threads: int, cache: Path | None = None) -> Engine:
     """Compile for the CPU."""
-    return openvino_runtime.open_model(model, threads=threads)
+    return openvino_runtime.open_model(model, threads=threads, cache=cache)
 
 
 def optimized_from_path(model: Path) -> Optimized:

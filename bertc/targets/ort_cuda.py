@@ -61,7 +61,7 @@ def write_model(lowered: ir.Model, folder: Path, *, progress: Progress = SILENCE
     return path
 
 
-def engine_from_path(model: Path, *, threads: int) -> Engine:
+def engine_from_path(model: Path, *, threads: int, cache: Path | None = None) -> Engine:
     """Open a session on the GPU; threads do not matter."""
     return library.open_session(model)
 

@@ -103,7 +103,7 @@ def _is_sparse(lowered: ir.Model) -> bool:
     return False
 
 
-def engine_from_path(model: Path, *, threads: int) -> Engine:
+def engine_from_path(model: Path, *, threads: int, cache: Path | None = None) -> Engine:
     """Open the engine on the current GPU; threads do not matter."""
     return open_engine(model)
 

@@ -23,7 +23,7 @@ FUNCTIONS = {
     "check_machine": ["cpu", "attention"],
     "onnx_from_graph": ["graph", "options"],
     "write_model": ["lowered", "folder", "progress", "cache"],
-    "engine_from_path": ["model", "threads"],
+    "engine_from_path": ["model", "threads", "cache"],
     "optimized_from_path": ["model"],
     "expected_fusion": ["scheme", "layers"],
 }

@@ -125,7 +125,7 @@ def test_a_gemm_in_another_precision_is_refused(
     path = target.write_model(target.onnx_from_graph(tiny_classifier.graph), tmp_path)
     other = "bf16" if name == "openvino-float" else "f32"
     compiled = runtime._compiled
-    monkeypatch.setattr(runtime, "_compiled", lambda model, threads, precision: compiled(model, threads, other))
+    monkeypatch.setattr(runtime, "_compiled", lambda model, threads, _: compiled(model, threads, other))
     with pytest.raises(EnvironmentLackError, match=f"all GEMMs in {PRECISIONS[name]} here: 12 in .* of 12"):
         target.optimized_from_path(path)
 

@@ -1,0 +1,145 @@
+"""Where an engine's time goes: milliseconds by kind of operator, of artefacts on ONNX Runtime or OpenVINO on the CPU.
+
+    bertc build CHECKPOINT ... --target ort-cpu -o ORT
+    bertc build CHECKPOINT ... --target openvino -o OV
+    python benchmarks/operators.py --artefact ORT --artefact OV [--shape 16x128] [--runs 20] [--out FILE.json]
+
+The runtimes' own profilers, which cost time themselves: compare the parts with each other, and whole models with
+`bertc bench`. Figures are medians over the runs; text is of random tokens without padding. Kinds are the runtimes'
+names: `QAttention` is three GEMMs, their quantization and the attention; `Subgraph` is OpenVINO's fused attention.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from machine import heading, run_facts
+
+from bertc.batches import Batch
+from bertc.checkpoint.config import config_from_path
+from bertc.predictor import verified_manifest
+from bertc.runtime.cpu import usable_cores
+from bertc.runtime.latency import full_batch
+from bertc.runtime.openvino import Precision, compile_options
+from bertc.targets import target_from_name
+
+WARM = 3
+SHAPES = "1x32,1x128,16x128,8x384"
+LEAST_SHARE = 0.01
+"""Kinds below this part of the whole are added up."""
+
+
+def ort_milliseconds(model: Path, batch: Batch, runs: int) -> dict[str, float]:
+    """Return milliseconds per run by kind of node, from ONNX Runtime's profile."""
+    import onnxruntime as ort
+
+    with tempfile.TemporaryDirectory() as folder:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = usable_cores()
+        options.enable_mem_pattern = False
+        options.enable_profiling = True
+        options.profile_file_prefix = str(Path(folder) / "profile")
+        session = ort.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+        feeds = batch.feeds([value.name for value in session.get_inputs()])
+        for _ in range(WARM + runs):
+            session.run(None, feeds)
+        events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+    turns = defaultdict(list)
+    for event in events:
+        if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
+            turns[event["name"], event["args"]["op_name"]].append(event["dur"] / 1e3)
+    totals: Counter[str] = Counter()
+    for (_, kind), milliseconds in turns.items():
+        totals[kind] += median(milliseconds[WARM:])
+    return dict(totals)
+
+
+def openvino_milliseconds(model: Path, batch: Batch, runs: int, precision: Precision) -> dict[str, float]:
+    """Return milliseconds per run by kind and precision of node, from OpenVINO's performance counts."""
+    import openvino
+
+    core = openvino.Core()
+    compiled = core.compile_model(core.read_model(model), "CPU", {**compile_options(0, precision), "PERF_COUNT": True})
+    request = compiled.create_infer_request()
+    feeds = batch.feeds([value.any_name for value in compiled.inputs])
+    turns: dict[str, list[float]] = defaultdict(list)
+    for _ in range(WARM + runs):
+        request.infer(feeds, share_inputs=True)
+        now: Counter[str] = Counter()
+        for node in request.get_profiling_info():
+            now[f"{node.node_type} {node.exec_type.rsplit('_', 1)[-1]}"] += node.real_time.total_seconds() * 1e3
+        for kind, milliseconds in now.items():
+            turns[kind].append(milliseconds)
+    return {kind: median(milliseconds[WARM:]) for kind, milliseconds in turns.items()}
+
+
+def milliseconds_of(folder: Path, batch: Batch, runs: int) -> dict[str, float]:
+    """Profile an artefact's engine."""
+    name = verified_manifest(folder).target
+    model = folder / target_from_name(name).MODEL_FILES[0]
+    if name.startswith("openvino"):
+        return openvino_milliseconds(model, batch, runs, "bf16" if name == "openvino-bf16" else "f32")
+    if name in ("ort-cpu", "ort-cpu-dynamic", "float"):
+        return ort_milliseconds(model, batch, runs)
+    raise SystemExit(f"{folder} is of the target {name}, which does not run on the CPU")
+
+
+def table(profiles: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """Return one engine's profiles by shape as a Markdown table, the largest kinds first."""
+    totals = {shape: sum(found.values()) for shape, found in profiles.items()}
+    shares: Counter[str] = Counter()
+    for shape, found in profiles.items():
+        for kind, milliseconds in found.items():
+            shares[kind] = max(shares[kind], milliseconds / totals[shape])
+    large = [kind for kind, share in shares.most_common() if share >= LEAST_SHARE]
+    rows = [[kind, *(found.get(kind, 0.0) for found in profiles.values())] for kind in large]
+    counted = [sum(found.get(kind, 0.0) for kind in large) for found in profiles.values()]
+    rows.append(["others", *(total - part for total, part in zip(totals.values(), counted, strict=True))])
+    rows.append(["all", *totals.values()])
+    lines = [f"| | {' | '.join(profiles)} |", "| --- " * (len(profiles) + 1) + "|"]
+    for kind, *figures in rows:
+        cells = [f"{value:.3g} ({value / totals[shape]:.0%})" for value, shape in zip(figures, profiles, strict=True)]
+        lines.append(f"| {kind} | {' | '.join(cells)} |")
+    return lines
+
+
+def page(document: Mapping[str, Any]) -> str:
+    """Return all profiles as Markdown."""
+    lines = heading("Time by operator", dict(document))
+    lines += ["Milliseconds of a batch (part of the whole), medians; the runtimes' profilers cost time themselves.", ""]
+    for name, profiles in document["profiles"].items():
+        lines += [f"## {name}", "", *table(profiles), ""]
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Profile, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--artefact", type=Path, action="append", required=True, help="a folder, repeatable")
+    parser.add_argument("--shape", default=SHAPES, help="batch x length, by commas")
+    parser.add_argument("--runs", type=int, default=20)
+    parser.add_argument("--out", type=Path, help="a JSON file; the table lies beside it")
+    options = parser.parse_args(arguments)
+    profiles: dict[str, dict[str, dict[str, float]]] = {}
+    for folder in options.artefact:
+        vocabulary = int(config_from_path(folder)["vocab_size"])
+        profiles[str(folder)] = {
+            shape: milliseconds_of(folder, full_batch(*map(int, shape.split("x")), vocabulary), options.runs)
+            for shape in options.shape.split(",")
+        }
+    document = {**run_facts("openvino"), "runs": options.runs, "profiles": profiles}
+    if options.out is not None:
+        options.out.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+        options.out.with_suffix(".md").write_text(page(document), encoding="utf-8")
+    print(page(document))
+
+
+if __name__ == "__main__":
+    main()
