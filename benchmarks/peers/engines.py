@@ -188,6 +188,7 @@ def _bertc() -> list[Engine]:
 
     return [
         engine("bertc float", "--target float", target="float"),
+        engine("bertc openvino-bf16", "--target openvino-bf16", target="openvino-bf16"),
         engine("bertc ort-cpu-dynamic", "--target ort-cpu-dynamic", target="ort-cpu-dynamic"),
         engine("bertc ort-cpu 1", "--target ort-cpu", target="ort-cpu", mode="1"),
         engine("bertc ort-cpu 2 channel", "--int8-mode 2", target="ort-cpu", mode="2", granularity="channel"),
@@ -204,7 +205,7 @@ def all_engines() -> list[Engine]:
 
 QUICK = (
     *("ORT FP32", "ORT dynamic INT8", "ORT static INT8", "OpenVINO FP32", "OpenVINO BF16"),
-    *("NNCF INT8", "NNCF INT8, FP32 hint", "bertc ort-cpu-dynamic", "bertc ort-cpu 1", "bertc openvino 1"),
-    "bertc openvino 2 channel",
+    *("NNCF INT8", "NNCF INT8, FP32 hint", "bertc openvino-bf16", "bertc ort-cpu-dynamic", "bertc ort-cpu 1"),
+    *("bertc openvino 1", "bertc openvino 2 channel"),
 )
 """What --only quick stands for."""

@@ -28,6 +28,7 @@ EXTRAS = {
     "cuda": "onnxruntime-gpu",
     "openvino": "openvino",
     "tensorrt": "tensorrt",
+    "triton": "triton",
 }
 
 

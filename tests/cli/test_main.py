@@ -57,6 +57,12 @@ def test_without_arguments_it_prints_the_help_and_says_that_this_was_no_use(bert
     assert "Commands:" in called.out
 
 
+def test_the_package_runs_as_a_module() -> None:
+    command = [sys.executable, "-m", "bertc", "inspect", "nowhere"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=60, check=False)
+    assert done.returncode == 2 and done.stderr.startswith("error: nowhere") and done.stderr.count("\n") == 1
+
+
 def test_version(bertc: Bertc) -> None:
     assert bertc("--version").out == "bertc, version 0.3.0\n"
 

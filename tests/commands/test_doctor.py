@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import tomllib
+from pathlib import Path
 from typing import Any
 
 import onnxruntime
 import pytest
 
+from bertc.commands import doctor
 from bertc.runtime import gpu_needs
 from bertc.runtime.gpu import Driver, Gpu
 from bertc.runtime.gpu_needs import Need, fits, needs_of_targets
@@ -30,6 +34,14 @@ def provider(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def needs_by_name(driver: Driver, versions: dict[str, str], target: str) -> dict[str, Need]:
     return {need.name: need for need in needs_of_targets(driver, versions.get)[target]}
+
+
+def test_every_extra_is_named_with_its_package() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = {name: wanted for name, wanted in project["optional-dependencies"].items() if name != "dev"}
+    assert set(doctor.EXTRAS) == set(extras)
+    for name, package in doctor.EXTRAS.items():
+        assert any(re.match(rf"{package}\b", requirement) for requirement in extras[name])
 
 
 @pytest.mark.parametrize("target", ["ort-cuda", "tensorrt"])
