@@ -46,7 +46,7 @@ MEANINGS: dict[str, tuple[str, str]] = {
     "validation.unvalidated": ("Build without validation data, which is stamped into the artefact.", ""),
     "engine.target": ("bertc doctor lists the targets; auto-cpu is the fastest that passes.", ""),
     "engine.attention": (
-        "tensorrt: native, plugin, kernel or decomposed. Left out: the target's own choice.",
+        "tensorrt: native, packed, plugin, kernel or decomposed. Left out: the target's own choice.",
         '"native"',
     ),
     "engine.threads": ("0: all cores.", ""),

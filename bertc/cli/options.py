@@ -332,7 +332,7 @@ attention_option = option(
     "engine__attention",
     metavar="KIND",
     section=ENGINE,
-    help="tensorrt's fused attention: decomposed, native, plugin or kernel. Default: decomposed.",
+    help="tensorrt's fused attention: decomposed, native, packed, plugin or kernel. Default: decomposed.",
 )
 threads_option = option(
     "--threads",

@@ -1,9 +1,9 @@
 """TensorRT: explicit Q/DQ in standard operators, placed where TensorRT fuses it; scalar scales on activations.
 
-In: a float or Q/DQ graph, and the kind of attention (`bertc.dialects.tensorrt_attention`, `tensorrt_plugin`,
-`tensorrt_kernel`). Out: the same function with int32 inputs, opset 20, which ONNX Runtime executes as it stands. `half`
-types embeddings and encoder in FP16, scales included, as a strongly typed network wants it; the head stays in FP32.
-Without it everything is FP32: the variant in which the numbers are checked.
+In: a float or Q/DQ graph, and the kind of attention (`bertc.dialects.tensorrt_attention`, `tensorrt_packed`,
+`tensorrt_plugin`, `tensorrt_kernel`). Out: the same function with int32 inputs, opset 20, which ONNX Runtime executes
+as it stands. `half` types embeddings and encoder in FP16, scales included, as a strongly typed network wants it; the
+head stays in FP32. Without it everything is FP32: the variant in which the numbers are checked.
 
 TensorRT quantizes activations per tensor only, so a scale per column g folds into the weights' scale, w_scale / g, the
 GEMM's output is quantized with 1, and `Mul(g)` stands before the bias (docs/modes.md). A smoothed residual is its codes
@@ -12,6 +12,7 @@ with the site's one scale, then `Mul(m)`.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,8 @@ import onnx_ir as ir
 from bertc.dialects.tensorrt_attention import lower_attention
 from bertc.dialects.tensorrt_half import use_half
 from bertc.dialects.tensorrt_kernel import lower_to_kernel
-from bertc.dialects.tensorrt_needs import DECOMPOSED, KERNEL, PLUGIN
+from bertc.dialects.tensorrt_needs import DECOMPOSED, KERNEL, PACKED, PLUGIN
+from bertc.dialects.tensorrt_packed import lower_to_packed
 from bertc.dialects.tensorrt_plugin import lower_to_plugin
 from bertc.graph.edit import insert_after, remove_unused, set_constant
 from bertc.graph.emit import DOMAIN, OPSET, Emitter, array_of
@@ -33,7 +35,7 @@ FLOAT_ROLES: dict[Role, str] = {}
 def lower_graph(graph: ir.Model, *, attention: str = DECOMPOSED, half: bool = False) -> ir.Model:
     """Return the graph in the operators that TensorRT reads. Raises `InputError` for what the attention cannot take."""
     model = graph.clone()
-    unpack_rows(model)  # what it does with padding is its own: profiles, and the plugin's row of tokens
+    unpack_rows(model)  # what it does with padding is its own: profiles, or a row of tokens
     _restore_tables(model)
     for node in list(model.graph):
         if node.op_type == "QuantizeLinear" and np.ndim(array_of(node.inputs[1])):
@@ -41,12 +43,8 @@ def lower_graph(graph: ir.Model, *, attention: str = DECOMPOSED, half: bool = Fa
     for node in list(model.graph):
         if node.op_type == "DequantizeLinear" and node.inputs[0] is not None and node.inputs[0].const_value is None:
             _dequantize_with_one_scale(model, node)
-    if attention == PLUGIN:
-        lower_to_plugin(model)
-    elif attention == KERNEL:
-        lower_to_kernel(model)
-    else:
-        lower_attention(model, attention)
+    own = {PLUGIN: lower_to_plugin, KERNEL: lower_to_kernel, PACKED: lower_to_packed}
+    own.get(attention, partial(lower_attention, attention=attention))(model)
     for identifier in [key for key in model.functions if key[0] == DOMAIN]:
         del model.functions[identifier]
     model.opset_imports.pop(DOMAIN, None)

@@ -32,13 +32,13 @@ def lower_attention(model: ir.Model, attention: str) -> None:
     """Write every attention node's body, in place."""
     nodes = attention_nodes(model)
     for layer, node in enumerate(nodes):
-        _fold_scaling(model, layer, np.float32(node.attributes["scaling"].as_float()))
+        fold_scaling(model, layer, np.float32(node.attributes["scaling"].as_float()))
     native = attention == NATIVE
     for node in nodes:
         _lower(model, node, native=native)
 
 
-def _fold_scaling(model: ir.Model, layer: int, scaling: np.float32) -> None:
+def fold_scaling(model: ir.Model, layer: int, scaling: np.float32) -> None:
     """Multiply what the query's codes and floats mean by 1 / sqrt(d); a scale of the scores with them."""
     gemm, query = Site(layer, Role.QUERY_GEMM).name, Site(layer, Role.QUERY).name
     constants = model.graph.initializers

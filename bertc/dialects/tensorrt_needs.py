@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from bertc.graph.fused import AttentionNeeds
 from bertc.graph.sites import Role
 
-DECOMPOSED, NATIVE, PLUGIN, KERNEL = "decomposed", "native", "plugin", "kernel"
+DECOMPOSED, NATIVE, PACKED, PLUGIN, KERNEL = "decomposed", "native", "packed", "plugin", "kernel"
 
 KERNEL_NAMESPACE, KERNEL_OP = "bertc", "PackedInt8Attention"
 KERNEL_PLUGIN = f"{KERNEL_NAMESPACE}::{KERNEL_OP}"
@@ -35,6 +35,17 @@ NEEDS: Mapping[str, AttentionNeeds] = {
     NATIVE: AttentionNeeds(
         summary="TensorRT's attention layer (IAttention), put in through the network API",
         since=(10, 14),
+        until=(12, 0),
+        least_capability=INT8_TENSOR_CORES,
+        head_sizes=INT8_HEAD_SIZES,
+        head_sizes_because="TensorRT's INT8 attention kernels exist for these",
+        longest=LONGEST_INT8,
+        longest_because="TensorRT's INT8 attention kernels end there",
+        float_roles=frozenset({Role.SCORES}),
+    ),
+    PACKED: AttentionNeeds(
+        summary="the same layer over all texts in one row, without padding",
+        since=(11, 0),
         until=(12, 0),
         least_capability=INT8_TENSOR_CORES,
         head_sizes=INT8_HEAD_SIZES,

@@ -99,20 +99,22 @@ def ints(emit: Emitter, name: str, *values: int) -> ir.Value:
     return emit.op("Constant", value_ints=list(values), name=name)
 
 
-def emit_same_text(emit: Emitter, tokens: ir.Value, ends: ir.Value) -> ir.Value:
+def emit_same_text(emit: Emitter, tokens: ir.Value, ends: ir.Value, prefix: str = "") -> ir.Value:
     """Return bool [tokens, tokens]: whether two tokens stand in one text, by how many texts end before each.
 
-    tokens: int64 [1], how many there are.
+    tokens: int64 [1], how many there are. `prefix` begins the names of what is written.
     """
-    count = emit.op("Squeeze", tokens, name="count_scalar")
-    zero = emit.op("Constant", value_int=0, name="range_begin")
-    step = emit.op("Constant", value_int=1, name="range_step")
-    places = emit.op("Range", zero, count, step, name="token_places")
-    column = emit.op("Unsqueeze", places, ints(emit, "column_axis", 1), name="token_column")
-    borders = emit.op("Cast", ends, to=int(ir.DataType.INT64), name="borders")
-    behind = emit.op("LessOrEqual", borders, column, name="behind")  # [tokens, batch + 1]
-    numbers = emit.op("Cast", behind, to=int(ir.DataType.INT64), name="behind_numbers")
-    texts = emit.op("ReduceSum", numbers, ints(emit, "text_axis", 1), keepdims=0, name="texts")  # [tokens]
-    rows = emit.op("Unsqueeze", texts, ints(emit, "row_axis", 0), name="text_row")
-    columns = emit.op("Unsqueeze", texts, ints(emit, "text_column_axis", 1), name="text_column")
-    return emit.op("Equal", columns, rows, name="same")
+    count = emit.op("Squeeze", tokens, name=f"{prefix}count_scalar")
+    zero = emit.op("Constant", value_int=0, name=f"{prefix}range_begin")
+    step = emit.op("Constant", value_int=1, name=f"{prefix}range_step")
+    places = emit.op("Range", zero, count, step, name=f"{prefix}token_places")
+    column = emit.op("Unsqueeze", places, ints(emit, f"{prefix}column_axis", 1), name=f"{prefix}token_column")
+    borders = emit.op("Cast", ends, to=int(ir.DataType.INT64), name=f"{prefix}borders")
+    behind = emit.op("LessOrEqual", borders, column, name=f"{prefix}behind")  # [tokens, batch + 1]
+    numbers = emit.op("Cast", behind, to=int(ir.DataType.INT64), name=f"{prefix}behind_numbers")
+    texts = emit.op(
+        "ReduceSum", numbers, ints(emit, f"{prefix}text_axis", 1), keepdims=0, name=f"{prefix}texts"
+    )  # [tokens]
+    rows = emit.op("Unsqueeze", texts, ints(emit, f"{prefix}row_axis", 0), name=f"{prefix}text_row")
+    columns = emit.op("Unsqueeze", texts, ints(emit, f"{prefix}text_column_axis", 1), name=f"{prefix}text_column")
+    return emit.op("Equal", columns, rows, name=f"{prefix}same")

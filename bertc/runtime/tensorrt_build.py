@@ -33,15 +33,16 @@ OPTIMIZATION_LEVEL = 3
 class Plan:
     """What an engine is built of. `probs_scales` has the layers whose softmax is INT8, for the attention layer.
 
-    `native` puts TensorRT's attention layer in; `kernel` is what the plugin of bertc's own kernel is registered as
-    (None: not used); `sparse` lets it choose kernels for 2:4 weights where they are faster; `cache` is the folder of
-    timings that later builds take up (None: none is kept).
+    `native` puts TensorRT's attention layer in, `packed` in its form without padding; `kernel` is what the plugin of
+    bertc's own kernel is registered as (None: not used); `sparse` lets it choose kernels for 2:4 weights where they are
+    faster; `cache` is the folder of timings that later builds take up (None: none is kept).
     """
 
     onnx: bytes
     profiles: Sequence[Profile]
     layers: int
     native: bool
+    packed: bool
     kernel: str | None
     sparse: bool
     probs_scales: Mapping[int, float]
@@ -75,7 +76,9 @@ def engine_from_plan(plan: Plan, device: Device, progress: Progress) -> bytes:
     kept = []
     if plan.native:
         version = version_from_text(trt.__version__)
-        kept = insert_attention(network, parser, plan.probs_scales, layers=plan.layers, version=version)
+        kept = insert_attention(
+            network, parser, plan.probs_scales, layers=plan.layers, packed=plan.packed, version=version
+        )
     config = _config(builder, network, plan, progress)
     timings = None if plan.cache is None else plan.cache / f"tensorrt-{trt.__version__}-sm{device.capability}.timing"
     cache = config.create_timing_cache(_read(timings))

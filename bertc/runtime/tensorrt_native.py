@@ -1,4 +1,4 @@
-"""Put TensorRT's attention layer in the place of the operators of `--attention native` in a parsed network.
+"""Put TensorRT's attention layer in the place of the operators of `--attention native` or `packed` in a parsed network.
 
 The operators stay behind without a reader, and TensorRT drops them. The layer is not decomposable: where TensorRT has
 no fused kernel for it, the build fails instead of running unfused.
@@ -17,7 +17,7 @@ from bertc.errors import InputError
 if TYPE_CHECKING:
     import tensorrt as trt
 
-MASK = "attention.mask"
+MASK, ENDS = "attention.mask", "attention.ends"
 
 
 def insert_attention(
@@ -26,21 +26,23 @@ def insert_attention(
     probs_scales: Mapping[int, float],
     *,
     layers: int,
+    packed: bool,
     version: tuple[int, int],
 ) -> list[NDArray[np.float32]]:
     """Replace every layer's attention; returns the arrays that have to live until the engine is built.
 
-    `probs_scales` has the layers whose softmax is INT8. Raises `InputError` when the network has no such operators.
+    `probs_scales` has the layers whose softmax is INT8. Packed, the texts' ends tell them apart instead of a mask,
+    which TensorRT 11 can. Raises `InputError` when the network has no such operators.
     """
     kept: list[NDArray[np.float32]] = []
     readers = _readers(network)
-    mask = _tensor(parser, MASK)
+    texts = _tensor(parser, ENDS if packed else MASK)
     for layer in range(layers):
         prefix = f"layer.{layer}."
         query, key, value = (_operand(parser, f"{prefix}{role}_heads") for role in ("query", "key", "value"))
         context = _tensor(parser, f"{prefix}context_heads")
         attention = _added(network, query, key, value, f"{prefix}attention", version)
-        attention.mask = mask
+        _set_texts(attention, texts, packed=packed, version=version)
         if layer in probs_scales:
             _quantize_softmax(network, attention, probs_scales[layer], kept)
         output = attention.get_output(0)
@@ -72,6 +74,20 @@ def _added(
     return attention
 
 
+def _set_texts(attention: trt.IAttention, texts: trt.ITensor, *, packed: bool, version: tuple[int, int]) -> None:
+    """Say which tokens see each other: by a mask, or where each text of [tokens, heads, size] ends."""
+    import tensorrt as trt
+
+    TENSORRT_11 = version >= (11, 0)
+    if not packed:
+        attention.mask = texts
+    elif TENSORRT_11:
+        attention.query_form = attention.key_value_form = trt.AttentionIOForm.PACKED_NHD
+        attention.query_lengths = attention.key_value_lengths = texts
+    else:
+        raise InputError("the attention layer of TensorRT 10 takes no packed texts; choose --attention native")
+
+
 def _quantize_softmax(
     network: trt.INetworkDefinition, attention: trt.IAttention, scale: float, kept: list[NDArray[np.float32]]
 ) -> None:
@@ -93,7 +109,7 @@ def _operand(parser: trt.OnnxParser, name: str) -> trt.ITensor:
 def _tensor(parser: trt.OnnxParser, name: str) -> trt.ITensor:
     found = parser.get_layer_output_tensor(name, 0)
     if found is None:
-        raise InputError(f"the model has no value {name}, so it was not exported with --attention native; export again")
+        raise InputError(f"the model has no value {name}, so it was not exported with this --attention; export again")
     return found
 
 

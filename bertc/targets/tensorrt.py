@@ -8,7 +8,7 @@ from pathlib import Path
 import onnx_ir as ir
 
 from bertc.dialects import tensorrt
-from bertc.dialects.tensorrt_needs import DECOMPOSED, KERNEL, KERNEL_PLUGIN, NATIVE, NEEDS
+from bertc.dialects.tensorrt_needs import DECOMPOSED, KERNEL, KERNEL_PLUGIN, NATIVE, NEEDS, PACKED
 from bertc.features import SILENCE, Progress
 from bertc.graph.emit import array_of
 from bertc.graph.options import DEFAULT_OPTIONS, EngineOptions
@@ -79,13 +79,15 @@ def plan_from_model(lowered: ir.Model, cache: Path | None) -> Plan:
     layers = 0
     while f"{Site(layers, Role.QUERY_GEMM).name}.weight" in constants:
         layers += 1
+    attention = lowered.metadata_props[ATTENTION_KEY]
     scales = {layer: constants.get(f"{Site(layer, Role.PROBS).name}.scale") for layer in range(layers)}
     return Plan(
         onnx=ir.to_proto(lowered).SerializeToString(),
         profiles=profiles_from_text(lowered.metadata_props[PROFILES_KEY]),
         layers=layers,
-        native=lowered.metadata_props[ATTENTION_KEY] == NATIVE,
-        kernel=KERNEL_PLUGIN if lowered.metadata_props[ATTENTION_KEY] == KERNEL else None,
+        native=attention in (NATIVE, PACKED),
+        packed=attention == PACKED,
+        kernel=KERNEL_PLUGIN if attention == KERNEL else None,
         sparse=_is_sparse(lowered),
         probs_scales={layer: float(array_of(scale)) for layer, scale in scales.items() if scale is not None},
         cache=cache,

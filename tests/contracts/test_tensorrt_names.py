@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 NAMES = ROOT / "stubs" / "names"
 VERSIONS = sorted(path.stem for path in NAMES.glob("*.json"))
 ATTENTION_NAMES = {"IAttention", "AttentionNormalizationOp", "add_attention"}
-"""What `--attention native` uses, and nothing else does."""
+"""What `--attention native` and `packed` use, and nothing else does."""
 
 PYTHON_OWN = {"__buffer__", "__iter__", "__int__"}
 """What Python says by other means: a buffer, a sequence, a number."""

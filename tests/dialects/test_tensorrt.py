@@ -17,7 +17,7 @@ import pytest
 
 from bertc.dialects.tensorrt import FLOAT_ROLES, lower_graph
 from bertc.dialects.tensorrt_half import MASKED_HALF, use_half
-from bertc.dialects.tensorrt_needs import DECOMPOSED, NATIVE, NEEDS
+from bertc.dialects.tensorrt_needs import DECOMPOSED, NATIVE, NEEDS, PACKED
 from bertc.errors import InputError
 from bertc.export.embeddings import store_embeddings
 from bertc.features import Head, Pooling
@@ -32,8 +32,8 @@ from tests.tiny import LAYERS, TinyModel, rms, run_engine, tiny_model, tiny_sche
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "tensorrt"
 SCHEMES = [("1", None), ("2", None), ("2", "channel"), ("3", None), ("3", "channel")]
-LAYOUTS = (DECOMPOSED, NATIVE)
-GOLDEN_CASES = [("1", None, DECOMPOSED), ("2", "channel", DECOMPOSED), ("2", None, NATIVE)]
+LAYOUTS = (DECOMPOSED, NATIVE, PACKED)
+GOLDEN_CASES = [("1", None, DECOMPOSED), ("2", "channel", DECOMPOSED), ("2", None, NATIVE), ("2", None, PACKED)]
 Node = ir.Node
 
 
@@ -146,8 +146,9 @@ def test_both_operands_of_every_product_come_straight_from_codes(
             assert found is not None and found.op_type == "DequantizeLinear", node.outputs[0].name
 
 
-def test_nothing_stands_between_the_pairs_and_the_native_attention(tiny_classifier: TinyModel) -> None:
-    values = values_by_name(lowered(tiny_classifier, "1", attention=NATIVE))
+@pytest.mark.parametrize("attention", [NATIVE, PACKED])
+def test_nothing_stands_between_the_pairs_and_the_attention_layer(attention: str, tiny_classifier: TinyModel) -> None:
+    values = values_by_name(lowered(tiny_classifier, "1", attention=attention))
     for role in ("query", "key", "value"):
         assert f"layer.0.{role}_heads.dequantized" in values
     (use,) = values["layer.0.context_heads"].uses()
@@ -338,7 +339,7 @@ def test_ties_of_the_operands_leave_the_weights_alone(tiny_classifier: TinyModel
 
 
 def test_the_kinds_are_those_that_are_documented() -> None:
-    assert tuple(NEEDS) == ("decomposed", "native", "plugin", "kernel")
+    assert tuple(NEEDS) == ("decomposed", "native", "packed", "plugin", "kernel")
 
 
 def write_golden() -> None:

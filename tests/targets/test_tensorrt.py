@@ -18,6 +18,7 @@ import onnx_ir as ir
 import pytest
 
 from bertc.batches import Batch
+from bertc.dialects.tensorrt_needs import NEEDS
 from bertc.errors import EnvironmentLackError, InputError
 from bertc.graph.options import EngineOptions
 from bertc.manifest import read_manifest
@@ -116,7 +117,7 @@ INetworkDefinition.{add}(layer.{i}.query_heads.dequantized, layer.{i}.key_heads.
 layer.{i}.value_heads.dequantized, AttentionNormalizationOp.SOFTMAX, {causal})
 IAttention.name = 'layer.{i}.attention'
 IAttention.decomposable = False
-IAttention.mask = attention.mask
+{texts}
 IAttention.normalization_quantize_to_type = DataType.INT8
 INetworkDefinition.add_constant((1,), <float32[1]>)
 IConstantLayer.get_output(0)
@@ -124,6 +125,12 @@ IAttention.normalization_quantize_scale = constant
 IAttention.get_output(0)
 ILayer.set_input(0, attention's output)
 """
+MASKED = "IAttention.mask = attention.mask"
+PACKED = """\
+IAttention.query_form = AttentionIOForm.PACKED_NHD
+IAttention.key_value_form = AttentionIOForm.PACKED_NHD
+IAttention.query_lengths = attention.ends
+IAttention.key_value_lengths = attention.ends"""
 CONFIG = """
 Builder.create_builder_config()
 IBuilderConfig.set_memory_pool_limit(MemoryPoolType.WORKSPACE, 4294967296)
@@ -149,14 +156,22 @@ ITimingCache.serialize()
 """
 
 
+def skip_before(version: str, attention: str) -> None:
+    """Skip versions that lack the attention."""
+    since = NEEDS[attention].since
+    if tuple(map(int, version[1:].split(".")[:2])) < since:
+        pytest.skip(f"{attention} came with {since[0]}.{since[1]}")
+
+
 def expected_calls(version: str, attention: str, *, sparse: bool = False, cache: bool = True) -> list[str]:
     """Return the calls of a build, in order."""
     new = version.startswith("v11")
     text = BEGIN.format(strongly_typed=1 if new else 2)
-    if attention == "native":
+    if attention in ("native", "packed"):
+        texts = PACKED if attention == "packed" else MASKED
         causal = "CausalMaskKind.NONE" if new else "False"
         add = "add_attention_v2" if new else "add_attention"
-        text += "".join(NATIVE.format(i=layer, add=add, causal=causal) for layer in range(2))
+        text += "".join(NATIVE.format(i=layer, add=add, causal=causal, texts=texts) for layer in range(2))
     text += CONFIG
     text += "IBuilderConfig.set_flag(BuilderFlag.SPARSE_WEIGHTS)\n" if sparse else ""
     text += "Monitor.init()\nIBuilderConfig.progress_monitor = Monitor\n"
@@ -166,13 +181,12 @@ def expected_calls(version: str, attention: str, *, sparse: bool = False, cache:
     return [line for line in text.splitlines() if line]
 
 
-@pytest.mark.parametrize("attention", ["decomposed", "native", "plugin"])
+@pytest.mark.parametrize("attention", ["decomposed", "native", "packed", "plugin"])
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_build_makes_these_calls(
     version: str, attention: str, install: Install, tiny_classifier: TinyModel, wide: TinyModel, tmp_path: Path
 ) -> None:
-    if attention == "native" and version == "v10.12.0":
-        pytest.skip("the attention layer came with 10.14")
+    skip_before(version, attention)
     double = install(Double(version=version))
     model = lowered(wide if attention == "plugin" else tiny_classifier, attention)
     assert TARGET.write_model(model, tmp_path, cache=tmp_path) == tmp_path / "model.plan"
@@ -232,11 +246,12 @@ def test_progress_is_the_outermost_phase_s(install: Install, tiny_classifier: Ti
 # --- the engine -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("attention", ["decomposed", "native", "plugin"])
+@pytest.mark.parametrize("attention", ["decomposed", "native", "packed", "plugin"])
 @pytest.mark.parametrize("version", ["v10.14", "v11.1"])
 def test_the_engine_feeds_and_reads_what_the_file_computes(
     version: str, attention: str, install: Install, tiny_classifier: TinyModel, wide: TinyModel, tmp_path: Path
 ) -> None:
+    skip_before(version, attention)
     double = install(Double(version=version))
     tiny = wide if attention == "plugin" else tiny_classifier
     model = lowered(tiny, attention)
@@ -332,6 +347,8 @@ def test_without_a_gpu_it_is_refused(install: Install) -> None:
             "native",
             r"native needs TensorRT 10\.14 or later, before 12\.0, and 10\.12\.0\.0\.1 is",
         ),
+        ("v10.16", "packed", r"packed needs TensorRT 11\.0 or later, before 12\.0, and 10\.16\.0\.1 is"),
+        ("v11.1", "packed", ""),
         ("v11.1", None, ""),
         ("v11.1", "plugin", ""),
     ],
@@ -382,7 +399,7 @@ def test_a_plan_of_another_gpu_is_refused(install: Install, tmp_path: Path) -> N
 # --- what is read back ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("attention, fused", [("decomposed", 0), ("native", 2), ("plugin", 2)])
+@pytest.mark.parametrize("attention, fused", [("decomposed", 0), ("native", 2), ("packed", 2), ("plugin", 2)])
 @pytest.mark.parametrize("version", ["v10.14", "v11.1"])
 def test_the_inspector_s_layers_are_counted(
     version: str,
@@ -393,6 +410,7 @@ def test_the_inspector_s_layers_are_counted(
     wide: TinyModel,
     tmp_path: Path,
 ) -> None:
+    skip_before(version, attention)
     install(Double(version=version))
     model = lowered(wide if attention == "plugin" else tiny_classifier, attention)
     found = TARGET.optimized_from_path(TARGET.write_model(model, tmp_path))

@@ -21,7 +21,7 @@ def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("mode", ["1", "2"])
-@pytest.mark.parametrize("attention", ["decomposed", "native", "plugin", "kernel", None])
+@pytest.mark.parametrize("attention", ["decomposed", "native", "packed", "plugin", "kernel", None])
 def test_the_file_is_written_without_tensorrt(
     attention: str | None, mode: str, bertc: Bertc, wide: Path, rows: Path, tmp_path: Path
 ) -> None:
@@ -45,8 +45,9 @@ def test_the_file_is_written_without_tensorrt(
     "options, message",
     [
         (("--attention", "plugin"), "heads of size 64"),
-        (("--attention", "fused"), "no attention 'fused'; choose one of decomposed, native, plugin, kernel"),
+        (("--attention", "fused"), "no attention 'fused'; choose one of decomposed, native, packed, plugin, kernel"),
         (("--attention", "native", "--int8-mode", "3"), "--keep-float scores"),
+        (("--attention", "packed", "--int8-mode", "3"), "--keep-float scores"),
         (("--attention", "kernel", "--int8-mode", "3"), "--attention kernel has no place to quantize scores"),
         (("--attention", "native", "--target", "ort-cpu"), "the target ort-cpu has no attention 'native'"),
     ],

@@ -28,7 +28,7 @@ from tests.tiny import LAYERS, Array, TinyModel, quantized, rms, run_engine, tin
 pytestmark = pytest.mark.tensorrt
 TARGET = target_from_name("tensorrt")
 SCHEMES = [("1", None), ("2", None), ("2", "channel")]
-ATTENTIONS = ("decomposed", "native", "plugin", "kernel")
+ATTENTIONS = ("decomposed", "native", "packed", "plugin", "kernel")
 
 
 @pytest.fixture(autouse=True)

@@ -19,7 +19,7 @@ from bertc.artefact.cache import StageCache
 from bertc.batches import batches_from_features
 from bertc.checkpoint import checkpoint_from_path
 from bertc.dialects.tensorrt import lower_graph
-from bertc.dialects.tensorrt_needs import DECOMPOSED, NATIVE, NEEDS, PLUGIN
+from bertc.dialects.tensorrt_needs import DECOMPOSED, NATIVE, NEEDS, PACKED, PLUGIN
 from bertc.dialects.tensorrt_plugin import PLUGIN_DOMAIN, PLUGIN_OP
 from bertc.features import Silent
 from bertc.graph.build import graph_from_checkpoint
@@ -134,7 +134,7 @@ def test_the_model_is_what_the_plugin_takes_and_decides(held: Held) -> None:
 
 
 @pytest.mark.parametrize("mode, granularity", SCHEMES)
-@pytest.mark.parametrize("attention", [PLUGIN, NATIVE, DECOMPOSED])
+@pytest.mark.parametrize("attention", [PLUGIN, NATIVE, PACKED, DECOMPOSED])
 def test_the_exported_file_passes_the_checker(
     attention: str, mode: str, granularity: str | None, exported_of: ExportedOf
 ) -> None:
@@ -146,7 +146,7 @@ def test_the_exported_file_passes_the_checker(
 
 
 @pytest.mark.parametrize("mode, granularity", SCHEMES)
-@pytest.mark.parametrize("attention", [PLUGIN, NATIVE, DECOMPOSED])
+@pytest.mark.parametrize("attention", [PLUGIN, NATIVE, PACKED, DECOMPOSED])
 def test_the_fp32_variant_is_close_to_the_simulator(
     attention: str, mode: str, granularity: str | None, exported_of: ExportedOf, held: Held
 ) -> None:
@@ -155,7 +155,7 @@ def test_the_fp32_variant_is_close_to_the_simulator(
 
 
 @pytest.mark.parametrize("mode, granularity", SCHEMES)
-@pytest.mark.parametrize("attention", [PLUGIN, NATIVE, DECOMPOSED])
+@pytest.mark.parametrize("attention", [PLUGIN, NATIVE, PACKED, DECOMPOSED])
 def test_the_exported_file_decides_as_the_simulator_and_keeps_the_accuracy(
     attention: str, mode: str, granularity: str | None, exported_of: ExportedOf, held: Held
 ) -> None:
@@ -166,7 +166,7 @@ def test_the_exported_file_decides_as_the_simulator_and_keeps_the_accuracy(
     assert half >= exact - 0.01
 
 
-@pytest.mark.parametrize("attention", [PLUGIN, NATIVE, DECOMPOSED])
+@pytest.mark.parametrize("attention", [PLUGIN, NATIVE, PACKED, DECOMPOSED])
 def test_a_wrong_scale_is_found_out(attention: str, exported_of: ExportedOf, held: Held) -> None:
     exported = exported_of(attention, "1", None)
     model = lower_graph(exported.source, attention=attention)

@@ -41,6 +41,9 @@ class LayerInformationFormat(Enum):
 class AttentionNormalizationOp(Enum):
     SOFTMAX = ...
 
+class AttentionIOForm(Enum):
+    PACKED_NHD = ...
+
 class CausalMaskKind(Enum):
     NONE = ...
 
@@ -81,6 +84,10 @@ class IConstantLayer(ILayer): ...
 class IAttention:
     name: str
     mask: ITensor
+    query_form: AttentionIOForm
+    key_value_form: AttentionIOForm
+    query_lengths: ITensor
+    key_value_lengths: ITensor
     decomposable: bool
     normalization_quantize_scale: ITensor
     normalization_quantize_to_type: DataType
