@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 from inputs import Inputs
+from memory import peak_mib
 
 RECORD = "built.json"
 
@@ -25,8 +26,8 @@ def main() -> None:
     begin = time.perf_counter()
     build = getattr(importlib.import_module(module), function)
     build(Path(wanted["checkpoint"]), folder, Inputs(Path(wanted["inputs"])), **wanted["arguments"])
-    usage = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    record = {"seconds": time.perf_counter() - begin, "peak_mib": usage / 1024}
+    programs = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    record = {"seconds": time.perf_counter() - begin, "peak_mib": max(peak_mib(), programs)}
     (folder / RECORD).write_text(json.dumps(record), encoding="utf-8")
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import sys
 import time
 from pathlib import Path
@@ -19,12 +18,8 @@ BEGIN = time.perf_counter()
 
 import numpy as np  # noqa: E402  what is imported is a part of what opening costs
 from inputs import Inputs  # noqa: E402
+from memory import peak_mib  # noqa: E402
 from openers import open_engine  # noqa: E402
-
-
-def peak_mib() -> float:
-    """Return the process's peak memory."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 class Worker:
