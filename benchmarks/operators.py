@@ -15,7 +15,7 @@ import argparse
 import json
 import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -119,14 +119,14 @@ def page(document: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main() -> None:
     """Profile, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--artefact", type=Path, action="append", required=True, help="a folder, repeatable")
     parser.add_argument("--shape", default=SHAPES, help="batch x length, by commas")
     parser.add_argument("--runs", type=int, default=20)
     parser.add_argument("--out", type=Path, help="a JSON file; the table lies beside it")
-    options = parser.parse_args(arguments)
+    options = parser.parse_args()
     profiles: dict[str, dict[str, dict[str, float]]] = {}
     for folder in options.artefact:
         vocabulary = int(config_from_path(folder)["vocab_size"])

@@ -98,14 +98,14 @@ def ratios_of(folder: Path, shapes: list[tuple[int, int]], rounds: int) -> dict[
     """Return variant -> shape -> ratio, and the largest difference of its outputs."""
     name = verified_manifest(folder).target
     model = folder / target_from_name(name).MODEL_FILES[0]
+    if name not in ("openvino", "ort-cpu", "ort-cpu-dynamic", "float"):
+        raise SystemExit(f"{folder} is of the target {name}; give one of openvino, ort-cpu, ort-cpu-dynamic or float")
     with predictor_from_path(folder) as predictor:
         output = OUTPUTS[predictor.head.task][0]
     if name == "openvino":
         engines = {key: openvino_engine(model, output, key, variant) for key, variant in OPENVINO_VARIANTS.items()}
-    elif name in ("ort-cpu", "ort-cpu-dynamic", "float"):
-        engines = {key: ort_engine(model, output, variant) for key, variant in ORT_VARIANTS.items()}
     else:
-        raise SystemExit(f"{folder} is of the target {name}; give one of ort-cpu, ort-cpu-dynamic, float or openvino")
+        engines = {key: ort_engine(model, output, variant) for key, variant in ORT_VARIANTS.items()}
     found: dict[str, dict[str, Any]] = {key: {"error": 0.0} for key in engines}
     for rows, length in shapes:
         batch = full_batch(rows, length, int(config_from_path(folder)["vocab_size"]))
