@@ -90,7 +90,6 @@ def cases(shared: Path) -> list[Case]:
             validation=data / "wnut17/emerging.test.annotated",
             train={"steps": 500},
             recover={"steps": 700, "learning_rate": 1e-4},
-            recover_seeds=(0,),
         ),
         Case(
             name="minilm-squad",
