@@ -99,12 +99,12 @@ def table(profiles: Mapping[str, Mapping[str, float]]) -> list[str]:
         for kind, milliseconds in found.items():
             shares[kind] = max(shares[kind], milliseconds / totals[shape])
     large = [kind for kind, share in shares.most_common() if share >= LEAST_SHARE]
-    rows = [[kind, *(found.get(kind, 0.0) for found in profiles.values())] for kind in large]
+    rows = [(kind, [found.get(kind, 0.0) for found in profiles.values()]) for kind in large]
     counted = [sum(found.get(kind, 0.0) for kind in large) for found in profiles.values()]
-    rows.append(["others", *(total - part for total, part in zip(totals.values(), counted, strict=True))])
-    rows.append(["all", *totals.values()])
+    rows.append(("others", [total - part for total, part in zip(totals.values(), counted, strict=True)]))
+    rows.append(("all", list(totals.values())))
     lines = [f"| | {' | '.join(profiles)} |", "| --- " * (len(profiles) + 1) + "|"]
-    for kind, *figures in rows:
+    for kind, figures in rows:
         cells = [f"{value:.3g} ({value / totals[shape]:.0%})" for value, shape in zip(figures, profiles, strict=True)]
         lines.append(f"| {kind} | {' | '.join(cells)} |")
     return lines
@@ -130,10 +130,11 @@ def main() -> None:
     profiles: dict[str, dict[str, dict[str, float]]] = {}
     for folder in options.artefact:
         vocabulary = int(config_from_path(folder)["vocab_size"])
-        profiles[str(folder)] = {
-            shape: milliseconds_of(folder, full_batch(*map(int, shape.split("x")), vocabulary), options.runs)
-            for shape in options.shape.split(",")
-        }
+        profiles[str(folder)] = {}
+        for shape in options.shape.split(","):
+            rows, length = map(int, shape.split("x"))
+            batch = full_batch(rows, length, vocabulary)
+            profiles[str(folder)][shape] = milliseconds_of(folder, batch, options.runs)
     document = {**run_facts("openvino"), "runs": options.runs, "profiles": profiles}
     if options.out is not None:
         options.out.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
