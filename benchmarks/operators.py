@@ -94,11 +94,11 @@ def milliseconds_of(folder: Path, batch: Batch, runs: int) -> dict[str, float]:
 def table(profiles: Mapping[str, Mapping[str, float]]) -> list[str]:
     """Return one engine's profiles by shape as a Markdown table, the largest kinds first."""
     totals = {shape: sum(found.values()) for shape, found in profiles.items()}
-    shares: Counter[str] = Counter()
+    shares: dict[str, float] = defaultdict(float)
     for shape, found in profiles.items():
         for kind, milliseconds in found.items():
             shares[kind] = max(shares[kind], milliseconds / totals[shape])
-    large = [kind for kind, share in shares.most_common() if share >= LEAST_SHARE]
+    large = [kind for kind in sorted(shares, key=lambda kind: -shares[kind]) if shares[kind] >= LEAST_SHARE]
     rows = [(kind, [found.get(kind, 0.0) for found in profiles.values()]) for kind in large]
     counted = [sum(found.get(kind, 0.0) for kind in large) for found in profiles.values()]
     rows.append(("others", [total - part for total, part in zip(totals.values(), counted, strict=True)]))
