@@ -25,9 +25,9 @@ from machine import heading, run_facts
 from bertc.batches import Batch
 from bertc.checkpoint.config import config_from_path
 from bertc.predictor import verified_manifest
-from bertc.runtime.cpu import usable_cores
 from bertc.runtime.latency import full_batch
 from bertc.runtime.openvino import Precision, compile_options
+from bertc.runtime.ort import session_options
 from bertc.targets import target_from_name
 
 WARM = 3
@@ -41,9 +41,7 @@ def ort_milliseconds(model: Path, batch: Batch, runs: int) -> dict[str, float]:
     import onnxruntime as ort
 
     with tempfile.TemporaryDirectory() as folder:
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = usable_cores()
-        options.enable_mem_pattern = False
+        options = session_options(0)
         options.enable_profiling = True
         options.profile_file_prefix = str(Path(folder) / "profile")
         session = ort.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])

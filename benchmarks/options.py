@@ -25,9 +25,9 @@ from bertc.batches import Batch
 from bertc.checkpoint.config import config_from_path
 from bertc.graph.build import OUTPUTS
 from bertc.predictor import predictor_from_path, verified_manifest
-from bertc.runtime.cpu import usable_cores
 from bertc.runtime.latency import full_batch, repeated, time_calls
 from bertc.runtime.openvino import compile_options
+from bertc.runtime.ort import session_options
 from bertc.targets import target_from_name
 
 SHAPES = "1x32,1x128,16x128,8x384"
@@ -55,10 +55,9 @@ def ort_engine(model: Path, output: str, variant: Mapping[str, Any]) -> Run:
     """Open a session with the options that bertc sets, changed by a variant."""
     import onnxruntime as ort
 
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = usable_cores()
-    options.enable_mem_pattern = variant.get("enable_mem_pattern", False)
-    options.enable_cpu_mem_arena = variant.get("enable_cpu_mem_arena", True)
+    options = session_options(0)
+    for name in variant.keys() & {"enable_mem_pattern", "enable_cpu_mem_arena"}:
+        setattr(options, name, variant[name])
     for key, value in variant.get("config", {}).items():
         options.add_session_config_entry(key, value)
     session = ort.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])

@@ -8,6 +8,7 @@ for which GPUs Triton 3.9 compiles it (tests/kernels), and the versions that hav
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from bertc.graph.fused import AttentionNeeds
 from bertc.graph.sites import Role
@@ -25,6 +26,18 @@ LONGEST_INT8 = 512
 INT8_TENSOR_CORES = 75
 """Compute capability 7.5, times ten."""
 
+_LAYER = AttentionNeeds(
+    summary="TensorRT's attention layer (IAttention), put in through the network API",
+    since=(10, 14),
+    until=(12, 0),
+    least_capability=INT8_TENSOR_CORES,
+    head_sizes=INT8_HEAD_SIZES,
+    head_sizes_because="TensorRT's INT8 attention kernels exist for these",
+    longest=LONGEST_INT8,
+    longest_because="TensorRT's INT8 attention kernels end there",
+    float_roles=frozenset({Role.SCORES}),
+)
+
 NEEDS: Mapping[str, AttentionNeeds] = {
     DECOMPOSED: AttentionNeeds(
         summary="standard operators, which TensorRT fuses where it has a kernel",
@@ -32,28 +45,8 @@ NEEDS: Mapping[str, AttentionNeeds] = {
         until=(12, 0),
         least_capability=INT8_TENSOR_CORES,
     ),
-    NATIVE: AttentionNeeds(
-        summary="TensorRT's attention layer (IAttention), put in through the network API",
-        since=(10, 14),
-        until=(12, 0),
-        least_capability=INT8_TENSOR_CORES,
-        head_sizes=INT8_HEAD_SIZES,
-        head_sizes_because="TensorRT's INT8 attention kernels exist for these",
-        longest=LONGEST_INT8,
-        longest_because="TensorRT's INT8 attention kernels end there",
-        float_roles=frozenset({Role.SCORES}),
-    ),
-    PACKED: AttentionNeeds(
-        summary="the same layer over all texts in one row, without padding",
-        since=(11, 0),
-        until=(12, 0),
-        least_capability=INT8_TENSOR_CORES,
-        head_sizes=INT8_HEAD_SIZES,
-        head_sizes_because="TensorRT's INT8 attention kernels exist for these",
-        longest=LONGEST_INT8,
-        longest_because="TensorRT's INT8 attention kernels end there",
-        float_roles=frozenset({Role.SCORES}),
-    ),
+    NATIVE: _LAYER,
+    PACKED: replace(_LAYER, summary="the same layer over all texts in one row, without padding", since=(11, 0)),
     PLUGIN: AttentionNeeds(
         summary="NVIDIA's BERT plugin, version 6, without padding",
         since=(10, 12),

@@ -30,10 +30,7 @@ def compiled_from_cache(
     path = folder / f"{_key(core, model, options)}.blob"
     stored = _read(path)
     if stored is not None:
-        try:
-            return core.import_model(stored, "CPU", dict(options))
-        except RuntimeError:
-            pass  # written by a build of OpenVINO that calls itself by the same version: compiled anew, and replaced
+        return core.import_model(stored, "CPU", dict(options))
     compiled = compile_model()
     # Not every version of OpenVINO gives bytes: a stream has them inside.
     exported = compiled.export_model()

@@ -31,16 +31,23 @@ FLOAT_GEMMS = {"Attention": 3, "MatMul": 1, "FusedMatMul": 1, "Gemm": 1, "FusedG
 REQUIREMENT = "onnxruntime>=1.23,<2"
 
 
-def open_session(model: bytes | Path, *, threads: int = 0, optimized: Path | None = None) -> OrtEngine:
-    """Open a session on the CPU. Raises `InputError` when the file is no model that this version can run."""
-    workers = thread_count(threads)
+def session_options(threads: int) -> Any:
+    """Return the options of every session on the CPU."""
     import onnxruntime as ort  # heavy: not when the command line only prints its help
 
     options = ort.SessionOptions()
-    options.intra_op_num_threads = workers
+    options.intra_op_num_threads = thread_count(threads)
     options.log_severity_level = 3
     # Every batch has another shape; a memory pattern for each would be kept for ever.
     options.enable_mem_pattern = False
+    return options
+
+
+def open_session(model: bytes | Path, *, threads: int = 0, optimized: Path | None = None) -> OrtEngine:
+    """Open a session on the CPU. Raises `InputError` when the file is no model that this version can run."""
+    options = session_options(threads)
+    import onnxruntime as ort
+
     if optimized is not None:
         options.optimized_model_filepath = str(optimized)
     source: Any = model if isinstance(model, bytes) else str(model)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from bertc.errors import EnvironmentLackError, InputError
 from bertc.features import Progress
@@ -33,7 +33,7 @@ OPTIMIZATION_LEVEL = 3
 class Plan:
     """What an engine is built of. `probs_scales` has the layers whose softmax is INT8, for the attention layer.
 
-    `native` puts TensorRT's attention layer in, `packed` in its form without padding; `kernel` is what the plugin of
+    `native` is the form in which TensorRT's attention layer is put in (None: it is not); `kernel` is what the plugin of
     bertc's own kernel is registered as (None: not used); `sparse` lets it choose kernels for 2:4 weights where they are
     faster; `cache` is the folder of timings that later builds take up (None: none is kept).
     """
@@ -41,8 +41,7 @@ class Plan:
     onnx: bytes
     profiles: Sequence[Profile]
     layers: int
-    native: bool
-    packed: bool
+    native: Literal["padded", "packed"] | None
     kernel: str | None
     sparse: bool
     probs_scales: Mapping[int, float]
@@ -74,10 +73,10 @@ def engine_from_plan(plan: Plan, device: Device, progress: Progress) -> bytes:
             f"TensorRT {trt.__version__} cannot read the model: {_faults(parser) or sentence_from_errors(said)}"
         )
     kept = []
-    if plan.native:
+    if plan.native is not None:
         version = version_from_text(trt.__version__)
         kept = insert_attention(
-            network, parser, plan.probs_scales, layers=plan.layers, packed=plan.packed, version=version
+            network, parser, plan.probs_scales, layers=plan.layers, packed=plan.native == "packed", version=version
         )
     config = _config(builder, network, plan, progress)
     timings = None if plan.cache is None else plan.cache / f"tensorrt-{trt.__version__}-sm{device.capability}.timing"

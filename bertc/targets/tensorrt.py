@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 import onnx_ir as ir
 
@@ -42,6 +43,8 @@ SPARSITY = ""
 DEMANDS: tuple[str, ...] = ()
 SERVED = Served(backend="tensorrt", file=MODEL_FILES[0], gpu=True, compiled=True)
 PACKS_ROWS = False
+
+LAYER_FORMS: Mapping[str, Literal["padded", "packed"]] = {NATIVE: "padded", PACKED: "packed"}
 
 ATTENTION_KEY = "bertc.attention"
 """Where the ONNX file says the attention of the engine to build from it, so that it can be built elsewhere."""
@@ -85,8 +88,7 @@ def plan_from_model(lowered: ir.Model, cache: Path | None) -> Plan:
         onnx=ir.to_proto(lowered).SerializeToString(),
         profiles=profiles_from_text(lowered.metadata_props[PROFILES_KEY]),
         layers=layers,
-        native=attention in (NATIVE, PACKED),
-        packed=attention == PACKED,
+        native=LAYER_FORMS.get(attention),
         kernel=KERNEL_PLUGIN if attention == KERNEL else None,
         sparse=_is_sparse(lowered),
         probs_scales={layer: float(array_of(scale)) for layer, scale in scales.items() if scale is not None},

@@ -17,7 +17,7 @@ from bertc.manifest import verify_artefact
 from bertc.runtime import openvino as runtime
 from bertc.runtime.cpu import BF16_FEATURES, Cpu, cpu_features
 from bertc.runtime.optimized import INT8_ATTENTION, check_fusion
-from bertc.targets import target_from_name
+from bertc.targets import Target, target_from_name
 from tests.artefacts import Bertc
 from tests.conftest import TinyOf
 from tests.tiny import LAYERS, Array, TinyModel, rms
@@ -67,10 +67,10 @@ def test_bf16_asks_for_its_instructions_and_fp32_for_nothing(monkeypatch: pytest
 
 
 @pytest.mark.parametrize("target", [FLOAT, BF16])
-def test_both_say_what_to_install(target: object, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_both_say_what_to_install(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(EnvironmentLackError, match=r'pip install "bertc\[openvino\]"'):
-        target.check_machine(cpu("avx512_bf16"))  # type: ignore[attr-defined]
+        target.check_machine(cpu("avx512_bf16"))
 
 
 @pytest.mark.parametrize("target", PRECISIONS)
