@@ -1,14 +1,16 @@
-"""The target ort-cuda beside torch in FP16, on one NVIDIA GPU: latency, accuracy, and where the nodes run.
+"""The targets ort-cuda and tensorrt beside torch in FP16, on one NVIDIA GPU: latency, accuracy, where the nodes run.
 
     python benchmarks/gpu.py --checkpoint CHECKPOINT --validation-data DEV --out RESULT.json
     python benchmarks/gpu.py --checkpoint CHECKPOINT --random-weights base --out RESULT.json
+    python benchmarks/gpu.py --checkpoint CHECKPOINT --validation-data DEV --tensorrt OUT --out RESULT.json
 
 bertc runs with inputs and outputs bound to the GPU's memory, and a second time as a CUDA graph. torch is a plain module
 (joined query, key and value, `scaled_dot_product_attention`) as it is, compiled, and compiled with CUDA graphs; it is
 told that the timed batches have no padding, bertc finds out. Engines take turns within a round, every call ends with a
 synchronized GPU, figures are medians over rounds and ratios are within a round. What does not run is listed with its
-reason. `--random-weights` takes BERT's dimensions and the tokenizer of the checkpoint: speed alone. Beside RESULT.json
-a Markdown page is written. Without a GPU, torch for CUDA or onnxruntime-gpu it says what is missing (exit code 3).
+reason. OUT is what `bertc build --target tensorrt` made of the checkpoint. `--random-weights` takes BERT's dimensions
+and the tokenizer of the checkpoint: speed alone. Beside RESULT.json a Markdown page is written. Without a GPU, torch
+for CUDA or onnxruntime-gpu it says what is missing (exit code 3).
 """
 
 from __future__ import annotations
@@ -38,7 +40,7 @@ from bertc.graph.architecture import Activation, LayerNames
 from bertc.graph.build import OUTPUTS, architecture_from_checkpoint, graph_from_checkpoint
 from bertc.inputs import validation_from_recipe
 from bertc.recipe import recipe_from_document
-from bertc.runtime import ort_cuda
+from bertc.runtime import ort_cuda, tensorrt_engine
 from bertc.runtime.engine import Array, Engine, outputs_from_features
 from bertc.runtime.gpu import driver_of_machine
 from bertc.runtime.latency import full_batch, repeated, time_calls
@@ -49,12 +51,13 @@ DEVICE = "cuda"
 PEERS = Path(__file__).parent / "peers"
 SHAPES = "1x32,8x128,32x128,32x384"
 BASE = "torch eager"
-BOUND, GRAPHED = "bertc ort-cuda", "bertc ort-cuda, CUDA graphs"
+BOUND, GRAPHS = "bertc ort-cuda", ", CUDA graphs"
 COMPILED = {"torch.compile": {}, "torch.compile, CUDA graphs": {"mode": "reduce-overhead"}}
 WARM_UP = 4
 """Calls before the first timed one: torch compiles in the first and captures its CUDA graph in one of the next."""
 
 Call = Callable[[], object]
+Opener = Callable[..., Any]
 Figures = dict[str, Any]
 
 
@@ -166,6 +169,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--validation-data", help="labelled data; without it accuracy is left out")
     parser.add_argument("--column", action="append", default=[], help="ROLE=NAME of that file, repeatable")
     parser.add_argument("--random-weights", choices=["base", "large"], help="BERT's dimensions; speed alone")
+    parser.add_argument("--tensorrt", type=Path, action="append", default=[], metavar="OUT", help="repeatable")
     parser.add_argument("--shapes", default=SHAPES, help=f"BATCHxLENGTH by commas; default {SHAPES}")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--out", type=Path, required=True, help="RESULT.json; RESULT.md beside it")
@@ -206,23 +210,31 @@ def measured(options: argparse.Namespace) -> Figures:
         }
         shapes = [tuple(map(int, text.split("x"))) for text in options.shapes.split(",")]
         fitting = [(batch, length) for batch, length in shapes if length <= arch.positions]
-        document |= latency_of(module, model, fitting, options.rounds)
+        openers = openers_of(model, options.tensorrt)
+        document |= latency_of(module, openers, fitting, options.rounds)
         if options.validation_data and not options.random_weights:
-            document["accuracy"] = accuracy_of(module, model, checkpoint, options, Path(folder))
+            document["accuracy"] = accuracy_of(module, openers, checkpoint, options, Path(folder))
     return document
 
 
-def latency_of(module: Bert, model: Path, shapes: Sequence[tuple[int, int]], rounds: int) -> Figures:
+def openers_of(model: Path, artefacts: Sequence[Path]) -> dict[str, Opener]:
+    """Return by name what opens bertc's engines, with `graphs` or without."""
+    return {BOUND: partial(ort_cuda.open_session, model)} | {
+        f"bertc tensorrt, {out.name}": partial(tensorrt_engine.open_engine, out / "model.plan") for out in artefacts
+    }
+
+
+def latency_of(module: Bert, openers: Mapping[str, Opener], shapes: Sequence[tuple[int, int]], rounds: int) -> Figures:
     """Time every shape; returns shape -> engine -> milliseconds per round, and why an engine has none."""
     compiled = {name: torch.compile(module, dynamic=False, **settings) for name, settings in COMPILED.items()}
-    sessions: dict[str, ort_cuda.CudaEngine] = {}
+    sessions: dict[tuple[str, bool], Any] = {}
     latency: Figures = {}
     failed: dict[str, str] = {}
 
-    def bertc_call(name: str, batch: Batch) -> Call:
-        if name not in sessions:
-            sessions[name] = ort_cuda.open_session(model, graphs=name == GRAPHED)
-        return sessions[name].bind(batch, OUTPUTS[module.task]).run
+    def bertc_call(name: str, graphs: bool, batch: Batch) -> Call:
+        if (name, graphs) not in sessions:
+            sessions[name, graphs] = openers[name](graphs=graphs)
+        return sessions[name, graphs].bind(batch, OUTPUTS[module.task]).run
 
     def torch_call(run: Any, batch: Batch) -> Call:
         ids, types = (torch.from_numpy(values).to(DEVICE) for values in (batch.input_ids, batch.token_type_ids))
@@ -231,7 +243,8 @@ def latency_of(module: Bert, model: Path, shapes: Sequence[tuple[int, int]], rou
     for size, length in shapes:
         batch = full_batch(size, length, module.arch.vocabulary)
         makers = {name: partial(torch_call, run, batch) for name, run in {BASE: module, **compiled}.items()}
-        makers |= {name: partial(bertc_call, name, batch) for name in (BOUND, GRAPHED)}
+        for name in openers:
+            makers |= {name + GRAPHS * graphs: partial(bertc_call, name, graphs, batch) for graphs in (False, True)}
         times, reasons = timed(makers, torch.cuda.synchronize, rounds)
         latency[f"{size} x {length}"] = times
         failed |= {f"{name}, {size} x {length}": reason for name, reason in reasons.items()}
@@ -264,9 +277,9 @@ def synchronized(call: Call, synchronize: Call) -> None:
 
 
 def accuracy_of(
-    module: Bert, model: Path, checkpoint: Checkpoint, options: argparse.Namespace, folder: Path
+    module: Bert, openers: Mapping[str, Opener], checkpoint: Checkpoint, options: argparse.Namespace, folder: Path
 ) -> Figures:
-    """Score torch and bertc in FP16 beside bertc's float engine on the CPU, over the whole file."""
+    """Score torch and bertc's engines beside bertc's float engine on the CPU, over the whole file."""
     columns = dict(pair.split("=", 1) for pair in options.column)
     wanted = {"data": options.validation_data, "columns": columns}
     recipe = recipe_from_document({"checkpoint": str(checkpoint.path), "validation": wanted}, "benchmark")
@@ -285,7 +298,8 @@ def accuracy_of(
             engine.close()
 
     reference = outputs(target.engine_from_path(path, threads=0))
-    engines: dict[str, Engine] = {BASE: TorchEngine(module, DEVICE), BOUND: ort_cuda.open_session(model)}
+    engines: dict[str, Engine] = {BASE: TorchEngine(module, DEVICE)}
+    engines |= {name: opened(graphs=False) for name, opened in openers.items()}
     return {
         name: compare_outputs(
             task, head, validation.rows, validation.features, reference, outputs(engine)
@@ -298,7 +312,7 @@ def page(document: Figures) -> str:
     """Return the figures as Markdown."""
     sizes, placement = document["dimensions"], document["placement"]
     lines = [
-        *heading("ort-cuda beside torch, FP16", document),
+        *heading("bertc beside torch in FP16", document),
         f"{document['gpu']}, {document['driver']}. {document['checkpoint']}: {sizes['layers']} layers, hidden size "
         f"{sizes['hidden']}, {sizes['heads']} heads.",
         "",
@@ -311,14 +325,14 @@ def page(document: Figures) -> str:
         "",
     ]
     latency = document["latency"]
-    names = [name for name in (BASE, *COMPILED, BOUND, GRAPHED) if any(name in times for times in latency.values())]
+    names = dict.fromkeys(name for times in latency.values() for name in times)
     lines += ["| | " + " | ".join(latency) + " |", "| --- " * (len(latency) + 1) + "|"]
     for name in names:
         lines.append(f"| {name} | " + " | ".join(cell(times, name) for times in latency.values()) + " |")
     lines += [""] * bool(document["failed"])
     lines += [f"- {name} did not run: {reason}" for name, reason in document["failed"].items()]
     if "accuracy" in document:
-        lines += ["", "Beside the float model on the CPU:", "", "| | metric | float | FP16 | drop (95 %) | agreement |"]
+        lines += ["", "Beside the float model on the CPU:", "", "| | metric | float | GPU | drop (95 %) | agreement |"]
         lines.append("| --- " * 6 + "|")
         for name, score in document["accuracy"].items():
             low, high = score["drop_ci95"] or (math.nan, math.nan)

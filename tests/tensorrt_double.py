@@ -42,13 +42,15 @@ class Double:
     calls: list[str] = field(default_factory=list)
     monitored: list[bool] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        self.cuda = CudaDouble(self)
+
     def modules(self) -> dict[str, ModuleType]:
         """Return the modules to put into `sys.modules`."""
-        cuda = CudaDouble(self)
         modules = {"tensorrt": self.tensorrt(), "cuda": ModuleType("cuda"), "cuda.bindings": ModuleType("bindings")}
         self.quick = QuickDouble(self)
         modules["tensorrt.plugin"] = self.module.plugin = self.quick.module()
-        modules["cuda.bindings.runtime"] = cuda.module()
+        modules["cuda.bindings.runtime"] = self.cuda.module()
         modules["cuda.bindings"].runtime = modules["cuda.bindings.runtime"]  # type: ignore[attr-defined]
         for name, module in modules.items():
             module.__spec__ = ModuleSpec(name, None)
@@ -324,7 +326,7 @@ class Behaviour:
         return [self.double.module.Dims(shape) for shape in own._profiles[index][name]]
 
     def ICudaEngine_create_execution_context(self, own: Any) -> Any:
-        return self.make("IExecutionContext", engine=own, shapes={}, addresses={}, profile=0)
+        return self.make("IExecutionContext", engine=own, shapes={}, addresses={}, profile=0, changes=0, ran=-1)
 
     def ICudaEngine_create_engine_inspector(self, own: Any) -> Any:
         return self.make("EngineInspector", engine=own)
@@ -333,12 +335,12 @@ class Behaviour:
         return inspected(self._graph(own._engine), own._engine._attentions, self.double.version)
 
     def IExecutionContext_set_optimization_profile_async(self, own: Any, index: int, stream: int) -> bool:
-        own._profile = index
+        own._profile, own._changes = index, own._changes + 1
         return True
 
     def IExecutionContext_set_input_shape(self, own: Any, name: str, shape: tuple[int, ...]) -> bool:
         least, _, most = own._engine._profiles[own._profile][name]
-        own._shapes[name] = tuple(shape)
+        own._shapes[name], own._changes = tuple(shape), own._changes + 1
         return all(low <= size <= high for low, size, high in zip(least, shape, most, strict=True))
 
     def IExecutionContext_infer_shapes(self, own: Any) -> list[str]:
@@ -350,10 +352,26 @@ class Behaviour:
         return self.double.module.Dims(sizes.get(dim.dim_param, dim.dim_value) for dim in dims)
 
     def IExecutionContext_set_tensor_address(self, own: Any, name: str, memory: int) -> bool:
-        own._addresses[name] = memory
+        own._addresses[name], own._changes = memory, own._changes + 1
         return bool(memory)
 
     def IExecutionContext_execute_async_v3(self, own: Any, stream_handle: int) -> bool:
+        if self.double.cuda.recording is None:
+            own._ran = own._changes
+            return self._execute(own)
+        assert self.double.cuda.recording_stream == stream_handle
+        if any(node.op_type == "NonZero" for node in self._graph(own._engine).node):
+            return self.double.cuda.spoil()  # the host has to know how many there are
+        assert own._ran == own._changes, "the first run of a shape initializes, and was captured"
+
+        def replay(changes: int = own._changes) -> None:
+            assert own._changes == changes, "the context was changed after it was captured"
+            self._execute(own)
+
+        self.double.cuda.recording.append(replay)
+        return True
+
+    def _execute(self, own: Any) -> bool:
         import onnxruntime as ort
 
         graph = self._graph(own._engine)
@@ -406,50 +424,112 @@ class CudaDouble:
     def __init__(self, double: Double) -> None:
         self.double = double
         self.memory: dict[int, Any] = {}
+        self.streams: list[int] = []
+        self.graphs: list[Any] = []
+        self.recording: list[Callable[[], None]] | None = None
+        self.recording_stream = 0
+        self.spoilt = False
+
+    def spoil(self) -> bool:
+        """Make the recording invalid, as a call does that may not be captured."""
+        self.spoilt = True
+        return False
 
     def module(self) -> ModuleType:
         """Make the module `cuda.bindings.runtime`."""
         module = ModuleType("runtime")
-        errors = enum.IntEnum("cudaError_t", {"cudaSuccess": 0, "cudaErrorNoDevice": 100})  # type: ignore[misc]
+        numbers = {"cudaSuccess": 0, "cudaErrorNoDevice": 100, "cudaErrorStreamCaptureInvalidated": 901}
+        self.errors: Any = enum.IntEnum("cudaError_t", numbers)  # type: ignore[misc]
         copies = {"cudaMemcpyHostToDevice": 1, "cudaMemcpyDeviceToHost": 2}
-        kinds: Any = enum.IntEnum("cudaMemcpyKind", copies)  # type: ignore[misc]
-        done = errors.cudaSuccess  # type: ignore[attr-defined]
+        modes = {"cudaStreamCaptureModeGlobal": 0, "cudaStreamCaptureModeThreadLocal": 1}
+        self.kinds: Any = enum.IntEnum("cudaMemcpyKind", copies)  # type: ignore[misc]
+        module.__dict__.update({name: getattr(self, name) for name in dir(self) if name.startswith("cuda")})
+        module.__dict__.update({"cudaError_t": self.errors, "cudaMemcpyKind": self.kinds})
+        module.__dict__["cudaStreamCaptureMode"] = enum.IntEnum("cudaStreamCaptureMode", modes)  # type: ignore[misc]
+        return module
 
-        def malloc(size: int) -> tuple[Any, int]:
-            buffer = ctypes.create_string_buffer(size)
-            self.memory[ctypes.addressof(buffer)] = buffer
-            return done, ctypes.addressof(buffer)
+    def _done(self, *values: Any) -> tuple[Any, ...]:
+        """Answer a call that may not be captured."""
+        if self.recording is not None:
+            self.spoil()
+            return (self.errors.cudaErrorStreamCaptureInvalidated, *(None for _ in values))
+        return (self.errors.cudaSuccess, *values)
 
-        def free(address: int) -> tuple[Any]:
-            del self.memory[address]
-            return (done,)
+    def cudaGetErrorString(self, error: Any) -> tuple[Any, bytes]:
+        texts = {100: b"no CUDA-capable device is detected", 901: b"operation failed due to a previous error"}
+        return self.errors.cudaSuccess, texts[int(error)]
 
-        def copy(target: int, source: int, size: int, kind: Any, stream: int) -> tuple[Any]:
-            assert stream == 7 and kind in list(kinds)
-            ctypes.memmove(target, source, size)
-            return (done,)
+    def cudaGetDevice(self) -> tuple[Any, ...]:
+        return self._done(0) if self.double.gpus else (self.errors.cudaErrorNoDevice, None)
 
+    def cudaGetDeviceProperties(self, device: int) -> tuple[Any, ...]:
         properties = type("cudaDeviceProp", (), {})()
         properties.name = self.double.device
         properties.major, properties.minor = self.double.capability
-        lacking = errors.cudaErrorNoDevice  # type: ignore[attr-defined]
-        answers: dict[str, Any] = {
-            "cudaError_t": errors,
-            "cudaMemcpyKind": kinds,
-            "cudaGetErrorString": lambda error: (done, b"no CUDA-capable device is detected"),
-            "cudaGetDevice": lambda: (done, 0) if self.double.gpus else (lacking, None),
-            "cudaGetDeviceProperties": lambda number: (done, properties),
-            "cudaDriverGetVersion": lambda: (done, 13000),
-            "cudaMalloc": malloc,
-            "cudaMallocHost": malloc,
-            "cudaFree": free,
-            "cudaFreeHost": free,
-            "cudaMemcpyAsync": copy,
-            "cudaStreamCreate": lambda: (done, 7),
-            "cudaStreamSynchronize": lambda stream: (done,),
-            "cudaStreamDestroy": lambda stream: (done,),
-        }
-        for name, answer in answers.items():
-            setattr(module, name, answer)
-        self.double.memory = self.memory  # type: ignore[attr-defined]
-        return module
+        return self._done(properties)
+
+    def cudaDriverGetVersion(self) -> tuple[Any, ...]:
+        return self._done(13000)
+
+    def cudaMalloc(self, size: int) -> tuple[Any, ...]:
+        buffer = ctypes.create_string_buffer(size)
+        self.memory[ctypes.addressof(buffer)] = buffer
+        return self._done(ctypes.addressof(buffer))
+
+    cudaMallocHost = cudaMalloc
+
+    def cudaFree(self, devPtr: int) -> tuple[Any, ...]:
+        del self.memory[devPtr]
+        return self._done()
+
+    def cudaFreeHost(self, ptr: int) -> tuple[Any, ...]:
+        return self.cudaFree(ptr)
+
+    def cudaMemcpyAsync(self, dst: int, src: int, count: int, kind: Any, stream: int) -> tuple[Any, ...]:
+        assert stream in self.streams and kind in list(self.kinds) and self.recording is None
+        ctypes.memmove(dst, src, count)
+        return self._done()
+
+    def cudaStreamCreate(self) -> tuple[Any, ...]:
+        self.streams.append(7 + len(self.streams))
+        return self._done(self.streams[-1])
+
+    def cudaStreamSynchronize(self, stream: int) -> tuple[Any, ...]:
+        assert stream in self.streams
+        return self._done()
+
+    def cudaStreamDestroy(self, stream: int) -> tuple[Any, ...]:
+        self.streams.remove(stream)
+        return self._done()
+
+    def cudaStreamBeginCapture(self, stream: int, mode: Any) -> tuple[Any, ...]:
+        assert stream in self.streams and mode.name == "cudaStreamCaptureModeThreadLocal"
+        answer = self._done()
+        self.recording, self.recording_stream, self.spoilt = [], stream, False
+        return answer
+
+    def cudaStreamEndCapture(self, stream: int) -> tuple[Any, ...]:
+        assert stream == self.recording_stream and self.recording is not None
+        recorded, self.recording = self.recording, None
+        if self.spoilt:
+            return self.errors.cudaErrorStreamCaptureInvalidated, None
+        self.graphs.append(recorded)
+        return self._done(recorded)
+
+    def cudaGraphInstantiate(self, graph: Any, flags: int) -> tuple[Any, ...]:
+        assert flags == 0
+        self.graphs.append(tuple(graph))
+        return self._done(self.graphs[-1])
+
+    def cudaGraphDestroy(self, graph: Any) -> tuple[Any, ...]:
+        self.graphs.remove(graph)
+        return self._done()
+
+    cudaGraphExecDestroy = cudaGraphDestroy
+
+    def cudaGraphLaunch(self, graphExec: Any, stream: int) -> tuple[Any, ...]:
+        assert graphExec in self.graphs and stream in self.streams
+        self.double.calls.append("cudaGraphLaunch")
+        for step in graphExec:
+            step()
+        return self._done()

@@ -1,4 +1,4 @@
-"""Memory and stream of one NVIDIA GPU through the CUDA runtime: what feeding an engine takes, and no more.
+"""Memory, stream and graphs of one NVIDIA GPU through the CUDA runtime: what feeding an engine takes, and no more.
 
 Everything here needs the package cuda-bindings and a GPU, and raises `EnvironmentLackError` in one sentence.
 """
@@ -6,6 +6,7 @@ Everything here needs the package cuda-bindings and a GPU, and raises `Environme
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,11 +59,50 @@ class Stream:
 
         _values(cuda.cudaStreamSynchronize(self._stream))
 
+    def capture(self, action: Callable[[], None]) -> Graph:
+        """Record what `action` puts into the stream, instead of running it, as a graph to launch again and again.
+
+        Raises `EnvironmentLackError` where it holds what cannot be recorded, such as waiting for the GPU.
+        """
+        from cuda.bindings import runtime as cuda
+
+        # Only this thread's calls count: what other streams' threads allocate meanwhile does not spoil the recording.
+        _values(cuda.cudaStreamBeginCapture(self._stream, cuda.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal))
+        try:
+            action()
+        finally:  # a recording that is not ended leaves a stream that can do nothing else
+            ended = cuda.cudaStreamEndCapture(self._stream)
+        (recorded,) = _values(ended)
+        try:
+            (executable,) = _values(cuda.cudaGraphInstantiate(recorded, 0))
+        finally:
+            _values(cuda.cudaGraphDestroy(recorded))
+        return Graph(executable)
+
     def close(self) -> None:
         """Destroy the stream."""
         from cuda.bindings import runtime as cuda
 
         _values(cuda.cudaStreamDestroy(self._stream))
+
+
+class Graph:
+    """What was recorded from a stream, ready to launch: `Stream.capture` makes it. Close it."""
+
+    def __init__(self, executable: Any) -> None:
+        self._executable = executable
+
+    def launch(self, stream: Stream) -> None:
+        """Start it in a stream."""
+        from cuda.bindings import runtime as cuda
+
+        _values(cuda.cudaGraphLaunch(self._executable, stream.handle))
+
+    def close(self) -> None:
+        """Destroy it."""
+        from cuda.bindings import runtime as cuda
+
+        _values(cuda.cudaGraphExecDestroy(self._executable))
 
 
 class Buffer:

@@ -1,4 +1,4 @@
-"""Engines of TensorRT that are open on a GPU: profiles by length, pinned memory, one stream."""
+"""Engines of TensorRT that are open on a GPU: profiles by length, batches that stay there, CUDA graphs."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from bertc.batches import Batch
 from bertc.errors import EnvironmentLackError, InputError
-from bertc.runtime.cuda_memory import Buffer, Stream
 from bertc.runtime.engine import Array
 from bertc.runtime.tensorrt import listener, open_library, sentence_from_errors
+from bertc.runtime.tensorrt_context import Context, Feeds
 
 if TYPE_CHECKING:
     import tensorrt as trt
@@ -34,12 +34,15 @@ class _Ranged:
     longest: int
 
 
-def open_engine(model: Path) -> TensorrtEngine:
+def open_engine(model: Path, *, graphs: bool = False) -> TensorrtEngine:
     """Open a serialized engine on the current GPU.
+
+    With `graphs`, a bound batch runs as a CUDA graph. It is not the default: every shape needs a graph of its own, and
+    texts come in as many shapes as they like.
 
     Raises `InputError` for a file that is no engine for this GPU, driver and version of TensorRT.
     """
-    return TensorrtEngine(deserialized(model))
+    return TensorrtEngine(deserialized(model), graphs=graphs)
 
 
 def deserialized(model: Path) -> trt.ICudaEngine:
@@ -68,85 +71,61 @@ def deserialized(model: Path) -> trt.ICudaEngine:
 class TensorrtEngine:
     """An engine with one execution context; calls from several threads wait for each other."""
 
-    def __init__(self, engine: trt.ICudaEngine) -> None:
-        import tensorrt as trt
-
+    def __init__(self, engine: trt.ICudaEngine, *, graphs: bool = False) -> None:
         self._engine = engine
-        context = engine.create_execution_context()
-        if context is None:
-            raise EnvironmentLackError("the GPU has too little memory for this engine; see nvidia-smi for who holds it")
-        self._context = context
-        names = [engine.get_tensor_name(number) for number in range(engine.num_io_tensors)]
-        inputs = trt.TensorIOMode.INPUT
-        self._inputs = [name for name in names if engine.get_tensor_mode(name) == inputs]
-        self._outputs = [name for name in names if engine.get_tensor_mode(name) != inputs]
-        self._types = {name: _numpy_type(engine.get_tensor_dtype(name)) for name in names}
+        self._graphs = graphs
+        self._context = Context(engine)
         self._profiles = _profiles(engine)
-        self._profile = 0
-        self._buffers = {name: Buffer() for name in names}
-        self._stream = Stream()
         self._turn = threading.Lock()
+
+    def feeds(self, batch: Batch) -> dict[str, NDArray[np.int64]]:
+        """Return a batch's arrays for the inputs that the engine has."""
+        return batch.feeds(self._context.inputs)
 
     def run(self, batch: Batch, outputs: Sequence[str]) -> list[Array]:
         """Return the named outputs of a batch, padded as it is. Raises `InputError` for a longer one than it takes."""
-        feeds = batch.feeds(self._inputs)
-        rows, length = feeds[SHAPED_BY].shape
+        feeds = self.feeds(batch)
+        profile = self._profile_for(feeds)
+        with self._turn:
+            parts = [self._run_part(part, profile, outputs) for part in _parts(feeds, profile.most_rows)]
+        return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
+
+    def _run_part(self, feeds: Feeds, profile: _Ranged, outputs: Sequence[str]) -> list[Array]:
+        """Run rows that one profile takes at once."""
+        self._context.prepare(feeds, profile.number)
+        self._context.execute()
+        return self._context.read(outputs)
+
+    def bind(self, batch: Batch, outputs: Sequence[str]) -> BoundBatch:
+        """Keep a batch on the GPU to run it again and again, as a CUDA graph if the engine was opened for that.
+
+        `write(engine.feeds(other))` puts another batch of the same shape in its place. It has an execution context of
+        its own, because a captured graph is valid only while nobody changes the context (TensorRT's developer guide);
+        close it before the engine. Raises `InputError` for more rows than the engine takes at once.
+        """
+        feeds = self.feeds(batch)
+        profile = self._profile_for(feeds)
+        rows = len(feeds[SHAPED_BY])
+        if rows > profile.most_rows:
+            raise InputError(
+                f"the engine takes at most {profile.most_rows} texts of this length at once, and the batch has {rows}; "
+                "bind fewer"
+            )
+        return BoundBatch(Context(self._engine), feeds, outputs, profile=profile.number, graph=self._graphs)
+
+    def _profile_for(self, feeds: Feeds) -> _Ranged:
+        length = feeds[SHAPED_BY].shape[1]
         profile = next((each for each in self._profiles if each.longest >= length), None)
         if profile is None:
             raise InputError(
                 f"the engine takes at most {self._profiles[-1].longest} tokens, and a text has {length}; build it "
                 "again with a larger --max-length"
             )
-        with self._turn:
-            parts = [self._run_part(part, profile, outputs) for part in _parts(feeds, rows, profile.most_rows)]
-        return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
-
-    def _run_part(
-        self, feeds: dict[str, NDArray[Any]], profile: _Ranged, outputs: Sequence[str]
-    ) -> tuple[NDArray[Any], ...]:
-        """Run rows that one profile takes at once."""
-        context, stream = self._context, self._stream
-        if profile.number != self._profile:
-            self._check(context.set_optimization_profile_async(profile.number, stream.handle))
-            stream.wait()
-            self._profile = profile.number
-        for name, values in feeds.items():
-            self._feed(name, values)
-        lacking = context.infer_shapes()
-        if lacking:
-            raise InputError(f"the engine lacks the inputs {', '.join(lacking)}; it is none of bertc's")
-        shapes = {name: tuple(context.get_tensor_shape(name)) for name in self._outputs}
-        sizes = {name: int(np.prod(shape)) * self._types[name].itemsize for name, shape in shapes.items()}
-        for name in self._outputs:
-            self._buffers[name].reserve(sizes[name])
-            self._check(context.set_tensor_address(name, self._buffers[name].address))
-        self._check(context.execute_async_v3(stream_handle=stream.handle))
-        for name in outputs:
-            self._buffers[name].to_host(sizes[name], stream)
-        stream.wait()
-        # Copies: the next call writes into the same memory.
-        return tuple(np.array(self._buffers[name].view(shapes[name], self._types[name])) for name in outputs)
-
-    def _feed(self, name: str, values: NDArray[Any]) -> None:
-        """Start copying one input, and tell the context where it lies and how large it is."""
-        kind = self._types[name]
-        buffer, size = self._buffers[name], values.size * kind.itemsize
-        buffer.reserve(size)
-        buffer.view(values.shape, kind)[...] = values
-        buffer.to_device(size, self._stream)
-        self._check(self._context.set_input_shape(name, values.shape))
-        self._check(self._context.set_tensor_address(name, buffer.address))
-
-    def _check(self, done: bool) -> None:
-        """Stop at a call that TensorRT refused."""
-        if not done:
-            raise EnvironmentLackError("TensorRT refused to run the engine; build it again on this machine")
+        return profile
 
     def close(self) -> None:
         """Free the engine's memory."""
-        for buffer in self._buffers.values():
-            buffer.close()
-        self._stream.close()
+        self._context.close()
         del self._context, self._engine
 
     def __enter__(self) -> Self:
@@ -158,6 +137,42 @@ class TensorrtEngine:
         self.close()
 
 
+class BoundBatch:
+    """Inputs and outputs of one shape on the GPU, run as often as wanted and refilled in place. Close it."""
+
+    def __init__(self, context: Context, feeds: Feeds, outputs: Sequence[str], *, profile: int, graph: bool) -> None:
+        self._context = context
+        self._outputs = outputs
+        try:
+            context.prepare(feeds, profile)
+            self._graph = context.capture() if graph else None
+        except BaseException:
+            context.close()
+            raise
+
+    def write(self, feeds: Feeds) -> None:
+        """Replace the inputs by others of the same shapes. Raises `InputError` for other shapes."""
+        self._context.write(feeds)
+
+    def run(self) -> None:
+        """Run and wait for the GPU; the outputs stay on it."""
+        if self._graph is None:
+            self._context.execute()
+        else:
+            self._context.replay(self._graph)
+        self._context.wait()
+
+    def read(self) -> list[Array]:
+        """Copy the outputs of the last run to the host, in the order in which they were named."""
+        return self._context.read(self._outputs)
+
+    def close(self) -> None:
+        """Free graph and memory."""
+        if self._graph is not None:
+            self._graph.close()
+        self._context.close()
+
+
 def _profiles(engine: trt.ICudaEngine) -> list[_Ranged]:
     """Return the engine's profiles by rising length."""
     found = []
@@ -167,15 +182,7 @@ def _profiles(engine: trt.ICudaEngine) -> list[_Ranged]:
     return sorted(found, key=lambda profile: profile.longest)
 
 
-def _parts(feeds: dict[str, NDArray[np.int64]], rows: int, most: int) -> Iterator[dict[str, NDArray[Any]]]:
+def _parts(feeds: Feeds, most: int) -> Iterator[dict[str, NDArray[Any]]]:
     """Cut a batch into parts of at most so many rows."""
-    for begin in range(0, rows, most):
+    for begin in range(0, len(feeds[SHAPED_BY]), most):
         yield {name: values[begin : begin + most] for name, values in feeds.items()}
-
-
-def _numpy_type(kind: trt.DataType) -> np.dtype[Any]:
-    """Return numpy's type of an input or output."""
-    import tensorrt as trt
-
-    types = {trt.DataType.INT32: np.int32, trt.DataType.INT64: np.int64, trt.DataType.FLOAT: np.float32}
-    return np.dtype(types[kind])

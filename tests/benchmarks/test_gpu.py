@@ -14,12 +14,15 @@ import numpy as np
 import onnxruntime
 import pytest
 
+from bertc.checkpoint import checkpoint_from_path
 from bertc.errors import InputError
-from bertc.graph.build import OUTPUTS
+from bertc.graph.build import OUTPUTS, graph_from_checkpoint
 from bertc.graph.interpret import Interpreter
 from bertc.runtime import ort_cuda
+from bertc.targets import target_from_name
 from tests.conftest import TinyOf
 from tests.ort_cuda_double import Play, Played
+from tests.tensorrt_double import Double
 
 ROOT = Path(__file__).parents[2]
 SCRIPT, DEMO = ROOT / "benchmarks" / "gpu.py", ROOT / "demo"
@@ -122,15 +125,22 @@ def test_the_whole_of_it_runs_on_a_gpu_that_is_played(
     monkeypatch.setattr(gpu, "COMPILED", {})  # minutes, on a CPU
     monkeypatch.setattr(gpu.torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(gpu.torch.cuda, "synchronize", lambda: None)
+    for name, module in Double().modules().items():
+        monkeypatch.setitem(sys.modules, name, module)
+    tensorrt = target_from_name("tensorrt")
+    graph = graph_from_checkpoint(checkpoint_from_path(str(DEMO / "model")))
+    tensorrt.write_model(tensorrt.onnx_from_graph(graph), tmp_path)
     out = tmp_path / "result.json"
     options = ["--checkpoint", DEMO / "model", "--validation-data", DEMO / "data" / "validation.tsv", "--out", out]
+    options += ["--tensorrt", tmp_path]
     more = ["--shapes", "1x8,2x16,1x512", "--rounds", "2"]
     monkeypatch.setattr(sys, "argv", ["benchmarks/gpu.py", *map(str, options), *more])
     gpu.main()
     found = json.loads(out.read_text(encoding="utf-8"))
     assert list(found["latency"]) == ["1 x 8", "2 x 16"], "the model has 128 positions"
     for times in found["latency"].values():
-        assert list(times) == ["torch eager", "bertc ort-cuda", "bertc ort-cuda, CUDA graphs"]
+        ours = ("bertc ort-cuda", f"bertc tensorrt, {tmp_path.name}")
+        assert list(times) == ["torch eager", *(name + graphs for name in ours for graphs in ("", ", CUDA graphs"))]
         assert all(len(rounds) == 2 for rounds in times.values())
     assert not found["failed"] and found["placement"]["nodes_on_cpu"] == 0
     assert {"-1", "1", "2"} == set(played.graphs)

@@ -20,6 +20,7 @@ from bertc.graph.options import EngineOptions
 from bertc.manifest import read_manifest
 from bertc.runtime.cpu import cpu_features
 from bertc.runtime.optimized import check_fusion
+from bertc.runtime.tensorrt_engine import open_engine
 from bertc.targets import target_from_name
 from tests.artefacts import Bertc
 from tests.fixtures import write_tiny_bert
@@ -29,6 +30,7 @@ pytestmark = pytest.mark.tensorrt
 TARGET = target_from_name("tensorrt")
 SCHEMES = [("1", None), ("2", None), ("2", "channel")]
 ATTENTIONS = ("decomposed", "native", "packed", "plugin", "kernel")
+ROWS = ("input_ids", "token_type_ids", "mask")
 
 
 @pytest.fixture(autouse=True)
@@ -110,6 +112,31 @@ def test_padding_and_batch_mates_do_not_matter(attention: str, wide: TinyModel, 
         )
         np.testing.assert_allclose(engine.run(alone, ["logits"])[0][0], together[row], atol=0.05)
     engine.close()
+
+
+@pytest.mark.parametrize("attention", ("decomposed", "native"))
+def test_a_bound_batch_runs_as_a_cuda_graph(attention: str, wide: TinyModel, tmp_path: Path) -> None:
+    path, _, _ = written(wide, tmp_path, "1", None, attention)
+    with open_engine(path, graphs=True) as engine:
+        backwards = replace(wide.batch, **{name: getattr(wide.batch, name)[::-1] for name in ROWS})
+        expected = [engine.run(batch, ["logits"])[0] for batch in (wide.batch, backwards)]
+        bound = engine.bind(wide.batch, ["logits"])
+        for batch, answer in zip((wide.batch, backwards, wide.batch), (*expected, expected[0]), strict=True):
+            bound.write(engine.feeds(batch))
+            bound.run()
+            np.testing.assert_allclose(bound.read()[0], answer, atol=1e-3)
+            engine.run(backwards, ["logits"])  # has a context of its own
+        bound.close()
+
+
+@pytest.mark.parametrize("attention", ("packed", "plugin", "kernel"))
+def test_a_packed_engine_has_no_cuda_graph_and_goes_on(attention: str, wide: TinyModel, tmp_path: Path) -> None:
+    path, _, _ = written(wide, tmp_path, "1", None, attention)
+    with open_engine(path, graphs=True) as engine:
+        expected = engine.run(wide.batch, ["logits"])[0]
+        with pytest.raises(EnvironmentLackError, match="does not run as a CUDA graph"):
+            engine.bind(wide.batch, ["logits"])
+        np.testing.assert_allclose(engine.run(wide.batch, ["logits"])[0], expected, atol=1e-3)
 
 
 def test_sparse_weights_build_and_the_inspector_says_what_was_chosen(wide: TinyModel, tmp_path: Path) -> None:
