@@ -25,8 +25,12 @@ SIZES = {
     "max_position_embeddings": (1, 10_000_000),
     "type_vocab_size": (0, 65_536),
     "num_labels": (1, 1_000_000),
+    "dim": (1, 65_536),
+    "n_layers": (1, 1_000),
+    "n_heads": (1, 4_096),
+    "hidden_dim": (1, 1_000_000),
 }
-SYNONYMS = {"qdqbert": "bert"}
+SYNONYMS = {"qdqbert": "bert", "xlm-roberta": "roberta", "camembert": "roberta"}
 """Model types that compute what a family computes: transformers' QDQBERT is BERT with fake quantizers."""
 
 
@@ -59,15 +63,21 @@ def config_from_path(folder: Path) -> Mapping[str, Any]:
 def family_from_config(config: Mapping[str, Any], folder: Path) -> str:
     """Return the model family (a module name of `bertc.families`). Raises `InputError` if it is none of them."""
     families = supported_families()
+    known = ", ".join(sorted({*families, *SYNONYMS}))
     name = config.get("model_type")
     if not isinstance(name, str) or not name:
-        known = ", ".join(families)
         raise InputError(f"{folder}/config.json has no model_type; add it (supported: {known})")
     family = SYNONYMS.get(name, name).replace("-", "_")
     if family not in families:
-        known = ", ".join(families)
         raise InputError(f"{folder}/config.json has the model_type {name!r}; bertc supports only: {known}")
     return family
+
+
+def positions_from_config(config: Mapping[str, Any], folder: Path) -> int | None:
+    """Return how many tokens a text of the model may have; None where config.json does not say."""
+    rows = config.get("max_position_embeddings")
+    family = importlib.import_module(f"bertc.families.{family_from_config(config, folder)}")
+    return None if rows is None else int(rows) - int(family.first_position(config))
 
 
 def _check_size(path: Path, config: Mapping[str, Any], name: str, least: int, most: int) -> None:

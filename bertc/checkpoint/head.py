@@ -137,7 +137,7 @@ def _problem(config: Mapping[str, Any], rows: int, folder: Path) -> Problem:
 def _feature_head(config: Mapping[str, Any], modules: SentenceModules | None, folder: Path) -> Head:
     if modules is None:
         return Head(task=FEATURE, pooling=Pooling.MEAN, normalize=False)
-    layers = config.get("num_hidden_layers")
+    layers = config.get("num_hidden_layers", config.get("n_layers"))
     mix = modules.layer_weights
     if mix is not None and isinstance(layers, int) and len(mix) != layers + 1:
         raise InputError(

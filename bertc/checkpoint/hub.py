@@ -19,6 +19,8 @@ SMALL_FILES = (
     "*tokenizer.json",
     "*special_tokens_map.json",
     "*vocab.txt",
+    "*vocab.json",
+    "*merges.txt",
     "calibration.json",
 )
 SAFE_WEIGHTS = ("model.safetensors", "model-*.safetensors", "model.safetensors.index.json", "[0-9]_*/model.safetensors")

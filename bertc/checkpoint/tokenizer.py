@@ -1,7 +1,8 @@
 """The tokenizer's files: read, put in order, and turned into a `TextEncoder`.
 
-tokenizer.json, or vocab.txt of a WordPiece tokenizer, with tokenizer_config.json; no code is taken from them. What is
-kept here is also what an artefact gets, so that transformers opens it and tokenizes alike.
+tokenizer.json, or vocab.txt of a WordPiece tokenizer, or vocab.json and merges.txt of a byte-level BPE, with
+tokenizer_config.json; no code is taken from them. What is kept here is also what an artefact gets, so that transformers
+opens it and tokenizes alike.
 """
 
 from __future__ import annotations
@@ -11,10 +12,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
+from bertc.checkpoint.config import family_from_config, positions_from_config
 from bertc.checkpoint.files import read_bytes, read_object_if_there
 from bertc.checkpoint.text import TextEncoder
+from bertc.checkpoint.vocabulary import (
+    BERT_TOKENS,
+    ROBERTA_TOKENS,
+    add_frame,
+    byte_level_from_files,
+    word_piece_from_file,
+)
 from bertc.errors import InputError
 
 TOKENIZER_FILES = (
@@ -22,9 +31,10 @@ TOKENIZER_FILES = (
     "tokenizer_config.json",
     "special_tokens_map.json",
     "vocab.txt",
+    "vocab.json",
+    "merges.txt",
     "sentence_bert_config.json",
 )
-SPECIAL_TOKENS = {"unk": "[UNK]", "sep": "[SEP]", "pad": "[PAD]", "cls": "[CLS]", "mask": "[MASK]"}
 INSANE_LENGTH = 10**9  # transformers writes about 1e30 for "no limit"
 # Entries that are no part of the tokenizer's meaning: code to run, and the places of somebody else's machine.
 UNSAVED = ("auto_map", "name_or_path", "is_local", "local_files_only", "tokenizer_file", "special_tokens_map_file")
@@ -37,20 +47,20 @@ def text_encoder_from_path(folder: Path, config: Mapping[str, Any], *, sentences
     limit of sentence_bert_config.json is the default length. Raises `InputError` if files are missing or damaged, or
     if the tokenizer has ids beyond the model's embedding table.
     """
-    settings = {**read_object_if_there(folder / "special_tokens_map.json")}
-    settings |= read_object_if_there(folder / "tokenizer_config.json")
+    family = family_from_config(config, folder)
+    settings = _settings(folder, family)
     of_sentences = read_object_if_there(folder / "sentence_bert_config.json")
     if settings.get("truncation_side", "right") != "right":
         raise InputError(f"{folder}/tokenizer_config.json cuts texts at the left, which bertc cannot; train without it")
-    tokenizer = _read(folder, settings)
+    tokenizer = _with_prefix_space(_read(folder, settings, family), settings)
     tokenizer.no_truncation()
     tokenizer.no_padding()
     _apply_case(tokenizer, settings, lower=of_sentences.get("do_lower_case") is True)
     _check_ids(folder, tokenizer, config)
-    positions = int(config.get("max_position_embeddings") or INSANE_LENGTH)
+    positions = positions_from_config(config, folder) or INSANE_LENGTH
     limits = [settings.get("model_max_length"), of_sentences.get("max_seq_length") if sentences else None, positions]
     length = min(int(limit) for limit in limits if limit is not None and _sane(limit))
-    pad = tokenizer.token_to_id(_special(settings, "pad"))
+    pad = tokenizer.token_to_id(settings["pad_token"])
     pad = config.get("pad_token_id", 0) if pad is None else pad
     files = _files(folder, tokenizer, settings, length)
     try:
@@ -66,15 +76,22 @@ def _sane(limit: object) -> bool:
     return isinstance(limit, int | float) and not isinstance(limit, bool) and 0 < limit <= INSANE_LENGTH
 
 
-def _special(settings: Mapping[str, Any], role: str) -> str:
-    """Return a special token's text; files hold it plain or as an object with `content`."""
-    value = settings.get(f"{role}_token")
-    if isinstance(value, Mapping):
-        value = value.get("content")
-    return value if isinstance(value, str) else SPECIAL_TOKENS[role]
+def _settings(folder: Path, family: str) -> dict[str, Any]:
+    """Return what the files say about the tokenizer, with the text of every special token.
+
+    Files hold a special token plain or as an object with `content`, or leave it to transformers' code.
+    """
+    settings = read_object_if_there(folder / "special_tokens_map.json")
+    settings |= read_object_if_there(folder / "tokenizer_config.json")
+    for role, usual in (ROBERTA_TOKENS if family == "roberta" else BERT_TOKENS).items():
+        value = settings.get(role)
+        if isinstance(value, Mapping):
+            value = value.get("content")
+        settings[role] = value if isinstance(value, str) else usual
+    return settings
 
 
-def _read(folder: Path, settings: Mapping[str, Any]) -> Tokenizer:
+def _read(folder: Path, settings: Mapping[str, Any], family: str) -> Tokenizer:
     path = folder / "tokenizer.json"
     if path.is_file():
         try:
@@ -84,49 +101,27 @@ def _read(folder: Path, settings: Mapping[str, Any]) -> Tokenizer:
         except Exception as error:  # the library raises plain Exception
             raise InputError(f"{path} is damaged ({error}); download or save the tokenizer again") from error
         if tokenizer.post_processor is None:
-            _add_frame(path, tokenizer, settings)
+            add_frame(path, tokenizer, settings, family)
         return tokenizer
+    if family == "roberta" and (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
+        return byte_level_from_files(folder, settings)
     path = folder / "vocab.txt"
     if path.is_file():
-        return _word_piece(path, settings)
-    raise InputError(f"{folder} holds neither tokenizer.json nor vocab.txt; save the tokenizer beside the model")
+        return word_piece_from_file(path, settings)
+    slow = "vocab.json with merges.txt" if family == "roberta" else "vocab.txt"
+    raise InputError(f"{folder} holds neither tokenizer.json nor {slow}; save the fast tokenizer beside the model")
 
 
-def _word_piece(path: Path, settings: Mapping[str, Any]) -> Tokenizer:
-    """Build BERT's WordPiece tokenizer from vocab.txt and the settings in tokenizer_config.json."""
-    if (path.parent / "added_tokens.json").is_file():
-        raise InputError(f"{path.parent} has added_tokens.json but no tokenizer.json; save the fast tokenizer as well")
-    try:
-        lines = read_bytes(path).decode("utf-8").split("\n")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not UTF-8 text ({error}); download the vocabulary again") from error
-    lines = lines[:-1] if lines[-1] == "" else lines
-    vocab = {line.rstrip("\r"): index for index, line in enumerate(lines)}
-    if len(vocab) < len(lines):
-        raise InputError(f"{path} has {len(lines) - len(vocab)} tokens twice; download the vocabulary again")
-    names = {role: _special(settings, role) for role in SPECIAL_TOKENS}
-    missing = [names[role] for role in ("unk", "sep", "pad", "cls") if names[role] not in vocab]
-    if missing:
-        raise InputError(f"{path} lacks the special token {missing[0]}; name it in tokenizer_config.json or add it")
-    tokenizer = Tokenizer(models.WordPiece(vocab, unk_token=names["unk"], max_input_chars_per_word=100))
-    tokenizer.normalizer = normalizers.BertNormalizer()
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.decoder = decoders.WordPiece(prefix="##")
-    tokenizer.add_special_tokens([token for token in names.values() if token in vocab])
-    _add_frame(path, tokenizer, settings)
-    return tokenizer
-
-
-def _add_frame(path: Path, tokenizer: Tokenizer, settings: Mapping[str, Any]) -> None:
-    """Add BERT's special tokens around texts, which vocab.txt and some tokenizer.json leave to the code."""
-    first, last = _special(settings, "cls"), _special(settings, "sep")
-    ids = {token: tokenizer.token_to_id(token) for token in (first, last)}
-    for token, number in ids.items():
-        if number is None:
-            raise InputError(f"{path} lacks the special token {token}; name it in tokenizer_config.json or add it")
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"{first} $A {last}", pair=f"{first} $A {last} $B:1 {last}:1", special_tokens=list(ids.items())
-    )
+def _with_prefix_space(tokenizer: Tokenizer, settings: Mapping[str, Any]) -> Tokenizer:
+    """Apply what tokenizer_config.json says about a text's first word: transformers lets it win over tokenizer.json."""
+    wanted = settings.get("add_prefix_space")
+    if not isinstance(wanted, bool) or not isinstance(tokenizer.pre_tokenizer, pre_tokenizers.ByteLevel):
+        return tokenizer
+    state = json.loads(tokenizer.to_str())
+    for part in ("pre_tokenizer", "post_processor"):
+        if state[part] and "add_prefix_space" in state[part]:
+            state[part]["add_prefix_space"] = wanted
+    return Tokenizer.from_str(json.dumps(state))
 
 
 def _apply_case(tokenizer: Tokenizer, settings: Mapping[str, Any], *, lower: bool) -> None:
@@ -167,13 +162,9 @@ def _check_ids(folder: Path, tokenizer: Tokenizer, config: Mapping[str, Any]) ->
 
 def _files(folder: Path, tokenizer: Tokenizer, settings: Mapping[str, Any], length: int) -> dict[str, bytes]:
     """Return the content of the files to keep with the model, by name."""
-    saved = {key: value for key, value in settings.items() if key not in UNSAVED}
+    saved = {key: value for key, value in settings.items() if key not in (*UNSAVED, *BERT_TOKENS)}
     saved.setdefault("tokenizer_class", "PreTrainedTokenizerFast")
-    special = {
-        f"{role}_token": _special(settings, role)
-        for role in SPECIAL_TOKENS
-        if tokenizer.token_to_id(_special(settings, role)) is not None
-    }
+    special = {role: settings[role] for role in BERT_TOKENS if tokenizer.token_to_id(settings[role]) is not None}
     saved |= special | {"model_max_length": length}
     normalizer = tokenizer.normalizer
     if isinstance(normalizer, normalizers.BertNormalizer):
@@ -189,6 +180,5 @@ def _files(folder: Path, tokenizer: Tokenizer, settings: Mapping[str, Any], leng
         "tokenizer_config.json": (json.dumps(saved, indent=2, ensure_ascii=False) + "\n").encode(),
         "special_tokens_map.json": (json.dumps(special, indent=2, ensure_ascii=False) + "\n").encode(),
     }
-    if (folder / "vocab.txt").is_file():
-        files["vocab.txt"] = read_bytes(folder / "vocab.txt")
-    return files
+    kept = (name for name in ("vocab.txt", "vocab.json", "merges.txt") if (folder / name).is_file())
+    return files | {name: read_bytes(folder / name) for name in kept}

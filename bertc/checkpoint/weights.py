@@ -25,7 +25,8 @@ from bertc.errors import InputError
 # Buffers, the heads of pretraining, optimizers' states (TensorFlow's and torch's names), and the masks that ASP keeps
 # beside weights to which it has applied them (NVIDIA/apex, contrib/sparsity/asp.py).
 IGNORED = re.compile(
-    r"(^|\.)position_ids$|^embeddings\.token_type_ids$|^cls\.|^optimizer\.|^global_step$"
+    r"(^|\.)position_ids$|^embeddings\.token_type_ids$|^optimizer\.|^global_step$"
+    r"|^(cls|lm_head|vocab_transform|vocab_layer_norm|vocab_projector|discriminator_predictions|generator_\w+)\."
     r"|[./](adam_m|adam_v|exp_avg|exp_avg_sq)(/|$|\.)|^(exp_avg|exp_avg_sq)\."
     r"|(^|\.)__\w+_mma_(mask|pruned_p)$"
 )

@@ -1,1 +1,1 @@
-"""A model family is one file here, named as its config.json's `model_type`."""
+"""A model family is one file here, named as its config.json's `model_type`; `_fields` is what they share."""

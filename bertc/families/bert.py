@@ -5,16 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from bertc.errors import InputError
+from bertc.families._fields import activation, positive, refuse_variants, widths
 from bertc.features import Head
-from bertc.graph.architecture import Activation, Architecture, LayerNames
+from bertc.graph.architecture import Architecture, LayerNames
 
-ACTIVATIONS = {
-    "gelu": Activation.GELU,
-    "gelu_new": Activation.GELU_TANH,
-    "gelu_pytorch_tanh": Activation.GELU_TANH,
-    "relu": Activation.RELU,
-}
 CLASSIFIERS = {
     "sequence-classification": "classifier",
     "token-classification": "classifier",
@@ -25,27 +19,19 @@ CLASSIFIERS = {
 
 def architecture_from_config(config: Mapping[str, Any], head: Head) -> Architecture:
     """Read BERT's dimensions. Raises `InputError` naming the field that is missing, absurd or not supported."""
-    hidden = _positive(config, "hidden_size")
-    heads = _positive(config, "num_attention_heads")
-    if hidden % heads:
-        raise InputError(f"config.json: hidden_size {hidden} is not a multiple of num_attention_heads {heads}")
-    _refuse_variants(config)
-    activation = str(config.get("hidden_act", "gelu"))
-    if activation not in ACTIVATIONS:
-        raise InputError(
-            f"config.json: hidden_act '{activation}' is not supported; supported are {', '.join(ACTIVATIONS)}"
-        )
-    layers = _positive(config, "num_hidden_layers")
+    hidden, heads = widths(config, "hidden_size", "num_attention_heads")
+    refuse_variants(config)
+    layers = positive(config, "num_hidden_layers")
     return Architecture(
         hidden=hidden,
         layers=layers,
         heads=heads,
-        intermediate=_positive(config, "intermediate_size"),
-        vocabulary=_positive(config, "vocab_size"),
-        positions=_positive(config, "max_position_embeddings"),
-        token_types=_positive(config, "type_vocab_size"),
+        intermediate=positive(config, "intermediate_size"),
+        vocabulary=positive(config, "vocab_size"),
+        positions=positive(config, "max_position_embeddings"),
+        token_types=positive(config, "type_vocab_size"),
         epsilon=float(config.get("layer_norm_eps", 1e-12)),
-        activation=ACTIVATIONS[activation],
+        activation=activation(config, "hidden_act"),
         word_embeddings="embeddings.word_embeddings.weight",
         position_embeddings="embeddings.position_embeddings.weight",
         token_type_embeddings="embeddings.token_type_embeddings.weight",
@@ -54,6 +40,11 @@ def architecture_from_config(config: Mapping[str, Any], head: Head) -> Architect
         dense=(("pooler.dense", "Tanh"),) if head.task == "sequence-classification" else (),
         classifier=CLASSIFIERS[head.task],
     )
+
+
+def first_position(config: Mapping[str, Any]) -> int:
+    """Return the row of the position table that belongs to a text's first token: here 0."""
+    return 0
 
 
 def _layer_names(layer: int) -> LayerNames:
@@ -68,22 +59,3 @@ def _layer_names(layer: int) -> LayerNames:
         output=f"{prefix}.output.dense",
         output_norm=f"{prefix}.output.LayerNorm",
     )
-
-
-def _positive(config: Mapping[str, Any], name: str) -> int:
-    value = config.get(name)
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 < value < 2**31:
-        raise InputError(f"config.json: {name} must be a positive integer, not {value!r}")
-    return value
-
-
-def _refuse_variants(config: Mapping[str, Any]) -> None:
-    """Refuse what shares the model type `bert` but computes something else."""
-    if config.get("position_embedding_type", "absolute") != "absolute":
-        raise InputError(
-            f"config.json: position_embedding_type '{config['position_embedding_type']}' is not supported; "
-            "bertc reads BERT with absolute positions"
-        )
-    for flag in ("is_decoder", "add_cross_attention"):
-        if config.get(flag):
-            raise InputError(f"config.json: {flag} is set, but bertc compiles encoders only")

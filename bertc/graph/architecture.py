@@ -33,7 +33,9 @@ class Architecture:
     """A post-LayerNorm encoder.
 
     `dense` stands between the first token's vector and a sequence classifier: (prefix, activation name) in order.
-    `classifier` is the prefix of the head's last linear layer; None for feature extraction.
+    `classifier` is the prefix of the head's last linear layer; None for feature extraction. The position table has
+    `first_position` rows before that of a text's first token, and `positions` from there on. A single token type is
+    part of every token; with several, each token says its own.
     """
 
     hidden: int
@@ -52,6 +54,7 @@ class Architecture:
     layer_names: tuple[LayerNames, ...]
     dense: tuple[tuple[str, str], ...]
     classifier: str | None
+    first_position: int = 0
 
     @property
     def head_size(self) -> int:

@@ -70,7 +70,7 @@ class _Builder:
         self.inputs = {
             name: ir.val(name, dtype=ir.DataType.INT64, shape=("batch", "sequence"))
             for name in INPUTS
-            if name != "token_type_ids" or architecture.token_type_embeddings
+            if name != "token_type_ids" or architecture.token_types > 1
         }
         self.packing = emit_packing(self.emit, self.inputs["attention_mask"])
 
@@ -125,16 +125,22 @@ class _Builder:
         ids = self.inputs["input_ids"]
         words = self.weight("embeddings.word", arch.word_embeddings, (arch.vocabulary, arch.hidden))
         total = emit.op("Gather", words, ids, name="embeddings.words")
-        positions = self.weight("embeddings.position", arch.position_embeddings, (arch.positions, arch.hidden))
-        length = emit.op("Shape", ids, start=1, end=2, name="embeddings.length")
-        begin = emit.constant("embeddings.begin", np.array([0], np.int64))
-        first = emit.op("Slice", positions, begin, length, name="embeddings.positions")  # [S, H]
+        rows = arch.first_position + arch.positions
+        positions = self.weight("embeddings.position", arch.position_embeddings, (rows, arch.hidden))
+        end = emit.op("Shape", ids, start=1, end=2, name="embeddings.length")
+        begin = emit.constant("embeddings.begin", np.array([arch.first_position], np.int64))
+        if arch.first_position:
+            end = emit.op("Add", end, begin, name="embeddings.end")
+        first = emit.op("Slice", positions, begin, end, name="embeddings.positions")  # [S, H]
         first = emit.op("Gather", first, self.packing.positions, name="embeddings.position_rows")
         if arch.token_type_embeddings:
             shape = (arch.token_types, arch.hidden)
             types = self.weight("embeddings.token_type", arch.token_type_embeddings, shape)
-            kinds = emit.op("Gather", types, self.inputs["token_type_ids"], name="embeddings.token_types")
-            total = emit.op("Add", total, kinds, name="embeddings.words_and_types")
+            if arch.token_types == 1:
+                first = emit.op("Add", first, types, name="embeddings.positions_and_type")
+            else:
+                kinds = emit.op("Gather", types, self.inputs["token_type_ids"], name="embeddings.token_types")
+                total = emit.op("Add", total, kinds, name="embeddings.words_and_types")
         total = emit.op("Add", total, first, name="embeddings.sum")
         return self.layer_norm(total, arch.embeddings_norm, Site(0, Role.HIDDEN).name)
 
@@ -203,7 +209,8 @@ class _Builder:
             x = emit_first_tokens(self.emit, self.packing, x)
             for number, (prefix, activation) in enumerate(self.arch.dense):
                 x = self.linear(x, prefix, (size, size), f"head.dense_{number}_gemm", f"head.dense_{number}")
-                x = self.emit.op(activation, x, name=f"head.dense_{number}_active")
+                how = {"approximate": "none"} if activation == "Gelu" else {}
+                x = self.emit.op(activation, x, name=f"head.dense_{number}_active", **how)
         assert self.arch.classifier is not None
         if head.task == "question-answering":
             spans = self.linear(x, self.arch.classifier, (size, 2), "head.span_gemm", "head.spans")

@@ -72,14 +72,15 @@ def optimized_from_path(model: Path) -> Optimized:
 
 
 def optimized_from_nodes(nodes: Iterable[Any], runtime: str, requirement: str) -> Optimized:
-    """Count the nodes of an optimized ONNX graph."""
+    """Count the nodes of an optimized ONNX graph. An activation in the head is none of the layers'."""
     nodes = tuple(nodes)
     operators = Counter(node.op_type for node in nodes)
     encoder = Counter(node.op_type for node in nodes if any(name.startswith("layer.") for name in node.output))
+    body = Counter(node.op_type for node in nodes if not any(name.startswith("head.") for name in node.output))
     return Optimized(
         runtime=runtime,
         requirement=requirement,
-        fused={name: sum(operators[kind] for kind in kinds) for name, kinds in FUSED.items()},
+        fused={name: sum(body[kind] for kind in kinds) for name, kinds in FUSED.items()},
         gemms_int8=sum(encoder[kind] * number for kind, number in INT8_GEMMS.items()),
         gemms_float=sum(encoder[kind] * number for kind, number in FLOAT_GEMMS.items()),
         operators=dict(operators),

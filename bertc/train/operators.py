@@ -31,6 +31,12 @@ def _shape(x: Tensor, *, start: int = 0, end: int | None = None) -> list[int]:
     return list(x.shape[start:end])
 
 
+def _add(left: Tensor | list[int], right: Tensor | list[int]) -> Tensor | list[int]:
+    if isinstance(left, list) and isinstance(right, list):  # a shape and an offset
+        return [one + other for one, other in zip(left, right, strict=True)]
+    return torch.add(left, right)  # type: ignore[arg-type]
+
+
 def _slice(x: Tensor, starts: list[int], ends: list[int]) -> Tensor:
     return x[tuple(slice(start, end) for start, end in zip(starts, ends, strict=True))]
 
@@ -81,7 +87,7 @@ def _range(start: int, limit: Tensor, step: int) -> Tensor:
 
 OPERATORS: Mapping[str, Callable[..., Any]] = MappingProxyType(
     {
-        "Add": torch.add,
+        "Add": _add,
         "Cast": lambda x, *, to: x.to(DTYPES[to]),
         "CumSum": lambda x, axis: x.cumsum(axis),
         "Div": torch.div,

@@ -23,6 +23,7 @@ from bertc.targets import target_from_name
 from tests.conftest import TinyOf
 from tests.ort_cuda_double import Play, Played
 from tests.tensorrt_double import Double
+from tests.tiny_families import write_tiny_family
 
 ROOT = Path(__file__).parents[2]
 SCRIPT, DEMO = ROOT / "benchmarks" / "gpu.py", ROOT / "demo"
@@ -53,6 +54,15 @@ def test_the_torch_module_computes_the_float_graph(task: str, gpu: Any, tiny_of:
         if right.shape[:2] == mask.shape:
             values, right = values[mask], right[mask]
         np.testing.assert_allclose(values, right, atol=1e-4)
+
+
+@pytest.mark.parametrize("family", ["roberta", "electra", "distilbert"])
+def test_the_torch_module_computes_every_family(family: str, gpu: Any, tmp_path: Path) -> None:
+    checkpoint = checkpoint_from_path(write_tiny_family(tmp_path, family))
+    batch = gpu.full_batch(3, 7, 90)
+    (found,) = gpu.TorchEngine(gpu.Bert(checkpoint).eval(), "cpu").run(batch, ["logits"])
+    exact = Interpreter(graph_from_checkpoint(checkpoint)).run(batch)["logits"]
+    np.testing.assert_allclose(found, exact, atol=1e-4)
 
 
 def test_a_batch_without_padding_needs_no_mask(gpu: Any, tiny_of: TinyOf) -> None:

@@ -16,7 +16,7 @@ from bertc.errors import InputError
 from tests.fixtures import WORDS, tiny_vocab
 from tests.fixtures import tiny_sentence as sentence
 
-CONFIG = {"vocab_size": 1000, "max_position_embeddings": 128}
+CONFIG = {"model_type": "bert", "vocab_size": 1000, "max_position_embeddings": 128}
 CLS, SEP = 2, 3
 
 

@@ -13,7 +13,7 @@ from bertc.errors import InputError
 from tests.fixtures import edit_json, tiny_vocab, write_tiny_bert, write_tokenizer
 from tests.fixtures import tiny_sentence as sentence
 
-CONFIG = {"vocab_size": 1000, "max_position_embeddings": 128}
+CONFIG = {"model_type": "bert", "vocab_size": 1000, "max_position_embeddings": 128}
 
 
 def encoder_of(path: Path, **config: int) -> TextEncoder:

@@ -9,24 +9,38 @@ from typing import Any
 
 import pytest
 
-from bertc.checkpoint.config import family_from_config, supported_families
+from bertc.checkpoint.config import family_from_config, positions_from_config, supported_families
 from bertc.errors import InputError
 from bertc.features import Head, Pooling
 from bertc.graph.architecture import Architecture, LayerNames
 
+BERT = {
+    "hidden_size": 48,
+    "num_attention_heads": 4,
+    "num_hidden_layers": 3,
+    "intermediate_size": 96,
+    "vocab_size": 99,
+    "max_position_embeddings": 50,
+    "type_vocab_size": 2,
+}
 CONFIGS: dict[str, dict[str, Any]] = {
-    "bert": {
-        "model_type": "bert",
-        "hidden_size": 48,
-        "num_attention_heads": 4,
-        "num_hidden_layers": 3,
-        "intermediate_size": 96,
+    "bert": {"model_type": "bert", **BERT},
+    "roberta": {"model_type": "roberta", **BERT, "type_vocab_size": 1, "pad_token_id": 1},
+    "electra": {"model_type": "electra", **BERT, "embedding_size": 48},
+    "distilbert": {
+        "model_type": "distilbert",
+        "dim": 48,
+        "n_heads": 4,
+        "n_layers": 3,
+        "hidden_dim": 96,
         "vocab_size": 99,
         "max_position_embeddings": 50,
-        "type_vocab_size": 2,
-    }
+    },
 }
 """A small configuration of each family: who adds a family adds one here."""
+
+ACTIVATION = {"distilbert": "activation"}
+"""The field that names the activation, where it is not hidden_act."""
 
 HEADS = [
     Head(task="sequence-classification", labels=("a", "b")),
@@ -84,7 +98,16 @@ def test_no_weight_is_used_twice(family: str) -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_an_activation_that_no_graph_has_is_refused(family: str) -> None:
     with pytest.raises(InputError, match="sigmoid_of_the_day"):
-        architecture(family, HEADS[0], hidden_act="sigmoid_of_the_day")
+        architecture(family, HEADS[0], **{ACTIVATION.get(family, "hidden_act"): "sigmoid_of_the_day"})
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_texts_length_is_what_the_position_table_has(family: str, tmp_path: Any) -> None:
+    found = architecture(family, HEADS[0])
+    assert found.positions == positions_from_config(CONFIGS[family], tmp_path)
+    assert found.positions + found.first_position == 50
+    without = {name: value for name, value in CONFIGS[family].items() if name != "max_position_embeddings"}
+    assert positions_from_config(without, tmp_path) is None
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -93,3 +116,4 @@ def test_the_file_is_documented_and_knows_no_arrays_and_no_nodes(family: str) ->
     assert inspect.getdoc(module) and inspect.getdoc(module.architecture_from_config)
     assert not {"np", "numpy", "ir", "onnx_ir", "onnx"} & set(vars(module))
     assert list(inspect.signature(module.architecture_from_config).parameters) == ["config", "head"]
+    assert inspect.getdoc(module.first_position)

@@ -1,0 +1,31 @@
+"""ELECTRA's discriminator (Clark et al. 2020): BERT's encoder, and a classifier with a dense layer and GELU."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from bertc.errors import InputError
+from bertc.families import bert
+from bertc.features import Head
+from bertc.graph.architecture import Architecture
+
+
+def architecture_from_config(config: Mapping[str, Any], head: Head) -> Architecture:
+    """Read ELECTRA's dimensions. Raises `InputError` naming the field that is missing, absurd or not supported."""
+    found = bert.architecture_from_config(config, head)
+    embedding = config.get("embedding_size", found.hidden)
+    if embedding != found.hidden:
+        raise InputError(
+            f"config.json: embedding_size {embedding!r} is not hidden_size {found.hidden}; bertc does not compute the "
+            "projection between them, which the small ELECTRA has"
+        )
+    if head.task != "sequence-classification":
+        return replace(found, dense=())
+    return replace(found, dense=(("classifier.dense", "Gelu"),), classifier="classifier.out_proj")
+
+
+def first_position(config: Mapping[str, Any]) -> int:
+    """Return the row of the position table that belongs to a text's first token: here 0."""
+    return 0

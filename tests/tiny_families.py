@@ -1,0 +1,95 @@
+"""Tiny random checkpoints of every family, as transformers writes them. Who adds a family adds one here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+from bertc.checkpoint.vocabulary import ROBERTA_TOKENS, byte_level_from_files
+from tests.fixtures import DEFAULT_LABELS, tiny_sentence, tiny_vocab, write_json, write_tokenizer
+
+SIZES = {
+    "hidden_size": 64,
+    "num_attention_heads": 2,
+    "num_hidden_layers": 2,
+    "intermediate_size": 128,
+    "max_position_embeddings": 128,
+    "type_vocab_size": 2,
+    "pad_token_id": 0,
+}
+BEHIND_PADDING = {**SIZES, "type_vocab_size": 1, "max_position_embeddings": 130, "pad_token_id": 1}
+CONFIGS: dict[str, tuple[str, dict[str, int]]] = {
+    "bert": ("Bert", SIZES),
+    "roberta": ("Roberta", BEHIND_PADDING),
+    "xlm-roberta": ("XLMRoberta", BEHIND_PADDING),
+    "camembert": ("Camembert", BEHIND_PADDING),
+    "electra": ("Electra", {**SIZES, "embedding_size": 64}),
+    "distilbert": (
+        "DistilBert",
+        {"dim": 64, "n_heads": 2, "n_layers": 2, "hidden_dim": 128, "max_position_embeddings": 128, "pad_token_id": 0},
+    ),
+}
+"""transformers' classes and a small configuration, by model type."""
+
+MODEL_TYPES = tuple(CONFIGS)
+CLASSES = {
+    "sequence-classification": "ForSequenceClassification",
+    "token-classification": "ForTokenClassification",
+    "question-answering": "ForQuestionAnswering",
+    "feature-extraction": "Model",
+}
+PADDING_FIRST = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
+"""RoBERTa's special tokens by their ids."""
+
+
+def write_tiny_family(
+    path: Path, model_type: str, *, task: str = "sequence-classification", labels: Sequence[str] | None = None
+) -> Path:
+    """Write a random float32 checkpoint with its tokenizer into the folder `path`, and return it."""
+    import torch
+    import transformers
+
+    name, sizes = CONFIGS[model_type]
+    names = DEFAULT_LABELS[task] if labels is None else tuple(labels)
+    path.mkdir(parents=True, exist_ok=True)
+    padding = sizes["pad_token_id"]
+    vocabulary = write_byte_level(path, sizes["max_position_embeddings"] - 2) if padding else _word_piece(path)
+    given: dict[str, Any] = {"vocab_size": vocabulary, **sizes}
+    if names:
+        given |= {"id2label": dict(enumerate(names)), "label2id": {label: place for place, label in enumerate(names)}}
+    config = getattr(transformers, f"{name}Config")(**given)
+    torch.manual_seed(0)
+    model = getattr(transformers, f"{name}{CLASSES[task]}")(config)
+    with torch.no_grad():
+        for key, values in model.named_parameters():
+            if values.ndim == 2 and "embeddings" not in key:
+                values.normal_(0, values.shape[1] ** -0.5)
+            else:
+                values.add_(torch.randn_like(values) * (1 if values.ndim == 2 else 0.1))
+    model.save_pretrained(path)
+    return path
+
+
+def _word_piece(path: Path) -> int:
+    write_tokenizer(path, tiny_vocab())
+    return len(tiny_vocab())
+
+
+def write_byte_level(path: Path, positions: int, *, fast: bool = True, prefix_space: bool = True) -> int:
+    """Write RoBERTa's tokenizer over the tiny texts' words: vocab.json, merges.txt and (when `fast`) tokenizer.json."""
+    trained = Tokenizer(models.BPE())
+    trained.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=400, special_tokens=list(PADDING_FIRST), initial_alphabet=alphabet, show_progress=False
+    )
+    trained.train_from_iterator((tiny_sentence(seed, 12) for seed in range(200)), trainer)
+    trained.model.save(str(path))
+    settings = {"tokenizer_class": "RobertaTokenizer", "model_max_length": positions, "add_prefix_space": prefix_space}
+    write_json(path / "tokenizer_config.json", settings)
+    if fast:
+        byte_level_from_files(path, ROBERTA_TOKENS).save(str(path / "tokenizer.json"))
+    return int(trained.get_vocab_size())
