@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from bertc.predictor import Predictor
 
 __all__ = ["__version__", "load"]
-__version__ = "0.3.0"
+__version__ = "0.4.0"
 
 
 def load(path: str | Path, threads: int = 0, *, packing: bool = True, cache: str | Path | None = None) -> Predictor:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from bertc.calibrate.per_site import EXPONENTS, output_error
 from bertc.calibrate.table import Statistics
 from bertc.graph.emit import array_of
-from bertc.graph.one_sided import activation_minima
+from bertc.graph.one_sided import lower_bounds
 from bertc.graph.sites import Role, Site
 
 Array = NDArray[np.float32]
@@ -63,7 +63,7 @@ def smoothing_factors(
     With `samples` of the sites' tokens, each site has the exponent that is best for its layer's output.
     """
     weights = {value.name: value for value in graph.graph.initializers.values()}
-    minima = activation_minima(graph)
+    minima = lower_bounds(graph)
     factors: dict[Site, Array] = {}
     for layer in sorted({site.layer for site in plain}):
         for role in CONSUMERS:

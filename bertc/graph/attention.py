@@ -2,7 +2,8 @@
 
 `bertc::Attention(query, key, value, sentences, mask)` has the attributes `split` and `scaling`. Two further functions
 carry the scales of the Q/DQ pairs inside: `bertc::AttentionProbs(..., probs_scale)` and
-`bertc::AttentionScores(..., probs_scale, scores_scale)`. query: float [batch, queries, hidden], key and value: float
+`bertc::AttentionScores(..., probs_scale, scores_scale)`; with `Unsigned` behind their names, probabilities have the
+codes 0 to 255 instead of 0 to 127. query: float [batch, queries, hidden], key and value: float
 [batch, length, hidden]: a query for each token, or for those that are read in the end (`bertc.graph.last_layer`).
 sentences: int64 [batch, queries] and mask: int64 [batch, length], the sentence's number of each query and of each key
 (`bertc.graph.packing`; 1 where a row is one sentence, 0 for a key that is padding). Keys of padding and of other
@@ -20,8 +21,11 @@ from bertc.graph.emit import DOMAIN, OPSET, Emitter
 from bertc.graph.packing import emit_visible
 
 MASKED_SCORE = float(np.finfo(np.float32).min)
-OP_TYPES = ("Attention", "AttentionProbs", "AttentionScores")
-"""By the number of scales they take."""
+BY_SCALES = ("Attention", "AttentionProbs", "AttentionScores")
+"""The functions by the number of scales they take."""
+
+UNSIGNED = "Unsigned"
+OP_TYPES = (*BY_SCALES, *(f"{name}{UNSIGNED}" for name in BY_SCALES[1:]))
 
 FLOAT_INPUTS = 5
 """Inputs that are no scales."""
@@ -29,7 +33,7 @@ FLOAT_INPUTS = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttentionInputs:
-    """The inputs of one attention node; a scale of None means float."""
+    """The inputs of one attention node; a scale of None means float. `unsigned`: the probabilities' codes are."""
 
     query: ir.Value
     key: ir.Value
@@ -38,11 +42,13 @@ class AttentionInputs:
     mask: ir.Value
     probs_scale: ir.Value | None = None
     scores_scale: ir.Value | None = None
+    unsigned: bool = False
 
     def op_type(self) -> str:
         """The function that takes these inputs."""
         assert self.scores_scale is None or self.probs_scale is not None, "scores are quantized only with probs"
-        return OP_TYPES[len(self.values()) - FLOAT_INPUTS]
+        assert not self.unsigned or self.probs_scale is not None, "only codes are unsigned"
+        return BY_SCALES[len(self.values()) - FLOAT_INPUTS] + UNSIGNED * self.unsigned
 
     def values(self) -> tuple[ir.Value, ...]:
         """The inputs in the function's order."""
@@ -62,6 +68,7 @@ def inputs_of(node: ir.Node) -> AttentionInputs:
         mask=values[4],
         probs_scale=values[5] if len(values) > 5 else None,
         scores_scale=values[6] if len(values) > 6 else None,
+        unsigned=node.op_type.endswith(UNSIGNED),
     )
 
 
@@ -95,15 +102,15 @@ def emit_attention(emit: Emitter, inputs: AttentionInputs, shape: AttentionShape
     masked = emit.op("Where", visible, scaled, masked_score, name=f"{prefix}scores_masked")
     probs = emit.op("Softmax", masked, axis=-1, name=f"{prefix}probs")
     if inputs.probs_scale is not None:
-        probs = emit_qdq(emit, probs, inputs.probs_scale, f"{prefix}probs")
+        probs = emit_qdq(emit, probs, inputs.probs_scale, f"{prefix}probs", unsigned=inputs.unsigned)
     product = emit.op("MatMul", probs, value, name=f"{prefix}context_heads")
     joined = emit.op("Transpose", product, perm=[0, 2, 1, 3], name=f"{prefix}context_split")
     return emit.op("Reshape", joined, shape.merge, name=f"{prefix}context")
 
 
-def emit_qdq(emit: Emitter, value: ir.Value, scale: ir.Value, name: str) -> ir.Value:
-    """Write a Q/DQ pair of a scalar scale and zero point 0 behind a value."""
-    zero = emit.op("Constant", value=ir.tensor(np.int8(0)), name=f"{name}.zero_point")
+def emit_qdq(emit: Emitter, value: ir.Value, scale: ir.Value, name: str, *, unsigned: bool = False) -> ir.Value:
+    """Write a Q/DQ pair of a scalar scale and zero point 0 behind a value: codes -128 to 127, or 0 to 255."""
+    zero = emit.op("Constant", value=ir.tensor(np.uint8(0) if unsigned else np.int8(0)), name=f"{name}.zero_point")
     codes = emit.op("QuantizeLinear", value, scale, zero, name=f"{name}.codes")
     return emit.op("DequantizeLinear", codes, scale, zero, name=f"{name}.dequantized")
 
@@ -112,9 +119,9 @@ def attention_function(op_type: str) -> ir.Function:
     """Return the ONNX function of one of `OP_TYPES`, so that any runtime executes a graph that still has the node."""
     emit = Emitter()
     every = ("query", "key", "value", "sentences", "mask", "probs_scale", "scores_scale")
-    names = every[: FLOAT_INPUTS + OP_TYPES.index(op_type)]
+    names = every[: FLOAT_INPUTS + BY_SCALES.index(op_type.removesuffix(UNSIGNED))]
     values = [ir.Value(name=f"in_{name}") for name in names]
-    inputs = AttentionInputs(**dict(zip(names, values, strict=True)))
+    inputs = AttentionInputs(**dict(zip(names, values, strict=True)), unsigned=op_type.endswith(UNSIGNED))
     shape = AttentionShape(
         split=emit.op("Constant", value_ints=ir.RefAttr("value_ints", "split", ir.AttributeType.INTS), name="split"),
         merge=emit.op("Constant", value_ints=[0, 0, -1], name="merge"),

@@ -1,4 +1,4 @@
-"""Where the activation's lower bound is known: its output is one-sided, and an INT8 grid need not be symmetric."""
+"""Where a site's lower bound is known: its values are one-sided, and an INT8 grid need not be symmetric."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ LOWEST = {"Gelu": -0.1701, "Relu": 0.0}
 """Just below what an activation ever gives: GELU's minimum is -0.16997, that of its tanh form -0.17004."""
 
 
-def activation_minima(graph: ir.Model) -> dict[Site, float]:
-    """Return the lower bound of every layer's activation, in a graph without smoothing."""
-    minima = {}
+def lower_bounds(graph: ir.Model) -> dict[Site, float]:
+    """Return the lower bound of every layer's activation and softmax, in a graph without smoothing."""
+    bounds: dict[Site, float] = {}
     for value in values_by_name(graph).values():
         producer = value.producer()
         if str(value.name).endswith(f".{Role.GELU}") and producer is not None and producer.op_type in LOWEST:
             layer = int(str(value.name).split(".")[1])
-            minima[Site(layer, Role.GELU)] = LOWEST[producer.op_type]
-    return minima
+            bounds |= {Site(layer, Role.GELU): LOWEST[producer.op_type], Site(layer, Role.PROBS): 0.0}
+    return bounds
 
 
 def zero_point_of(node: ir.Node) -> int:

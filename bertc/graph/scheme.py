@@ -60,10 +60,10 @@ class Scheme:
 
     `smoothing` is the exponent, or None for none. `tie_qkv` gives Q, K and V one weight scale, one GEMM-output scale
     and one operand scale, as FasterTransformer's mode 2 has it; `tie_operands` the operand scale alone, for a fused
-    attention that has one. `one_sided` gives the activation's output, which has a lower bound near 0, a zero point of
-    its own; every other site is symmetric. `split_outliers` computes the feed-forward's outlier channels several times
-    (`bertc.quantize.split`). `float_sites` stay in float, `float_roles` too (a target's list of what it
-    cannot run in INT8).
+    attention that has one. `one_sided` gives the sites that have a lower bound near 0, the outputs of the activation
+    and of the softmax, a zero point of their own; every other site is symmetric. `split_outliers` computes the
+    feed-forward's outlier channels several times (`bertc.quantize.split`). `float_sites` stay in float, `float_roles`
+    too (a target's list of what it cannot run in INT8).
     """
 
     mode: Mode

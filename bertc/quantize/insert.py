@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from bertc.graph.affine import codes_from_weights, grid_from_range, scale_from_a
 from bertc.graph.attention import attention_function, inputs_of
 from bertc.graph.edit import insert_after, remove_unused, set_constant, values_by_name
 from bertc.graph.emit import DOMAIN, Emitter, array_of
-from bertc.graph.one_sided import activation_minima
+from bertc.graph.one_sided import lower_bounds
 from bertc.graph.scheme import Scheme
 from bertc.graph.sites import GEMM_INPUTS, GEMM_OUTPUTS, Role, Site
 from bertc.quantize.correction import NO_CORRECTION, Correction, weight_scales
@@ -64,7 +64,7 @@ def quantize_graph(
     check_needs(table, scheme, layers=layers)
     splits = splits_from_table(graph, table, scheme)
     graph, table = split_graph(graph, splits), split_table(table, splits)
-    minima = activation_minima(graph) if scheme.one_sided else {}
+    minima = lower_bounds(graph) if scheme.one_sided else {}
     ranges = _Ranges(table, scheme, calibrator, percentile, minima)
     model = smooth_graph(graph, table, scheme)
     pass_ = _Insertion(model, scheme, ranges, correction)
@@ -219,22 +219,28 @@ class _Insertion:
         scales = []
         for role in inner:
             site = Site(layer, role)
-            self.scales[site] = self.ranges.scale(site)
+            self.scales[site], zero_point = self.ranges.grid(site)
+            if zero_point.any():  # the softmax's, whose grid begins at 0: its codes are written without a sign
+                self.zero_points[site] = int(zero_point)
             scales.append(emit.constant(f"{site.name}.scale", self.scales[site]))
             self.count(role)
         context = node.outputs[0]
-        inputs = inputs_of(node)
-        op_type = "AttentionProbs" if len(inner) == 1 else "AttentionScores"
+        inputs = replace(
+            inputs_of(node),
+            probs_scale=scales[0],
+            scores_scale=scales[1] if len(scales) > 1 else None,
+            unsigned=Site(layer, Role.PROBS) in self.zero_points,
+        )
         name = str(context.name)
         context.name = f"{name}.replaced"
         attributes = {"split": node.attributes["split"].as_ints(), "scaling": node.attributes["scaling"].as_float()}
-        result = emit.op(op_type, *inputs.values(), *scales, name=name, domain=DOMAIN, **attributes)
+        result = emit.op(inputs.op_type(), *inputs.values(), name=name, domain=DOMAIN, **attributes)
         ir.convenience.replace_nodes_and_values(self.model.graph, node, [node], emit.nodes, [context], [result])
         result.name = name
         for value in emit.initializers:
             self.model.graph.register_initializer(value)
-        if not any(function.name == op_type for function in self.model.functions.values()):
-            function = attention_function(op_type)
+        if not any(function.name == inputs.op_type() for function in self.model.functions.values()):
+            function = attention_function(inputs.op_type())
             self.model.functions[function.identifier()] = function
         self.values[name] = result
 

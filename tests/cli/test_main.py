@@ -64,7 +64,7 @@ def test_the_package_runs_as_a_module() -> None:
 
 
 def test_version(bertc: Bertc) -> None:
-    assert bertc("--version").out == "bertc, version 0.3.0\n"
+    assert bertc("--version").out == "bertc, version 0.4.0\n"
 
 
 @pytest.mark.parametrize(

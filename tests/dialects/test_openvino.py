@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 import pytest
 
@@ -127,6 +128,18 @@ def test_no_operand_keeps_a_zero_point(mode: str, granularity: str | None, tiny_
     # Where the GEMM's output is quantized before the bias, the row stands before that.
     moved = [name for name in values_by_name(model) if name.endswith(".moved")]
     assert moved == ([] if mode == "1" else [f"layer.{layer}.output_gemm.moved" for layer in range(LAYERS)])
+
+
+@pytest.mark.parametrize("mode, granularity", [("1", None), ("2", "channel"), ("3", "channel")])
+def test_the_softmax_alone_has_unsigned_codes(mode: str, granularity: str | None, tiny_classifier: TinyModel) -> None:
+    def unsigned(model: ir.Model) -> list[str]:
+        values = onnx.shape_inference.infer_shapes(ir.to_proto(model)).graph.value_info
+        codes = [value for value in values if value.name.endswith(".codes")]
+        return [value.name for value in codes if value.type.tensor_type.elem_type == onnx.TensorProto.UINT8]
+
+    assert unsigned(lowered(tiny_classifier, mode, granularity)) == [f"layer.{n}.probs.codes" for n in range(LAYERS)]
+    symmetric = quantized(tiny_classifier, tiny_scheme(mode, granularity)).graph
+    assert not unsigned(lower_graph(symmetric))
 
 
 @pytest.mark.parametrize("mode, granularity", SCHEMES)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bertc.graph.interpret import Interpreter
-from bertc.graph.one_sided import LOWEST, activation_minima
+from bertc.graph.one_sided import LOWEST, lower_bounds
 from bertc.graph.sites import Role, Site
 from bertc.quantize.smooth import smooth_graph
 from tests.tiny import LAYERS, TinyModel, tiny_model, tiny_scheme
@@ -17,16 +17,17 @@ from tests.tiny import LAYERS, TinyModel, tiny_model, tiny_scheme
 @pytest.mark.parametrize("activation, lowest", [("gelu", "Gelu"), ("gelu_new", "Gelu"), ("relu", "Relu")])
 def test_no_activation_falls_below_its_bound(activation: str, lowest: str, tmp_path: Path) -> None:
     model = tiny_model(tmp_path, config={"hidden_act": activation})
-    minima = activation_minima(model.graph)
-    assert minima == {Site(layer, Role.GELU): LOWEST[lowest] for layer in range(LAYERS)}
+    minima = lower_bounds(model.graph)
+    gelus = {Site(layer, Role.GELU): LOWEST[lowest] for layer in range(LAYERS)}
+    assert minima == gelus | {Site(layer, Role.PROBS): 0.0 for layer in range(LAYERS)}
     values = Interpreter(model.graph, observe_sites=True).run_sites(model.batch, list(minima))
     for site, array in values:
         assert array.min() >= minima[site]
-        assert activation == "relu" or array.min() < 0.9 * minima[site], "the bound is close"
+        assert minima[site] == 0 or array.min() < 0.9 * minima[site], "the bound is close"
 
 
 def test_behind_a_division_there_is_no_bound_of_its_own(tiny_classifier: TinyModel) -> None:
-    assert not activation_minima(smooth_graph(tiny_classifier.graph, tiny_classifier.table, tiny_scheme("1")))
+    assert not lower_bounds(smooth_graph(tiny_classifier.graph, tiny_classifier.table, tiny_scheme("1")))
 
 
 def test_the_bounds_are_those_of_the_functions() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import onnx_ir as ir
@@ -17,12 +19,18 @@ from tests.conftest import TinyOf
 from tests.tiny import Array, TinyModel, quantized, tiny_scheme
 
 TASKS = ("sequence-classification", "token-classification", "question-answering", "feature-extraction")
-VARIANTS = {"Attention": None, "AttentionProbs": "1", "AttentionScores": "3"}
+VARIANTS = {
+    "Attention": None,
+    "AttentionProbs": "1",
+    "AttentionScores": "3",
+    "AttentionProbsUnsigned": "1",
+    "AttentionScoresUnsigned": "3",
+}
 """The attention function in the file, and the mode that gives it."""
 
 
-def graph_of(model: TinyModel, mode: str | None) -> ir.Model:
-    return model.graph if mode is None else quantized(model, tiny_scheme(mode)).graph
+def graph_of(model: TinyModel, mode: str | None, *, one_sided: bool = False) -> ir.Model:
+    return model.graph if mode is None else quantized(model, replace(tiny_scheme(mode), one_sided=one_sided)).graph
 
 
 def attention_nodes(graph: ir.Model) -> set[str]:
@@ -46,7 +54,7 @@ def test_functions_in_the_file_mean_what_the_expanded_graph_means(
     op_type: str, mode: str | None, task: str, tiny_of: TinyOf
 ) -> None:
     model = tiny_of(task)
-    graph = graph_of(model, mode)
+    graph = graph_of(model, mode, one_sided=op_type.endswith("Unsigned"))
     assert attention_nodes(graph) == {op_type}
     onnx.checker.check_model(ir.to_proto(graph), full_check=True)
     onnx.checker.check_model(ir.to_proto(standard_from_graph(graph)), full_check=True)

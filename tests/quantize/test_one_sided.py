@@ -1,4 +1,4 @@
-"""GELU's output on a grid with a zero point: where, how fine, and where it stays symmetric."""
+"""GELU's and softmax's outputs on grids with a zero point: where, how fine, and where they stay symmetric."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from bertc.calibrate.smoothing import SHARE_BELOW, raised_factors
 from bertc.graph.emit import array_of
 from bertc.graph.scheme import Scheme
 from bertc.graph.sites import Role, Site
+from bertc.graph.standard import standard_from_graph
 from bertc.quantize.insert import Quantized, quantize_graph
 from tests.tiny import LAYERS, TinyModel, quantized, rms, run_values, tiny_scheme
 
 GELUS = [Site(layer, Role.GELU) for layer in range(LAYERS)]
+PROBS = [Site(layer, Role.PROBS) for layer in range(LAYERS)]
 
 
 def one_sided(mode: str, granularity: str | None = None, **options: object) -> Scheme:
@@ -23,11 +25,11 @@ def one_sided(mode: str, granularity: str | None = None, **options: object) -> S
 
 @pytest.mark.parametrize("mode, granularity", [("1", None), ("2", "channel")])
 @pytest.mark.parametrize("smoothing", [None, 0.0])
-def test_the_activation_alone_has_a_zero_point(
+def test_activation_and_softmax_alone_have_a_zero_point(
     mode: str, granularity: str | None, smoothing: float | None, tiny_classifier: TinyModel
 ) -> None:
     found = quantized(tiny_classifier, one_sided(mode, granularity, smoothing=smoothing))
-    assert list(found.zero_points) == GELUS
+    assert sorted(found.zero_points) == sorted(GELUS + PROBS)
     for site in found.scales:
         if site.role is not Role.PROBS:
             zero_point = array_of(found.graph.graph.initializers[f"{site.name}.zero_point"])
@@ -37,6 +39,9 @@ def test_the_activation_alone_has_a_zero_point(
     for site in GELUS:
         assert found.zero_points[site] < -64
         assert found.scales[site] < 0.75 * symmetric.scales[site]
+    for site in PROBS:
+        assert found.zero_points[site] == -128
+        assert (found.scales[site], symmetric.scales[site]) == (np.float32(1 / 255), np.float32(1 / 127))
 
 
 def test_the_grid_holds_the_activation_s_lower_bound(tiny_classifier: TinyModel) -> None:
@@ -64,8 +69,29 @@ def test_the_error_of_the_activation_is_much_smaller(tiny_classifier: TinyModel)
 def test_a_range_that_was_given_stays_symmetric(tiny_classifier: TinyModel) -> None:
     table = replace(tiny_classifier.table, overrides={GELUS[0]: 2.0})
     found = quantized(replace(tiny_classifier, table=table), one_sided("1"))
-    assert list(found.zero_points) == GELUS[1:]
+    assert sorted(found.zero_points) == sorted([*GELUS[1:], *PROBS])
     assert found.scales[GELUS[0]] == np.float32(2 / 127)
+
+
+def test_a_softmax_that_was_trained_keeps_its_sign(tiny_classifier: TinyModel) -> None:
+    table = replace(tiny_classifier.table, overrides={PROBS[0]: 1.0})
+    found = quantized(replace(tiny_classifier, table=table), one_sided("1"))
+    assert sorted(found.zero_points) == sorted([*GELUS, PROBS[1]])
+    operators = [str(found.graph.graph.node(number).op_type) for number in range(len(found.graph.graph))]
+    assert [name for name in operators if name.startswith("Attention")] == ["AttentionProbs", "AttentionProbsUnsigned"]
+
+
+@pytest.mark.parametrize("mode", ["1", "3"])
+def test_the_softmax_s_error_is_half(mode: str, tiny_classifier: TinyModel) -> None:
+    batch = tiny_classifier.batch
+    names = [name for site in PROBS for name in (site.name, f"{site.name}.dequantized")]
+    errors = []
+    for unsigned in (False, True):
+        scheme = replace(tiny_scheme(mode, "channel"), one_sided=unsigned)
+        found = run_values(standard_from_graph(quantized(tiny_classifier, scheme).graph), batch, names)
+        errors.append([rms(rounded - value) for value, rounded in zip(found[::2], found[1::2], strict=True)])
+    for signed, unsigned_error in zip(*errors, strict=True):
+        assert 0.4 * signed < unsigned_error < 0.6 * signed
 
 
 def test_the_default_range_is_the_maximum_and_a_percentile_is_taken(tiny_classifier: TinyModel) -> None:

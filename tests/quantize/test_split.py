@@ -98,7 +98,8 @@ def test_the_table_is_that_of_the_split_graph(with_outliers: TinyModel) -> None:
 @pytest.mark.parametrize("mode, granularity", [("1", None), ("2", "channel")])
 def test_less_is_lost(mode: str, granularity: str | None, with_outliers: TinyModel) -> None:
     (expected,) = Interpreter(with_outliers.graph).run(with_outliers.batch).values()
-    scheme = splitting(mode, granularity)
+    rest = tuple(role for role in Role if role is not Role.GELU)  # their errors are no smaller and would hide it
+    scheme = splitting(mode, granularity, keep_float=rest)
     errors = []
     for each, added in ((scheme, LAYERS), (replace(scheme, split_outliers=False), 0)):
         built = quantized(with_outliers, each)
