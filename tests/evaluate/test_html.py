@@ -167,6 +167,13 @@ def test_odd_histograms_are_drawn(histogram: tuple[tuple[float, ...], tuple[int,
     assert "NaN" not in html_from_report(changed(sites=(site,)))
 
 
+@pytest.mark.parametrize("zero_point", [0, -110])
+def test_a_zero_point_is_said_where_there_is_one(zero_point: int) -> None:
+    site = next(site for site in sample_report().sites if site.histogram is not None)
+    words = Page(html_from_report(changed(sites=(site.model_copy(update={"zero_point": zero_point}),)))).words
+    assert ("zero point -110" in words) is bool(zero_point) and "zero point 0" not in words
+
+
 def test_zero_measures_do_not_break_the_page() -> None:
     report = sample_report()
     assert report.accuracy is not None

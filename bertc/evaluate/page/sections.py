@@ -98,6 +98,7 @@ def _range_figure(site: SitePart) -> Markup:
     facts = [
         f"error {significant(100 * site.error, 2)} %" if site.error is not None else None,
         f"step {significant(site.scale)}" if site.scale is not None else None,
+        f"zero point {site.zero_point}" if site.zero_point else None,
         f"alone it moves the scores by {significant(site.sensitivity, 2)} (mse)"
         if site.sensitivity is not None
         else None,
