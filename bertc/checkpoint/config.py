@@ -74,10 +74,21 @@ def family_from_config(config: Mapping[str, Any], folder: Path) -> str:
 
 
 def positions_from_config(config: Mapping[str, Any], folder: Path) -> int | None:
-    """Return how many tokens a text of the model may have; None where config.json does not say."""
+    """Return how many tokens a text of the model may have; None where config.json does not say.
+
+    Raises `InputError` where the position table has no row for a text.
+    """
     rows = config.get("max_position_embeddings")
     family = importlib.import_module(f"bertc.families.{family_from_config(config, folder)}")
-    return None if rows is None else int(rows) - int(family.first_position(config))
+    first = int(family.first_position(config))
+    if rows is None:
+        return None
+    if rows <= first:
+        raise InputError(
+            f"{folder}/config.json: max_position_embeddings {rows} leaves no position for a text, whose first token "
+            f"has the number {first}; correct the file"
+        )
+    return int(rows) - first
 
 
 def _check_size(path: Path, config: Mapping[str, Any], name: str, least: int, most: int) -> None:

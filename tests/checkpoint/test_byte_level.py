@@ -131,6 +131,21 @@ def test_damaged_files_are_refused(file: str, content: str | None, message: str,
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"max_position_embeddings": 2}, "max_position_embeddings 2 leaves no position for a text"),
+        ({"max_position_embeddings": 1}, "max_position_embeddings 1 leaves no position"),
+        ({"pad_token_id": 66}, "whose first token has the number 67"),
+        ({"pad_token_id": "one"}, "pad_token_id must be the number of a token"),
+    ],
+)
+def test_a_model_without_positions_is_refused(change: dict[str, Any], message: str, tmp_path: Path) -> None:
+    write_byte_level(tmp_path, 64)
+    with pytest.raises(InputError, match=message):
+        encoder_of(tmp_path, **change)
+
+
 def test_ids_beyond_the_embedding_table_are_refused(tmp_path: Path) -> None:
     size = write_byte_level(tmp_path, 64)
     assert encoder_of(tmp_path, vocab_size=size).vocab_size == size
