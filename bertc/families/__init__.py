@@ -1,1 +1,1 @@
-"""A model family is one file here, named as its config.json's `model_type`; `_fields` is what they share."""
+"""A model family is one file here, named as its config.json's `model_type`; `_encoder` is what they share."""

@@ -3,42 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from bertc.families._fields import activation, positive, refuse_variants, widths
+from bertc.families._encoder import Fields, encoder_from_config, positive
 from bertc.features import Head
 from bertc.graph.architecture import Architecture, LayerNames
 
-CLASSIFIERS = {
-    "sequence-classification": "classifier",
-    "token-classification": "classifier",
-    "question-answering": "qa_outputs",
-    "feature-extraction": None,
-}
+FIELDS = Fields(
+    hidden="hidden_size",
+    heads="num_attention_heads",
+    layers="num_hidden_layers",
+    intermediate="intermediate_size",
+    activation="hidden_act",
+)
 
 
 def architecture_from_config(config: Mapping[str, Any], head: Head) -> Architecture:
     """Read BERT's dimensions. Raises `InputError` naming the field that is missing, absurd or not supported."""
-    hidden, heads = widths(config, "hidden_size", "num_attention_heads")
-    refuse_variants(config)
-    layers = positive(config, "num_hidden_layers")
-    return Architecture(
-        hidden=hidden,
-        layers=layers,
-        heads=heads,
-        intermediate=positive(config, "intermediate_size"),
-        vocabulary=positive(config, "vocab_size"),
-        positions=positive(config, "max_position_embeddings"),
+    return replace(
+        encoder_from_config(config, head, FIELDS, _layer_names),
         token_types=positive(config, "type_vocab_size"),
-        epsilon=float(config.get("layer_norm_eps", 1e-12)),
-        activation=activation(config, "hidden_act"),
-        word_embeddings="embeddings.word_embeddings.weight",
-        position_embeddings="embeddings.position_embeddings.weight",
         token_type_embeddings="embeddings.token_type_embeddings.weight",
-        embeddings_norm="embeddings.LayerNorm",
-        layer_names=tuple(_layer_names(layer) for layer in range(layers)),
         dense=(("pooler.dense", "Tanh"),) if head.task == "sequence-classification" else (),
-        classifier=CLASSIFIERS[head.task],
     )
 
 

@@ -3,48 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from bertc.families._fields import activation, positive, refuse_variants, widths
+from bertc.families._encoder import Fields, encoder_from_config
+from bertc.families.bert import first_position
 from bertc.features import Head
 from bertc.graph.architecture import Architecture, LayerNames
 
-CLASSIFIERS = {
-    "sequence-classification": "classifier",
-    "token-classification": "classifier",
-    "question-answering": "qa_outputs",
-    "feature-extraction": None,
-}
+__all__ = ["architecture_from_config", "first_position"]
+FIELDS = Fields(hidden="dim", heads="n_heads", layers="n_layers", intermediate="hidden_dim", activation="activation")
 
 
 def architecture_from_config(config: Mapping[str, Any], head: Head) -> Architecture:
     """Read DistilBERT's dimensions. Raises `InputError` naming the field that is missing, absurd or not supported."""
-    hidden, heads = widths(config, "dim", "n_heads")
-    refuse_variants(config)
-    layers = positive(config, "n_layers")
-    return Architecture(
-        hidden=hidden,
-        layers=layers,
-        heads=heads,
-        intermediate=positive(config, "hidden_dim"),
-        vocabulary=positive(config, "vocab_size"),
-        positions=positive(config, "max_position_embeddings"),
-        token_types=0,
+    return replace(
+        encoder_from_config(config, head, FIELDS, _layer_names),
         epsilon=1e-12,  # a constant of huggingface/transformers, models/distilbert/modeling_distilbert.py
-        activation=activation(config, "activation"),
-        word_embeddings="embeddings.word_embeddings.weight",
-        position_embeddings="embeddings.position_embeddings.weight",
-        token_type_embeddings=None,
-        embeddings_norm="embeddings.LayerNorm",
-        layer_names=tuple(_layer_names(layer) for layer in range(layers)),
         dense=(("pre_classifier", "Relu"),) if head.task == "sequence-classification" else (),
-        classifier=CLASSIFIERS[head.task],
     )
-
-
-def first_position(config: Mapping[str, Any]) -> int:
-    """Return the row of the position table that belongs to a text's first token: here 0."""
-    return 0
 
 
 def _layer_names(layer: int) -> LayerNames:

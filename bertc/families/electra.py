@@ -8,8 +8,11 @@ from typing import Any
 
 from bertc.errors import InputError
 from bertc.families import bert
+from bertc.families.bert import first_position
 from bertc.features import Head
 from bertc.graph.architecture import Architecture
+
+__all__ = ["architecture_from_config", "first_position"]
 
 
 def architecture_from_config(config: Mapping[str, Any], head: Head) -> Architecture:
@@ -24,8 +27,3 @@ def architecture_from_config(config: Mapping[str, Any], head: Head) -> Architect
     if head.task != "sequence-classification":
         return replace(found, dense=())
     return replace(found, dense=(("classifier.dense", "Gelu"),), classifier="classifier.out_proj")
-
-
-def first_position(config: Mapping[str, Any]) -> int:
-    """Return the row of the position table that belongs to a text's first token: here 0."""
-    return 0

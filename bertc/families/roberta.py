@@ -20,11 +20,7 @@ from bertc.graph.architecture import Architecture
 def architecture_from_config(config: Mapping[str, Any], head: Head) -> Architecture:
     """Read RoBERTa's dimensions. Raises `InputError` naming the field that is missing, absurd or not supported."""
     found = bert.architecture_from_config(config, head)
-    first = first_position(config)
-    if first >= found.positions:
-        raise InputError(
-            f"config.json: max_position_embeddings {found.positions} leaves no position behind pad_token_id {first - 1}"
-        )
+    first = first_position(config)  # `positions_from_config` has refused a table that ends before it
     found = replace(found, positions=found.positions - first, first_position=first)
     if head.task != "sequence-classification":
         return found

@@ -45,7 +45,6 @@ class Context:
             stream.wait()
             self._profile = profile
         for name, values in feeds.items():
-            self._buffers[name].reserve(values.size * self._types[name].itemsize)
             self._check(context.set_input_shape(name, values.shape))
         lacking = context.infer_shapes()
         if lacking:

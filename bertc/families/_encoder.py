@@ -1,12 +1,14 @@
-"""Fields of config.json that several families read, with their checks."""
+"""What the families share: BERT's encoder, whose fields in config.json and weights they name as they like."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from bertc.errors import InputError
-from bertc.graph.architecture import Activation
+from bertc.features import Head
+from bertc.graph.architecture import Activation, Architecture, LayerNames
 
 ACTIVATIONS = {
     "gelu": Activation.GELU,
@@ -14,6 +16,54 @@ ACTIVATIONS = {
     "gelu_pytorch_tanh": Activation.GELU_TANH,
     "relu": Activation.RELU,
 }
+
+CLASSIFIERS = {
+    "sequence-classification": "classifier",
+    "token-classification": "classifier",
+    "question-answering": "qa_outputs",
+    "feature-extraction": None,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fields:
+    """How a family's config.json calls the dimensions that not all call alike."""
+
+    hidden: str
+    heads: str
+    layers: str
+    intermediate: str
+    activation: str
+
+
+def encoder_from_config(
+    config: Mapping[str, Any], head: Head, fields: Fields, layer_names: Callable[[int], LayerNames]
+) -> Architecture:
+    """Read an encoder without token types and without a dense layer in its head.
+
+    Raises `InputError` naming the field that is missing, absurd or not supported.
+    """
+    hidden, heads = widths(config, fields.hidden, fields.heads)
+    refuse_variants(config)
+    layers = positive(config, fields.layers)
+    return Architecture(
+        hidden=hidden,
+        layers=layers,
+        heads=heads,
+        intermediate=positive(config, fields.intermediate),
+        vocabulary=positive(config, "vocab_size"),
+        positions=positive(config, "max_position_embeddings"),
+        token_types=0,
+        epsilon=float(config.get("layer_norm_eps", 1e-12)),
+        activation=activation(config, fields.activation),
+        word_embeddings="embeddings.word_embeddings.weight",
+        position_embeddings="embeddings.position_embeddings.weight",
+        token_type_embeddings=None,
+        embeddings_norm="embeddings.LayerNorm",
+        layer_names=tuple(layer_names(layer) for layer in range(layers)),
+        dense=(),
+        classifier=CLASSIFIERS[head.task],
+    )
 
 
 def positive(config: Mapping[str, Any], name: str) -> int:
