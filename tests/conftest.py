@@ -18,6 +18,7 @@ from tests.artefacts import (  # noqa: F401  # fixtures
     rows,
 )
 from tests.ort_cuda_double import play  # noqa: F401  # a fixture
+from tests.tensorrt_tiny import install, wide  # noqa: F401  # fixtures
 from tests.tiny import TinyModel, tiny_model
 
 TinyOf = Callable[[str], TinyModel]

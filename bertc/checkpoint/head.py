@@ -44,7 +44,7 @@ def head_from_weights(
         raise InputError(f"the task {task!r} is unknown; choose one of {', '.join(TASKS)}")
     task = task or _task(config, weights, modules, folder)
     if task == FEATURE:
-        return _feature_head(config, modules, folder)
+        return _feature_head(modules)
     if task == QUESTION:
         rows = _rows(weights, (SPANS,), task, folder)
         if rows != 2:
@@ -134,14 +134,7 @@ def _problem(config: Mapping[str, Any], rows: int, folder: Path) -> Problem:
     return Problem(named)
 
 
-def _feature_head(config: Mapping[str, Any], modules: SentenceModules | None, folder: Path) -> Head:
+def _feature_head(modules: SentenceModules | None) -> Head:
     if modules is None:
         return Head(task=FEATURE, pooling=Pooling.MEAN, normalize=False)
-    layers = config.get("num_hidden_layers", config.get("n_layers"))
-    mix = modules.layer_weights
-    if mix is not None and isinstance(layers, int) and len(mix) != layers + 1:
-        raise InputError(
-            f"{folder}: WeightedLayerPooling mixes {len(mix)} layer outputs, but the model has {layers + 1} (with the "
-            "embeddings); save the checkpoint again"
-        )
-    return Head(task=FEATURE, pooling=modules.pooling, normalize=modules.normalize, layer_weights=mix)
+    return Head(task=FEATURE, pooling=modules.pooling, normalize=modules.normalize, layer_weights=modules.layer_weights)

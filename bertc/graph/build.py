@@ -271,7 +271,7 @@ class _Builder:
         if len(head.layer_weights) != len(states):
             raise InputError(
                 f"{self.checkpoint.path}: the layer mix has {len(head.layer_weights)} weights where the model has "
-                f"{len(states)} hidden states (embeddings and {self.arch.layers} layers)"
+                f"{len(states)} hidden states (embeddings and {self.arch.layers} layers); save the checkpoint again"
             )
         total: ir.Value | None = None
         share = np.asarray(head.layer_weights, np.float64) / sum(head.layer_weights)

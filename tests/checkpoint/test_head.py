@@ -11,6 +11,7 @@ import pytest
 from bertc.checkpoint import checkpoint_from_path
 from bertc.errors import InputError
 from bertc.features import Head, Pooling, Problem
+from bertc.graph.build import graph_from_checkpoint
 from tests.fixtures import (
     edit_json,
     tiny_tensors,
@@ -256,7 +257,6 @@ def test_a_mix_of_layers(tmp_path: Path) -> None:
     [
         ([1, 1], 0, 2, "2 layer weights do not fit layer_start 0"),
         ([1, 1], -1, 2, "2 layer weights do not fit"),
-        ([1, 1, 1], 1, 3, "mixes 4 layer outputs, but the model has 3"),
         ([1, -1], 1, 2, "sum to zero"),
         ([1, np.nan], 1, 2, "layer_weights holds 1 NaN"),
         (None, 1, 2, r"has no model\.safetensors with the layers' weights"),
@@ -265,6 +265,12 @@ def test_a_mix_of_layers(tmp_path: Path) -> None:
 def test_a_broken_mix(tmp_path: Path, weights: Any, start: int, layers: int, told: str) -> None:
     with pytest.raises(InputError, match=told):
         checkpoint_from_path(mixed(tmp_path, weights, start, layers))
+
+
+def test_a_mix_of_more_layers_than_there_are(tmp_path: Path) -> None:
+    checkpoint = checkpoint_from_path(mixed(tmp_path, [1, 1, 1], 1, 3))
+    with pytest.raises(InputError, match="the layer mix has 4 weights where the model has 3 hidden states"):
+        graph_from_checkpoint(checkpoint)
 
 
 def test_tiny_tensors_are_seeded() -> None:

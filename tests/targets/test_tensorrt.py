@@ -9,46 +9,23 @@ import json
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
 import pytest
 
-from bertc.batches import Batch
-from bertc.dialects.tensorrt_needs import NEEDS
 from bertc.errors import EnvironmentLackError, InputError
-from bertc.graph.options import EngineOptions
 from bertc.manifest import read_manifest
 from bertc.runtime import tensorrt as library
 from bertc.runtime.cpu import cpu_features
-from bertc.runtime.engine import Engine
-from bertc.runtime.tensorrt_engine import TensorrtEngine, open_engine
-from bertc.runtime.tensorrt_layers import optimized_from_json
-from bertc.runtime.tensorrt_profiles import profiles_from_lengths, profiles_from_text, text_from_profiles
-from bertc.targets import target_from_name
 from tests.artefacts import Bertc
 from tests.fixtures import write_tiny_bert
 from tests.tensorrt_double import Double
-from tests.tiny import TinyModel, quantized, run_engine, tiny_model, tiny_scheme
+from tests.tensorrt_tiny import TARGET, Install, lowered, skip_before
+from tests.tiny import TinyModel, tiny_scheme
 
-TARGET = target_from_name("tensorrt")
-Install = Callable[[Double], Double]
 VERSIONS = ["v10.12.0", "v10.14", "v10.16", "v11.0", "v11.1"]
-
-
-@pytest.fixture
-def install(monkeypatch: pytest.MonkeyPatch) -> Install:
-    """Give a function that makes a double the TensorRT of this process."""
-
-    def of(double: Double) -> Double:
-        for name, module in double.modules().items():
-            monkeypatch.setitem(sys.modules, name, module)
-        return double
-
-    return of
 
 
 @pytest.fixture
@@ -56,12 +33,6 @@ def missing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make TensorRT absent, whether or not it is here."""
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     monkeypatch.setattr(library, "find_spec", lambda name: None)
-
-
-def lowered(model: TinyModel, attention: str = "decomposed", mode: str = "1") -> ir.Model:
-    scheme = replace(tiny_scheme(mode), tie_operands=attention == "plugin")
-    options = EngineOptions(attention=attention, lengths=(5, 20, 30, 60), longest=128)
-    return TARGET.onnx_from_graph(quantized(model, scheme).graph, options)
 
 
 # --- without TensorRT -------------------------------------------------------------------------------------------------
@@ -157,13 +128,6 @@ ITimingCache.serialize()
 """
 
 
-def skip_before(version: str, attention: str) -> None:
-    """Skip versions that lack the attention."""
-    since = NEEDS[attention].since
-    if tuple(map(int, version[1:].split(".")[:2])) < since:
-        pytest.skip(f"{attention} came with {since[0]}.{since[1]}")
-
-
 def expected_calls(version: str, attention: str, *, sparse: bool = False, cache: bool = True) -> list[str]:
     """Return the calls of a build, in order."""
     new = version.startswith("v11")
@@ -193,12 +157,6 @@ def test_a_build_makes_these_calls(
     assert TARGET.write_model(model, tmp_path, cache=tmp_path) == tmp_path / "model.plan"
     assert double.calls == expected_calls(version, attention)
     assert double.monitored == [True, True]
-
-
-@pytest.fixture(scope="module")
-def wide(tmp_path_factory: pytest.TempPathFactory) -> TinyModel:
-    """A tiny classifier with heads of size 64."""
-    return tiny_model(tmp_path_factory.mktemp("wide"), hidden=64, heads=1)
 
 
 def test_sparse_weights_set_the_flag(install: Install, tiny_classifier: TinyModel, tmp_path: Path) -> None:
@@ -242,125 +200,6 @@ def test_progress_is_the_outermost_phase_s(install: Install, tiny_classifier: Ti
     heard = Heard()
     TARGET.write_model(lowered(tiny_classifier), tmp_path, progress=heard)
     assert heard.said == ["tensorrt: Building 2", "step"]
-
-
-# --- the engine -------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("attention", ["decomposed", "native", "packed", "plugin"])
-@pytest.mark.parametrize("version", ["v10.14", "v11.1"])
-def test_the_engine_feeds_and_reads_what_the_file_computes(
-    version: str, attention: str, install: Install, tiny_classifier: TinyModel, wide: TinyModel, tmp_path: Path
-) -> None:
-    skip_before(version, attention)
-    double = install(Double(version=version))
-    tiny = wide if attention == "plugin" else tiny_classifier
-    model = lowered(tiny, attention)
-    path = TARGET.write_model(model, tmp_path)
-    (expected,) = run_engine(model, tiny.batch, ["logits"])
-    engine = TARGET.engine_from_path(path, threads=1)
-    for _ in range(2):
-        (found,) = engine.run(tiny.batch, ["logits"])
-        np.testing.assert_array_equal(found, expected)
-    engine.close()
-    assert not double.cuda.memory, "memory that nobody freed"
-
-
-def ids_of(rows: int, length: int, seed: int = 0) -> Batch:
-    ids = np.random.default_rng(seed).integers(5, 90, (rows, length))
-    return Batch(input_ids=ids, token_type_ids=ids * 0, mask=ids * 0 + 1, order=tuple(range(rows)))
-
-
-@pytest.fixture
-def opened(install: Install, tiny_classifier: TinyModel, tmp_path: Path) -> tuple[Engine, Double]:
-    """An engine of the double with profiles up to 32, 64 and 128 tokens, its calls so far forgotten."""
-    double = install(Double(version="v11.1"))
-    engine = TARGET.engine_from_path(TARGET.write_model(lowered(tiny_classifier), tmp_path), threads=1)
-    double.calls.clear()
-    return engine, double
-
-
-@pytest.mark.parametrize("length, number", [(1, 0), (32, 0), (33, 1), (64, 1), (65, 2), (128, 2)])
-def test_a_length_has_the_smallest_profile_that_takes_it(
-    length: int, number: int, opened: tuple[Engine, Double]
-) -> None:
-    engine, double = opened
-    engine.run(ids_of(2, length), ["logits"])
-    chosen = [call for call in double.calls if "set_optimization_profile_async" in call]
-    assert chosen == ([f"IExecutionContext.set_optimization_profile_async({number}, 7)"] if number else [])
-
-
-def test_a_batch_that_is_too_large_is_run_in_parts(opened: tuple[Engine, Double]) -> None:
-    engine, double = opened
-    (found,) = engine.run(ids_of(600, 3), ["logits"])
-    assert found.shape == (600, 2)
-    assert sum("execute_async_v3" in call for call in double.calls) == 2
-    (last,) = engine.run(ids_of(600, 3), ["logits"])
-    np.testing.assert_array_equal(found, last)
-
-
-def test_a_text_that_is_too_long_is_refused(opened: tuple[Engine, Double]) -> None:
-    with pytest.raises(InputError, match="at most 128 tokens, and a text has 129"):
-        opened[0].run(ids_of(1, 129), ["logits"])
-
-
-# --- batches that stay on the GPU -------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("graphs", [False, True])
-@pytest.mark.parametrize("attention", ["decomposed", "native"])
-@pytest.mark.parametrize("version", ["v10.14", "v11.1"])
-def test_a_bound_batch_runs_again_and_takes_others_of_its_shape(
-    version: str, attention: str, graphs: bool, install: Install, tiny_classifier: TinyModel, tmp_path: Path
-) -> None:
-    double = install(Double(version=version))
-    path = TARGET.write_model(lowered(tiny_classifier, attention), tmp_path)
-    one, other, wider = ids_of(2, 40), ids_of(2, 40, seed=1), ids_of(3, 70)
-    with open_engine(path, graphs=graphs) as engine:
-        expected = [engine.run(batch, ["logits"]) for batch in (one, other, wider)]
-        first, second = engine.bind(one, ["logits"]), engine.bind(wider, ["logits"])
-        double.calls.clear()
-        for bound in (first, second, first):
-            bound.run()
-        assert double.calls == (["cudaGraphLaunch"] * 3 if graphs else RUNS)
-        np.testing.assert_array_equal(first.read(), expected[0])
-        engine.run(wider, ["logits"])  # has a context of its own, so it spoils no graph
-        first.write(engine.feeds(other))
-        first.run()
-        second.run()
-        np.testing.assert_array_equal(first.read(), expected[1])
-        np.testing.assert_array_equal(second.read(), expected[2])
-        first.close()
-        second.close()
-    assert not double.cuda.memory and not double.cuda.streams and not double.cuda.graphs, "what nobody freed"
-
-
-RUNS = [f"IExecutionContext.execute_async_v3({stream})" for stream in (8, 9, 8)]
-
-
-def test_a_bound_batch_refuses_another_shape(opened: tuple[Engine, Double]) -> None:
-    engine = opened[0]
-    assert isinstance(engine, TensorrtEngine)
-    bound = engine.bind(ids_of(2, 5), ["logits"])
-    with pytest.raises(InputError, match=r"input_ids has shape \[2, 6\] and the memory bound for it \[2, 5\]"):
-        bound.write(engine.feeds(ids_of(2, 6)))
-    with pytest.raises(InputError, match="at most 512 texts of this length at once, and the batch has 513"):
-        engine.bind(ids_of(513, 5), ["logits"])
-
-
-@pytest.mark.parametrize("attention", ["packed", "plugin"])
-def test_an_engine_whose_shapes_depend_on_the_texts_has_no_graph(
-    attention: str, install: Install, wide: TinyModel, tmp_path: Path
-) -> None:
-    double = install(Double(version="v11.1"))
-    engine = open_engine(TARGET.write_model(lowered(wide, attention), tmp_path), graphs=True)
-    expected = engine.run(wide.batch, ["logits"])
-    with pytest.raises(EnvironmentLackError, match=r"does not run as a CUDA graph .* open it without graphs"):
-        engine.bind(wide.batch, ["logits"])
-    assert not double.cuda.graphs
-    np.testing.assert_array_equal(engine.run(wide.batch, ["logits"]), expected)
-    engine.close()
-    assert not double.cuda.memory and not double.cuda.streams
 
 
 # --- refusals ---------------------------------------------------------------------------------------------------------
@@ -479,65 +318,6 @@ def test_the_inspector_s_layers_are_counted(
     assert found.fused.items() >= TARGET.expected_fusion(tiny_scheme("1"), 2).items()
     assert found.bound_to == {"device": "NVIDIA Double", "driver": "CUDA 13.0"}
     assert found.runtime.startswith("tensorrt 1")
-
-
-def layer(name: str, nodes: str, kind: str = "Myelin", types: str = "Half", kernel: str = "") -> dict[str, object]:
-    metadata = "\x1e".join(f"[ONNX Layer: {node}]" for node in nodes.split())
-    inputs = [{"Name": "x", "Format/Datatype": types}]
-    return {"Name": name, "LayerType": kind, "Metadata": metadata, "Inputs": inputs, "TacticName": kernel}
-
-
-def read(*layers: object) -> tuple[dict[str, int], int, int]:
-    text = json.dumps({"Layers": layers})
-    found = optimized_from_json(text, runtime="tensorrt 11", requirement="", bound_to={})
-    return dict(found.fused), found.gemms_int8, found.gemms_float
-
-
-def test_a_fused_layer_counts_for_all_that_it_computes() -> None:
-    fused, int8, floats = read(
-        layer(
-            "qkv", "layer.0.query_gemm layer.0.key_gemm layer.0.value_gemm layer.0.query", kernel="sm90_gemm_i8i8_i32"
-        ),
-        layer("mha", "layer.0.scores layer.0.probs layer.0.context_heads", types="Int8", kernel="_gemm_mha_v2"),
-        layer("norm", "layer.0.hidden encoder.output layer.0.hidden.codes"),
-        layer("fc", "layer.0.intermediate_gemm layer.0.gelu", kernel="sm80_xmma_sparse_gemm_f16"),
-        layer("out", "layer.0.output_gemm", kind="Reformat", types="Int8"),
-    )
-    assert (int8, floats) == (3, 1)
-    assert fused == {"attention": 1, "int8_attention": 1, "layer_norm": 2, "sparse_gemms": 1}
-
-
-def test_an_attention_in_two_layers_is_not_fused() -> None:
-    fused, *_ = read(layer("one", "layer.0.scores", types="Int8"), layer("two", "layer.0.context_heads"))
-    assert fused["attention"] == fused["int8_attention"] == 0
-
-
-def test_two_products_in_int8_count_though_they_are_not_fused() -> None:
-    one, two = layer("one", "layer.0.scores", types="Int8"), layer("two", "layer.0.context_heads", kernel="imma")
-    fused, *_ = read(one, two)
-    assert (fused["attention"], fused["int8_attention"]) == (0, 1)
-
-
-def test_an_attention_layer_in_float_is_fused_and_not_int8() -> None:
-    fused, *_ = read(layer("layer.3.attention", "", kind="Attention"))
-    assert (fused["attention"], fused["int8_attention"]) == (1, 0)
-    assert read(layer("layer.3.attention_gemm", "", kind="gemm"))[0]["attention"] == 0
-
-
-@pytest.mark.parametrize("layers", [[], ["a name alone"]])
-def test_an_engine_without_details_is_refused(layers: list[str]) -> None:
-    with pytest.raises(InputError, match="without the details"):
-        read(*layers)
-
-
-@pytest.mark.parametrize(
-    "lengths, longest, borders", [((), 512, [512]), ((9, 9, 9), 128, [32, 128]), ((400,) * 9, 384, [384])]
-)
-def test_profiles_follow_the_lengths(lengths: tuple[int, ...], longest: int, borders: list[int]) -> None:
-    profiles = profiles_from_lengths(lengths, longest)
-    assert [profile.length[2] for profile in profiles] == borders
-    assert all(profile.batch[2] * profile.length[2] <= 16384 for profile in profiles)
-    assert profiles_from_text(text_from_profiles(profiles)) == profiles
 
 
 # --- a whole build ----------------------------------------------------------------------------------------------------
