@@ -29,6 +29,7 @@ from machine import heading, run_facts
 
 from bertc import __version__
 from bertc.artefact.cache import StageCache, default_cache_directory
+from bertc.artefact.stages import Work
 from bertc.features import Silent
 from bertc.finetune import finetune
 from bertc.pipeline import build
@@ -156,7 +157,7 @@ class Table:
         }
         recipe = recipe_from_document({**document, **sections}, COMMAND)
         with tempfile.TemporaryDirectory() as folder:
-            report = build(recipe, Path(folder) / "out", progress=Silent(), cache=self.cache, command=COMMAND).report
+            report = build(recipe, Path(folder) / "out", work=Work(self.cache, Silent()), command=COMMAND).report
         assert report.accuracy is not None
         return {
             **report.accuracy.model_dump(mode="json"),
@@ -184,7 +185,7 @@ class Table:
             },
             COMMAND,
         )
-        run = finetune(recipe, out, resume=False, progress=Silent(), cache=self.cache, command=COMMAND).report
+        run = finetune(recipe, out, resume=False, work=Work(self.cache, Silent()), command=COMMAND).report
         kept = ("steps", "best_step", "seconds", "sentences", "sentences_per_second", "precision", "threads")
         return {"training": {name: run[name] for name in kept}}
 
@@ -239,7 +240,7 @@ def measure_sparse(table: Table, case: Case) -> None:
                         "sparsity": {"pattern": "2:4"},
                     }
                 )
-                prune_checkpoint(recipe, one_shot, progress=Silent(), cache=table.cache)
+                prune_checkpoint(recipe, one_shot, work=Work(table.cache, Silent()))
             return one_shot
 
         floats = {"target": "float"}

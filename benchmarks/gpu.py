@@ -37,7 +37,7 @@ from bertc.checkpoint import Checkpoint, checkpoint_from_path
 from bertc.errors import BertcError, EnvironmentLackError, InputError
 from bertc.evaluate.scores import compare_outputs
 from bertc.graph.architecture import Activation, LayerNames
-from bertc.graph.build import OUTPUTS, architecture_from_checkpoint, graph_from_checkpoint
+from bertc.graph.build import OUTPUTS, graph_from_checkpoint
 from bertc.inputs import validation_from_recipe
 from bertc.recipe import recipe_from_document
 from bertc.runtime import ort_cuda, tensorrt_engine
@@ -69,7 +69,7 @@ class Bert(torch.nn.Module):
         """Read the weights, in FP32."""
         super().__init__()
         self.task = checkpoint.head.task
-        self.arch = architecture_from_checkpoint(checkpoint)
+        self.arch = checkpoint.architecture
         if self.arch.classifier is None:
             raise InputError(f"{checkpoint.path} has no head to compare; name a classifier, tagger or span model")
         weights, arch = checkpoint.weights, self.arch

@@ -19,22 +19,34 @@ from statistics import fmean, median
 from typing import Any
 
 from bertc.artefact.cache import StageCache
-from bertc.artefact.stages import Stages
+from bertc.artefact.stages import Work
 from bertc.artefact.swap import artefact_folder, scratch_beside
-from bertc.calibrate.table import CalibrationTable
 from bertc.errors import BertcError, EnvironmentLackError, InputError
 from bertc.evaluate.gate import Verdict, judge
 from bertc.evaluate.report import CandidatePart
 from bertc.evaluate.scores import Score
-from bertc.features import Feature, Head, Progress
-from bertc.inputs import checked_target
-from bertc.pipeline import Built, Run, build_into
+from bertc.features import Feature, Head
+from bertc.pipeline import (
+    Base,
+    Built,
+    Model,
+    build_into,
+    checked_fusion,
+    evaluated,
+    prepared,
+    quantization_for,
+    read_inputs,
+    write_model,
+)
+from bertc.plan import Plan, checked_target, plan_from_recipe
 from bertc.quantize.correction import NO_CORRECTION
+from bertc.quantize.correction_stage import chosen_correction
+from bertc.quantize.quantization import Quantization
 from bertc.recipe import QuantizationRecipe, Recipe
 from bertc.runtime.engine import Engine, outputs_from_features
 from bertc.runtime.latency import time_calls
 from bertc.runtime.packing import row_length_from_lengths
-from bertc.targets import Target, target_from_name
+from bertc.targets import target_from_name
 
 AUTO = "auto-cpu"
 INT8_TARGETS = ("openvino", "ort-cpu")
@@ -79,25 +91,19 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exported:
-    """A candidate's model, weights rounded to nearest, and the run and the table that made it."""
+    """A candidate's model, weights rounded to nearest, and how it was made."""
 
     candidate: Candidate
-    run: Run
-    table: CalibrationTable | None
-    model: Path
+    plan: Plan
+    quantization: Quantization | None
+    model: Model
 
 
 Measure = Callable[[Mapping[str, Engine], Sequence[Feature], Head], Mapping[str, Speed]]
 
 
 def build_fastest(
-    recipe: Recipe,
-    out: Path,
-    *,
-    progress: Progress,
-    cache: StageCache,
-    command: str,
-    measure: Measure | None = None,
+    recipe: Recipe, out: Path, *, work: Work, command: str, measure: Measure | None = None
 ) -> Built:
     """Build the fastest candidate that passes the gates into `out`, or the nearest to passing if none does.
 
@@ -105,15 +111,14 @@ def build_fastest(
     """
     _check(recipe)
     with (
-        artefact_folder(out, progress=progress) as folder,
+        artefact_folder(out, progress=work.progress) as folder,
         scratch_beside(folder) as scratch,
-        _cache_for(cache, scratch, progress) as shared,
+        _cached(work, scratch) as shared,
     ):
-        choice = _Choice(recipe, scratch, Stages(shared, progress), progress)
+        choice = _Choice(candidates_from_recipe(recipe), scratch, shared)
         chosen, listed = choice.made(measure or measured_speeds)
-        return build_into(
-            folder, chosen.recipe, progress=progress, cache=shared, command=command, candidates=tuple(listed)
-        )
+        final = Work(shared.cache, work.progress)  # the report has the times of the build that counts
+        return build_into(folder, chosen.recipe, work=final, command=command, candidates=tuple(listed))
 
 
 def candidates_from_recipe(recipe: Recipe) -> list[Candidate]:
@@ -159,22 +164,20 @@ def timed_features(features: Sequence[Feature]) -> list[Feature]:
 class _Choice:
     """Lives for one call of `build_fastest`. `reasons` grows: why a candidate was not chosen."""
 
-    def __init__(self, recipe: Recipe, scratch: Path, stages: Stages, progress: Progress) -> None:
-        self.candidates = candidates_from_recipe(recipe)
+    def __init__(self, candidates: Sequence[Candidate], scratch: Path, work: Work) -> None:
+        self.candidates = candidates
         self.scratch = scratch
-        self.progress = progress
-        first = self.candidates[0].recipe
-        self.run = Run(first, target_from_name(first.engine.target), stages, progress)
+        self.work = work
+        inputs, _ = read_inputs(candidates[0].recipe, work=work)
+        self.base: Base = prepared(inputs, self._folder("reference"), work=work)
         self.reasons: dict[str, str] = {}
 
     def made(self, measure: Measure) -> tuple[Candidate, list[CandidatePart]]:
         """Return the chosen candidate, and the list of all for the report."""
-        self.float_model = self.run.float_model(self._folder("reference"))
-        self.run.prune()
         exported = [found for found in map(self._export, self.candidates) if found is not None]
         if not exported:
             raise EnvironmentLackError(f"no engine can be built here: {'; '.join(self.reasons.values())}")
-        self.progress.stage("candidates: speed")
+        self.work.progress.stage("candidates: speed")
         speeds = self._speeds(exported, measure)
         order = sorted(exported, key=lambda found: speeds[found.candidate.name].mean)
         judged: dict[str, Judgement] = {}
@@ -189,49 +192,56 @@ class _Choice:
 
     def _export(self, candidate: Candidate) -> Exported | None:
         """Write a candidate's model as its build would; None, and a reason, where that is refused."""
+        inputs = self.base.inputs
         try:
-            target = checked_target(candidate.recipe.engine.target)
-            run = self.run.of_recipe(candidate.recipe, target)
-            table = run.calibrate()
-            lowered = run.export(table, NO_CORRECTION, self._folder(candidate.name))
-            run.check_fusion(lowered)
+            checked_target(candidate.recipe.engine.target)
+            plan = plan_from_recipe(candidate.recipe, inputs.checkpoint, inputs.lengths, longest=inputs.max_length)
+            quantization = quantization_for(plan, self.base, work=self.work)
+            model = write_model(
+                plan, self.base, quantization, NO_CORRECTION, self._folder(candidate.name), work=self.work
+            )
+            checked_fusion(plan, self.base, quantization, model, work=self.work)
         except BertcError as error:
             self.reasons[candidate.name] = str(error)
-            self.progress.note(f"{candidate.name} cannot be built: {error}")
+            self.work.progress.note(f"{candidate.name} cannot be built: {error}")
             return None
-        return Exported(candidate=candidate, run=run, table=table, model=lowered.model)
+        return Exported(candidate=candidate, plan=plan, quantization=quantization, model=model)
 
     def _speeds(self, exported: Sequence[Exported], measure: Measure) -> Mapping[str, Speed]:
-        encoded = self.run.calibration or self.run.validation
-        assert encoded is not None
-        with ExitStack() as opened:
-            engines = {}
-            for found in exported:
-                engine = found.run.target.engine_from_path(found.model, threads=found.run.recipe.engine.threads)
-                opened.callback(engine.close)
-                engines[found.candidate.name] = engine
-            return measure(engines, timed_features(encoded.features), self.run.checkpoint.head)
+        texts = self.base.inputs.texts
+        assert texts is not None
+        with ExitStack() as stack:
+            engines = {
+                found.candidate.name: stack.enter_context(found.model.files.opened(threads=found.plan.threads))
+                for found in exported
+            }
+            return measure(engines, timed_features(texts.features), self.base.inputs.checkpoint.head)
 
     def _judged(self, found: Exported) -> Judgement:
         """Ask the gates of the model as its build would make it."""
-        model = found.model
-        correction = found.run.correct(found.table)
+        base, plan, model = self.base, found.plan, found.model
+        proof = base.inputs.proof
+        assert proof is not None
+        correction = chosen_correction(
+            base.graph, found.quantization, base.inputs.calibration, plan.correction, work=self.work
+        )
         if correction.gemms:
-            model = found.run.export(found.table, correction, self._folder(f"{found.candidate.name} corrected")).model
-        comparison = found.run.evaluate(self.float_model, model)
+            folder = self._folder(f"{found.candidate.name} corrected")
+            model = write_model(plan, base, found.quantization, correction, folder, work=self.work)
+        comparison = evaluated(plan, base, model, work=self.work)
         assert comparison is not None
-        decide = found.run.recipe.validation.decide
-        return Judgement(verdict=judge(comparison.scores, found.run.gates, decide=decide), score=comparison.accuracy)
+        return Judgement(
+            verdict=judge(comparison.scores, proof.gates, decide=proof.decide), score=comparison.accuracy
+        )
 
     def _part(
         self, candidate: Candidate, speeds: Mapping[str, Speed], judged: Mapping[str, Judgement], chosen: str
     ) -> CandidatePart:
         """Write a candidate's line of the report."""
         name, recipe = candidate.name, candidate.recipe
-        target: Target = target_from_name(recipe.engine.target)
         speed, judgement = speeds.get(name), judged.get(name)
         facts: dict[str, Any] = {}
-        if target.STATIC_INT8:
+        if target_from_name(recipe.engine.target).static_int8:
             facts |= {"mode": int(recipe.quantization.mode), "granularity": recipe.quantization.granularity}
         if speed is not None:
             facts |= {"milliseconds_alone": speed.alone, "milliseconds_batched": speed.batched}
@@ -281,13 +291,13 @@ def _check(recipe: Recipe) -> None:
 
 
 @contextmanager
-def _cache_for(cache: StageCache, scratch: Path, progress: Progress) -> Iterator[StageCache]:
-    """Give the user's cache, or one for this build alone: what candidates share is computed once."""
-    if cache.directory is not None:
-        yield cache
+def _cached(work: Work, scratch: Path) -> Iterator[Work]:
+    """Give work with the user's cache, or one for this build alone: what candidates share is computed once."""
+    if work.cache.directory is not None:
+        yield Work(work.cache, work.progress)
         return
-    with StageCache(scratch / "cache", progress=progress) as own:
-        yield own
+    with StageCache(scratch / "cache", progress=work.progress) as own:
+        yield Work(own, work.progress)
 
 
 def _with(recipe: Recipe, target: str, **quantization: Any) -> Recipe:

@@ -13,6 +13,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from bertc.keys import Key, digest_of_array, key_of_fields
+
 
 class Problem(StrEnum):
     """What a classification head's scores mean."""
@@ -47,6 +49,10 @@ class Head:
     normalize: bool = False
     layer_weights: tuple[float, ...] | None = None
 
+    def cache_key(self) -> Key:
+        """Return all of it."""
+        return key_of_fields(self)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Feature:
@@ -67,6 +73,10 @@ class Feature:
     def length(self) -> int:
         """Number of tokens, special tokens included."""
         return int(self.input_ids.shape[0])
+
+    def cache_key(self) -> Key:
+        """Return what a model reads of it: ids and types."""
+        return digest_of_array(np.stack([self.input_ids, self.token_type_ids]))
 
 
 class Progress(Protocol):

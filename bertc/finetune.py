@@ -17,19 +17,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bertc.artefact.cache import StageCache
-from bertc.artefact.stages import Stages
+from bertc.artefact.stages import Work
 from bertc.artefact.swap import artefact_folder
+from bertc.calibrate.carried import source_of_ranges
 from bertc.calibrate.table import CalibrationTable, text_from_table
-from bertc.calibration import calibrated_table
 from bertc.checkpoint import Checkpoint, checkpoint_from_path
 from bertc.checkpoint.write import write_checkpoint
 from bertc.errors import InputError
 from bertc.features import Progress, Silent
-from bertc.graph.build import architecture_from_checkpoint, graph_from_checkpoint
-from bertc.inputs import calibration_from_recipe, checked_target, given_table, scheme_from_recipe
+from bertc.graph.build import graph_from_checkpoint
+from bertc.inputs import Inputs, checkpoint_from_recipe, inputs_from_recipe, length_of_inputs, table_from_inputs
 from bertc.manifest import write_manifest
-from bertc.own_ranges import own_table
+from bertc.plan import checked_target, plan_from_recipe
 from bertc.recipe import Recipe
 from bertc.runtime.cpu import cpu_features
 from bertc.sparsity.pattern import masks_from_graph
@@ -64,7 +63,7 @@ class Finetuned:
 
 
 def finetune(
-    recipe: Recipe, out: Path, *, resume: bool, progress: Progress, cache: StageCache, command: str
+    recipe: Recipe, out: Path, *, resume: bool, work: Work, command: str
 ) -> Finetuned:
     """Train the recipe's checkpoint and write the result into the folder `out`.
 
@@ -79,9 +78,9 @@ def finetune(
     if recipe.sparsity.pattern is not None:
         raise InputError("bertc finetune prunes nothing; prune with bertc prune and train its result, zeros stay zeros")
     with joined_processes(recipe.training.device) as processes:
-        sink = progress if processes.writes else Silent()
+        sink = work.progress if processes.writes else Silent()
         with _output(out, processes, sink) as folder:
-            run = _Run(recipe, Stages(cache, sink), processes, sink)
+            run = _Run(recipe, processes, Work(work.cache, sink))
             state = StateFolder(out.parent / f".{out.name}.bertc-state", run.identity)
             if state.exists and not resume:
                 raise InputError(
@@ -111,36 +110,38 @@ def _output(out: Path, processes: Processes, progress: Progress) -> Iterator[Pat
 class _Run:
     """One run's inputs, read and checked in the order of what is refused soonest, and its student."""
 
-    def __init__(self, recipe: Recipe, stages: Stages, processes: Processes, progress: Progress) -> None:
+    def __init__(self, recipe: Recipe, processes: Processes, work: Work) -> None:
         from bertc.train.precision import precision_from_name
         from bertc.train.student import student_from_checkpoint
 
+        self.progress = progress = work.progress
         progress.stage("read")
         self.recipe = recipe
         self.processes = processes
-        self.progress = progress
         self.created = datetime.now(UTC)
-        self.checkpoint: Checkpoint = checkpoint_from_path(recipe.checkpoint, task=recipe.task)
-        target = checked_target(recipe.engine.target)
-        scheme = scheme_from_recipe(recipe, self.checkpoint, target) if recipe.training.quantize else None
+        self.checkpoint: Checkpoint = checkpoint_from_recipe(recipe)
+        checked_target(recipe.engine.target)
+        length = length_of_inputs(self.checkpoint, recipe.engine.max_length)
+        plan = plan_from_recipe(recipe, self.checkpoint, longest=length)
+        scheme = plan.scheme if recipe.training.quantize else None
         # Symmetric and whole, as the trained ranges will be in the build.
         self.scheme = None if scheme is None else replace(scheme, one_sided=False, split_outliers=False)
         if self.scheme is None and recipe.training.quantize:
             raise InputError(f"the target {recipe.engine.target} has no static INT8 to train for; add --float")
-        self.data: TrainingData = data_from_recipe(recipe, self.checkpoint)
-        self.teacher = teacher_from_recipe(recipe, self.checkpoint, self.data)
+        self.data: TrainingData = data_from_recipe(recipe.training, self.checkpoint, length)
+        self.teacher = teacher_from_recipe(recipe.training, self.checkpoint, self.data)
         same = self.scheme is None and self.teacher is not None and self.teacher.digest == self.checkpoint.digest
-        self.losses = losses_from_recipe(recipe, self.checkpoint, self.data, same=same, progress=progress)
+        self.losses = losses_from_recipe(recipe.training, self.checkpoint, self.data, same=same, progress=progress)
+        inputs = self._inputs(length)
         graph = graph_from_checkpoint(self.checkpoint)
         self.masks: Mapping[str, NDArray[Any]] = masks_from_graph(graph)
-        self.table = None if self.scheme is None else self._table(graph, stages)
+        self.table = None if self.scheme is None else table_from_inputs(inputs, graph, work=work)
         self.precision = precision_from_name(recipe.training.precision, processes.device, cpu_features().features)
         self.student: Student = student_from_checkpoint(
             self.checkpoint,
             table=self.table,
             scheme=self.scheme,
-            calibrator=recipe.calibration.calibrator,
-            percentile=recipe.calibration.percentile,
+            method=plan.method,
             learned_scales=recipe.training.learned_scales,
             masks=self.masks,
         )
@@ -149,19 +150,14 @@ class _Run:
             if recipe.training.teacher is None and self.teacher is not None:
                 progress.note("the teacher is the pruned checkpoint itself; name the dense one with --teacher")
 
-    def _table(self, graph: Any, stages: Stages) -> CalibrationTable:
-        """Return the user's table, the checkpoint's own, or one of the calibration text, by default the training's."""
-        recipe = self.recipe
-        if recipe.calibration.table is not None:
-            return given_table(recipe.calibration.table, self.checkpoint)
-        own = own_table(recipe, self.checkpoint, self.scheme)
-        if own is not None:
-            return own
-        if recipe.calibration.data is None:
-            text = {"data": recipe.training.data, "columns": recipe.training.columns}
-            recipe = recipe.model_copy(update={"calibration": recipe.calibration.model_copy(update=text)})
-        encoded = calibration_from_recipe(recipe, self.checkpoint)
-        return calibrated_table(recipe, self.checkpoint, graph, encoded, stages=stages, progress=self.progress)
+    def _inputs(self, max_length: int) -> Inputs:
+        """Read the ranges to start from: those that are named or the checkpoint's own, else those of training text."""
+        wanted = self.recipe.calibration
+        if wanted.data is None and wanted.table is None and source_of_ranges(self.checkpoint) is None:
+            training = self.recipe.training
+            wanted = wanted.model_copy(update={"data": training.data, "columns": training.columns})
+        recipe = self.recipe.model_copy(update={"calibration": wanted})
+        return inputs_from_recipe(recipe, self.checkpoint, self.scheme, max_length=max_length)
 
     @property
     def identity(self) -> dict[str, str]:
@@ -198,7 +194,7 @@ class _Run:
         if self.recipe.engine.threads:
             torch.set_num_threads(self.recipe.engine.threads)
         device, data = self.processes.device, self.data
-        architecture = architecture_from_checkpoint(self.checkpoint)
+        architecture = self.checkpoint.architecture
         objective = Objective(
             head=self.checkpoint.head,
             weights=self.losses,

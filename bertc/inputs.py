@@ -1,170 +1,184 @@
-"""What a recipe names, read and checked before anything slow: target, scheme, text, gates, table."""
+"""What a recipe names, read and checked before anything slow: checkpoint, texts, gates, table."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import onnx_ir as ir
 
-from bertc.calibrate.collect import ranges_from_batches
-from bertc.calibrate.gram import grams_from_batches
-from bertc.calibrate.table import CalibrationTable, table_from_path
-from bertc.checkpoint import Checkpoint
+from bertc.artefact.stages import Work
+from bertc.calibrate.carried import given_table, own_table
+from bertc.calibrate.stage import calibrated_table
+from bertc.calibrate.table import CalibrationTable
+from bertc.checkpoint import Checkpoint, checkpoint_from_path
 from bertc.data.dataset import dataset_from_path
-from bertc.data.rows import Row, sample_rows
+from bertc.data.encoded import Encoded
+from bertc.data.rows import sample_rows
 from bertc.errors import InputError
-from bertc.evaluate.gate import Gate, gates_from_options
-from bertc.features import Feature, Head, Progress
-from bertc.graph.build import architecture_from_checkpoint
-from bertc.graph.fused import check_attention
-from bertc.graph.options import EngineOptions
-from bertc.graph.scheme import DEFAULT_SMOOTHING, Scheme, scheme_from_options
-from bertc.graph.sites import GEMM_INPUTS, Site
-from bertc.recipe import QuantizationRecipe, Recipe
-from bertc.runtime.cpu import cpu_features
-from bertc.runtime.packing import row_length_from_lengths
-from bertc.targets import Target, target_from_name
+from bertc.evaluate.gate import Decide, Gate, gates_from_options
+from bertc.features import Head
+from bertc.graph.scheme import DEFAULT_SMOOTHING, Scheme
+from bertc.plan import method_from_recipe
+from bertc.plan import method_from_recipe
+from bertc.recipe import CalibrationRecipe, Recipe, SparsityRecipe, ValidationRecipe
+from bertc.search.held import HeldOut, budget_on_held_out, check_enough, held_out_rows
+from bertc.sparsity.criteria import criterion_from_name
+from bertc.sparsity.prune import skipped_gemms
+from bertc.sparsity.stage import Sparsity
 from bertc.tasks import task_from_name
 
+NO_TEXT = "there is no calibration text; name a file with --calibration-data"
 QA_LENGTH = 384
 """Window length of extractive question answering, as in BERT's SQuAD code."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Encoded:
-    """Rows of a data set, checked by the task, with their features. `path` is as the user wrote it."""
+class Proof:
+    """What an engine is judged by: labelled text, the gates on it, and by the drop or by its interval."""
 
-    path: str
-    digest: str
-    rows: tuple[Row, ...]
-    features: tuple[Feature, ...]
-
-
-def checked_target(name: str, attention: str | None = None) -> Target:
-    """Find a target and ask whether this machine can run it, with this kind of attention."""
-    target = target_from_name(name)
-    target.check_machine(cpu_features(), attention)
-    return target
+    texts: Encoded
+    gates: tuple[Gate, ...]
+    decide: Decide
 
 
-def layers_of(checkpoint: Checkpoint) -> int:
-    """Return the number of encoder layers."""
-    return architecture_from_checkpoint(checkpoint).layers
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inputs:
+    """All that a job reads.
 
-
-def scheme_from_recipe(recipe: Recipe, checkpoint: Checkpoint, target: Target | None) -> Scheme | None:
-    """Return the scheme, without what the target cannot run; None for a target without static INT8.
-
-    Raises `InputError` for a choice of the scheme where the target has none to offer.
+    `max_length` is the most tokens of a model input. `table` are the user's ranges or the
+    checkpoint's own; without them the text is calibrated on, with smoothing factors of `exponent` and what `per_site`
+    names chosen for each site. `sparsity` is what is to be pruned, None for nothing. `reference` is the float model to
+    compare with, None for the checkpoint itself; `proof` judges an engine, `held_out` a search.
     """
-    wanted = recipe.quantization
-    if target is not None and not target.STATIC_INT8:
-        if target.NO_INT8 and wanted != QuantizationRecipe():
-            raise InputError(f"the target {recipe.engine.target} takes no choice of quantization: {target.NO_INT8}")
-        return None
-    scheme = scheme_from_options(
-        wanted.mode,
-        granularity=wanted.granularity,
-        smoothing=wanted.smoothing,
-        keep_float=wanted.keep_float,
-        layers=layers_of(checkpoint),
+
+    checkpoint: Checkpoint
+    max_length: int
+    table: CalibrationTable | None
+    calibration: Encoded | None
+    exponent: float
+    per_site: tuple[str, ...]
+    sparsity: Sparsity | None
+    reference: Checkpoint | None = None
+    proof: Proof | None = None
+    held_out: HeldOut | None = None
+
+    @property
+    def texts(self) -> Encoded | None:
+        """Some text: that of the calibration, or else of the validation."""
+        if self.calibration is not None:
+            return self.calibration
+        return None if self.proof is None else self.proof.texts
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """The token counts of all texts."""
+        every = (self.calibration, None if self.proof is None else self.proof.texts)
+        return tuple(length for texts in every if texts is not None for length in texts.lengths)
+
+
+def inputs_from_recipe(recipe: Recipe, checkpoint: Checkpoint, scheme: Scheme | None, *, max_length: int) -> Inputs:
+    """Read what a checkpoint is made an engine of with: its ranges, or the text that they come from.
+
+    Raises `InputError` for a table or a sparsity that cannot be, and where text is needed and none is named.
+    """
+    wanted = recipe.calibration
+    check_sparsity(recipe, checkpoint)
+    sparsity = sparsity_from_recipe(recipe.sparsity)
+    table = None if scheme is None else _table(recipe, checkpoint, scheme)
+    unneeded = scheme is None or (wanted.data is None and table is not None)
+    texts = None if unneeded and not needs_text(sparsity) else calibration_from_recipe(wanted, checkpoint, max_length)
+    return Inputs(
+        checkpoint=checkpoint,
+        max_length=max_length,
+        table=table,
+        calibration=texts,
+        exponent=recipe.quantization.smoothing or DEFAULT_SMOOTHING,
+        per_site=wanted.per_site,
+        sparsity=sparsity,
     )
-    if target is None:
-        return scheme
-    attention = attention_from_recipe(recipe, target)
-    one_scale = attention is not None and target.ATTENTIONS[attention].one_scale
-    refined = scheme.per_channel and target.ZERO_POINTS
-    return replace(
-        scheme.without_roles(frozenset(target.FLOAT_ROLES)),
-        tie_operands=one_scale,
-        one_sided=refined,
-        split_outliers=refined,
+
+
+def table_from_inputs(inputs: Inputs, graph: ir.Model, *, work: Work) -> CalibrationTable:
+    """Return the table that was given, or calibrate the checkpoint's graph (pruned or not) on the text."""
+    return calibrated(inputs, graph, work=work) if inputs.table is None else inputs.table
+
+
+def calibrated(inputs: Inputs, graph: ir.Model, *, work: Work) -> CalibrationTable:
+    """Observe a graph's sites on the text. Raises `InputError` where there is none."""
+    if inputs.calibration is None:
+        raise InputError(NO_TEXT)
+    return calibrated_table(
+        graph,
+        inputs.calibration,
+        checkpoint=inputs.checkpoint.digest,
+        exponent=inputs.exponent,
+        per_site=inputs.per_site,
+        work=work,
     )
 
 
-def attention_from_recipe(recipe: Recipe, target: Target) -> str | None:
-    """Return the kind of attention, None where the target offers no choice. Raises `InputError` for another's."""
-    wanted = recipe.engine.attention
-    if wanted is not None and wanted not in target.ATTENTIONS:
-        offered = f"choose one of {', '.join(target.ATTENTIONS)}" if target.ATTENTIONS else "leave --attention out"
-        raise InputError(f"the target {recipe.engine.target} has no attention '{wanted}'; {offered}")
-    return wanted or next(iter(target.ATTENTIONS), None)
+def _table(recipe: Recipe, checkpoint: Checkpoint, scheme: Scheme) -> CalibrationTable | None:
+    """Return the user's table; else, where he names no text either, the checkpoint's own."""
+    wanted = recipe.calibration
+    if wanted.table is not None:
+        return given_table(wanted.table, checkpoint)
+    own = own_table(checkpoint, scheme, method_from_recipe(wanted)) if wanted.data is None else None
+    if own is not None and recipe.sparsity.pattern is not None:
+        raise InputError(
+            f"{recipe.checkpoint} has ranges of its own, which belong to its dense weights, and --sparsity changes "
+            "them; build it without --sparsity, or prune the checkpoint that it was trained from"
+        )
+    return own
 
 
-def options_from_recipe(
-    recipe: Recipe,
-    checkpoint: Checkpoint,
-    target: Target,
-    scheme: Scheme | None,
-    features: Sequence[Feature] = (),
-) -> EngineOptions:
-    """Return how the engine is to be made, for texts such as `features`; refuses an attention that cannot run it."""
-    attention = attention_from_recipe(recipe, target)
-    longest = length_from_recipe(recipe, checkpoint)
-    if attention is not None:
-        architecture = architecture_from_checkpoint(checkpoint)
-        if recipe.search.enabled and target.ATTENTIONS[attention].int8_roles:
+def checkpoint_from_recipe(recipe: Recipe) -> Checkpoint:
+    """Read the checkpoint."""
+    return checkpoint_from_path(recipe.checkpoint, task=recipe.task)
+
+
+def length_of_inputs(checkpoint: Checkpoint, wanted: int | None) -> int:
+    """Return the largest number of tokens of a model input. Raises `InputError` for one beyond the positions."""
+    if wanted is not None:
+        if wanted > checkpoint.encoder.positions:
             raise InputError(
-                f"--attention {attention} is INT8 throughout, so there is nothing for --search to leave out"
+                f"max_length {wanted} is more than the {checkpoint.encoder.positions} positions of {checkpoint.path}; "
+                "choose at most that"
             )
-        check_attention(target.ATTENTIONS, attention, architecture=architecture, length=longest, scheme=scheme)
-    lengths = tuple(sorted(feature.length for feature in features))
-    return EngineOptions(attention=attention, lengths=lengths, longest=longest)
-
-
-def exponent_from_recipe(recipe: Recipe) -> float:
-    """Return the exponent that a new table's smoothing factors are made with."""
-    return recipe.quantization.smoothing or DEFAULT_SMOOTHING
-
-
-def length_from_recipe(recipe: Recipe, checkpoint: Checkpoint) -> int:
-    """Return the largest number of tokens of a model input."""
-    if recipe.engine.max_length is not None:
-        if recipe.engine.max_length > checkpoint.encoder.positions:
-            raise InputError(
-                f"max_length {recipe.engine.max_length} is more than the {checkpoint.encoder.positions} positions "
-                f"of {checkpoint.path}; choose at most that"
-            )
-        return recipe.engine.max_length
+        return wanted
     if checkpoint.head.task == "question-answering":
         return min(QA_LENGTH, checkpoint.encoder.max_length)
     return checkpoint.encoder.max_length
 
 
-def row_length_from_recipe(
-    recipe: Recipe, checkpoint: Checkpoint, target: Target, encoded: Encoded | None
-) -> int | None:
-    """Return how many tokens texts like these should share a row of; None where the target packs nothing."""
-    if not target.PACKS_ROWS:
-        return None
-    lengths = () if encoded is None else [feature.length for feature in encoded.features]
-    return row_length_from_lengths(lengths, length_from_recipe(recipe, checkpoint))
-
-
-def validation_from_recipe(recipe: Recipe, checkpoint: Checkpoint) -> Encoded | None:
-    """Read, check and encode the validation data. Raises `InputError` when there is none and nobody said so."""
-    wanted = recipe.validation
-    if wanted.data is None:
-        if wanted.unvalidated:
-            return None
+def check_validated(wanted: ValidationRecipe) -> None:
+    """Refuse a build that nothing would prove, unless somebody said so."""
+    if wanted.data is None and not wanted.unvalidated:
         raise InputError(
             "there is no validation data, so nothing proves the engine's accuracy; name a file with "
             "--validation-data, or build with --unvalidated, which is stamped into the artefact"
         )
+
+
+def proof_from_recipe(wanted: ValidationRecipe, checkpoint: Checkpoint, max_length: int) -> Proof | None:
+    """Read, check and encode the validation data, and read the gates; None where nothing is to be proven."""
+    check_validated(wanted)
+    if wanted.data is None:
+        return None
     task = task_from_name(checkpoint.head.task)
     dataset = dataset_from_path(wanted.data, task=task.name, columns=wanted.columns, limit=wanted.limit)
     rows = task.check_rows(dataset.rows, checkpoint.head)
-    features = task.features_from_rows(rows, checkpoint.encoder, length_from_recipe(recipe, checkpoint))
-    return Encoded(path=wanted.data, digest=dataset.digest, rows=tuple(rows), features=tuple(features))
+    features = task.features_from_rows(rows, checkpoint.encoder, max_length)
+    texts = Encoded(
+        path=wanted.data, digest=dataset.digest, rows=tuple(rows), features=tuple(features), max_length=max_length
+    )
+    gates = gates_from_recipe(wanted, checkpoint.head, labelled=task.gold(rows, checkpoint.head) is not None)
+    return Proof(texts=texts, gates=gates, decide=wanted.decide)
 
 
-def calibration_from_recipe(recipe: Recipe, checkpoint: Checkpoint) -> Encoded:
+def calibration_from_recipe(wanted: CalibrationRecipe, checkpoint: Checkpoint, max_length: int) -> Encoded:
     """Read, sample and encode the calibration text; its labels do not matter."""
-    wanted = recipe.calibration
     if wanted.data is None:
-        raise InputError("there is no calibration text; name a file with --calibration-data")
+        raise InputError(NO_TEXT)
     task = task_from_name(checkpoint.head.task)
     dataset = dataset_from_path(wanted.data, task=task.name, columns=wanted.columns)
     chosen = [
@@ -172,20 +186,23 @@ def calibration_from_recipe(recipe: Recipe, checkpoint: Checkpoint) -> Encoded:
         for row in sample_rows(dataset, wanted.samples, seed=wanted.seed)
     ]
     rows = task.check_rows(chosen, checkpoint.head)
-    features = task.features_from_rows(rows, checkpoint.encoder, length_from_recipe(recipe, checkpoint))
-    return Encoded(path=wanted.data, digest=dataset.digest, rows=tuple(rows), features=tuple(features))
+    features = task.features_from_rows(rows, checkpoint.encoder, max_length)
+    return Encoded(
+        path=wanted.data,
+        digest=dataset.digest,
+        rows=tuple(rows),
+        features=tuple(features),
+        max_length=max_length,
+        seed=wanted.seed,
+    )
 
 
-def gates_from_recipe(recipe: Recipe, head: Head, validation: Encoded | None) -> tuple[Gate, ...]:
+def gates_from_recipe(wanted: ValidationRecipe, head: Head, *, labelled: bool) -> tuple[Gate, ...]:
     """Read the gates, so that a wrong one is refused before anything slow."""
-    if validation is None:
-        return ()
-    task = task_from_name(head.task)
-    wanted = recipe.validation
     return gates_from_options(
-        task,
+        task_from_name(head.task),
         head,
-        labelled=task.gold(validation.rows, head) is not None,
+        labelled=labelled,
         gates=wanted.gates,
         max_drop=wanted.max_drop,
         min_agreement=wanted.min_agreement,
@@ -193,39 +210,66 @@ def gates_from_recipe(recipe: Recipe, head: Head, validation: Encoded | None) ->
     )
 
 
-def table_from_text(
-    recipe: Recipe, checkpoint: Checkpoint, graph: ir.Model, encoded: Encoded, progress: Progress
-) -> CalibrationTable:
-    """Observe every site over the calibration text."""
-    per_site = recipe.calibration.per_site
-    grams = None
-    if per_site:
-        sites = [Site(layer, role) for layer in range(layers_of(checkpoint)) for role in GEMM_INPUTS]
-        grams = grams_from_batches(graph, encoded.features, sites, progress=progress)
-    return ranges_from_batches(
-        graph,
-        encoded.features,
-        exponent=exponent_from_recipe(recipe),
-        checkpoint=checkpoint.digest,
-        origin={
-            "data": encoded.path,
-            "digest": encoded.digest,
-            "seed": recipe.calibration.seed,
-            "max_length": length_from_recipe(recipe, checkpoint),
-            "row_hashes": [row.hash for row in encoded.rows],
-        },
-        progress=progress,
-        per_site=per_site,
-        grams=grams,
-    )
+def sparsity_from_recipe(wanted: SparsityRecipe) -> Sparsity | None:
+    """Return what is to be pruned, None for nothing."""
+    if wanted.pattern is None:
+        return None
+    return Sparsity(criterion=wanted.criterion, skip=wanted.skip, permute=wanted.permute)
 
 
-def given_table(path: str, checkpoint: Checkpoint) -> CalibrationTable:
-    """Read the user's table and check that it belongs to the checkpoint."""
-    table = table_from_path(Path(path))
-    if table.checkpoint != checkpoint.digest:
+def needs_text(sparsity: Sparsity | None) -> bool:
+    """Say whether pruning reads the calibration text."""
+    return sparsity is not None and bool(criterion_from_name(sparsity.criterion).NEEDS_TEXT)
+
+
+def check_sparsity(recipe: Recipe, checkpoint: Checkpoint) -> None:
+    """Refuse at once wrong names, missing text, and a table, which has the ranges of the dense weights."""
+    sparsity = sparsity_from_recipe(recipe.sparsity)
+    if sparsity is None:
+        return
+    skipped_gemms(sparsity.skip, checkpoint.architecture.layers)
+    if recipe.calibration.table is not None:
         raise InputError(
-            f"calibration table {path} was made for another checkpoint (digest {table.checkpoint[:12]}, this one is "
-            f"{checkpoint.digest[:12]}); calibrate this checkpoint"
+            f"calibration table {recipe.calibration.table} has the ranges of the dense weights, and --sparsity changes "
+            "them; give --calibration-data, or prune first (bertc prune) and calibrate what it writes"
         )
-    return table
+    if needs_text(sparsity) and recipe.calibration.data is None:
+        raise InputError(
+            f"the sparsity criterion {sparsity.criterion} needs text; name a file with --calibration-data"
+        )
+
+
+def held_out_from_recipe(recipe: Recipe, inputs: Inputs, proof: Proof | None) -> HeldOut | None:
+    """Read the rows that a search judges by, and its budget as gates on them.
+
+    None unless the recipe asks for a search. Raises `InputError` where nothing can be searched: no INT8 scheme, no
+    text, or too few rows to tell the budget's drop.
+    """
+    if not recipe.search.enabled:
+        return None
+    calibration = inputs.calibration
+    if calibration is None:
+        raise InputError(
+            "--search needs a target with static INT8 and calibration text to judge by; name the text with "
+            "--calibration-data"
+        )
+    head, wanted = inputs.checkpoint.head, recipe.calibration
+    task = task_from_name(head.task)
+    dataset = dataset_from_path(calibration.path, task=task.name, columns=wanted.columns)
+    known = calibration.rows if proof is None else (*calibration.rows, *proof.texts.rows)
+    used = {row.hash for row in known}
+    chosen = held_out_rows(dataset, calibration.path, used, rows=recipe.search.rows, seed=wanted.seed)
+    rows = task.check_rows(chosen, head)
+    features = task.features_from_rows(rows, inputs.checkpoint.encoder, inputs.max_length)
+    labelled = task.gold(rows, head) is not None
+    gates = gates_from_recipe(recipe.validation, head, labelled=True)
+    gates = budget_on_held_out(gates, task, head, labelled=labelled)
+    check_enough(calibration.path, len(rows), gates, task.main_fidelity)
+    texts = Encoded(
+        path=calibration.path,
+        digest=dataset.digest,
+        rows=tuple(rows),
+        features=tuple(features),
+        max_length=inputs.max_length,
+    )
+    return HeldOut(texts=texts, labelled=labelled, gates=gates, decide=recipe.validation.decide)

@@ -14,7 +14,6 @@ from bertc.checkpoint.files import read_object
 from bertc.errors import InputError
 from bertc.evaluate.report import Report, report_from_json
 from bertc.features import Head
-from bertc.graph.build import architecture_from_checkpoint
 from bertc.graph.sites import Role, Site
 from bertc.manifest import MANIFEST_NAME, Manifest, unmet_demands, verify_artefact
 from bertc.predictor import HEAD_FILE, head_from_document
@@ -37,7 +36,7 @@ def kind_of_path(path: str) -> str:
 def facts_of_checkpoint(path: str, *, task: str | None = None) -> Facts:
     """Describe a checkpoint: its family and sizes, its head, and what of it is no part of the model."""
     checkpoint = checkpoint_from_path(path, task=task)
-    architecture = architecture_from_checkpoint(checkpoint)
+    architecture = checkpoint.architecture
     return {
         "kind": "checkpoint",
         "path": str(checkpoint.path),

@@ -1,66 +1,52 @@
-"""The compiler from end to end. Reading `build` is reading the table of contents.
+"""The compiler from end to end. Reading `build_into` is reading the table of contents.
 
 checkpoint -> graph -> calibrate -> quantize -> export -> engine -> evaluate -> verdict
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from copy import copy
-from dataclasses import dataclass
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import onnx_ir as ir
 
-from bertc.artefact.cache import StageCache
-from bertc.artefact.stages import Stages
+from bertc.artefact.stages import Work
 from bertc.artefact.swap import artefact_folder, scratch_beside
-from bertc.calibrate.table import CalibrationTable
-from bertc.calibration import calibrated_table
-from bertc.checkpoint import Checkpoint, checkpoint_from_path
-from bertc.corrections import correction_from_recipe
-from bertc.evaluate.gate import Gate, Verdict, judge
+from bertc.evaluate.gate import Verdict, judge
 from bertc.evaluate.report import CandidatePart, Report
-from bertc.evaluate.scores import Comparison, compare_outputs
-from bertc.export.embeddings import StoredEmbeddings
-from bertc.features import Progress
-from bertc.graph.build import OUTPUTS, architecture_from_checkpoint, graph_from_checkpoint
-from bertc.graph.options import EngineOptions
-from bertc.graph.scheme import Scheme
+from bertc.evaluate.scores import Comparison
+from bertc.evaluation import Run, compare_models
+from bertc.graph.build import OUTPUTS, graph_from_checkpoint
 from bertc.graph.sites import Site
 from bertc.inputs import (
-    Encoded,
-    calibration_from_recipe,
-    checked_target,
-    gates_from_recipe,
-    given_table,
-    layers_of,
-    length_from_recipe,
-    options_from_recipe,
-    row_length_from_recipe,
-    scheme_from_recipe,
-    validation_from_recipe,
+    Inputs,
+    checkpoint_from_recipe,
+    held_out_from_recipe,
+    inputs_from_recipe,
+    length_of_inputs,
+    proof_from_recipe,
+    table_from_inputs,
 )
-from bertc.lowering import export_model
-from bertc.manifest import digest_of_file
-from bertc.own_ranges import own_table
-from bertc.pruning import check_sparsity, needs_text, pruned_from_recipe, verify_sparsity
+from bertc.plan import Plan, checked_target, plan_from_recipe
 from bertc.quantize.correction import Correction
-from bertc.quantize.insert import Quantized
+from bertc.quantize.correction_stage import chosen_correction
+from bertc.quantize.lowered import Lowered, lowered_graph
+from bertc.quantize.quantization import Quantization
+from bertc.quantize.sensitivity_stage import SENSITIVITY
 from bertc.recipe import Recipe
-from bertc.reference import reference_from_recipe
+from bertc.reference import reference_from_path
 from bertc.report_parts import BuildFacts, report_from_facts
 from bertc.runtime.cpu import cpu_features
-from bertc.runtime.engine import outputs_from_features
 from bertc.runtime.latency import Latency, measure_latency
 from bertc.runtime.optimized import Optimized, check_fusion
-from bertc.runtime.outputs import Outputs, read_outputs, write_outputs
-from bertc.search.held import held_out_from_recipe
-from bertc.search.run import Found, Question, search_scheme
-from bertc.sensitivity import sensitivity_of_sites
-from bertc.targets import Target, model_files, target_from_name
-from bertc.tasks import task_from_name
+from bertc.search.run import SearchProblem, SearchResult, search_scheme
+from bertc.searched import recipe_of_scheme, schemes_to_search
+from bertc.sparsity.prune import Pruned
+from bertc.sparsity.stage import VerifiedSparsity, pruned_graph, verify_sparsity
+from bertc.targets import TargetModel, target_from_name
 from bertc.versions import library_versions
 from bertc.write_artefact import write_artefact
 
@@ -74,299 +60,216 @@ class Built:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lowered:
-    """A target's model as a graph and as the file to open, and what was quantized in it."""
+class Base:
+    """What every engine of a build has in common: the inputs, the graph (pruned or not), and the float reference."""
 
+    inputs: Inputs
     graph: ir.Model
-    model: Path
-    quantized: Quantized | None
-    stored: StoredEmbeddings | None
+    pruned: Pruned | None
+    reference: TargetModel
 
 
-def build(recipe: Recipe, out: Path, *, progress: Progress, cache: StageCache, command: str) -> Built:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """A target's model: as a graph, and as the files that open."""
+
+    lowered: Lowered
+    files: TargetModel
+
+
+def build(recipe: Recipe, out: Path, *, work: Work, command: str) -> Built:
     """Compile a checkpoint into the folder `out`.
 
     Raises `InputError` and `EnvironmentLackError` before anything slow where that can be known; the verdict of the
     gates is a result, not an error.
     """
     checked_target(recipe.engine.target, recipe.engine.attention)  # before a folder is made
-    with artefact_folder(out, progress=progress) as folder:
-        return build_into(folder, recipe, progress=progress, cache=cache, command=command)
+    with artefact_folder(out, progress=work.progress) as folder:
+        return build_into(folder, recipe, work=work, command=command)
 
 
 def build_into(
-    folder: Path,
-    recipe: Recipe,
-    *,
-    progress: Progress,
-    cache: StageCache,
-    command: str,
-    candidates: tuple[CandidatePart, ...] = (),
+    folder: Path, recipe: Recipe, *, work: Work, command: str, candidates: tuple[CandidatePart, ...] = ()
 ) -> Built:
     """Compile for a target that runs here, into a working folder; `candidates` are what the recipe was chosen from."""
     created = datetime.now(UTC)
-    target = target_from_name(recipe.engine.target)
     with scratch_beside(folder) as scratch:
-        run = Run(recipe, target, Stages(cache, progress), progress)
-        float_model = run.float_model(scratch)
-        run.prune()
-        table = run.calibrate()
-        found = run.search(float_model, table, scratch)
-        correction = run.correct(table)
-        lowered = run.export(table, correction, folder)
-        optimized = run.check_fusion(lowered)
-        comparison = run.evaluate(float_model, lowered.model)
+        inputs, plan = read_inputs(recipe, work=work)
+        base = prepared(inputs, scratch, work=work)
+        quantization = quantization_for(plan, base, work=work)
+        search = searched(recipe, plan, base, quantization, scratch, work=work)
+        if search is not None and quantization is not None:
+            quantization = replace(quantization, scheme=search.scheme)
+            recipe = recipe_of_scheme(recipe, search.scheme, layers=search.layers)
+        correction = chosen_correction(base.graph, quantization, inputs.calibration, plan.correction, work=work)
+        model = write_model(plan, base, quantization, correction, folder, work=work)
+        optimized = checked_fusion(plan, base, quantization, model, work=work)
+        comparison = evaluated(plan, base, model, work=work)
         verdict = None
-        if comparison is not None:
-            verdict = judge(comparison.scores, run.gates, decide=recipe.validation.decide)
-        sensitivity = run.sensitivity(lowered.quantized, table)
-        latency = run.latency(float_model, lowered.model)
+        if comparison is not None and inputs.proof is not None:
+            verdict = judge(comparison.scores, inputs.proof.gates, decide=inputs.proof.decide)
+        sensitivity = sensitivity_of_sites(inputs, quantization, model, work=work)
+        latency = timed_beside_float(plan, base, model, work=work)
         facts = BuildFacts(
-            recipe=run.recipe,
+            recipe=recipe,
             command=command,
             created=created,
-            checkpoint=run.checkpoint,
-            architecture=architecture_from_checkpoint(run.checkpoint),
-            max_length=length_from_recipe(recipe, run.checkpoint),
-            row_length=run.row_length,
-            target=target,
-            scheme=run.scheme,
-            table=table,
-            quantized=lowered.quantized,
+            checkpoint=inputs.checkpoint,
+            max_length=inputs.max_length,
+            row_length=plan.row_length,
+            target=plan.target,
+            quantization=quantization,
+            quantized=model.lowered.quantized,
             correction=correction,
-            stored=lowered.stored,
-            sparsity=verify_sparsity(run.pruned, lowered.quantized, lowered.graph),
+            stored=model.lowered.stored,
+            sparsity=verified_sparsity(base.pruned, model.lowered),
             optimized=optimized,
-            engine_bytes={path.name: path.stat().st_size for path in model_files(target, lowered.model)},
-            reference_bytes=float_model.stat().st_size,
-            validation_rows=() if run.validation is None else run.validation.rows,
-            validation_digest="" if run.validation is None else run.validation.digest,
+            engine_bytes={path.name: path.stat().st_size for path in model.files.paths},
+            reference_bytes=base.reference.path.stat().st_size,
+            validation=None if inputs.proof is None else inputs.proof.texts,
             comparison=comparison,
             verdict=verdict,
             sensitivity=sensitivity,
             latency=latency,
-            search=found,
+            search=search,
             candidates=candidates,
-            stages=tuple(run.stages.times),
+            stages=tuple(work.times),
             cpu=cpu_features(),
-            versions=library_versions(target.LIBRARY),
+            versions=library_versions(plan.target.runtime.library),
         )
         report = report_from_facts(facts)
         write_artefact(folder, facts, report)
     return Built(report=report, verdict=verdict)
 
 
-class Run:
-    """One build's stages; everything that can be refused at once is read and checked when it is made."""
+def read_inputs(recipe: Recipe, *, work: Work) -> tuple[Inputs, Plan]:
+    """Read all that a recipe names, refusing at once what cannot be, in the order of what is refused soonest."""
+    with work.timed("read"):
+        checkpoint = checkpoint_from_recipe(recipe)
+        longest = length_of_inputs(checkpoint, recipe.engine.max_length)
+        scheme = plan_from_recipe(recipe, checkpoint, longest=longest).scheme  # refuses before any text is read
+        proof = proof_from_recipe(recipe.validation, checkpoint, longest)
+        source = inputs_from_recipe(recipe, checkpoint, scheme, max_length=longest)
+        texts = None if proof is None else proof.texts
+        inputs = replace(
+            source,
+            reference=reference_from_path(recipe.validation.reference, checkpoint, texts, max_length=longest),
+            proof=proof,
+            held_out=held_out_from_recipe(recipe, source, proof),
+        )
+    return inputs, plan_from_recipe(recipe, checkpoint, inputs.lengths, longest=longest)
 
-    def __init__(self, recipe: Recipe, target: Target, stages: Stages, progress: Progress) -> None:
-        self.recipe = recipe
-        self.target = target
-        self.stages = stages
-        self.progress = progress
-        with stages.timed("read"):
-            progress.stage("read")
-            self.checkpoint: Checkpoint = checkpoint_from_path(recipe.checkpoint, task=recipe.task)
-            self.scheme: Scheme | None = scheme_from_recipe(recipe, self.checkpoint, target)
-            options_from_recipe(recipe, self.checkpoint, target, self.scheme)  # refuses before any text is read
-            self.validation: Encoded | None = validation_from_recipe(recipe, self.checkpoint)
-            self.gates: Sequence[Gate] = gates_from_recipe(recipe, self.checkpoint.head, self.validation)
-            self.own_table = own_table(recipe, self.checkpoint, self.scheme)
-            check_sparsity(recipe, self.checkpoint, self.own_table)
-            self.calibration = self._calibration()
-            self.held_out = held_out_from_recipe(recipe, self.checkpoint, self.calibration, self.validation)
-            texts = self.calibration or self.validation
-            self.row_length = row_length_from_recipe(recipe, self.checkpoint, target, texts)
-            self.options = self._options()
-            self.graph = graph_from_checkpoint(self.checkpoint)
-            reference = reference_from_recipe(recipe, self.checkpoint, self.validation)
-            self.reference_graph = self.graph if reference is self.checkpoint else graph_from_checkpoint(reference)
 
-    def of_recipe(self, recipe: Recipe, target: Target) -> Run:
-        """Return a run on the same data for another target and scheme."""
-        other = copy(self)
-        other.recipe, other.target = recipe, target
-        other.scheme = scheme_from_recipe(recipe, self.checkpoint, target)
-        other.options = other._options()
-        return other
-
-    def _calibration(self) -> Encoded | None:
-        """Read the calibration text where it is needed, or given beside a table (to tell which sites hurt)."""
-        wanted = self.recipe.calibration
-        unneeded = self.scheme is None or (wanted.data is None and (wanted.table or self.own_table))
-        if unneeded and not needs_text(self.recipe):
-            return None
-        return calibration_from_recipe(self.recipe, self.checkpoint)
-
-    def _options(self) -> EngineOptions:
-        """Return how the engine is to be made, for the texts that were read."""
-        texts = [encoded for encoded in (self.calibration, self.validation) if encoded is not None]
-        features = [feature for encoded in texts for feature in encoded.features]
-        return options_from_recipe(self.recipe, self.checkpoint, self.target, self.scheme, features)
-
-    def float_model(self, scratch: Path) -> Path:
-        """Write the float reference; it is not shipped."""
+def prepared(inputs: Inputs, scratch: Path, *, work: Work) -> Base:
+    """Write the float reference, which is not shipped, and prune: the reference stays the checkpoint as it is."""
+    with work.timed("reference"):
+        graph = graph_from_checkpoint(inputs.checkpoint)
+        compared = graph if inputs.reference is None else graph_from_checkpoint(inputs.reference)
         target = target_from_name("float")
-        with self.stages.timed("reference"):
-            self.progress.stage("reference")
-            return target.write_model(target.onnx_from_graph(self.reference_graph), scratch)
+        reference = target.written_model(target.onnx_from_graph(compared), scratch)
+    pruned = pruned_graph(graph, inputs.sparsity, inputs.calibration, work=work)
+    return Base(
+        inputs=inputs,
+        graph=graph if pruned is None else pruned.graph,
+        pruned=pruned,
+        reference=reference,
+    )
 
-    def prune(self) -> None:
-        """Make what follows read the pruned graph; the float reference stays the checkpoint as it is."""
-        self.pruned = pruned_from_recipe(
-            self.recipe, self.checkpoint, self.graph, self.calibration, stages=self.stages, progress=self.progress
-        )
-        if self.pruned is not None:
-            self.graph = self.pruned.graph
 
-    def calibrate(self) -> CalibrationTable | None:
-        """Return the table: the user's, the checkpoint's, a cached or a new one; None where nothing is calibrated."""
-        if self.scheme is None:
-            return None
-        if self.recipe.calibration.table is not None:
-            return given_table(self.recipe.calibration.table, self.checkpoint)
-        if self.own_table is not None:
-            return self.own_table
-        assert self.calibration is not None
-        return calibrated_table(
-            self.recipe, self.checkpoint, self.graph, self.calibration, stages=self.stages, progress=self.progress
-        )
+def quantization_for(plan: Plan, base: Base, *, work: Work) -> Quantization | None:
+    """Take the table that was given, or calibrate; None for a target without static INT8."""
+    if plan.scheme is None:
+        return None
+    return Quantization(
+        scheme=plan.scheme, table=table_from_inputs(base.inputs, base.graph, work=work), method=plan.method
+    )
 
-    def search(self, float_model: Path, table: CalibrationTable | None, scratch: Path) -> Found | None:
-        """Find the scheme where the recipe asks for a search; from here on the build is that of the recipe found."""
-        if self.held_out is None or self.calibration is None or table is None:
-            return None
 
-        def export(recipe: Recipe, scheme: Scheme) -> tuple[ir.Model, Quantized | None]:
-            return export_model(recipe, self.target, self.graph, scheme, table, options=self.options)[:2]
+def searched(
+    recipe: Recipe, plan: Plan, base: Base, quantization: Quantization | None, scratch: Path, *, work: Work
+) -> SearchResult | None:
+    """Find the scheme, where the recipe asks for a search."""
+    inputs = base.inputs
+    if inputs.held_out is None or inputs.calibration is None or quantization is None:
+        return None
+    problem = SearchProblem(
+        checkpoint=inputs.checkpoint,
+        graph=base.graph,
+        target=plan.target,
+        options=plan.options,
+        quantization=quantization,
+        starts=schemes_to_search(recipe, plan, quantization, layers=inputs.checkpoint.architecture.layers),
+        calibration=inputs.calibration,
+        held=inputs.held_out,
+        reference=base.reference,
+        scratch=scratch,
+        trials=recipe.search.trials,
+        workers=recipe.search.workers,
+        threads=plan.threads,
+    )
+    with work.timed("search"):
+        return search_scheme(problem, work=work)
 
-        question = Question(
-            recipe=self.recipe,
-            checkpoint=self.checkpoint,
-            table=table,
-            calibration=self.calibration,
-            held=self.held_out,
-            export=export,
-            float_model=float_model,
-            scratch=scratch,
-        )
-        with self.stages.timed("search"):
-            found = search_scheme(question, cache=self.stages.cache, progress=self.progress)
-        self.recipe, self.scheme = found.recipe, found.scheme
-        return found
 
-    def correct(self, table: CalibrationTable | None) -> Correction:
-        """Decide how the weights are rounded."""
-        return correction_from_recipe(
-            self.recipe,
-            self.graph,
-            self.scheme,
-            table,
-            self.calibration,
-            stages=self.stages,
-            progress=self.progress,
-        )
+def write_model(
+    plan: Plan, base: Base, quantization: Quantization | None, correction: Correction, folder: Path, *, work: Work
+) -> Model:
+    """Quantize, lower, and write the files of the target's model."""
+    with work.timed("quantize and export"):
+        lowered = lowered_graph(base.graph, plan.target, quantization, correction, options=plan.options)
+        cache = work.cache.directory
+        files = plan.target.written_model(lowered.graph, folder, progress=work.progress, cache=cache)
+    return Model(lowered=lowered, files=files)
 
-    def export(self, table: CalibrationTable | None, correction: Correction, folder: Path) -> Lowered:
-        """Write the files of the target's model."""
-        with self.stages.timed("quantize and export"):
-            self.progress.stage("quantize and export")
-            lowered, quantized, stored = export_model(
-                self.recipe, self.target, self.graph, self.scheme, table, correction, options=self.options
-            )
-            cache = self.stages.cache.directory
-            model = self.target.write_model(lowered, folder, progress=self.progress, cache=cache)
-        return Lowered(graph=lowered, model=model, quantized=quantized, stored=stored)
 
-    def check_fusion(self, lowered: Lowered) -> Optimized:
-        """Read what the runtime made of the model, and refuse an engine that is not fused as its layers imply."""
-        with self.stages.timed("engine"):
-            self.progress.stage("engine")
-            found = self.target.optimized_from_path(lowered.model)
-            if lowered.quantized is not None:
-                check_fusion(
-                    found,
-                    expected=self.target.expected_fusion(self.scheme, layers_of(self.checkpoint)),
-                    gemms_int8=lowered.quantized.counts.get("weights", 0),
-                )
-        return found
+def checked_fusion(
+    plan: Plan, base: Base, quantization: Quantization | None, model: Model, *, work: Work
+) -> Optimized:
+    """Read what the runtime made of the model, and refuse an engine that is not fused as its layers imply."""
+    with work.timed("engine"):
+        optimized = model.files.optimized()
+        quantized = model.lowered.quantized
+        if quantized is not None and quantization is not None:
+            layers = base.inputs.checkpoint.architecture.layers
+            expected = plan.target.expected_fusion(quantization.scheme, layers)
+            check_fusion(optimized, expected=expected, gemms_int8=quantized.counts.get("weights", 0))
+    return optimized
 
-    def evaluate(self, float_model: Path, model: Path) -> Comparison | None:
-        """Run float reference and engine over the whole validation set and compare them row by row."""
-        validation = self.validation
-        if validation is None:
-            return None
-        reference = self._outputs("evaluate float", target_from_name("float"), float_model, validation)
-        engine = self._outputs("evaluate engine", self.target, model, validation, self.row_length)
-        with self.stages.timed("compare"):
-            self.progress.stage("compare")
-            return compare_outputs(
-                task_from_name(self.checkpoint.head.task),
-                self.checkpoint.head,
-                validation.rows,
-                validation.features,
-                reference,
-                engine,
-                extra=[gate.metric for gate in self.gates],
-            )
 
-    def _outputs(self, name: str, target: Target, model: Path, validation: Encoded, row: int | None = None) -> Outputs:
-        """Run one engine over the validation features, or take its outputs from the cache."""
+def evaluated(plan: Plan, base: Base, model: Model, *, work: Work) -> Comparison | None:
+    """Compare the engine with the float reference on all the validation data; None without."""
+    proof = base.inputs.proof
+    if proof is None:
+        return None
+    engine = Run(model=model.files, threads=plan.threads, row_length=plan.row_length)
+    reference = Run(model=base.reference, threads=plan.threads)
+    return compare_models(reference, engine, proof, base.inputs.checkpoint.head, work=work)
 
-        def compute() -> Outputs:
-            self.progress.stage(name, total=len(validation.features))
-            engine = target.engine_from_path(model, threads=self.recipe.engine.threads)
-            try:
-                features, head = validation.features, self.checkpoint.head
-                return outputs_from_features(engine, features, head, row_length=row, progress=self.progress)
-            finally:
-                engine.close()
 
-        parts = {
-            "model": [digest_of_file(path) for path in model_files(target, model)],
-            "validation": validation.digest,
-            "max_length": length_from_recipe(self.recipe, self.checkpoint),
-            "row_length": row,
-            "tokenizer": self.checkpoint.digest,
-            "cpu": [cpu_features().model, sorted(cpu_features().features)],
-            "threads": self.recipe.engine.threads,
-            "versions": library_versions(target.LIBRARY),
-        }
-        return self.stages.kept(name.replace(" ", "-"), parts, compute=compute, write=write_outputs, read=read_outputs)
+def sensitivity_of_sites(
+    inputs: Inputs, quantization: Quantization | None, model: Model, *, work: Work
+) -> Mapping[Site, float]:
+    """Measure each site's share of the error on some text."""
+    quantized, texts = model.lowered.quantized, inputs.texts
+    if quantized is None or quantization is None or texts is None:
+        return {}
+    return work.kept(SENSITIVITY, quantized, quantization.table, texts)
 
-    def sensitivity(self, quantized: Quantized | None, table: CalibrationTable | None) -> Mapping[Site, float]:
-        """Measure each site's share of the error, on calibration text or else on validation text."""
-        encoded = self.calibration or self.validation
-        if quantized is None or table is None or encoded is None:
-            return {}
-        return sensitivity_of_sites(
-            self.recipe,
-            self.checkpoint,
-            quantized,
-            table,
-            encoded,
-            attention=self.options.attention,
-            stages=self.stages,
-            progress=self.progress,
+
+def timed_beside_float(plan: Plan, base: Base, model: Model, *, work: Work) -> tuple[Latency, ...]:
+    """Time the engine beside the float reference, interleaved."""
+    checkpoint = base.inputs.checkpoint
+    with work.timed("latency"), ExitStack() as stack:
+        both = {"float": base.reference, "engine": model.files}
+        return measure_latency(
+            {name: stack.enter_context(found.opened(threads=plan.threads)) for name, found in both.items()},
+            OUTPUTS[checkpoint.head.task],
+            vocabulary=checkpoint.architecture.vocabulary,
+            positions=checkpoint.architecture.positions,
         )
 
-    def latency(self, float_model: Path, model: Path) -> tuple[Latency, ...]:
-        """Time the engine beside the float reference, interleaved."""
-        threads = self.recipe.engine.threads
-        architecture = architecture_from_checkpoint(self.checkpoint)
-        with self.stages.timed("latency"):
-            self.progress.stage("latency")
-            engines = {
-                "float": target_from_name("float").engine_from_path(float_model, threads=threads),
-                "engine": self.target.engine_from_path(model, threads=threads),
-            }
-            try:
-                return measure_latency(
-                    engines,
-                    OUTPUTS[self.checkpoint.head.task],
-                    vocabulary=architecture.vocabulary,
-                    positions=architecture.positions,
-                )
-            finally:
-                for engine in engines.values():
-                    engine.close()
+
+def verified_sparsity(pruned: Pruned | None, lowered: Lowered) -> VerifiedSparsity | None:
+    """Check that what was pruned is 2:4 as codes and in the model."""
+    quantized = None if lowered.quantized is None else lowered.quantized.graph
+    return verify_sparsity(pruned, quantized, lowered.graph)

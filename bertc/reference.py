@@ -9,38 +9,38 @@ from __future__ import annotations
 import numpy as np
 
 from bertc.checkpoint import Checkpoint, checkpoint_from_path
+from bertc.data.encoded import Encoded
 from bertc.errors import InputError
-from bertc.inputs import Encoded, length_from_recipe
-from bertc.recipe import Recipe
 from bertc.tasks import task_from_name
 
 COMPARED_ROWS = 64
 """Rows on which the two tokenizers are compared."""
 
 
-def reference_from_recipe(recipe: Recipe, checkpoint: Checkpoint, validation: Encoded | None) -> Checkpoint:
-    """Return the checkpoint of the float reference.
+def reference_from_path(
+    path: str | None, checkpoint: Checkpoint, validation: Encoded | None, *, max_length: int
+) -> Checkpoint | None:
+    """Read the checkpoint of the float reference; None for the checkpoint itself.
 
     Raises `InputError` when it has other labels, or makes other tokens of the validation text.
     """
-    path = recipe.validation.reference
     if path is None:
-        return checkpoint
+        return None
     reference = checkpoint_from_path(path, task=checkpoint.head.task)
     if reference.head != checkpoint.head:
         raise InputError(
-            f"the reference {path} has another head than {recipe.checkpoint} (labels {', '.join(reference.head.labels)}"
+            f"the reference {path} has another head than {checkpoint.path} (labels {', '.join(reference.head.labels)}"
             f" and {', '.join(checkpoint.head.labels)}); name the checkpoint that this one was trained from"
         )
     rows = () if validation is None else validation.rows[:COMPARED_ROWS]
-    task, length = task_from_name(checkpoint.head.task), length_from_recipe(recipe, checkpoint)
-    ours, theirs = (task.features_from_rows(rows, which.encoder, length) for which in (checkpoint, reference))
+    task = task_from_name(checkpoint.head.task)
+    ours, theirs = (task.features_from_rows(rows, which.encoder, max_length) for which in (checkpoint, reference))
     same = len(ours) == len(theirs) and all(
         np.array_equal(a.input_ids, b.input_ids) for a, b in zip(ours, theirs, strict=True)
     )
     if not same:
         raise InputError(
-            f"the reference {path} makes other tokens of the validation text than {recipe.checkpoint}; name the "
+            f"the reference {path} makes other tokens of the validation text than {checkpoint.path}; name the "
             "checkpoint that this one was trained from"
         )
     return reference

@@ -11,10 +11,12 @@ import numpy as np
 
 from bertc import __version__
 from bertc.artefact.stages import StageTime
+from bertc.calibrate.carried import notes_of_ranges
 from bertc.calibrate.histogram import bin_values
+from bertc.calibrate.needs import has_histograms
 from bertc.calibrate.table import DEFAULT_PERCENTILE, CalibrationTable, Statistics
 from bertc.checkpoint import Checkpoint
-from bertc.data.rows import Row
+from bertc.data.encoded import Encoded
 from bertc.evaluate.gate import Verdict
 from bertc.evaluate.report import (
     CandidatePart,
@@ -38,20 +40,19 @@ from bertc.evaluate.rows import ROWS_FILE
 from bertc.evaluate.scores import Comparison
 from bertc.export.embeddings import StoredEmbeddings
 from bertc.graph.affine import CODE_MAX
-from bertc.graph.architecture import Architecture
 from bertc.graph.scheme import Scheme
 from bertc.graph.sites import Role, Site
-from bertc.own_ranges import notes_of_ranges
-from bertc.pruning import VerifiedSparsity, sparsity_part
 from bertc.quantize.correction import NO_CORRECTION, Correction
 from bertc.quantize.insert import Quantized
-from bertc.quantize.needs import has_histograms
+from bertc.quantize.quantization import Quantization
 from bertc.recipe import Recipe
 from bertc.runtime.cpu import Cpu, usable_cores
 from bertc.runtime.latency import Latency
 from bertc.runtime.optimized import INT8_ATTENTION, Optimized
-from bertc.search.run import Found
+from bertc.search.run import SearchResult
 from bertc.search_part import reasons_from_search, search_part, warnings_from_search
+from bertc.sparsity.stage import VerifiedSparsity
+from bertc.sparsity_part import sparsity_part
 from bertc.targets import Target
 
 WORST = 3
@@ -68,13 +69,12 @@ class BuildFacts:
     command: str
     created: datetime
     checkpoint: Checkpoint
-    architecture: Architecture
     max_length: int
     row_length: int | None = None
     """Tokens of a row that several texts share; None where the target packs nothing."""
     target: Target
-    scheme: Scheme | None
-    table: CalibrationTable | None
+    quantization: Quantization | None
+    """How it was quantized; None for a target without static INT8."""
     quantized: Quantized | None
     correction: Correction = NO_CORRECTION
     stored: StoredEmbeddings | None
@@ -83,17 +83,31 @@ class BuildFacts:
     engine_bytes: Mapping[str, int]
     """Bytes of each file that the engine needs."""
     reference_bytes: int
-    validation_rows: tuple[Row, ...]
-    validation_digest: str
+    validation: Encoded | None
     comparison: Comparison | None
     verdict: Verdict | None
     sensitivity: Mapping[Site, float]
     latency: tuple[Latency, ...]
-    search: Found | None = None
+    search: SearchResult | None = None
     candidates: tuple[CandidatePart, ...] = ()
     stages: tuple[StageTime, ...]
     cpu: Cpu
     versions: Mapping[str, str]
+
+    @property
+    def scheme(self) -> Scheme | None:
+        """The scheme, if there is one."""
+        return None if self.quantization is None else self.quantization.scheme
+
+    @property
+    def table(self) -> CalibrationTable | None:
+        """The calibration table, if there is one."""
+        return None if self.quantization is None else self.quantization.table
+
+    @property
+    def layers(self) -> int:
+        """Number of encoder layers."""
+        return self.checkpoint.architecture.layers
 
 
 def report_from_facts(facts: BuildFacts) -> Report:
@@ -105,14 +119,14 @@ def report_from_facts(facts: BuildFacts) -> Report:
         command=facts.command,
         checkpoint=_checkpoint(facts),
         quantization=_quantization(facts),
-        sparsity=None if facts.sparsity is None else sparsity_part(facts.sparsity, facts.recipe, facts.target),
+        sparsity=None if facts.sparsity is None else sparsity_part(facts.sparsity, facts.recipe.sparsity, facts.target),
         engine=EnginePart(
-            target=facts.recipe.engine.target,
+            target=facts.target.name,
             bytes=sum(facts.engine_bytes.values()),
             onnx_bytes=facts.engine_bytes.get("model.onnx", 0),
-            features=facts.target.DEMANDS,
+            features=facts.target.demands,
             reference_bytes=facts.reference_bytes,
-            note=facts.target.NOTE or None,
+            note=facts.target.note or None,
         ),
         accuracy=None if comparison is None else MetricPart.model_validate(comparison.accuracy.as_dict()),
         metrics=tuple(MetricPart.model_validate(score.as_dict()) for score in comparison.metrics) if comparison else (),
@@ -151,7 +165,7 @@ def report_from_facts(facts: BuildFacts) -> Report:
 
 
 def _checkpoint(facts: BuildFacts) -> CheckpointPart:
-    arch = facts.architecture
+    arch = facts.checkpoint.architecture
     return CheckpointPart(
         digest=facts.checkpoint.digest,
         family=facts.checkpoint.family,
@@ -175,7 +189,7 @@ def worst_sites(sensitivity: Mapping[Site, float]) -> tuple[str, ...]:
 
 
 def _quantization(facts: BuildFacts) -> QuantizationPart:
-    scheme, quantized, layers = facts.scheme, facts.quantized, facts.architecture.layers
+    scheme, quantized, layers = facts.scheme, facts.quantized, facts.layers
     embeddings = None
     if facts.stored is not None:
         before, after = facts.stored.bytes_before / 2**20, facts.stored.bytes_after / 2**20
@@ -183,7 +197,7 @@ def _quantization(facts: BuildFacts) -> QuantizationPart:
     int8_attention = facts.optimized.fused.get(INT8_ATTENTION, 0)
     return QuantizationPart(
         mode=None if scheme is None else int(scheme.mode.name),
-        calibrator=None if scheme is None else _calibrator(facts.recipe, facts.table),
+        calibrator=None if facts.quantization is None else _calibrator(facts.quantization),
         weights=_weights(facts),
         sites_int8=0 if quantized is None else len(quantized.scales),
         sites_float=_float_sites(facts),
@@ -202,21 +216,21 @@ def _quantization(facts: BuildFacts) -> QuantizationPart:
     )
 
 
-def _calibrator(recipe: Recipe, table: CalibrationTable | None) -> str:
-    wanted = recipe.calibration
-    if table is not None and not has_histograms(table):
+def _calibrator(quantization: Quantization) -> str:
+    method = quantization.method
+    if not has_histograms(quantization.table):
         return "none: the checkpoint's own ranges"
-    if wanted.calibrator != "percentile":
-        return wanted.calibrator
-    if wanted.percentile is None:
+    if method.calibrator != "percentile":
+        return method.calibrator
+    if method.percentile is None:
         return f"percentile {DEFAULT_PERCENTILE:g}, maximum on the residual stream"
-    return f"percentile {wanted.percentile:g}"
+    return f"percentile {method.percentile:g}"
 
 
 def _weights(facts: BuildFacts) -> str:
     if facts.scheme is not None:
         return "INT8 per output channel" if facts.scheme.per_channel else "INT8 per tensor"
-    return "INT8 per output channel" if facts.target.PRECISION == "int8" else facts.target.PRECISION
+    return "INT8 per output channel" if facts.target.precision == "int8" else facts.target.precision
 
 
 def _float_sites(facts: BuildFacts) -> tuple[FloatSite, ...]:
@@ -226,12 +240,12 @@ def _float_sites(facts: BuildFacts) -> tuple[FloatSite, ...]:
         return ()
     found = []
     searched = {} if facts.search is None else reasons_from_search(facts.search)
-    for layer in range(facts.architecture.layers):
+    for layer in range(facts.layers):
         for role in Role:
             site = Site(layer, role)
             if role not in scheme.mode.roles or scheme.quantizes(site):
                 continue
-            reason = facts.target.FLOAT_ROLES.get(role) or searched.get(site, "kept in float by the recipe")
+            reason = facts.target.float_roles.get(role) or searched.get(site, "kept in float by the recipe")
             found.append(FloatSite(site=site.name, reason=reason))
     return tuple(found)
 
@@ -242,7 +256,7 @@ def _sites(facts: BuildFacts) -> tuple[SitePart, ...]:
         return ()
     worst = worst_sites(facts.sensitivity)
     parts = []
-    for layer in range(facts.architecture.layers):
+    for layer in range(facts.layers):
         for role in Role:
             site = Site(layer, role)
             if role not in scheme.mode.roles:
@@ -309,14 +323,13 @@ def _data(facts: BuildFacts) -> DataPart:
     if origin:
         calibration = DataSource(path=str(origin["data"]), rows=int(origin["rows"]), digest=str(origin["digest"]))
     validation = None
-    if facts.comparison is not None:
-        validation = DataSource(
-            path=str(facts.recipe.validation.data), rows=len(facts.validation_rows), digest=facts.validation_digest
-        )
+    rows = () if facts.validation is None else facts.validation.rows
+    if facts.validation is not None:
+        validation = DataSource(path=facts.validation.path, rows=len(rows), digest=facts.validation.digest)
     return DataPart(
         calibration=calibration,
         validation=validation,
-        overlap=sum(row.hash in seen for row in facts.validation_rows),
+        overlap=sum(row.hash in seen for row in rows),
         truncated=0 if facts.comparison is None else facts.comparison.accuracy.truncated,
     )
 
@@ -325,13 +338,14 @@ def _warnings(facts: BuildFacts) -> tuple[str, ...]:
     found = list(facts.verdict.warnings) if facts.verdict else []
     if facts.recipe.validation.reference is not None:
         found.append(f"the float reference is {facts.recipe.validation.reference}")
-    found += notes_of_ranges(facts.recipe, facts.checkpoint, facts.scheme, facts.table)
+    named = facts.recipe.calibration.table or facts.recipe.calibration.data
+    found += notes_of_ranges(facts.checkpoint, facts.table, named)
     data = _data(facts)
     if facts.search is not None:
         found += warnings_from_search(facts.search)
-    if data.overlap:
+    if data.overlap and data.validation is not None:
         found.append(
-            f"{data.overlap} of {len(facts.validation_rows)} validation rows also stand in the calibration text; "
+            f"{data.overlap} of {data.validation.rows} validation rows also stand in the calibration text; "
             "the accuracy may be flattered"
         )
     if data.truncated:
@@ -339,12 +353,12 @@ def _warnings(facts: BuildFacts) -> tuple[str, ...]:
     slower = [
         f"{row.batch}x{row.length}" for row in facts.latency if row.milliseconds["engine"] > row.milliseconds["float"]
     ]
-    if slower and facts.recipe.engine.target != "float":
+    if slower and facts.target.name != "float":
         found.append(f"the engine is slower than the float engine at {', '.join(slower)} (batch x length)")
-    if facts.candidates and facts.target.PRECISION != "int8":
+    if facts.candidates and facts.target.precision != "int8":
         found.append("the engine is not INT8: no INT8 engine was faster and passed (see the candidates)")
-    if facts.target.NOTE:
-        found.append(facts.target.NOTE)
+    if facts.target.note:
+        found.append(facts.target.note)
     if facts.comparison is not None and not facts.comparison.labelled:
         found.append("the validation data has no labels: the gate compares with the float model only")
     if facts.checkpoint.ignored_bytes >= NOTEWORTHY_BYTES:

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 
 from bertc.evaluate.report import LeftPart, SearchPart, TrialPart
 from bertc.graph.sites import Site
-from bertc.search.run import Found, Trial, names_from_sites
+from bertc.search.run import SearchResult, Trial, names_from_sites
 
 
-def search_part(found: Found) -> SearchPart:
+def search_part(found: SearchResult) -> SearchPart:
     """Write the report's section of a search."""
     batch, length = found.shape
     return SearchPart(
@@ -28,14 +28,14 @@ def search_part(found: Found) -> SearchPart:
     )
 
 
-def reasons_from_search(found: Found) -> Mapping[Site, str]:
+def reasons_from_search(found: SearchResult) -> Mapping[Site, str]:
     """Say why each site that the search left in float is there; few different reasons, so that they can be grouped."""
     slower = "left in float by the search: INT8 costs more of the accuracy budget than float costs time"
     free = "left in float by the search: float takes no longer here"
     return {left.site: slower if left.milliseconds > 0 else free for left in found.left}
 
 
-def warnings_from_search(found: Found) -> Iterator[str]:
+def warnings_from_search(found: SearchResult) -> Iterator[str]:
     """Say that nothing passed."""
     if not found.passed:
         used = found.trials[found.chosen].judged.used
@@ -46,7 +46,7 @@ def warnings_from_search(found: Found) -> Iterator[str]:
 
 
 def _trial(trial: Trial, layers: int) -> TrialPart:
-    scheme, judged = trial.candidate.scheme, trial.judged
+    scheme, judged = trial.scheme, trial.judged
     return TrialPart(
         granularity=str(scheme.granularity),
         smoothing=scheme.smoothing,

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from bertc.artefact.cache import StageCache
+from bertc.artefact.stages import Work
 from bertc.errors import InputError
 from bertc.export.triton import CONFIG, MOST_TEXTS, Service, config_from_model, finished_model, name_from_path
-from bertc.features import Progress
-from bertc.inputs import checked_target
 from bertc.manifest import Manifest, verify_artefact
-from bertc.partial import Exported, export
+from bertc.partial import export
+from bertc.plan import checked_target
+from bertc.quantize.lowered import Lowered
 from bertc.recipe import Recipe
 from bertc.runtime.serving import Served
 from bertc.runtime.tensorrt_profiles import PROFILES_KEY, profiles_from_text
@@ -46,8 +46,8 @@ def serve_artefact(artefact: Path, repository: Path) -> tuple[Path, Manifest]:
 
 
 def serve_checkpoint(
-    recipe: Recipe, repository: Path, *, progress: Progress, cache: StageCache
-) -> tuple[Path, Exported]:
+    recipe: Recipe, repository: Path, *, work: Work
+) -> tuple[Path, Lowered]:
     """Lower a checkpoint into a model repository, unvalidated; returns the model's folder and what was lowered.
 
     Raises `EnvironmentLackError` before anything slow where the file has to be compiled on a device that is not here.
@@ -58,12 +58,12 @@ def serve_checkpoint(
         checked_target(recipe.engine.target, recipe.engine.attention)
     name = name_from_path(str(recipe.checkpoint))
     with finished_model(repository, name) as folder:
-        found = export(recipe, progress=progress, cache=cache)
-        target.write_model(found.model, folder, progress=progress)
+        lowered = export(recipe, work=work)
+        target.runtime.write_model(lowered.graph, folder, progress=work.progress)
         for other in set(target.MODEL_FILES) - {served.file}:
             (folder / other).unlink()
-        _write_config(folder, found.model, name, served)
-    return repository / name, found
+        _write_config(folder, lowered.graph, name, served)
+    return repository / name, lowered
 
 
 def _write_config(folder: Path, model: ir.Model, name: str, served: Served) -> None:

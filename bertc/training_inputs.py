@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,10 +12,8 @@ from bertc.checkpoint import Checkpoint, checkpoint_from_path
 from bertc.data.dataset import dataset_from_path
 from bertc.data.rows import Row
 from bertc.errors import EnvironmentLackError, InputError
-from bertc.features import Feature, Progress
-from bertc.graph.build import architecture_from_checkpoint
-from bertc.inputs import length_from_recipe
-from bertc.recipe import Recipe
+from bertc.features import Progress
+from bertc.recipe import Recipe, TrainingRecipe
 from bertc.tasks import task_from_name
 
 if TYPE_CHECKING:
@@ -54,11 +52,10 @@ def check_torch() -> None:
         raise EnvironmentLackError('training needs torch; install it with pip install "bertc[train]"') from None
 
 
-def data_from_recipe(recipe: Recipe, checkpoint: Checkpoint) -> TrainingData:
+def data_from_recipe(wanted: TrainingRecipe, checkpoint: Checkpoint, max_length: int) -> TrainingData:
     """Read, check, split and encode the training data."""
     from bertc.train.examples import examples_from_rows, split_rows
 
-    wanted = recipe.training
     if wanted.data is None:
         raise InputError("there is no training data; name a file with --train-data")
     head = checkpoint.head
@@ -72,7 +69,7 @@ def data_from_recipe(recipe: Recipe, checkpoint: Checkpoint) -> TrainingData:
             f"{wanted.data} has {len(rows)} rows, and nothing is left to train on when some are held out; give more "
             "rows, or --held-out 0"
         )
-    features = [_features(recipe, checkpoint, part) for part in (kept, held)]
+    features = [task.features_from_rows(part, checkpoint.encoder, max_length) for part in (kept, held)]
     return TrainingData(
         path=wanted.data,
         digest=dataset.digest,
@@ -85,15 +82,15 @@ def data_from_recipe(recipe: Recipe, checkpoint: Checkpoint) -> TrainingData:
     )
 
 
-def teacher_from_recipe(recipe: Recipe, checkpoint: Checkpoint, data: TrainingData) -> Checkpoint | None:
+def teacher_from_recipe(wanted: TrainingRecipe, checkpoint: Checkpoint, data: TrainingData) -> Checkpoint | None:
     """Read the teacher, None where nothing is distilled. Raises `InputError` if it cannot teach this checkpoint."""
-    distilled = _weighted(recipe)
+    distilled = _weighted(wanted)
     if not distilled:
         return None
-    if recipe.training.teacher is None:
+    if wanted.teacher is None:
         return checkpoint
-    teacher = checkpoint_from_path(recipe.training.teacher, task=checkpoint.head.task)
-    ours, theirs = architecture_from_checkpoint(checkpoint), architecture_from_checkpoint(teacher)
+    teacher = checkpoint_from_path(wanted.teacher, task=checkpoint.head.task)
+    ours, theirs = checkpoint.architecture, teacher.architecture
     if teacher.head.labels != checkpoint.head.labels or teacher.head.problem != checkpoint.head.problem:
         raise InputError(
             f"the teacher {teacher.path} has the labels {', '.join(teacher.head.labels[:10])}, the checkpoint "
@@ -113,14 +110,14 @@ def teacher_from_recipe(recipe: Recipe, checkpoint: Checkpoint, data: TrainingDa
 
 
 def losses_from_recipe(
-    recipe: Recipe, checkpoint: Checkpoint, data: TrainingData, *, same: bool, progress: Progress
+    wanted: TrainingRecipe, checkpoint: Checkpoint, data: TrainingData, *, same: bool, progress: Progress
 ) -> dict[str, float]:
     """Return the weights of the losses that count. `same`: the teacher computes what the student begins with.
 
     Raises `InputError` where nothing is left to learn.
     """
-    weights: dict[str, float] = dict(_weighted(recipe))
-    labels = recipe.training.labels
+    weights: dict[str, float] = dict(_weighted(wanted))
+    labels = wanted.labels
     if checkpoint.head.task == "feature-extraction" and labels:
         raise InputError("embeddings have no loss of labels; leave labels at 0 and distill from a teacher")
     if labels and data.labelled:
@@ -155,13 +152,8 @@ def run_from_recipe(recipe: Recipe, digests: Mapping[str, str]) -> dict[str, str
     return run
 
 
-def _weighted(recipe: Recipe) -> dict[str, float]:
-    return {str(name): weight for name, weight in recipe.training.distill.items() if weight}
-
-
-def _features(recipe: Recipe, checkpoint: Checkpoint, rows: Sequence[Row]) -> Sequence[Feature]:
-    task = task_from_name(checkpoint.head.task)
-    return task.features_from_rows(rows, checkpoint.encoder, length_from_recipe(recipe, checkpoint))
+def _weighted(wanted: TrainingRecipe) -> dict[str, float]:
+    return {str(name): weight for name, weight in wanted.distill.items() if weight}
 
 
 def _check_same_tokens(checkpoint: Checkpoint, teacher: Checkpoint, data: TrainingData) -> None:

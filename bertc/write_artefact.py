@@ -49,12 +49,12 @@ def write_artefact(folder: Path, facts: BuildFacts, report: Report) -> None:
     if facts.table is not None:
         (folder / "calibration.json").write_text(text_from_table(facts.table), encoding="utf-8")
     (folder / "recipe.toml").write_text(text_from_recipe(facts.recipe), encoding="utf-8")
-    if facts.comparison is not None:
+    if facts.comparison is not None and facts.validation is not None:
         origin = {
             "cpu": facts.cpu.model,
-            "target": facts.recipe.engine.target,
+            "target": facts.target.name,
             "checkpoint": facts.checkpoint.digest,
-            "validation": facts.validation_digest,
+            "validation": facts.validation.digest,
             **{f"version {name}": version for name, version in facts.versions.items()},
             "bertc": report.bertc,
         }
@@ -63,11 +63,11 @@ def write_artefact(folder: Path, facts: BuildFacts, report: Report) -> None:
     (folder / "report.html").write_text(html_from_report(report), encoding="utf-8")
     write_manifest(
         folder,
-        target=facts.recipe.engine.target,
+        target=facts.target.name,
         checkpoint=facts.checkpoint.digest,
         cpu=facts.cpu,
         versions=facts.versions,
-        valid_on=ValidOn(machine=facts.cpu.machine, cpu_features_any=facts.target.DEMANDS),
+        valid_on=ValidOn(machine=facts.cpu.machine, cpu_features_any=facts.target.demands),
         unvalidated=report.unvalidated,
         binding=_binding(facts.optimized),
     )

@@ -12,6 +12,7 @@ import pytest
 
 from bertc import auto
 from bertc.artefact.cache import StageCache
+from bertc.artefact.stages import Work
 from bertc.auto import Speed, build_fastest, candidates_from_recipe, measured_speeds, timed_features
 from bertc.batches import Batch
 from bertc.cli.main import run as run_command
@@ -82,7 +83,7 @@ def fastest(recipe: Written, tmp_path: Path, without_openvino: None) -> Auto:
     def of(order: Sequence[str], cached: bool = True, **sections: dict[str, Any]) -> Built:
         with StageCache(tmp_path / "cache" if cached else None) as cache:
             return build_fastest(
-                recipe(**sections), tmp_path / "out", progress=Silent(), cache=cache, command="test",
+                recipe(**sections), tmp_path / "out", work=Work(cache, Silent()), command="test",
                 measure=speeds_of(order),
             )  # fmt: skip
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bertc.artefact.cache import StageCache
-from bertc.artefact.stages import Stages
+from bertc.artefact.stages import Work
 from bertc.calibrate.table import CalibrationTable
 from bertc.checkpoint import checkpoint_from_path
 from bertc.corrections import correction_from_recipe
@@ -71,7 +71,7 @@ def _fields(table: CalibrationTable) -> dict[str, Any]:
 
 def built(folder: Path, recipe: Recipe, out: str) -> Report:
     with StageCache(folder / "cache", progress=Silent()) as cache:
-        return build(recipe, folder / out, progress=Silent(), cache=cache, command="bertc build").report
+        return build(recipe, folder / out, work=Work(cache, Silent()), command="bertc build").report
 
 
 def test_the_best_of_four_is_taken_and_comes_back_from_the_cache(folder: Path) -> None:

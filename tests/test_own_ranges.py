@@ -12,6 +12,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 
+from bertc.calibrate.method import RangeMethod
 from bertc.calibrate.table import table_from_path, text_from_table
 from bertc.checkpoint import checkpoint_from_path
 from bertc.graph.affine import scale_from_amax
@@ -203,5 +204,5 @@ def test_the_table_of_buffers_can_be_saved_and_read(tmp_path: Path) -> None:
     (tmp_path / "table.json").write_text(text_from_table(table), encoding="utf-8")
     assert text_from_table(table_from_path(tmp_path / "table.json")) == text_from_table(table)
     probs = Site(0, Role.PROBS)
-    assert table.amax(probs, calibrator="percentile", percentile=None, smoothed=False) == trained(probs)
+    assert table.amax(probs, RangeMethod(), smoothed=False) == trained(probs)
     assert own_table(recipe, checkpoint, None) is None

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from bertc.artefact.cache import StageCache
+from bertc.artefact.stages import Work
 from bertc.errors import EnvironmentLackError, InputError
 from bertc.manifest import verify_artefact
 from bertc.pipeline import Built, build
@@ -59,7 +60,7 @@ def run(tmp_path: Path) -> Build:
         recipe = recipe_from_document({"checkpoint": str(checkpoint), **document}, "test")
         noted = Noted()
         with StageCache(tmp_path / "cache", progress=noted) as cache:
-            return build(recipe, tmp_path / out, progress=noted, cache=cache, command="bertc build"), noted
+            return build(recipe, tmp_path / out, work=Work(cache, noted), command="bertc build"), noted
 
     return of
 

@@ -11,7 +11,7 @@ import onnx_ir as ir
 import pytest
 
 from bertc.artefact.cache import StageCache
-from bertc.artefact.stages import Stages
+from bertc.artefact.stages import Work
 from bertc.calibrate.table import text_from_table
 from bertc.checkpoint import checkpoint_from_path
 from bertc.errors import InputError
@@ -56,12 +56,12 @@ def recipe_of(folder: Path, model: str = "model", **sections: Any) -> Recipe:
 
 def built(folder: Path, recipe: Recipe, out: str = "out") -> Report:
     with StageCache(folder / "cache", progress=Silent()) as cache:
-        return build(recipe, folder / out, progress=Silent(), cache=cache, command="bertc build").report
+        return build(recipe, folder / out, work=Work(cache, Silent()), command="bertc build").report
 
 
 def pruned_into(folder: Path, recipe: Recipe, out: str = "pruned") -> Pruned:
     with StageCache(folder / "cache", progress=Silent()) as cache:
-        return prune_checkpoint(recipe, folder / out, progress=Silent(), cache=cache)
+        return prune_checkpoint(recipe, folder / out, work=Work(cache, Silent()))
 
 
 def test_a_sparse_build_says_so_and_is_verified(folder: Path) -> None:

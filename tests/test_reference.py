@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from bertc.artefact.cache import StageCache
+from bertc.artefact.stages import Work
 from bertc.checkpoint import checkpoint_from_path
 from bertc.checkpoint.write import write_checkpoint
 from bertc.errors import InputError
@@ -39,7 +40,7 @@ def built(folder: Path, reference: str | None) -> Report:
     }
     with StageCache(folder / "cache", progress=Silent()) as cache:
         recipe = recipe_from_document(document, "test")
-        return build(recipe, folder / "out", progress=Silent(), cache=cache, command="bertc build").report
+        return build(recipe, folder / "out", work=Work(cache, Silent()), command="bertc build").report
 
 
 def test_the_engine_is_compared_with_the_reference(folder: Path) -> None:

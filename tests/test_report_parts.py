@@ -43,25 +43,23 @@ def facts(tiny_classifier: TinyModel) -> BuildFacts:
 
 
 def facts_of(model: TinyModel, scheme: Scheme | None, **recipe: Any) -> BuildFacts:
-    architecture: Architecture = architecture_from_checkpoint(model.checkpoint)
     origin = {"data": "train.tsv", "rows": 48, "digest": "d", "row_hashes": []}
     return BuildFacts(
         recipe=recipe_from_document({"checkpoint": "tiny", **recipe}, "test"),
         command="bertc build",
         created=datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=UTC),
         checkpoint=model.checkpoint,
-        architecture=architecture,
         max_length=64,
         target=target_from_name("ort-cpu"),
-        scheme=scheme,
-        table=None if scheme is None else replace(model.table, origin=origin),
+        quantization=None
+        if scheme is None
+        else Quantization(scheme=scheme, table=replace(model.table, origin=origin), method=RangeMethod()),
         quantized=None if scheme is None else quantized(model, scheme),
         stored=None,
         optimized=OPTIMIZED,
         engine_bytes={"model.onnx": 10},
         reference_bytes=40,
-        validation_rows=(),
-        validation_digest="",
+        validation=None,
         comparison=None,
         verdict=None,
         sensitivity={},

@@ -11,6 +11,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from bertc.calibrate.method import RangeMethod
 from bertc.batches import Batch, batch_from_features
 from bertc.calibrate.collect import ranges_from_batches
 from bertc.calibrate.table import CalibrationTable
@@ -94,7 +95,7 @@ def engine_scheme(scheme: Scheme) -> Scheme:
 
 def quantized(model: TinyModel, scheme: Scheme, *, calibrator: str = "percentile") -> Quantized:
     """Quantize with the usual percentile."""
-    return quantize_graph(model.graph, model.table, scheme, calibrator=calibrator, percentile=99.99)
+    return quantize_graph(model.graph, model.table, scheme, RangeMethod(calibrator=calibrator, percentile=99.99))
 
 
 def run_engine(model: ir.Model, batch: Batch, names: Sequence[str]) -> list[Array]:

@@ -6,6 +6,7 @@ mode, granularity and calibrator.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -16,10 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bertc.calibrate.histogram import BINS, Counts, bin_values, counts_from_text, text_from_counts
+from bertc.calibrate.method import RangeMethod
 from bertc.calibrators import calibrator_from_name
 from bertc.errors import InputError
 from bertc.graph.affine import CODE_MAX
 from bertc.graph.sites import Role, Site, site_from_name
+from bertc.keys import Key
 from bertc.packing import array_from_text, text_from_array
 
 SCHEMA = 1
@@ -98,8 +101,12 @@ class CalibrationTable:
             raise InputError(f"the calibration table has no site {site}; it belongs to another model, calibrate again")
         return found
 
-    def amax(self, site: Site, *, calibrator: str, percentile: float | None, smoothed: bool) -> float:
-        """Return the range of a site; `percentile` None is the role's own.
+    def cache_key(self) -> Key:
+        """Return the digest of all of it, the origin too."""
+        return hashlib.sha256(text_from_table(self).encode()).hexdigest()
+
+    def amax(self, site: Site, method: RangeMethod, *, smoothed: bool) -> float:
+        """Return the range of a site.
 
         Raises `InputError` for a range that would collapse the model.
         """
@@ -110,12 +117,12 @@ class CalibrationTable:
         statistics = self.statistics(site, smoothed=smoothed)
         if statistics.chosen_amax is not None:
             return statistics.chosen_amax
-        method = calibrator_from_name(calibrator)
-        share = default_percentile(site.role) if percentile is None else percentile
-        amax = method.amax_from_counts(statistics.counts, statistics.amax, percentile=share)
+        calibrator = calibrator_from_name(method.calibrator)
+        share = default_percentile(site.role) if method.percentile is None else method.percentile
+        amax = calibrator.amax_from_counts(statistics.counts, statistics.amax, percentile=share)
         if statistics.amax > 0 and statistics.quantization_error(amax) > COLLAPSE:
             raise InputError(
-                f"calibrator '{calibrator}' gives {site} the range {amax:.3g} where values reach "
+                f"calibrator '{method.calibrator}' gives {site} the range {amax:.3g} where values reach "
                 f"{statistics.amax:.3g}, which would collapse the model; use --calibrator percentile or max"
             )
         return amax

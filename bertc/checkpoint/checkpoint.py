@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,6 +14,7 @@ from numpy.typing import NDArray
 
 from bertc.checkpoint.text import TextEncoder
 from bertc.features import Head
+from bertc.graph.architecture import Architecture
 
 
 class Weights(Protocol):
@@ -37,7 +40,7 @@ class Weights(Protocol):
         """Read one tensor as float32. Raises `InputError` if it is missing, truncated, or holds NaN or infinity."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # without slots, which have no place for a cached property
 class Checkpoint:
     """A trained model as read from a directory.
 
@@ -58,3 +61,10 @@ class Checkpoint:
     ignored_bytes: int = 0
     files: tuple[Path, ...] = ()
     quantizers: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+
+    @cached_property
+    def architecture(self) -> Architecture:
+        """Its dimensions and the names of its weights, from the family's file; refuses what only looks like one."""
+        family = importlib.import_module(f"bertc.families.{self.family}")
+        architecture: Architecture = family.architecture_from_config(self.config, self.head)
+        return architecture

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from bertc.checkpoint.checkpoint import Checkpoint
 from bertc.errors import InputError
-from bertc.graph.architecture import Architecture, LayerNames
+from bertc.graph.architecture import LayerNames
 from bertc.graph.sites import Role, Site
 
 LEAVES = ("_amax", "quant_max", "quant_min")
@@ -46,7 +46,7 @@ class QuantizerRanges:
     notes: tuple[str, ...] = ()
 
 
-def ranges_from_checkpoint(checkpoint: Checkpoint, architecture: Architecture) -> QuantizerRanges | None:
+def ranges_from_checkpoint(checkpoint: Checkpoint) -> QuantizerRanges | None:
     """Read the ranges of a checkpoint's fake quantizers; None where it has none.
 
     Weights' ranges are not used: a weight's range is its own largest magnitude. They are checked, and a weight that
@@ -60,7 +60,7 @@ def ranges_from_checkpoint(checkpoint: Checkpoint, architecture: Architecture) -
         return None
     found: dict[Site, list[float]] = {}
     clipped: list[tuple[float, str]] = []
-    for layer, names in enumerate(architecture.layer_names):
+    for layer, names in enumerate(checkpoint.architecture.layer_names):
         for module, role in roles_from_names(names).items():
             if module in modules:
                 found.setdefault(Site(layer, role), []).append(_scalar(checkpoint, *modules[module]))

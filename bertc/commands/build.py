@@ -116,7 +116,7 @@ def _build(output: Output, recipe: Recipe, out: Path, cache_dir: Path | None, *,
     ):
         line = shlex.join(["bertc", *output.arguments])
         make = build_fastest if recipe.engine.target == AUTO_TARGET else build
-        report = make(recipe, out, progress=progress, cache=cache, command=line).report
+        report = make(recipe, out, work=Work(cache, progress), command=line).report
     if output.json:
         click.echo(report_to_json(report), nl=False)
     return _conclude(output, report, out)

@@ -58,7 +58,7 @@ def command(
         shown_progress(output) as progress,
         cache_from_options(cache_dir, no_cache=no_cache, progress=progress) as cache,
     ):
-        table = calibrate(wanted, progress=progress, cache=cache)
+        table = calibrate(wanted, work=Work(cache, progress))
     write_file(out, text_from_table(table))
     rows, sites = table.origin.get("rows"), len(table.sites)
     if output.json:

@@ -84,24 +84,24 @@ def command(
         if repository is not None:
             from bertc.serving import serve_checkpoint
 
-            path, found = serve_checkpoint(wanted, repository, progress=progress, cache=cache)
+            path, found = serve_checkpoint(wanted, repository, work=Work(cache, progress))
         else:
-            path, found = _export(wanted, out or Path("model.onnx"), progress, cache)
+            path, found = _export(wanted, out or Path("model.onnx"), Work(cache, progress))
     counts = None if found.quantized is None else dict(found.quantized.counts)
     _print(output, path, wanted.engine.target, {"counts": counts, "unvalidated": True})
     return EXIT_PASSED
 
 
-def _export(recipe: Recipe, out: Path, progress: Progress, cache: StageCache) -> tuple[Path, Exported]:
+def _export(recipe: Recipe, out: Path, work: Work) -> tuple[Path, Lowered]:
     import onnx_ir as ir
 
     from bertc.cli.files import finished_file
     from bertc.partial import export
 
     path = out / "model.onnx" if out.is_dir() else out
-    found = export(recipe, progress=progress, cache=cache)
-    with finished_file(path) as work:
-        ir.save(found.model, work)
+    found = export(recipe, work=work)
+    with finished_file(path) as file:
+        ir.save(found.graph, file)
     return path, found
 
 

@@ -238,7 +238,7 @@ def command(
         cache_from_options(cache_dir, no_cache=no_cache, progress=progress) as cache,
     ):
         line = shlex.join(["bertc", *output.arguments])
-        found = finetune(wanted, out, resume=resume, progress=progress, cache=cache, command=line)
+        found = finetune(wanted, out, resume=resume, work=Work(cache, progress), command=line)
     if found.speaks and output.json:
         output.print_json(found.report)
     if found.speaks:

@@ -53,7 +53,7 @@ def command(
         shown_progress(output) as progress,
         cache_from_options(cache_dir, no_cache=no_cache, progress=progress) as cache,
     ):
-        pruned = prune_checkpoint(wanted, out, progress=progress, cache=cache)
+        pruned = prune_checkpoint(wanted, out, work=Work(cache, progress))
     if output.json:
         output.print_json({"checkpoint": str(out), "tensors": len(pruned.masks), "unvalidated": True})
     for gemm in pruned.gemms:

@@ -61,7 +61,7 @@ def command(
         shown_progress(output) as progress,
         cache_from_options(cache_dir, no_cache=no_cache, progress=progress) as cache,
     ):
-        quantized = quantize(wanted, progress=progress, cache=cache)
+        quantized = quantize(wanted, work=Work(cache, progress))
         with finished_file(out) as work:
             ir.save(quantized.graph, work)
     if output.json:

@@ -7,7 +7,6 @@ sentences (`bertc.graph.packing`); outputs per sentence then come for each of th
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,13 +30,6 @@ OUTPUTS = {
 }
 
 
-def architecture_from_checkpoint(checkpoint: Checkpoint) -> Architecture:
-    """Ask the checkpoint's family file for its dimensions and weight names."""
-    family = importlib.import_module(f"bertc.families.{checkpoint.family}")
-    architecture: Architecture = family.architecture_from_config(checkpoint.config, checkpoint.head)
-    return architecture
-
-
 @dataclass(frozen=True, slots=True)
 class Parameter:
     """Where an initializer of the graph comes from: a tensor of the checkpoint, `transposed` or as it is."""
@@ -48,29 +40,28 @@ class Parameter:
 
 def parameters_from_checkpoint(checkpoint: Checkpoint) -> dict[str, Parameter]:
     """Return the tensor behind every initializer of the float graph that holds weights, by the initializer's name."""
-    builder = _Builder(checkpoint, architecture_from_checkpoint(checkpoint))
+    builder = _Builder(checkpoint)
     builder.model()
     return builder.parameters
 
 
 def graph_from_checkpoint(checkpoint: Checkpoint) -> ir.Model:
     """Build the float graph. Raises `InputError` when configuration and weights disagree, naming the weight."""
-    builder = _Builder(checkpoint, architecture_from_checkpoint(checkpoint))
-    return builder.model()
+    return _Builder(checkpoint).model()
 
 
 class _Builder:
     """Writes one model. Lives for one call of `graph_from_checkpoint`."""
 
-    def __init__(self, checkpoint: Checkpoint, architecture: Architecture) -> None:
+    def __init__(self, checkpoint: Checkpoint) -> None:
         self.checkpoint = checkpoint
-        self.arch = architecture
+        self.arch = checkpoint.architecture
         self.emit = Emitter()
         self.parameters: dict[str, Parameter] = {}
         self.inputs = {
             name: ir.val(name, dtype=ir.DataType.INT64, shape=("batch", "sequence"))
             for name in INPUTS
-            if name != "token_type_ids" or architecture.token_types > 1
+            if name != "token_type_ids" or self.arch.token_types > 1
         }
         self.packing = emit_packing(self.emit, self.inputs["attention_mask"])
 

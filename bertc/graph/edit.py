@@ -10,11 +10,21 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 
 from bertc.graph.emit import Emitter
+from bertc.graph.sites import Role, Site
 
 
 def values_by_name(model: ir.Model) -> dict[str, ir.Value]:
     """Return every node's outputs by name."""
     return {str(value.name): value for node in model.graph for value in node.outputs if value.name}
+
+
+def layers_of_graph(model: ir.Model) -> int:
+    """Count the encoder layers of a float or Q/DQ graph."""
+    values = values_by_name(model)
+    layers = 0
+    while Site(layers, Role.HIDDEN).name in values:
+        layers += 1
+    return layers
 
 
 def set_constant(value: ir.Value, array: Any) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from bertc.keys import Key, key_of_fields
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineOptions:
@@ -16,6 +18,10 @@ class EngineOptions:
     attention: str | None = None
     lengths: tuple[int, ...] = ()
     longest: int = 512
+
+    def cache_key(self) -> Key:
+        """Return all of it."""
+        return key_of_fields(self)
 
 
 DEFAULT_OPTIONS = EngineOptions()

@@ -10,6 +10,7 @@ from enum import StrEnum
 
 from bertc.errors import InputError
 from bertc.graph.sites import GEMM_OUTPUTS, Role, Site
+from bertc.keys import Key, key_of_fields
 
 DEFAULT_SMOOTHING = 0.9
 """SmoothQuant's exponent (Xiao et al. 2022, arXiv:2211.10438); chosen in docs/decisions/0009-one-sided.md."""
@@ -31,6 +32,10 @@ class Mode:
     quantized_residual: bool
     granularity: Granularity
     """What the plain mode means; modes with INT8 GEMM outputs also come in `channel`."""
+
+    def cache_key(self) -> Key:
+        """Return all of it."""
+        return key_of_fields(self)
 
 
 _OPERANDS = frozenset(
@@ -84,6 +89,10 @@ class Scheme:
     def quantizes(self, site: Site) -> bool:
         """Say whether a Q/DQ pair stands on the site."""
         return site.role in self.mode.roles and site not in self.float_sites and site.role not in self.float_roles
+
+    def cache_key(self) -> Key:
+        """Return all of it: what each site and weight becomes."""
+        return key_of_fields(self)
 
     def without_roles(self, roles: frozenset[Role]) -> Scheme:
         """Return the scheme with the roles left in float."""

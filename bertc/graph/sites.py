@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from bertc.errors import InputError
+from bertc.keys import Key
 
 
 class Role(StrEnum):
@@ -65,6 +66,10 @@ class Site:
         return f"layer.{self.layer}.{self.role}"
 
     def __str__(self) -> str:
+        return self.name
+
+    def cache_key(self) -> Key:
+        """Return the name."""
         return self.name
 
 

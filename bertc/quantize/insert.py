@@ -10,18 +10,21 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from bertc.calibrate.method import RangeMethod
 from bertc.calibrate.smoothing import CONSUMERS
 from bertc.calibrate.table import CalibrationTable
 from bertc.errors import InputError
 from bertc.graph.affine import codes_from_weights, grid_from_range, scale_from_amax
 from bertc.graph.attention import attention_function, inputs_of
-from bertc.graph.edit import insert_after, remove_unused, set_constant, values_by_name
+from bertc.graph.digest import digest_of_graph
+from bertc.graph.edit import insert_after, layers_of_graph, remove_unused, set_constant, values_by_name
 from bertc.graph.emit import DOMAIN, Emitter, array_of
 from bertc.graph.one_sided import lower_bounds
 from bertc.graph.scheme import Scheme
 from bertc.graph.sites import GEMM_INPUTS, GEMM_OUTPUTS, Role, Site
+from bertc.keys import Key
 from bertc.quantize.correction import NO_CORRECTION, Correction, weight_scales
-from bertc.quantize.needs import check_needs
+from bertc.calibrate.needs import check_needs
 from bertc.quantize.smooth import UNSMOOTHED, smooth_graph
 from bertc.quantize.split import split_graph, split_table, splits_from_table
 
@@ -43,29 +46,32 @@ class Quantized:
     zero_points: Mapping[Site, int]
     added_channels: int = 0
 
+    def cache_key(self) -> Key:
+        """Return the digest of the graph, in which everything else stands too."""
+        return digest_of_graph(self.graph)
+
 
 def quantize_graph(
     graph: ir.Model,
     table: CalibrationTable,
     scheme: Scheme,
+    method: RangeMethod,
     *,
-    calibrator: str,
-    percentile: float | None,
     correction: Correction = NO_CORRECTION,
 ) -> Quantized:
     """Return the graph with Q/DQ on the scheme's sites and INT8 weights; the argument stays as it is.
 
-    `correction` is how the weights are rounded, made for this graph, table and scheme.
+    `method` chooses the ranges; `correction` is how the weights are rounded, made for this graph, table and scheme.
 
     Raises `InputError` when the table does not belong to the graph, or a range would collapse the model.
     """
-    layers = _layers(graph)
+    layers = layers_of_graph(graph)
     _check_table(graph, table, layers)
     check_needs(table, scheme, layers=layers)
     splits = splits_from_table(graph, table, scheme)
     graph, table = split_graph(graph, splits), split_table(table, splits)
     minima = lower_bounds(graph) if scheme.one_sided else {}
-    ranges = _Ranges(table, scheme, calibrator, percentile, minima)
+    ranges = _Ranges(table, scheme, method, minima)
     model = smooth_graph(graph, table, scheme)
     pass_ = _Insertion(model, scheme, ranges, correction)
     for layer in range(layers):
@@ -78,14 +84,6 @@ def quantize_graph(
         zero_points=pass_.zero_points,
         added_channels=sum(split.added for split in splits.values()),
     )
-
-
-def _layers(graph: ir.Model) -> int:
-    values = values_by_name(graph)
-    layers = 0
-    while Site(layers, Role.HIDDEN).name in values:
-        layers += 1
-    return layers
 
 
 def _check_table(graph: ir.Model, table: CalibrationTable, layers: int) -> None:
@@ -107,8 +105,7 @@ class _Ranges:
 
     table: CalibrationTable
     scheme: Scheme
-    calibrator: str
-    percentile: float | None
+    method: RangeMethod
     minima: Mapping[Site, float]
 
     def smoothed(self, site: Site) -> bool:
@@ -125,10 +122,10 @@ class _Ranges:
         return site in self.minima and site not in self.table.overrides
 
     def amax(self, site: Site) -> float:
-        percentile = self.percentile
-        if percentile is None and self.one_sided(site):
-            percentile = 100.0  # a grid twice as fine need not clip (docs/decisions/0009-one-sided.md)
-        return self.table.amax(site, calibrator=self.calibrator, percentile=percentile, smoothed=self.smoothed(site))
+        method = self.method
+        if method.percentile is None and self.one_sided(site):
+            method = replace(method, percentile=100.0)  # a finer grid need not clip (docs/decisions/0009-one-sided.md)
+        return self.table.amax(site, method, smoothed=self.smoothed(site))
 
     def grid(self, site: Site) -> tuple[Array, NDArray[np.int8]]:
         """Return scale and zero point of a site: [] or, for a GEMM output in channel granularity, [columns]."""

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bertc.errors import EnvironmentLackError, InputError
+from bertc.keys import Key
 
 INT8_FEATURES = frozenset(
     {
@@ -67,6 +68,10 @@ class Cpu:
     def has_vnni(self) -> bool:
         """Whether a u8 x s8 product accumulates without saturating in 16 bits."""
         return bool(self.features & VNNI_FEATURES)
+
+    def cache_key(self) -> Key:
+        """Return what an engine's kernels are chosen by."""
+        return [self.vendor, self.model, self.machine, sorted(self.features)]
 
 
 def cpu_features(cpuinfo: Path = _CPUINFO) -> Cpu:

@@ -5,20 +5,19 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from pathlib import Path
 
 from bertc.features import Feature, Head
 from bertc.graph.build import OUTPUTS
 from bertc.graph.sites import Role, Site
 from bertc.runtime.latency import measure_latency
 from bertc.search.ground import Ground
-from bertc.targets import target_from_name
+from bertc.targets import TargetModel
 
 BATCH = 8
 ROUNDS = 5
 
-Measure = Callable[[Mapping[str, tuple[str, Path]]], Mapping[str, float]]
-"""Name -> (target, model file) to name -> milliseconds of one batch, all timed side by side."""
+Measure = Callable[[Mapping[str, TargetModel]], Mapping[str, float]]
+"""Name -> model to name -> milliseconds of one batch, all timed side by side."""
 
 
 def shape_of_text(features: Sequence[Feature]) -> tuple[int, int]:
@@ -31,12 +30,9 @@ def timing_at(shape: tuple[int, int], head: Head, *, vocabulary: int, positions:
     """Return the measure that really times engines, at one shape."""
     batch, length = shape
 
-    def measure(models: Mapping[str, tuple[str, Path]]) -> Mapping[str, float]:
-        with ExitStack() as opened:
-            engines = {}
-            for name, (target, model) in models.items():
-                engines[name] = target_from_name(target).engine_from_path(model, threads=threads)
-                opened.callback(engines[name].close)
+    def measure(models: Mapping[str, TargetModel]) -> Mapping[str, float]:
+        with ExitStack() as stack:
+            engines = {name: stack.enter_context(model.opened(threads=threads)) for name, model in models.items()}
             (found,) = measure_latency(
                 engines,
                 OUTPUTS[head.task],

@@ -16,32 +16,30 @@ from bertc.errors import EnvironmentLackError
 from bertc.features import Feature, Head
 from bertc.runtime.engine import outputs_from_features
 from bertc.runtime.outputs import Outputs
-from bertc.targets import target_from_name
+from bertc.targets import TargetModel, target_from_name
 
-Run = Callable[[str, Path], Callable[[], Outputs]]
-"""Begins to run a target's model file; what comes back waits for its outputs."""
+Run = Callable[[TargetModel], Callable[[], Outputs]]
+"""Begins to run a model; what comes back waits for its outputs."""
 
 
-def outputs_from_model(target: str, model: Path, features: Sequence[Feature], head: Head) -> Outputs:
+def outputs_from_model(target: str, path: Path, features: Sequence[Feature], head: Head) -> Outputs:
     """Open a model file, run all features on one thread, and close it."""
-    engine = target_from_name(target).engine_from_path(model, threads=1)
-    try:
+    with TargetModel(target=target_from_name(target), path=path).opened(threads=1) as engine:
         return outputs_from_features(engine, features, head)
-    finally:
-        engine.close()
 
 
 @contextmanager
 def open_pool(workers: int, features: Sequence[Feature], head: Head) -> Iterator[Run]:
     """Give a function that runs model files in `workers` processes; 1 is this process itself, when it is asked."""
     if workers == 1:
-        yield lambda target, model: lambda: outputs_from_model(target, model, features, head)
+        yield lambda model: lambda: outputs_from_model(model.target.name, model.path, features, head)
         return
     # spawn: a fork would copy the threads' locks of onnxruntime and of the progress bar without their threads.
     pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_obey_parent)
 
-    def run(target: str, model: Path) -> Callable[[], Outputs]:
-        found = pool.submit(outputs_from_model, target, model, features, head)
+    def run(model: TargetModel) -> Callable[[], Outputs]:
+        # A target's name travels, since its functions cannot be pickled.
+        found = pool.submit(outputs_from_model, model.target.name, model.path, features, head)
         return lambda: _result(found)
 
     try:

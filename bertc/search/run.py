@@ -7,6 +7,7 @@ that are equally fast, the most accurate.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,26 +15,30 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from bertc.artefact.cache import StageCache
-from bertc.calibrate.table import CalibrationTable, text_from_table
+import onnx_ir as ir
+
+from bertc.artefact.stages import Work
 from bertc.checkpoint import Checkpoint
+from bertc.data.encoded import Encoded
 from bertc.features import Progress, Silent
-from bertc.graph.build import architecture_from_checkpoint
-from bertc.graph.scheme import Granularity, Scheme
+from bertc.graph.digest import digest_of_graph
+from bertc.graph.options import EngineOptions
+from bertc.graph.scheme import Scheme
 from bertc.graph.sites import Role, Site
-from bertc.inputs import Encoded, length_from_recipe, scheme_from_recipe
-from bertc.quantize.needs import has_histograms
+from bertc.keys import Key, key_of
+from bertc.quantize.insert import Quantized
+from bertc.quantize.lowered import Lowered, lowered_graph
+from bertc.quantize.quantization import Quantization
 from bertc.quantize.sensitivity import sensitivity_from_graph
-from bertc.recipe import Recipe
 from bertc.runtime.cpu import cpu_features, usable_cores
 from bertc.search.cost import Measure, costs_from_times, roles_to_time, shape_of_text, timing_at
 from bertc.search.ground import NOISE, Ground
 from bertc.search.held import HeldOut
 from bertc.search.judge import Judged
 from bertc.search.pool import open_pool
-from bertc.search.trials import Candidate, Export, Memory, Trials
+from bertc.search.trials import Memory, Trials
 from bertc.search.walk import walk_ground
-from bertc.targets import target_from_name
+from bertc.targets import Target, TargetModel
 from bertc.versions import library_versions
 
 FINALISTS = 5
@@ -41,9 +46,9 @@ FINALISTS = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """A candidate, how it did on the held-out rows, and its milliseconds: timed, or else modelled."""
+    """A scheme, how it did on the held-out rows, and its milliseconds: timed, or else modelled."""
 
-    candidate: Candidate
+    scheme: Scheme
     judged: Judged
     milliseconds: float
     timed: bool
@@ -59,14 +64,9 @@ class Left:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
-    """What a search found: `recipe` gives the scheme without a search, `chosen` is its place in `trials`.
+class SearchResult:
+    """What a search found: `chosen` is the place of its scheme in `trials`. That one did not pass only if none did."""
 
-    The chosen one did not pass only if none did.
-    """
-
-    recipe: Recipe
-    scheme: Scheme
     trials: tuple[Trial, ...]
     chosen: int
     left: tuple[Left, ...]
@@ -78,95 +78,117 @@ class Found:
     start_milliseconds: float
 
     @property
+    def scheme(self) -> Scheme:
+        """The chosen scheme."""
+        return self.trials[self.chosen].scheme
+
+    @property
     def passed(self) -> bool:
         """Whether the chosen scheme stays within the budget on the held-out rows."""
         return self.trials[self.chosen].judged.passed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
-    """All that a search reads. `export` writes a scheme's model as the build does; `float_model` is the reference."""
+class SearchProblem:
+    """All that a search reads.
 
-    recipe: Recipe
+    `starts` are the schemes whose sites are searched, the user's own first; `quantization` has the table and the
+    method of all of them. `reference` is the float model. At most about `trials` schemes are evaluated, in `workers`
+    processes (0: all cores), and timed with `threads`.
+    """
+
     checkpoint: Checkpoint
-    table: CalibrationTable
+    graph: ir.Model
+    target: Target
+    options: EngineOptions
+    quantization: Quantization
+    starts: tuple[Scheme, ...]
     calibration: Encoded
     held: HeldOut
-    export: Export
-    float_model: Path
+    reference: TargetModel
     scratch: Path
+    trials: int
+    workers: int
+    threads: int
+
+    def lowered(self, scheme: Scheme) -> Lowered:
+        """Make a scheme's model by the one way that the build itself takes."""
+        return lowered_graph(
+            self.graph, self.target, replace(self.quantization, scheme=scheme), options=self.options
+        )
+
+    def quantized(self, scheme: Scheme) -> Quantized:
+        """Return a scheme's Q/DQ graph."""
+        quantized = self.lowered(scheme).quantized
+        assert quantized is not None
+        return quantized
+
+    def write_model(self, scheme: Scheme) -> TargetModel:
+        """Write a scheme's model into a folder of its own in the scratch folder."""
+        folder = self.scratch / hashlib.sha256(repr(key_of(scheme)).encode()).hexdigest()[:16]
+        folder.mkdir(exist_ok=True)
+        return self.target.written_model(self.lowered(scheme).graph, folder)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Family:
     """One scheme without searched sites, and its ground."""
 
-    start: Candidate
+    start: Scheme
     ground: Ground
 
-    def candidate(self, sites: frozenset[Site]) -> Candidate:
-        """Return the candidate with these sites in float."""
-        scheme = self.start.scheme
-        return Candidate(recipe=self.start.recipe, scheme=replace(scheme, float_sites=scheme.float_sites | sites))
+    def scheme(self, sites: frozenset[Site]) -> Scheme:
+        """Return the scheme with these sites in float."""
+        return replace(self.start, float_sites=self.start.float_sites | sites)
 
-    def sites_of(self, candidate: Candidate) -> frozenset[Site]:
-        """Return which of the ground's sites a candidate leaves in float."""
-        return candidate.scheme.float_sites & self.ground.sites
+    def sites_of(self, scheme: Scheme) -> frozenset[Site]:
+        """Return which of the ground's sites a scheme leaves in float."""
+        return scheme.float_sites & self.ground.sites
 
 
-def search_scheme(
-    question: Question, *, cache: StageCache, progress: Progress, measure: Measure | None = None
-) -> Found:
+def search_scheme(problem: SearchProblem, *, work: Work, measure: Measure | None = None) -> SearchResult:
     """Find the fastest scheme that stays within the budget on the held-out rows, or else the one nearest to it.
 
-    `measure` replaces the timing of engines. Everything measured or evaluated is kept in `cache`.
+    `measure` replaces the timing of engines. Everything measured or evaluated is kept in the cache.
     """
-    recipe, held, checkpoint = question.recipe, question.held, question.checkpoint
-    architecture = architecture_from_checkpoint(checkpoint)
-    shape = shape_of_text(question.calibration.features)
+    held, checkpoint = problem.held, problem.checkpoint
+    shape = shape_of_text(problem.calibration.features)
     timing = measure or timing_at(
         shape,
         checkpoint.head,
-        vocabulary=architecture.vocabulary,
-        positions=architecture.positions,
-        threads=recipe.engine.threads,
+        vocabulary=checkpoint.architecture.vocabulary,
+        positions=checkpoint.architecture.positions,
+        threads=problem.threads,
     )
-    memory = Memory(cache, _parts(question, shape))
-    with open_pool(recipe.search.workers or usable_cores(), held.encoded.features, checkpoint.head) as run:
+    memory = Memory(work.cache, _parts(problem, shape))
+    with open_pool(problem.workers or usable_cores(), held.texts.features, checkpoint.head) as run:
         trials = Trials(
-            held,
-            checkpoint.head,
-            decide=recipe.validation.decide,
-            export=question.export,
-            run=run,
-            memory=memory,
-            scratch=question.scratch,
-            progress=progress,
+            held, checkpoint.head, write_model=problem.write_model, run=run, memory=memory, progress=work.progress
         )
-        return _Search(question, trials, memory, timing, progress).found(shape)
+        return _Search(problem, trials, memory, timing, work.progress).result(shape)
 
 
 class _Search:
     """Lives for one call of `search_scheme`."""
 
     def __init__(
-        self, question: Question, trials: Trials, memory: Memory, measure: Measure, progress: Progress
+        self, problem: SearchProblem, trials: Trials, memory: Memory, measure: Measure, progress: Progress
     ) -> None:
-        self.question = question
+        self.problem = problem
         self.trials = trials
         self.memory = memory
         self.measure = measure
         self.progress = progress
-        self.family_of: dict[Candidate, _Family] = {}
+        self.family_of: dict[Scheme, _Family] = {}
         self.float_milliseconds = 0.0
 
-    def found(self, shape: tuple[int, int]) -> Found:
+    def result(self, shape: tuple[int, int]) -> SearchResult:
         """Search every family, and choose."""
-        starts = starts_from_recipe(self.question.recipe, self.question.checkpoint, self.question.table)
-        self.progress.stage("search: costs", total=len(starts))
-        families = [self._family(start) for start in starts]
-        self.progress.stage("search", total=self.question.recipe.search.trials)
-        self.trials.refer_to(self.question.float_model)
+        problem = self.problem
+        self.progress.stage("search: costs", total=len(problem.starts))
+        families = [self._family(start) for start in problem.starts]
+        self.progress.stage("search", total=problem.trials)
+        self.trials.refer_to(problem.reference)
         self._evaluate([(family, sites) for family in families for sites in (frozenset(), family.ground.free())])
         for family in sorted(families, key=lambda family: family.ground.time(family.ground.free())):
             self._walk(family)
@@ -174,37 +196,32 @@ class _Search:
         times = self._final_times()
         listed = tuple(
             Trial(
-                candidate=candidate,
+                scheme=scheme,
                 judged=judged,
-                milliseconds=times[candidate] if candidate in times else self._modelled(candidate),
-                timed=candidate in times,
+                milliseconds=times[scheme] if scheme in times else self._modelled(scheme),
+                timed=scheme in times,
             )
-            for candidate, judged in self.trials.judged.items()
+            for scheme, judged in self.trials.judged.items()
         )
         chosen = chosen_of(listed)
-        best = listed[chosen].candidate
-        return Found(
-            recipe=_recipe_of(best, self.question.checkpoint),
-            scheme=best.scheme,
+        return SearchResult(
             trials=listed,
             chosen=chosen,
-            left=self._left(best),
-            rows=len(self.question.held.encoded.rows),
-            labelled=self.question.held.labelled,
-            layers=architecture_from_checkpoint(self.question.checkpoint).layers,
+            left=self._left(listed[chosen].scheme),
+            rows=len(problem.held.texts.rows),
+            labelled=problem.held.labelled,
+            layers=problem.checkpoint.architecture.layers,
             shape=shape,
             float_milliseconds=self.float_milliseconds,
             start_milliseconds=families[0].ground.milliseconds,
         )
 
-    def _family(self, start: Candidate) -> _Family:
+    def _family(self, start: Scheme) -> _Family:
         """Measure what a family's roles cost in float."""
-        quantized = self.question.export(start.recipe, start.scheme)[1]
-        assert quantized is not None
-        bare = Ground(sites=frozenset(quantized.scales), damage={}, cost={}, milliseconds=0.0)
+        bare = Ground(sites=frozenset(self.problem.quantized(start).scales), damage={}, cost={}, milliseconds=0.0)
         family = _Family(start=start, ground=bare)
         roles = roles_to_time(bare)
-        times = self._times({"start": start} | {str(role): family.candidate(roles[role]) for role in roles}, "costs")
+        times = self._times({"start": start} | {str(role): family.scheme(roles[role]) for role in roles}, "costs")
         # Each family's engines are timed apart: the float engine beside them makes their times comparable.
         self.float_milliseconds = self.float_milliseconds or times["float"]
         pace = self.float_milliseconds / times["float"]
@@ -217,20 +234,18 @@ class _Search:
         """Measure what a family's sites cost in accuracy."""
 
         def compute() -> Mapping[str, float]:
-            quantized = self.question.export(family.start.recipe, family.start.scheme)[1]
-            assert quantized is not None
-            features = self.question.calibration.features
-            errors = sensitivity_from_graph(quantized, self.question.table, features, progress=Silent())
+            quantized, table = self.problem.quantized(family.start), self.problem.quantization.table
+            errors = sensitivity_from_graph(quantized, table, self.problem.calibration.features, progress=Silent())
             return {site.name: error for site, error in errors.items()}
 
-        found = self.memory.figures("search-damage", family.start.parts, compute)
+        found = self.memory.figures("search-damage", key_of(family.start), compute)
         damage = {site: found[site.name] for site in family.ground.sites}
         return _Family(start=family.start, ground=replace(family.ground, damage=damage))
 
     def _walk(self, family: _Family) -> None:
         """Evaluate a family's sets, those that should be faster than what already passes."""
-        most = self.question.recipe.search.trials - len(self.trials.judged)
-        passing = [self._modelled(c) for c, judged in self.trials.judged.items() if judged.passed]
+        most = self.problem.trials - len(self.trials.judged)
+        passing = [self._modelled(scheme) for scheme, judged in self.trials.judged.items() if judged.passed]
         below = min(passing, default=math.inf)
         if most > 0 and family.ground.time(family.ground.free()) < below:
             walk_ground(
@@ -241,41 +256,38 @@ class _Search:
             )
 
     def _evaluate(self, sets: Sequence[tuple[_Family, frozenset[Site]]]) -> list[bool]:
-        candidates = [family.candidate(sites) for family, sites in sets]
-        self.family_of.update(zip(candidates, (family for family, _ in sets), strict=True))
-        return [judged.passed for judged in self.trials.evaluate(candidates)]
+        schemes = [family.scheme(sites) for family, sites in sets]
+        self.family_of.update(zip(schemes, (family for family, _ in sets), strict=True))
+        return [judged.passed for judged in self.trials.evaluate(schemes)]
 
-    def _modelled(self, candidate: Candidate) -> float:
-        family = self.family_of[candidate]
-        return family.ground.time(family.sites_of(candidate))
+    def _modelled(self, scheme: Scheme) -> float:
+        family = self.family_of[scheme]
+        return family.ground.time(family.sites_of(scheme))
 
-    def _final_times(self) -> Mapping[Candidate, float]:
-        """Time the passing candidates that should be fastest, side by side."""
-        passing = [candidate for candidate, judged in self.trials.judged.items() if judged.passed]
+    def _final_times(self) -> Mapping[Scheme, float]:
+        """Time the passing schemes that should be fastest, side by side."""
+        passing = [scheme for scheme, judged in self.trials.judged.items() if judged.passed]
         finalists = sorted(passing, key=self._modelled)[:FINALISTS]
         if not finalists:
             return {}
-        times = self._times({str(number): found for number, found in enumerate(finalists)}, "finalists")
+        times = self._times({str(number): scheme for number, scheme in enumerate(finalists)}, "finalists")
         pace = self.float_milliseconds / times["float"]
-        return {candidate: times[str(number)] * pace for number, candidate in enumerate(finalists)}
+        return {scheme: times[str(number)] * pace for number, scheme in enumerate(finalists)}
 
-    def _times(self, candidates: Mapping[str, Candidate], purpose: str) -> Mapping[str, float]:
-        """Time candidates beside the float engine, or take their times from the cache."""
+    def _times(self, schemes: Mapping[str, Scheme], purpose: str) -> Mapping[str, float]:
+        """Time engines of schemes beside the float engine, or take their times from the cache."""
 
         def compute() -> Mapping[str, float]:
-            models = {name: self.trials.write_model(candidate) for name, candidate in candidates.items()}
-            target = self.question.recipe.engine.target
-            engines = {"float": ("float", self.question.float_model)}
+            models = {name: self.problem.write_model(scheme) for name, scheme in schemes.items()}
             try:
-                return dict(self.measure(engines | {name: (target, model) for name, model in models.items()}))
+                return dict(self.measure({"float": self.problem.reference} | models))
             finally:
-                for model in set(models.values()):
-                    shutil.rmtree(model.parent)
+                for folder in {model.path.parent for model in models.values()}:
+                    shutil.rmtree(folder)
 
-        parts = {name: candidate.parts for name, candidate in candidates.items()}
-        return self.memory.figures(f"search-{purpose}", parts, compute)
+        return self.memory.figures(f"search-{purpose}", key_of(schemes), compute)
 
-    def _left(self, chosen: Candidate) -> tuple[Left, ...]:
+    def _left(self, chosen: Scheme) -> tuple[Left, ...]:
         sites = self.family_of[chosen].sites_of(chosen)
         if not sites:
             return ()
@@ -284,29 +296,6 @@ class _Search:
             Left(site=site, damage=ground.damage[site], milliseconds=ground.time(sites) - ground.time(sites - {site}))
             for site in sorted(sites)
         )
-
-
-def starts_from_recipe(recipe: Recipe, checkpoint: Checkpoint, table: CalibrationTable) -> list[Candidate]:
-    """Return the recipe's scheme, and beside it those that differ in what the recipe leaves open.
-
-    A granularity that is left out is also searched as `channel`, a smoothing that is left out with and without
-    (with the table's exponent, and only in granularity channel: one scale per tensor gains nothing from it).
-    """
-    target, wanted = target_from_name(recipe.engine.target), recipe.quantization
-    own = scheme_from_recipe(recipe, checkpoint, target)
-    assert own is not None
-    grains = [own.granularity] if wanted.granularity else [own.granularity, Granularity.CHANNEL]
-    found: dict[Candidate, None] = {Candidate(recipe=recipe, scheme=own): None}
-    if not has_histograms(table):  # ranges that somebody else chose, for one scheme
-        return list(found)
-    for grain in dict.fromkeys(grains):
-        open_smoothing = (table.exponent, 0.0) if grain is Granularity.CHANNEL else (0.0,)
-        for smoothing in open_smoothing if wanted.smoothing is None else (wanted.smoothing,):
-            varied = _with(recipe, granularity=str(grain), smoothing=smoothing)
-            scheme = scheme_from_recipe(varied, checkpoint, target)
-            assert scheme is not None
-            found.setdefault(Candidate(recipe=varied, scheme=scheme), None)
-    return list(found)
 
 
 def chosen_of(trials: Sequence[Trial]) -> int:
@@ -329,36 +318,20 @@ def names_from_sites(sites: Iterable[Site], layers: int) -> tuple[str, ...]:
     return (*map(str, whole), *(site.name for site in sorted(left) if site.role not in whole))
 
 
-def _recipe_of(candidate: Candidate, checkpoint: Checkpoint) -> Recipe:
-    """Return the recipe that gives the candidate's scheme without a search."""
-    scheme, recipe = candidate.scheme, candidate.recipe
-    layers = architecture_from_checkpoint(checkpoint).layers
-    chosen = _with(
-        recipe,
-        granularity=str(scheme.granularity),
-        smoothing=scheme.smoothing or 0.0,
-        keep_float=names_from_sites(scheme.float_sites, layers),
-    )
-    return chosen.model_copy(update={"search": recipe.search.model_copy(update={"enabled": False})})
-
-
-def _with(recipe: Recipe, **quantization: Any) -> Recipe:
-    return recipe.model_copy(update={"quantization": recipe.quantization.model_copy(update=quantization)})
-
-
-def _parts(question: Question, shape: tuple[int, int]) -> dict[str, Any]:
-    """Return all that a trial or a time of this search depends on, beside its own scheme."""
-    recipe, checkpoint = question.recipe, question.checkpoint
-    cpu = cpu_features()
-    return {
-        "checkpoint": checkpoint.digest,
-        "head": repr(checkpoint.head),
-        "recipe": recipe.model_dump(mode="json", exclude={"checkpoint", "validation", "search", "training"}),
-        "max_length": length_from_recipe(recipe, checkpoint),
-        "table": text_from_table(question.table),
-        "rows": [row.hash for row in question.held.encoded.rows],
-        "calibration": [row.hash for row in question.calibration.rows],
-        "shape": list(shape),
-        "cpu": [cpu.model, sorted(cpu.features)],
-        "versions": library_versions(target_from_name(recipe.engine.target).LIBRARY),
+def _parts(problem: SearchProblem, shape: tuple[int, int]) -> dict[str, Key]:
+    """Return the keys of all that a trial or a time of this search depends on, beside its own scheme."""
+    quantization = problem.quantization
+    values: dict[str, Any] = {
+        "head": problem.checkpoint.head,
+        "target": problem.target,
+        "options": problem.options,
+        "table": quantization.table,
+        "method": quantization.method,
+        "calibration": problem.calibration,
+        "held": problem.held.texts,
+        "threads": problem.threads,
+        "shape": shape,
+        "processor": cpu_features(),
+        "versions": library_versions(problem.target.runtime.library),
     }
+    return {"graph": digest_of_graph(problem.graph), **{name: key_of(value) for name, value in values.items()}}

@@ -18,7 +18,7 @@ from bertc.calibrate.gram import Gram
 from bertc.calibrate.smoothing import CONSUMERS
 from bertc.errors import InputError
 from bertc.features import Progress
-from bertc.graph.edit import remove_unused, set_constant, values_by_name
+from bertc.graph.edit import layers_of_graph, remove_unused, set_constant, values_by_name
 from bertc.graph.emit import array_of
 from bertc.graph.sites import GEMM_OUTPUTS, Role, Site
 from bertc.sparsity.criteria import Criterion, criterion_from_name
@@ -117,9 +117,7 @@ def prune_graph(
     method = criterion_from_name(criterion)
     if method.NEEDS_TEXT and grams is None:
         raise InputError(f"the sparsity criterion {criterion} needs text; name a file with --calibration-data")
-    layers = 0
-    while weight_name(Site(layers, Role.QUERY_GEMM)) in graph.graph.initializers:
-        layers += 1
+    layers = layers_of_graph(graph)
     run = _Pruning(graph.clone(), method, skipped_gemms(skip, layers))
     progress.stage("prune", total=layers)
     for layer in range(layers):

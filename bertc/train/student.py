@@ -51,8 +51,7 @@ def student_from_checkpoint(
     *,
     table: CalibrationTable | None,
     scheme: Scheme | None,
-    calibrator: str,
-    percentile: float | None,
+    method: RangeMethod,
     learned_scales: bool,
     masks: Mapping[str, NDArray[np.bool_]] | None,
 ) -> Student:
@@ -71,14 +70,14 @@ def student_from_checkpoint(
     elif table is None:
         raise InputError("quantization-aware training starts from calibrated ranges; give a calibration table")
     else:
-        quantized = quantize_graph(graph, table, scheme, calibrator=calibrator, percentile=percentile)
+        quantized = quantize_graph(graph, table, scheme, method)
         floats = {
             str(value.name): array_of(value) for value in smooth_graph(graph, table, scheme).graph.initializers.values()
         }
         if not scheme.per_channel and not table.origin.get("trained"):
             if learned_scales:
                 start = table_of_start(table, scheme, quantized.scales)
-                quantized = quantize_graph(graph, start, scheme, calibrator=calibrator, percentile=percentile)
+                quantized = quantize_graph(graph, start, scheme, method)
             codes = {str(value.name) for value in quantized.graph.graph.initializers.values() if _holds_codes(value)}
             floats |= {name: weights_of_start(floats[name]) for name in codes & floats.keys()}
         network = Network(

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bertc.calibrate.method import RangeMethod
 from bertc.calibrate.collect import ranges_from_batches
 from bertc.calibrate.gram import grams_from_batches
 from bertc.calibrate.per_site import SHARES, best_range, output_error
@@ -61,7 +62,7 @@ def test_chosen_ranges_are_used_and_saved_and_lost_in_a_merge(tiny_classifier: T
             statistics = table.statistics(site, smoothed=smoothed)
             assert statistics.chosen_amax is not None
             assert any(np.isclose(statistics.chosen_amax, statistics.amax * share) for share in SHARES)
-            found = table.amax(site, calibrator="max", percentile=None, smoothed=smoothed)
+            found = table.amax(site, RangeMethod(calibrator="max"), smoothed=smoothed)
             assert found == statistics.chosen_amax
     assert table.statistics(Site(0, Role.QUERY), smoothed=False).chosen_amax is None
     (tmp_path / "table.json").write_text(text_from_table(table))

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bertc.calibrate.method import RangeMethod
 from bertc.calibrate import table as table_module
 from bertc.calibrate.histogram import counts_from_values
 from bertc.calibrate.table import (
@@ -178,31 +179,31 @@ def test_a_range_that_would_collapse_the_model_is_refused_by_the_site_s_name(
 def test_every_site_is_guarded(site: Site, tiny_classifier: TinyModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(table_module, "calibrator_from_name", lambda name: SimpleNamespace(amax_from_counts=thousandth))
     with pytest.raises(InputError, match=site.name.replace(".", r"\.")):
-        tiny_classifier.table.amax(site, calibrator="max", percentile=99.99, smoothed=False)
+        tiny_classifier.table.amax(site, RangeMethod(calibrator="max", percentile=99.99), smoothed=False)
 
 
 def test_clipping_outliers_on_purpose_is_no_collapse() -> None:
     values = noise(0, 20_000)
     values[::5000, 3] = 90.0
     table = one_site(values)
-    clipped = table.amax(GELU, calibrator="percentile", percentile=99.9, smoothed=False)
-    assert clipped < 10 < table.amax(GELU, calibrator="max", percentile=99.9, smoothed=False) == 90
+    clipped = table.amax(GELU, RangeMethod(percentile=99.9), smoothed=False)
+    assert clipped < 10 < table.amax(GELU, RangeMethod(calibrator="max", percentile=99.9), smoothed=False) == 90
 
 
 def test_a_site_of_zeros_has_a_range_that_is_not_refused() -> None:
     table = one_site(np.zeros((5, 8), np.float32))
     for calibrator in ("max", "percentile", "mse", "entropy"):
-        assert table.amax(GELU, calibrator=calibrator, percentile=99.99, smoothed=False) == 0
+        assert table.amax(GELU, RangeMethod(calibrator=calibrator, percentile=99.99), smoothed=False) == 0
 
 
 def test_probabilities_reach_one_whatever_was_seen_and_an_override_wins(tiny_classifier: TinyModel) -> None:
     probs = Site(0, Role.PROBS)
     table = tiny_classifier.table
     assert table.sites[probs].amax < 1
-    assert table.amax(probs, calibrator="max", percentile=99.99, smoothed=False) == 1
+    assert table.amax(probs, RangeMethod(calibrator="max", percentile=99.99), smoothed=False) == 1
     fixed = replace(table, overrides={probs: 0.5, GELU: 0.25})
-    assert fixed.amax(probs, calibrator="max", percentile=99.99, smoothed=False) == 0.5
-    assert fixed.amax(GELU, calibrator="max", percentile=99.99, smoothed=False) == 0.25
+    assert fixed.amax(probs, RangeMethod(calibrator="max", percentile=99.99), smoothed=False) == 0.5
+    assert fixed.amax(GELU, RangeMethod(calibrator="max", percentile=99.99), smoothed=False) == 0.25
 
 
 def test_a_site_that_the_table_lacks_is_named() -> None:

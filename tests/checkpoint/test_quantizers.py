@@ -11,7 +11,6 @@ from bertc.checkpoint import Checkpoint, checkpoint_from_path
 from bertc.checkpoint.quantizers import QuantizerRanges, ranges_from_checkpoint
 from bertc.checkpoint.write import write_checkpoint
 from bertc.errors import InputError
-from bertc.graph.build import architecture_from_checkpoint
 from bertc.graph.sites import Role, Site
 from tests.fixtures import write_tiny_bert
 from tests.foreign import FASTER_TRANSFORMER, LAYERS, amax_of, change, scalar, tensors_of, write_foreign
@@ -26,7 +25,7 @@ EVERY = {
 
 
 def ranges_of(checkpoint: Checkpoint) -> QuantizerRanges | None:
-    return ranges_from_checkpoint(checkpoint, architecture_from_checkpoint(checkpoint))
+    return ranges_from_checkpoint(checkpoint)
 
 
 def found_in(folder: Path) -> QuantizerRanges:

@@ -10,6 +10,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 
+from bertc.calibrate.method import RangeMethod
 from bertc.batches import batch_from_features, packed_batch_from_features
 from bertc.checkpoint import checkpoint_from_path
 from bertc.checkpoint.text import TextEncoder
@@ -286,7 +287,7 @@ def test_the_real_engine_is_as_close_as_modes_md_demands(
 ) -> None:
     model, features = sst2
     scheme = engine_scheme(scheme_from_options(mode, granularity=granularity, layers=6))
-    graph = quantize_graph(model.graph, model.table, scheme, calibrator="percentile", percentile=99.99).graph
+    graph = quantize_graph(model.graph, model.table, scheme, RangeMethod(percentile=99.99)).graph
     exact, simulated = logits_of(model.graph, features), logits_of(graph, features)
     lowered = ort.lower_graph(graph)
     with open_session(ir.to_proto(lowered).SerializeToString()) as engine:

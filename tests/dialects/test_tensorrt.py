@@ -15,6 +15,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 
+from bertc.calibrate.method import RangeMethod
 from bertc.dialects.tensorrt import FLOAT_ROLES, lower_graph
 from bertc.dialects.tensorrt_half import MASKED_HALF, use_half
 from bertc.dialects.tensorrt_needs import DECOMPOSED, NATIVE, NEEDS, PACKED
@@ -40,7 +41,7 @@ Node = ir.Node
 def quantized(model: TinyModel, scheme: Scheme) -> ir.Model:
     """Quantize as a build does, with the embeddings stored as INT8."""
     source = store_embeddings(model.graph).graph
-    return quantize_graph(source, model.table, scheme, calibrator="percentile", percentile=99.99).graph
+    return quantize_graph(source, model.table, scheme, RangeMethod(percentile=99.99)).graph
 
 
 def lowered(model: TinyModel, mode: str, granularity: str | None = None, *kept: str, **options: object) -> ir.Model:

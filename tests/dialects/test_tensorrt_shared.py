@@ -9,6 +9,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
+from bertc.calibrate.method import RangeMethod
 from bertc.batches import batches_from_features
 from bertc.checkpoint import checkpoint_from_path
 from bertc.dialects.tensorrt import lower_graph
@@ -56,7 +57,7 @@ def found_on_sst2(shared_path: Path, attention: str = DECOMPOSED, **quantization
     validation = validation_from_recipe(recipe, checkpoint)
     assert scheme is not None and validation is not None
     source = quantize_graph(
-        store_embeddings(graph).graph, table, scheme, calibrator="percentile", percentile=None
+        store_embeddings(graph).graph, table, scheme, RangeMethod()
     ).graph
     single = lower_graph(source, attention=attention)
     files = [single, with_noise(single), lower_graph(source, attention=attention, half=True)]

@@ -14,6 +14,7 @@ import pytest
 
 import bertc
 from bertc.artefact.cache import StageCache
+from bertc.artefact.stages import Work
 from bertc.batches import batch_from_features
 from bertc.cli.main import run
 from bertc.data.rows import row_from_texts
@@ -141,7 +142,7 @@ def built(
             "quantization": MODES[mode],
         }
         with StageCache(cache) as stages:
-            build(recipe_from_document(document, "test"), out, progress=Silent(), cache=stages, command="test")
+            build(recipe_from_document(document, "test"), out, work=Work(stages, Silent()), command="test")
         made[name, mode] = out
         return out
 

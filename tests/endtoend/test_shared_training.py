@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 import torch
 
+from bertc.calibrate.method import RangeMethod
 from bertc.artefact.cache import StageCache
+from bertc.artefact.stages import Work
 from bertc.batches import batches_from_features
 from bertc.calibrate.table import table_from_path
 from bertc.checkpoint import checkpoint_from_path
@@ -49,7 +51,7 @@ def recipe_of(shared: Path, checkpoint: Path, **sections: Any) -> Recipe:
 
 def built(recipe: Recipe, out: Path, cache: Path) -> Report:
     with StageCache(cache, progress=Silent()) as kept:
-        return build(recipe, out, progress=Silent(), cache=kept, command="bertc build").report
+        return build(recipe, out, work=Work(kept, Silent()), command="bertc build").report
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +61,7 @@ def trained(shared_path: Path, cache: Path, tmp_path_factory: pytest.TempPathFac
     training = {"data": str(shared_path / "data/sst2/train.tsv"), "steps": STEPS, "evaluations": 2}
     recipe = recipe_of(shared_path, shared_path / "models/minilm-sst2", training=training)
     with StageCache(cache, progress=Silent()) as kept:
-        finetune(recipe, out, resume=False, progress=Silent(), cache=kept, command="bertc finetune")
+        finetune(recipe, out, resume=False, work=Work(kept, Silent()), command="bertc finetune")
     return out
 
 
@@ -85,8 +87,7 @@ def test_the_engine_predicts_what_the_trained_network_predicts(
         checkpoint,
         table=table_from_path(trained / "calibration.json"),
         scheme=scheme_from_recipe(recipe, checkpoint, target),
-        calibrator="percentile",
-        percentile=None,
+        method=RangeMethod(),
         learned_scales=True,
         masks=None,
     )

@@ -9,14 +9,13 @@ import pytest
 
 from bertc.dialects.tensorrt_needs import NEEDS
 from bertc.errors import InputError
-from bertc.graph.build import architecture_from_checkpoint
 from bertc.graph.fused import check_attention
 from bertc.graph.scheme import Scheme
 from tests.tiny import TinyModel, tiny_scheme
 
 
 def check(model: TinyModel, name: str, *, size: int, length: int = 128, scheme: Scheme | None = None) -> None:
-    architecture = replace(architecture_from_checkpoint(model.checkpoint), hidden=2 * size, heads=2)
+    architecture = replace(model.checkpoint.architecture, hidden=2 * size, heads=2)
     check_attention(NEEDS, name, architecture=architecture, length=length, scheme=scheme or tiny_scheme("1"))
 
 

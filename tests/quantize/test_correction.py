@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from bertc.calibrate.method import RangeMethod
 from bertc.calibrate.gram import Gram, grams_from_batches
 from bertc.features import Silent
 from bertc.graph.emit import array_of
@@ -25,7 +26,7 @@ def grams(tiny_classifier: TinyModel) -> dict[Site, Gram]:
 def quantized(model: TinyModel, correction: Correction, mode: str = "1") -> Quantized:
     scheme = tiny_scheme(mode, "channel" if mode == "2" else None)
     return quantize_graph(
-        model.graph, model.table, scheme, calibrator="percentile", percentile=None, correction=correction
+        model.graph, model.table, scheme, RangeMethod(), correction=correction
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from bertc.calibrate.method import RangeMethod
 from bertc.calibrate.smoothing import SHARE_BELOW, raised_factors
 from bertc.graph.emit import array_of
 from bertc.graph.scheme import Scheme
@@ -56,7 +57,7 @@ def test_the_error_of_the_activation_is_much_smaller(tiny_classifier: TinyModel)
     errors = []
     for scheme in (tiny_scheme("1"), one_sided("1")):
         graph = quantize_graph(
-            tiny_classifier.graph, tiny_classifier.table, scheme, calibrator="max", percentile=None
+            tiny_classifier.graph, tiny_classifier.table, scheme, RangeMethod(calibrator="max")
         ).graph
         batch = tiny_classifier.batch
         # Padding was not calibrated, and clips.
@@ -97,7 +98,7 @@ def test_the_softmax_s_error_is_half(mode: str, tiny_classifier: TinyModel) -> N
 def test_the_default_range_is_the_maximum_and_a_percentile_is_taken(tiny_classifier: TinyModel) -> None:
     def build(percentile: float | None) -> Quantized:
         return quantize_graph(
-            tiny_classifier.graph, tiny_classifier.table, one_sided("1"), calibrator="percentile", percentile=percentile
+            tiny_classifier.graph, tiny_classifier.table, one_sided("1"), RangeMethod(percentile=percentile)
         )
 
     for site in GELUS:

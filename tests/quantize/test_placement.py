@@ -9,6 +9,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
+from bertc.calibrate.method import RangeMethod
 from bertc.calibrate.smoothing import CONSUMERS
 from bertc.errors import InputError
 from bertc.graph.affine import scale_from_amax
@@ -206,9 +207,9 @@ def test_an_unknown_calibrator_is_refused(tiny_classifier: TinyModel) -> None:
 def test_the_calibrator_and_the_percentile_reach_the_scales(tiny_classifier: TinyModel) -> None:
     graph, table, scheme = tiny_classifier.graph, tiny_classifier.table, tiny_scheme("1")
     site = Site(1, Role.GELU)
-    wide = quantize_graph(graph, table, scheme, calibrator="max", percentile=99.99).scales[site]
+    wide = quantize_graph(graph, table, scheme, RangeMethod(calibrator="max", percentile=99.99)).scales[site]
     near, nearer = (
-        quantize_graph(graph, table, scheme, calibrator="percentile", percentile=share).scales[site]
+        quantize_graph(graph, table, scheme, RangeMethod(percentile=share)).scales[site]
         for share in (99.9, 95.0)
     )
     assert nearer < near < wide

@@ -8,6 +8,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
+from bertc.calibrate.method import RangeMethod
 from bertc.calibrate.gram import Gram
 from bertc.graph.edit import set_constant
 from bertc.graph.emit import array_of
@@ -132,7 +133,7 @@ def test_pruned_weights_keep_their_groups(with_outliers: TinyModel) -> None:
 
 
 def test_the_graph_and_table_that_were_given_stay_whole(with_outliers: TinyModel) -> None:
-    quantize_graph(with_outliers.graph, with_outliers.table, splitting("1"), calibrator="max", percentile=None)
+    quantize_graph(with_outliers.graph, with_outliers.table, splitting("1"), RangeMethod(calibrator="max"))
     narrow = weights(with_outliers.graph, 0)[2]
     assert narrow.dtype == np.float32 and with_outliers.table.smoothing[GELUS[0]].size == narrow.shape[0]
 

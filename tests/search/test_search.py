@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 
 from bertc.artefact.cache import StageCache
+from bertc.artefact.stages import Work
 from bertc.cli.main import run as run_command
 from bertc.errors import InputError
 from bertc.graph.scheme import DEFAULT_SMOOTHING
 from bertc.pipeline import Built, build
 from bertc.recipe import recipe_from_document, recipe_from_path
 from bertc.search import cost, pool, run
+from bertc.targets import TargetModel
 from tests.fixtures import tiny_sentence, write_tiny_bert
 from tests.test_pipeline import Noted
 
@@ -23,7 +25,7 @@ LABELS = ("negative", "positive")
 Search = Callable[..., Built]
 
 
-def invented(models: Mapping[str, tuple[str, Path]]) -> Mapping[str, float]:
+def invented(models: Mapping[str, TargetModel]) -> Mapping[str, float]:
     """Time nothing: float is slow, and each role in float costs more the later it comes in the data."""
     return {name: 100.0 if name == "float" else 10.0 + number for number, name in enumerate(models)}
 
@@ -49,7 +51,7 @@ def search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Search:
         document = {name: {**values, **sections.get(name, {})} for name, values in defaults.items()}
         recipe = recipe_from_document({"checkpoint": str(checkpoint), **document}, "test")
         with StageCache(tmp_path / "cache") as cache:
-            return build(recipe, tmp_path / out, progress=Noted(), cache=cache, command="bertc build")
+            return build(recipe, tmp_path / out, work=Work(cache, Noted()), command="bertc build")
 
     return of
 
@@ -170,14 +172,14 @@ def test_other_rows_are_another_search(search: Search, monkeypatch: pytest.Monke
         search("again", search={"rows": 30})
 
 
-def question_of(build_of: Search, monkeypatch: pytest.MonkeyPatch, **sections: dict[str, Any]) -> run.Question:
+def problem_of(build_of: Search, monkeypatch: pytest.MonkeyPatch, **sections: dict[str, Any]) -> run.SearchProblem:
     """Return what the search was asked."""
-    seen: list[run.Question] = []
+    seen: list[run.SearchProblem] = []
     real = run.search_scheme
 
-    def spy(question: run.Question, **options: Any) -> run.Found:
-        seen.append(question)
-        return real(question, **options)
+    def spy(problem: run.SearchProblem, **options: Any) -> run.SearchResult:
+        seen.append(problem)
+        return real(problem, **options)
 
     monkeypatch.setattr("bertc.pipeline.search_scheme", spy)
     build_of(**sections)
@@ -189,12 +191,12 @@ def test_the_search_reads_neither_calibration_nor_validation_rows(
 ) -> None:
     train, dev = ((tmp_path / "in" / f"{name}.tsv").read_text(encoding="utf-8") for name in ("train", "dev"))
     (tmp_path / "in" / "train.tsv").write_text(train + dev.partition("\n")[2], encoding="utf-8")
-    question = question_of(search, monkeypatch, search={"rows": 500})
-    held, calibrated = question.held, {row.hash for row in question.calibration.rows}
-    texts = {row.texts[0] for row in held.encoded.rows}
+    problem = problem_of(search, monkeypatch, search={"rows": 500})
+    held, calibrated = problem.held, {row.hash for row in problem.calibration.rows}
+    texts = {row.texts[0] for row in held.texts.rows}
     validation = {line.partition("\t")[0] for line in dev.splitlines()[1:]}
     assert not texts & validation
-    assert len(calibrated) == 20 and not calibrated & {row.hash for row in held.encoded.rows}
+    assert len(calibrated) == 20 and not calibrated & {row.hash for row in held.texts.rows}
     assert len(texts) >= 60, "all others of the 80 rows"
     assert held.labelled
 
@@ -212,7 +214,7 @@ def test_text_without_labels_is_judged_by_the_distance_from_float(
     path = tmp_path / "in" / "train.txt"
     path.write_text("".join(tiny_sentence(seed, 6) + "\n" for seed in range(200, 400)), encoding="utf-8")
     wanted = {"gates": [], "max_drop": "20%"}
-    held = question_of(search, monkeypatch, calibration={"data": str(path)}, validation=wanted).held
+    held = problem_of(search, monkeypatch, calibration={"data": str(path)}, validation=wanted).held
     assert not held.labelled
     assert [gate.metric for gate in held.gates] == ["agreement"]
 

@@ -6,6 +6,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
+from bertc.calibrate.method import RangeMethod
 from bertc.errors import EXIT_INTERNAL
 from bertc.features import Silent
 from bertc.graph.edit import set_constant
@@ -25,7 +26,7 @@ def pruned(tiny_classifier: TinyModel) -> Pruned:
 def quantized(model: TinyModel, pruned: Pruned, mode: str, granularity: str) -> ir.Model:
     scheme = engine_scheme(tiny_scheme(mode, granularity))
     table = calibrated(pruned.graph, model.features)
-    return quantize_graph(pruned.graph, table, scheme, calibrator="percentile", percentile=None).graph
+    return quantize_graph(pruned.graph, table, scheme, RangeMethod()).graph
 
 
 @pytest.mark.parametrize("mode, granularity", [("1", "channel"), ("2", "tensor"), ("2", "channel"), ("3", "channel")])

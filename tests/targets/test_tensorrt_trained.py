@@ -16,6 +16,7 @@ import onnx_ir as ir
 import pytest
 
 from bertc.artefact.cache import StageCache
+from bertc.artefact.stages import Work
 from bertc.batches import batches_from_features
 from bertc.checkpoint import checkpoint_from_path
 from bertc.dialects.tensorrt import lower_graph
@@ -102,7 +103,7 @@ def exported_of(tmp_path_factory: pytest.TempPathFactory, held: Held) -> Iterato
 
         @cache
         def of(attention: str, mode: str, granularity: str | None) -> Exported:
-            found = export(recipe_of(attention, mode, granularity), progress=Silent(), cache=stages)
+            found = export(recipe_of(attention, mode, granularity), work=Work(stages, Silent()))
             assert found.quantized is not None
             source = found.quantized.graph
             simulator = Interpreter(source, threads=1)

@@ -8,6 +8,7 @@ from typing import Any
 from safetensors.numpy import load_file
 
 from bertc.artefact.cache import StageCache
+from bertc.artefact.stages import Work
 from bertc.features import Progress, Silent
 from bertc.finetune import finetune
 from bertc.recipe import Recipe, recipe_from_document
@@ -26,7 +27,7 @@ def recipe_of(checkpoint: Path, rows: Path, *, mode: str = "2", **training: Any)
 def run(recipe: Recipe, out: Path, *, resume: bool = False, progress: Progress | None = None) -> dict[str, Any]:
     """Train in silence without a cache; returns training.json's content."""
     report = finetune(
-        recipe, out, resume=resume, progress=progress or Silent(), cache=StageCache(None), command="bertc finetune"
+        recipe, out, resume=resume, work=Work(StageCache(None), progress or Silent()), command="bertc finetune"
     ).report
     return dict(report)
 

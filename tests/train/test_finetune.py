@@ -16,6 +16,7 @@ import pytest
 import torch
 
 import bertc.training_inputs
+from bertc.calibrate.method import RangeMethod
 from bertc.calibrate.table import table_from_path
 from bertc.checkpoint import checkpoint_from_path
 from bertc.errors import InputError
@@ -95,7 +96,7 @@ def test_what_was_trained_is_symmetric_in_its_build(tmp_path: Path, classifier: 
     untrained = replace(trained, overrides={})
     scheme = engine_scheme(tiny_scheme("1"))
     zero_points = [
-        quantize_graph(graph, table, scheme, calibrator="percentile", percentile=None).zero_points
+        quantize_graph(graph, table, scheme, RangeMethod()).zero_points
         for table in (trained, untrained)
     ]
     assert not zero_points[0] and zero_points[1]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from bertc.calibrate.method import RangeMethod
 from bertc.batches import batch_from_features
 from bertc.checkpoint import checkpoint_from_path
 from bertc.checkpoint.write import write_checkpoint
@@ -40,8 +41,7 @@ def test_sentiment_in_mode_2(shared_path: Path, tmp_path: Path) -> None:
         checkpoint,
         table=table,
         scheme=scheme,
-        calibrator="percentile",
-        percentile=None,
+        method=RangeMethod(),
         learned_scales=True,
         masks=None,
     )
@@ -50,7 +50,7 @@ def test_sentiment_in_mode_2(shared_path: Path, tmp_path: Path) -> None:
     written = checkpoint_from_path(tmp_path / "start")
     ranges = table_from_student(student, checkpoint_digest=written.digest)
     start = graph_from_checkpoint(written)
-    quantized = quantize_graph(start, ranges, scheme, calibrator="percentile", percentile=None)
+    quantized = quantize_graph(start, ranges, scheme, RangeMethod())
     simulator = store_embeddings(quantized.graph).graph
     expected, exact = (Interpreter(each).run(batch)["logits"] for each in (simulator, graph))
     feeds = {name: torch.from_numpy(array) for name, array in batch.feeds(student.network.inputs).items()}

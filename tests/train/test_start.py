@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from bertc.calibrate.method import RangeMethod
 from bertc.graph.affine import CODE_MAX
 from bertc.graph.build import graph_from_checkpoint
 from bertc.graph.scheme import DEFAULT_SMOOTHING
@@ -41,7 +42,7 @@ def test_ranges_only_shrink_and_what_is_fixed_or_known_stays(
 ) -> None:
     scheme = tiny_scheme("2", smoothing=smoothing)
     graph = graph_from_checkpoint(tiny_classifier.checkpoint)
-    scales = quantize_graph(graph, tiny_classifier.table, scheme, calibrator="max", percentile=None).scales
+    scales = quantize_graph(graph, tiny_classifier.table, scheme, RangeMethod(calibrator="max")).scales
     start = table_of_start(tiny_classifier.table, scheme, scales)
     assert start.overrides.keys() == {site for site in scales if site.role is not Role.PROBS}
     for site, amax in start.overrides.items():
@@ -54,5 +55,5 @@ def test_a_range_by_hand_is_kept(tiny_classifier: TinyModel) -> None:
     fixed = replace(tiny_classifier.table, overrides={SITE: 99.0})
     scheme = tiny_scheme("2")
     graph = graph_from_checkpoint(tiny_classifier.checkpoint)
-    scales = quantize_graph(graph, fixed, scheme, calibrator="max", percentile=None).scales
+    scales = quantize_graph(graph, fixed, scheme, RangeMethod(calibrator="max")).scales
     assert table_of_start(fixed, scheme, scales).overrides[SITE] == 99.0

@@ -10,6 +10,7 @@ import onnx_ir as ir
 import pytest
 import torch
 
+from bertc.calibrate.method import RangeMethod
 from bertc.batches import Batch
 from bertc.calibrate.table import CalibrationTable
 from bertc.checkpoint import Checkpoint, checkpoint_from_path
@@ -49,8 +50,7 @@ def student_of(model: TinyModel, scheme: Scheme | None, *, learned: bool = True,
     return student_from_checkpoint(
         model.checkpoint,
         scheme=scheme,
-        calibrator="percentile",
-        percentile=None,
+        method=RangeMethod(),
         learned_scales=learned,
         **settings,  # type: ignore[arg-type]
     )
@@ -92,7 +92,7 @@ def simulated(student: Student, checkpoint: Checkpoint, batch: Batch) -> dict[st
 
 def simulator_of(graph: ir.Model, table: CalibrationTable, scheme: Scheme) -> ir.Model:
     """Return what an INT8 target gets: Q/DQ, and the embedding tables as codes."""
-    quantized = quantize_graph(graph, table, scheme, calibrator="percentile", percentile=None)
+    quantized = quantize_graph(graph, table, scheme, RangeMethod())
     return store_embeddings(quantized.graph).graph
 
 
@@ -154,11 +154,11 @@ def test_the_build_has_the_codes_and_scales_that_were_trained(tiny_classifier: T
     assert table.checkpoint == checkpoint.digest
     graph = graph_from_checkpoint(checkpoint)
     # The calibrator has no say any more.
-    built = quantize_graph(graph, table, scheme, calibrator="max", percentile=None)
+    built = quantize_graph(graph, table, scheme, RangeMethod(calibrator="max"))
     for site, scale in built.scales.items():
         assert float(student.network.scale(f"{site}.scale").detach()) == float(scale), site
     assert len({float(built.scales[Site(0, role)]) for role in (Role.QUERY, Role.KEY, Role.VALUE)}) == 1
-    untrained = quantize_graph(tiny_classifier.graph, tiny_classifier.table, scheme, calibrator="max", percentile=None)
+    untrained = quantize_graph(tiny_classifier.graph, tiny_classifier.table, scheme, RangeMethod(calibrator="max"))
     assert all(float(untrained.scales[site]) != float(scale) for site, scale in built.scales.items())
     weights = student.network.initializer_parameters()
     for name in ("layer.1.key_gemm", "layer.0.output_gemm"):

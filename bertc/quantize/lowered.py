@@ -2,36 +2,42 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import onnx_ir as ir
 
-from bertc.calibrate.table import CalibrationTable
 from bertc.export.embeddings import StoredEmbeddings, store_embeddings
 from bertc.graph.options import DEFAULT_OPTIONS, EngineOptions
-from bertc.graph.scheme import Scheme
 from bertc.quantize.correction import NO_CORRECTION, Correction
 from bertc.quantize.insert import Quantized, quantize_graph
-from bertc.recipe import Recipe
+from bertc.quantize.quantization import Quantization
 from bertc.targets import Target
 
 
-def export_model(
-    recipe: Recipe,
-    target: Target,
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lowered:
+    """A graph in a target's operators, what was quantized in it, and how its embeddings are stored (None: not so)."""
+
+    graph: ir.Model
+    quantized: Quantized | None
+    stored: StoredEmbeddings | None
+
+
+def lowered_graph(
     graph: ir.Model,
-    scheme: Scheme | None,
-    table: CalibrationTable | None,
+    target: Target,
+    quantization: Quantization | None,
     correction: Correction = NO_CORRECTION,
     *,
     options: EngineOptions = DEFAULT_OPTIONS,
-) -> tuple[ir.Model, Quantized | None, StoredEmbeddings | None]:
+) -> Lowered:
     """Store the embeddings, quantize where the target wants it, and lower."""
-    stored = store_embeddings(graph) if target.PRECISION == "int8" else None
+    stored = store_embeddings(graph) if target.precision == "int8" else None
     source = graph if stored is None else stored.graph
     quantized = None
-    if scheme is not None and table is not None:
-        wanted = recipe.calibration
+    if quantization is not None:
         quantized = quantize_graph(
-            source, table, scheme, calibrator=wanted.calibrator, percentile=wanted.percentile, correction=correction
+            source, quantization.table, quantization.scheme, quantization.method, correction=correction
         )
         source = quantized.graph
-    return target.onnx_from_graph(source, options), quantized, stored
+    return Lowered(graph=target.onnx_from_graph(source, options), quantized=quantized, stored=stored)

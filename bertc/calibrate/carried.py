@@ -6,20 +6,20 @@ They are used where the user names neither text nor a table; whoever names one i
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
 from bertc.calibrate.histogram import BINS
-from bertc.calibrate.table import CalibrationTable, Statistics
+from bertc.calibrate.method import RangeMethod
+from bertc.calibrate.needs import check_needs, has_histograms, source_of_table
+from bertc.calibrate.table import CalibrationTable, Statistics, table_from_path
 from bertc.checkpoint import Checkpoint
 from bertc.checkpoint.quantizers import QuantizerRanges, ranges_from_checkpoint
 from bertc.errors import InputError
-from bertc.graph.build import architecture_from_checkpoint
 from bertc.graph.scheme import Scheme
 from bertc.graph.sites import Role, Site
-from bertc.inputs import given_table, layers_of
-from bertc.quantize.needs import check_needs, has_histograms, source_of_table
-from bertc.recipe import Recipe
+from bertc.calibrate.needs import check_needs, has_histograms, source_of_table
 
 TABLE_FILE = "calibration.json"
 """A table of the checkpoint that lies in its folder; it is no part of the checkpoint's digest, which it names."""
@@ -32,14 +32,11 @@ def source_of_ranges(checkpoint: Checkpoint) -> str | None:
     return "its quantizers' buffers" if checkpoint.quantizers else None
 
 
-def own_table(recipe: Recipe, checkpoint: Checkpoint, scheme: Scheme | None) -> CalibrationTable | None:
-    """Return the table of the checkpoint's own ranges; None where it has none, or the recipe names others.
+def own_table(checkpoint: Checkpoint, scheme: Scheme, method: RangeMethod) -> CalibrationTable | None:
+    """Return the table of the checkpoint's own ranges; None where it has none.
 
-    Raises `InputError` when they are damaged or lack what the scheme needs.
+    Raises `InputError` when they are damaged, lack what the scheme needs, or leave the method nothing to choose from.
     """
-    wanted = recipe.calibration
-    if scheme is None or wanted.data is not None or wanted.table is not None:
-        return None
     path = checkpoint.path / TABLE_FILE
     if path.is_file():
         table = given_table(str(path), checkpoint)
@@ -48,15 +45,26 @@ def own_table(recipe: Recipe, checkpoint: Checkpoint, scheme: Scheme | None) -> 
         origin = {"rows": 0, "digest": checkpoint.digest, **table.origin, "data": told}
         table = replace(table, origin=origin)
     else:
-        ranges = ranges_from_checkpoint(checkpoint, architecture_from_checkpoint(checkpoint))
+        ranges = ranges_from_checkpoint(checkpoint)
         if ranges is None:
             return None
         table = table_from_ranges(ranges, checkpoint)
-    check_needs(table, scheme, layers=layers_of(checkpoint))
-    if not has_histograms(table) and (wanted.calibrator != "percentile" or wanted.percentile is not None):
+    check_needs(table, scheme, layers=checkpoint.architecture.layers)
+    if not has_histograms(table) and method != RangeMethod():
         raise InputError(
             f"{source_of_table(table)} has ranges and no histograms, so a calibrator has nothing to choose from; "
             "leave out --calibrator and --percentile, or name text with --calibration-data"
+        )
+    return table
+
+
+def given_table(path: str, checkpoint: Checkpoint) -> CalibrationTable:
+    """Read a table and check that it belongs to the checkpoint."""
+    table = table_from_path(Path(path))
+    if table.checkpoint != checkpoint.digest:
+        raise InputError(
+            f"calibration table {path} was made for another checkpoint (digest {table.checkpoint[:12]}, this one is "
+            f"{checkpoint.digest[:12]}); calibrate this checkpoint"
         )
     return table
 
@@ -67,7 +75,7 @@ def table_from_ranges(ranges: QuantizerRanges, checkpoint: Checkpoint) -> Calibr
     The softmax's range is an override, which a calibrator leaves alone: 1 is its bound, not what was trained with.
     """
     empty = np.zeros(BINS, np.int64)
-    probs = {Site(layer, Role.PROBS): 1.0 for layer in range(layers_of(checkpoint))}
+    probs = {Site(layer, Role.PROBS): 1.0 for layer in range(checkpoint.architecture.layers)}
     return CalibrationTable(
         sites={
             site: Statistics(counts=empty, amax=amax) for site, amax in sorted((probs | dict(ranges.sites)).items())
@@ -83,13 +91,10 @@ def table_from_ranges(ranges: QuantizerRanges, checkpoint: Checkpoint) -> Calibr
     )
 
 
-def notes_of_ranges(
-    recipe: Recipe, checkpoint: Checkpoint, scheme: Scheme | None, table: CalibrationTable | None
-) -> tuple[str, ...]:
-    """Say what the user should know of where the ranges come from."""
-    source, wanted = source_of_ranges(checkpoint), recipe.calibration
+def notes_of_ranges(checkpoint: Checkpoint, table: CalibrationTable | None, named: str | None) -> tuple[str, ...]:
+    """Say what the user should know of where the ranges come from; `named` is the table or the text that he named."""
+    source = source_of_ranges(checkpoint)
     notes = tuple(str(note) for note in table.origin.get("notes", ())) if table is not None else ()
-    if source is None or scheme is None or (wanted.data is None and wanted.table is None):
+    if source is None or table is None or named is None:
         return notes
-    used = wanted.table or wanted.data
-    return (*notes, f"the checkpoint has ranges of its own ({source}), which were not used, because {used} was named")
+    return (*notes, f"the checkpoint has ranges of its own ({source}), which were not used, because {named} was named")

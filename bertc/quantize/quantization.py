@@ -1,0 +1,23 @@
+"""How a float graph is quantized, as one value: the scheme, the table, and how ranges are chosen from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bertc.calibrate.method import RangeMethod
+from bertc.calibrate.table import CalibrationTable
+from bertc.graph.scheme import Scheme
+from bertc.keys import Key, key_of_fields
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quantization:
+    """What `quantize_graph` takes beside a graph."""
+
+    scheme: Scheme
+    table: CalibrationTable
+    method: RangeMethod
+
+    def cache_key(self) -> Key:
+        """Return all of it."""
+        return key_of_fields(self)
