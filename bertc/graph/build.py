@@ -7,7 +7,6 @@ sentences (`bertc.graph.packing`); outputs per sentence then come for each of th
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +20,7 @@ from bertc.graph.attention import AttentionInputs, attention_function
 from bertc.graph.emit import DOMAIN, IR_VERSION, OPSET, Emitter
 from bertc.graph.packing import SENTENCES, emit_first_tokens, emit_packing, emit_unpacked
 from bertc.graph.sites import Role, Site
+from bertc.plugins import FAMILIES
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 OUTPUTS = {
@@ -33,7 +33,7 @@ OUTPUTS = {
 
 def architecture_from_checkpoint(checkpoint: Checkpoint) -> Architecture:
     """Ask the checkpoint's family file for its dimensions and weight names."""
-    family = importlib.import_module(f"bertc.families.{checkpoint.family}")
+    family = FAMILIES.module(checkpoint.family)
     architecture: Architecture = family.architecture_from_config(checkpoint.config, checkpoint.head)
     return architecture
 
