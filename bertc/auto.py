@@ -207,7 +207,7 @@ class _Choice:
         with ExitStack() as opened:
             engines = {}
             for found in exported:
-                engine = found.run.target.engine_from_path(found.model, threads=found.run.recipe.engine.threads)
+                engine = found.run.target.runtime.engine_from_path(found.model, threads=found.run.recipe.engine.threads)
                 opened.callback(engine.close)
                 engines[found.candidate.name] = engine
             return measure(engines, timed_features(encoded.features), self.run.checkpoint.head)
@@ -231,7 +231,7 @@ class _Choice:
         target: Target = target_from_name(recipe.engine.target)
         speed, judgement = speeds.get(name), judged.get(name)
         facts: dict[str, Any] = {}
-        if target.STATIC_INT8:
+        if target.static_int8:
             facts |= {"mode": int(recipe.quantization.mode), "granularity": recipe.quantization.granularity}
         if speed is not None:
             facts |= {"milliseconds_alone": speed.alone, "milliseconds_batched": speed.batched}

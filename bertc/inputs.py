@@ -60,9 +60,9 @@ def scheme_from_recipe(recipe: Recipe, checkpoint: Checkpoint, target: Target | 
     Raises `InputError` for a choice of the scheme where the target has none to offer.
     """
     wanted = recipe.quantization
-    if target is not None and not target.STATIC_INT8:
-        if target.NO_INT8 and wanted != QuantizationRecipe():
-            raise InputError(f"the target {recipe.engine.target} takes no choice of quantization: {target.NO_INT8}")
+    if target is not None and not target.static_int8:
+        if target.no_int8 and wanted != QuantizationRecipe():
+            raise InputError(f"the target {recipe.engine.target} takes no choice of quantization: {target.no_int8}")
         return None
     scheme = scheme_from_options(
         wanted.mode,
@@ -74,10 +74,10 @@ def scheme_from_recipe(recipe: Recipe, checkpoint: Checkpoint, target: Target | 
     if target is None:
         return scheme
     attention = attention_from_recipe(recipe, target)
-    one_scale = attention is not None and target.ATTENTIONS[attention].one_scale
-    refined = scheme.per_channel and target.ZERO_POINTS
+    one_scale = attention is not None and target.attentions[attention].one_scale
+    refined = scheme.per_channel and target.zero_points
     return replace(
-        scheme.without_roles(frozenset(target.FLOAT_ROLES)),
+        scheme.without_roles(frozenset(target.float_roles)),
         tie_operands=one_scale,
         one_sided=refined,
         split_outliers=refined,
@@ -87,10 +87,10 @@ def scheme_from_recipe(recipe: Recipe, checkpoint: Checkpoint, target: Target | 
 def attention_from_recipe(recipe: Recipe, target: Target) -> str | None:
     """Return the kind of attention, None where the target offers no choice. Raises `InputError` for another's."""
     wanted = recipe.engine.attention
-    if wanted is not None and wanted not in target.ATTENTIONS:
-        offered = f"choose one of {', '.join(target.ATTENTIONS)}" if target.ATTENTIONS else "leave --attention out"
+    if wanted is not None and wanted not in target.attentions:
+        offered = f"choose one of {', '.join(target.attentions)}" if target.attentions else "leave --attention out"
         raise InputError(f"the target {recipe.engine.target} has no attention '{wanted}'; {offered}")
-    return wanted or next(iter(target.ATTENTIONS), None)
+    return wanted or next(iter(target.attentions), None)
 
 
 def options_from_recipe(
@@ -105,11 +105,11 @@ def options_from_recipe(
     longest = length_from_recipe(recipe, checkpoint)
     if attention is not None:
         architecture = architecture_from_checkpoint(checkpoint)
-        if recipe.search.enabled and target.ATTENTIONS[attention].int8_roles:
+        if recipe.search.enabled and target.attentions[attention].int8_roles:
             raise InputError(
                 f"--attention {attention} is INT8 throughout, so there is nothing for --search to leave out"
             )
-        check_attention(target.ATTENTIONS, attention, architecture=architecture, length=longest, scheme=scheme)
+        check_attention(target.attentions, attention, architecture=architecture, length=longest, scheme=scheme)
     lengths = tuple(sorted(feature.length for feature in features))
     return EngineOptions(attention=attention, lengths=lengths, longest=longest)
 
@@ -137,7 +137,7 @@ def row_length_from_recipe(
     recipe: Recipe, checkpoint: Checkpoint, target: Target, encoded: Encoded | None
 ) -> int | None:
     """Return how many tokens texts like these should share a row of; None where the target packs nothing."""
-    if not target.PACKS_ROWS:
+    if not target.packs_rows:
         return None
     lengths = () if encoded is None else [feature.length for feature in encoded.features]
     return row_length_from_lengths(lengths, length_from_recipe(recipe, checkpoint))

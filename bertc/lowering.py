@@ -25,7 +25,7 @@ def export_model(
     options: EngineOptions = DEFAULT_OPTIONS,
 ) -> tuple[ir.Model, Quantized | None, StoredEmbeddings | None]:
     """Store the embeddings, quantize where the target wants it, and lower."""
-    stored = store_embeddings(graph) if target.PRECISION == "int8" else None
+    stored = store_embeddings(graph) if target.precision == "int8" else None
     source = graph if stored is None else stored.graph
     quantized = None
     if scheme is not None and table is not None:

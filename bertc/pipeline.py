@@ -59,7 +59,7 @@ from bertc.runtime.outputs import Outputs, read_outputs, write_outputs
 from bertc.search.held import held_out_from_recipe
 from bertc.search.run import Found, Question, search_scheme
 from bertc.sensitivity import sensitivity_of_sites
-from bertc.targets import Target, model_files, target_from_name
+from bertc.targets import Target, target_from_name
 from bertc.tasks import task_from_name
 from bertc.versions import library_versions
 from bertc.write_artefact import write_artefact
@@ -137,7 +137,7 @@ def build_into(
             stored=lowered.stored,
             sparsity=verify_sparsity(run.pruned, lowered.quantized, lowered.graph),
             optimized=optimized,
-            engine_bytes={path.name: path.stat().st_size for path in model_files(target, lowered.model)},
+            engine_bytes={path.name: path.stat().st_size for path in target.runtime.files_of_model(lowered.model)},
             reference_bytes=float_model.stat().st_size,
             validation_rows=() if run.validation is None else run.validation.rows,
             validation_digest="" if run.validation is None else run.validation.digest,
@@ -149,7 +149,7 @@ def build_into(
             candidates=candidates,
             stages=tuple(run.stages.times),
             cpu=cpu_features(),
-            versions=library_versions(target.LIBRARY),
+            versions=library_versions(target.runtime.library),
         )
         report = report_from_facts(facts)
         write_artefact(folder, facts, report)
@@ -209,7 +209,7 @@ class Run:
         target = target_from_name("float")
         with self.stages.timed("reference"):
             self.progress.stage("reference")
-            return target.write_model(target.onnx_from_graph(self.reference_graph), scratch)
+            return target.runtime.write_model(target.onnx_from_graph(self.reference_graph), scratch)
 
     def prune(self) -> None:
         """Make what follows read the pruned graph; the float reference stays the checkpoint as it is."""
@@ -275,14 +275,14 @@ class Run:
                 self.recipe, self.target, self.graph, self.scheme, table, correction, options=self.options
             )
             cache = self.stages.cache.directory
-            model = self.target.write_model(lowered, folder, progress=self.progress, cache=cache)
+            model = self.target.runtime.write_model(lowered, folder, progress=self.progress, cache=cache)
         return Lowered(graph=lowered, model=model, quantized=quantized, stored=stored)
 
     def check_fusion(self, lowered: Lowered) -> Optimized:
         """Read what the runtime made of the model, and refuse an engine that is not fused as its layers imply."""
         with self.stages.timed("engine"):
             self.progress.stage("engine")
-            found = self.target.optimized_from_path(lowered.model)
+            found = self.target.runtime.optimized_from_path(lowered.model)
             if lowered.quantized is not None:
                 check_fusion(
                     found,
@@ -315,7 +315,7 @@ class Run:
 
         def compute() -> Outputs:
             self.progress.stage(name, total=len(validation.features))
-            engine = target.engine_from_path(model, threads=self.recipe.engine.threads)
+            engine = target.runtime.engine_from_path(model, threads=self.recipe.engine.threads)
             try:
                 features, head = validation.features, self.checkpoint.head
                 return outputs_from_features(engine, features, head, row_length=row, progress=self.progress)
@@ -323,14 +323,14 @@ class Run:
                 engine.close()
 
         parts = {
-            "model": [digest_of_file(path) for path in model_files(target, model)],
+            "model": [digest_of_file(path) for path in target.runtime.files_of_model(model)],
             "validation": validation.digest,
             "max_length": length_from_recipe(self.recipe, self.checkpoint),
             "row_length": row,
             "tokenizer": self.checkpoint.digest,
             "cpu": [cpu_features().model, sorted(cpu_features().features)],
             "threads": self.recipe.engine.threads,
-            "versions": library_versions(target.LIBRARY),
+            "versions": library_versions(target.runtime.library),
         }
         return self.stages.kept(name.replace(" ", "-"), parts, compute=compute, write=write_outputs, read=read_outputs)
 
@@ -357,8 +357,8 @@ class Run:
         with self.stages.timed("latency"):
             self.progress.stage("latency")
             engines = {
-                "float": target_from_name("float").engine_from_path(float_model, threads=threads),
-                "engine": self.target.engine_from_path(model, threads=threads),
+                "float": target_from_name("float").runtime.engine_from_path(float_model, threads=threads),
+                "engine": self.target.runtime.engine_from_path(model, threads=threads),
             }
             try:
                 return measure_latency(

@@ -153,7 +153,7 @@ def sparsity_part(found: VerifiedSparsity, recipe: Recipe, target: Target) -> Sp
         criterion=recipe.sparsity.criterion if asked else "checkpoint",
         tensors=len(found.pruned.masks),
         verified=found.complete,
-        unused=target.SPARSITY,
+        unused=target.runtime.sparsity,
         permuted=asked and recipe.sparsity.permute,
         gemms=tuple(SparseGemmPart.model_validate(line) for line in _lines(found.pruned)),
     )

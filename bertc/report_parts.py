@@ -110,9 +110,9 @@ def report_from_facts(facts: BuildFacts) -> Report:
             target=facts.recipe.engine.target,
             bytes=sum(facts.engine_bytes.values()),
             onnx_bytes=facts.engine_bytes.get("model.onnx", 0),
-            features=facts.target.DEMANDS,
+            features=facts.target.demands,
             reference_bytes=facts.reference_bytes,
-            note=facts.target.NOTE or None,
+            note=facts.target.note or None,
         ),
         accuracy=None if comparison is None else MetricPart.model_validate(comparison.accuracy.as_dict()),
         metrics=tuple(MetricPart.model_validate(score.as_dict()) for score in comparison.metrics) if comparison else (),
@@ -216,7 +216,7 @@ def _calibrator(recipe: Recipe, table: CalibrationTable | None) -> str:
 def _weights(facts: BuildFacts) -> str:
     if facts.scheme is not None:
         return "INT8 per output channel" if facts.scheme.per_channel else "INT8 per tensor"
-    return "INT8 per output channel" if facts.target.PRECISION == "int8" else facts.target.PRECISION
+    return "INT8 per output channel" if facts.target.precision == "int8" else facts.target.precision
 
 
 def _float_sites(facts: BuildFacts) -> tuple[FloatSite, ...]:
@@ -231,7 +231,7 @@ def _float_sites(facts: BuildFacts) -> tuple[FloatSite, ...]:
             site = Site(layer, role)
             if role not in scheme.mode.roles or scheme.quantizes(site):
                 continue
-            reason = facts.target.FLOAT_ROLES.get(role) or searched.get(site, "kept in float by the recipe")
+            reason = facts.target.float_roles.get(role) or searched.get(site, "kept in float by the recipe")
             found.append(FloatSite(site=site.name, reason=reason))
     return tuple(found)
 
@@ -341,10 +341,10 @@ def _warnings(facts: BuildFacts) -> tuple[str, ...]:
     ]
     if slower and facts.recipe.engine.target != "float":
         found.append(f"the engine is slower than the float engine at {', '.join(slower)} (batch x length)")
-    if facts.candidates and facts.target.PRECISION != "int8":
+    if facts.candidates and facts.target.precision != "int8":
         found.append("the engine is not INT8: no INT8 engine was faster and passed (see the candidates)")
-    if facts.target.NOTE:
-        found.append(facts.target.NOTE)
+    if facts.target.note:
+        found.append(facts.target.note)
     if facts.comparison is not None and not facts.comparison.labelled:
         found.append("the validation data has no labels: the gate compares with the float model only")
     if facts.checkpoint.ignored_bytes >= NOTEWORTHY_BYTES:

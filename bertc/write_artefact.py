@@ -67,7 +67,7 @@ def write_artefact(folder: Path, facts: BuildFacts, report: Report) -> None:
         checkpoint=facts.checkpoint.digest,
         cpu=facts.cpu,
         versions=facts.versions,
-        valid_on=ValidOn(machine=facts.cpu.machine, cpu_features_any=facts.target.DEMANDS),
+        valid_on=ValidOn(machine=facts.cpu.machine, cpu_features_any=facts.target.demands),
         unvalidated=report.unvalidated,
         binding=_binding(facts.optimized),
     )

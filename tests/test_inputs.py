@@ -128,7 +128,7 @@ def test_the_scheme_leaves_out_what_the_target_cannot_run(checkpoint: Checkpoint
     whole, part = (scheme_from_recipe(recipe(), checkpoint, wanted) for wanted in (None, target))
     assert whole is not None
     assert part is not None
-    roles = frozenset(target.FLOAT_ROLES)
+    roles = frozenset(target.float_roles)
     assert part == replace(whole.without_roles(roles), one_sided=True, split_outliers=True)
     assert any(whole.quantizes(Site(0, role)) for role in roles)
     assert not any(part.quantizes(Site(0, role)) for role in roles)

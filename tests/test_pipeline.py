@@ -15,6 +15,7 @@ from bertc.manifest import verify_artefact
 from bertc.pipeline import Built, build
 from bertc.recipe import recipe_from_document
 from bertc.runtime.optimized import Optimized
+from bertc.runtime.ort import OrtRuntime
 from tests.fixtures import tiny_sentence, write_tiny_bert
 
 KEPT = ("calibrate", "correct", "evaluate-float", "evaluate-engine", "sensitivity")
@@ -189,13 +190,12 @@ def test_an_engine_that_is_not_fused_is_no_artefact(
 ) -> None:
     from bertc.targets import ort_cpu
 
-    real = ort_cpu.optimized_from_path
+    class Unfused(OrtRuntime):
+        def optimized_from_path(self, model: Path) -> Optimized:
+            found = super().optimized_from_path(model)
+            return replace(found, fused={**found.fused, "attention": 1})
 
-    def unfused(model: Path) -> Optimized:
-        found = real(model)
-        return replace(found, fused={**found.fused, "attention": 1})
-
-    monkeypatch.setattr(ort_cpu, "optimized_from_path", unfused)
+    monkeypatch.setattr(ort_cpu, "TARGET", replace(ort_cpu.TARGET, runtime=Unfused()))
     with pytest.raises(EnvironmentLackError, match="attention: 1 of 2"):
         run()
     assert not (tmp_path / "out").exists()

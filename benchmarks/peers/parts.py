@@ -226,8 +226,8 @@ def float_outputs(bench: Benchmark, validation: Encoded) -> Any:
     target = target_from_name("float")
     folder = bench.work / "float"
     folder.mkdir(exist_ok=True)
-    model = target.write_model(target.onnx_from_graph(graph_from_checkpoint(bench.checkpoint)), folder)
-    engine = target.engine_from_path(model, threads=bench.threads)
+    model = target.runtime.write_model(target.onnx_from_graph(graph_from_checkpoint(bench.checkpoint)), folder)
+    engine = target.runtime.engine_from_path(model, threads=bench.threads)
     try:
         return outputs_from_features(engine, validation.features, bench.checkpoint.head)
     finally:

@@ -125,7 +125,7 @@ def _print(output: Output, path: Path, target: str, facts: Mapping[str, Any]) ->
     if output.json:
         output.print_json({"model": str(path), "bytes": size, **facts})
     output.say(f"{path}: {size / 1e6:.1f} MB for {target}")
-    note = target_from_name(target).NOTE
+    note = target_from_name(target).note
     if note:
         output.note(note)
     if facts["unvalidated"]:

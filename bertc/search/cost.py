@@ -35,7 +35,7 @@ def timing_at(shape: tuple[int, int], head: Head, *, vocabulary: int, positions:
         with ExitStack() as opened:
             engines = {}
             for name, (target, model) in models.items():
-                engines[name] = target_from_name(target).engine_from_path(model, threads=threads)
+                engines[name] = target_from_name(target).runtime.engine_from_path(model, threads=threads)
                 opened.callback(engines[name].close)
             (found,) = measure_latency(
                 engines,

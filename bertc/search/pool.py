@@ -24,7 +24,7 @@ Run = Callable[[str, Path], Callable[[], Outputs]]
 
 def outputs_from_model(target: str, model: Path, features: Sequence[Feature], head: Head) -> Outputs:
     """Open a model file, run all features on one thread, and close it."""
-    engine = target_from_name(target).engine_from_path(model, threads=1)
+    engine = target_from_name(target).runtime.engine_from_path(model, threads=1)
     try:
         return outputs_from_features(engine, features, head)
     finally:

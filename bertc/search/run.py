@@ -360,5 +360,5 @@ def _parts(question: Question, shape: tuple[int, int]) -> dict[str, Any]:
         "calibration": [row.hash for row in question.calibration.rows],
         "shape": list(shape),
         "cpu": [cpu.model, sorted(cpu.features)],
-        "versions": library_versions(target_from_name(recipe.engine.target).LIBRARY),
+        "versions": library_versions(target_from_name(recipe.engine.target).runtime.library),
     }

@@ -132,7 +132,7 @@ class Trials:
         folder = self._scratch / key_from_parts("model", candidate.parts)[:16]
         folder.mkdir(exist_ok=True)
         target = target_from_name(candidate.recipe.engine.target)
-        return target.write_model(self._export(candidate.recipe, candidate.scheme)[0], folder)
+        return target.runtime.write_model(self._export(candidate.recipe, candidate.scheme)[0], folder)
 
     def _begun(self, candidate: Candidate) -> Callable[[], Outputs]:
         written: list[Path] = []

@@ -97,7 +97,7 @@ def test_the_engine_predicts_what_the_trained_network_predicts(
         feeds = {name: torch.from_numpy(array) for name, array in batch.feeds(student.network.inputs).items()}
         with torch.no_grad():
             network[list(batch.order)] = student.network(feeds)["logits"].argmax(-1).numpy()
-    engine = target.engine_from_path(tmp_path / "out/model.onnx", threads=0)
+    engine = target.runtime.engine_from_path(tmp_path / "out/model.onnx", threads=0)
     found = np.array(
         [row.argmax() for row in outputs_from_features(engine, validation.features, checkpoint.head)["logits"]]
     )
