@@ -199,7 +199,7 @@ def measured(options: argparse.Namespace) -> Figures:
         checkpoint = checkpoint_from_path(str(path))
         module = Bert(checkpoint).to(DEVICE, torch.float16).eval()
         target = target_from_name("ort-cuda")
-        model = target.write_model(target.onnx_from_graph(graph_from_checkpoint(checkpoint)), Path(folder))
+        model = target.runtime.write_model(target.onnx_from_graph(graph_from_checkpoint(checkpoint)), Path(folder))
         arch = module.arch
         document: Figures = {
             **run_facts("torch"),
@@ -208,7 +208,7 @@ def measured(options: argparse.Namespace) -> Figures:
             "checkpoint": options.random_weights or checkpoint.path.name,
             "dimensions": {"layers": arch.layers, "hidden": arch.hidden, "heads": arch.heads},
             "rounds": options.rounds,
-            "placement": dict(target.optimized_from_path(model).fused),
+            "placement": dict(target.runtime.optimized_from_path(model).fused),
         }
         shapes = [tuple(map(int, text.split("x"))) for text in options.shapes.split(",")]
         fitting = [(batch, length) for batch, length in shapes if length <= arch.positions]
@@ -291,7 +291,7 @@ def accuracy_of(
     target = target_from_name("float")
     floats = folder / "float"
     floats.mkdir()
-    path = target.write_model(target.onnx_from_graph(graph_from_checkpoint(checkpoint)), floats)
+    path = target.runtime.write_model(target.onnx_from_graph(graph_from_checkpoint(checkpoint)), floats)
 
     def outputs(engine: Engine) -> Any:
         try:
@@ -299,7 +299,7 @@ def accuracy_of(
         finally:
             engine.close()
 
-    reference = outputs(target.engine_from_path(path, threads=0))
+    reference = outputs(target.runtime.engine_from_path(path, threads=0))
     engines: dict[str, Engine] = {BASE: TorchEngine(module, DEVICE)}
     engines |= {name: opened(graphs=False) for name, opened in openers.items()}
     return {

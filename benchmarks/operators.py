@@ -81,7 +81,7 @@ def openvino_milliseconds(model: Path, batch: Batch, runs: int, precision: Preci
 def milliseconds_of(folder: Path, batch: Batch, runs: int) -> dict[str, float]:
     """Profile an artefact's engine."""
     name = verified_manifest(folder).target
-    model = folder / target_from_name(name).MODEL_FILES[0]
+    model = folder / target_from_name(name).runtime.model_files[0]
     if name.startswith("openvino"):
         return openvino_milliseconds(model, batch, runs, "bf16" if name == "openvino-bf16" else "f32")
     if name in ("ort-cpu", "ort-cpu-dynamic", "float"):

@@ -96,7 +96,7 @@ def openvino_engine(model: Path, output: str, name: str, variant: Mapping[str, A
 def ratios_of(folder: Path, shapes: list[tuple[int, int]], rounds: int) -> dict[str, dict[str, Any]]:
     """Return variant -> shape -> ratio, and the largest difference of its outputs."""
     name = verified_manifest(folder).target
-    model = folder / target_from_name(name).MODEL_FILES[0]
+    model = folder / target_from_name(name).runtime.model_files[0]
     if name not in ("openvino", "ort-cpu", "ort-cpu-dynamic", "float"):
         raise SystemExit(f"{folder} is of the target {name}; give one of openvino, ort-cpu, ort-cpu-dynamic or float")
     with predictor_from_path(folder) as predictor:

@@ -134,7 +134,7 @@ def main() -> None:
             label = f"{model.manifest.target} ({path.name})"
             cases |= {f"{label}, {way}": (model.run_batch, make) for way, make in ways.items()}
         times = measured(cases, OUTPUTS[first.head.task], options.rounds)
-    libraries = {target_from_name(model.manifest.target).LIBRARY for model in models}
+    libraries = {target_from_name(model.manifest.target).runtime.library for model in models}
     if options.peer:
         libraries.add("openvino")
     base = next(iter(cases))

@@ -199,7 +199,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="RESULT.json; RESULT.md and RESULT.svg beside it")
     options = parser.parse_args()
     folders = {path.name: str(path) for path in options.artefact}
-    libraries = {target_from_name(verify_artefact(path).target).LIBRARY for path in options.artefact}
+    libraries = {target_from_name(verify_artefact(path).target).runtime.library for path in options.artefact}
     document = {
         **run_facts(*libraries),
         "rounds": options.rounds,

@@ -102,9 +102,7 @@ class Exported:
 Measure = Callable[[Mapping[str, Engine], Sequence[Feature], Head], Mapping[str, Speed]]
 
 
-def build_fastest(
-    recipe: Recipe, out: Path, *, work: Work, command: str, measure: Measure | None = None
-) -> Built:
+def build_fastest(recipe: Recipe, out: Path, *, work: Work, command: str, measure: Measure | None = None) -> Built:
     """Build the fastest candidate that passes the gates into `out`, or the nearest to passing if none does.
 
     `measure` replaces the timing. Raises `InputError` for a recipe that leaves nothing to choose by.
@@ -230,9 +228,7 @@ class _Choice:
             model = write_model(plan, base, found.quantization, correction, folder, work=self.work)
         comparison = evaluated(plan, base, model, work=self.work)
         assert comparison is not None
-        return Judgement(
-            verdict=judge(comparison.scores, proof.gates, decide=proof.decide), score=comparison.accuracy
-        )
+        return Judgement(verdict=judge(comparison.scores, proof.gates, decide=proof.decide), score=comparison.accuracy)
 
     def _part(
         self, candidate: Candidate, speeds: Mapping[str, Speed], judged: Mapping[str, Judgement], chosen: str

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from bertc.calibrate.method import RangeMethod
 from bertc.calibrate.table import CalibrationTable, table_from_path
 from bertc.errors import InputError
 from bertc.evaluate.regression import Regression, regression_from_rows
@@ -20,14 +21,14 @@ NO_LIMIT = "1000000abs"
 """A comparison judges nothing, but the regression needs a limit."""
 
 
-def compare_paths(first: str, second: str, *, calibrator: str, percentile: float | None) -> Facts:
+def compare_paths(first: str, second: str, method: RangeMethod) -> Facts:
     """Compare two artefacts or two tables. Raises `InputError` for anything else, or one of each."""
     kinds = (kind_of_path(first), kind_of_path(second))
     if kinds == ("artefact", "artefact"):
         return compare_artefacts(Path(first), Path(second))
     if kinds == ("table", "table"):
         tables = (table_from_path(Path(first)), table_from_path(Path(second)))
-        return compare_tables(*tables, calibrator=calibrator, percentile=percentile)
+        return compare_tables(*tables, method)
     raise InputError(
         f"{first} ({kinds[0]}) and {second} ({kinds[1]}) cannot be compared; name two artefacts or two tables"
     )
@@ -59,15 +60,13 @@ def compare_artefacts(first: Path, second: Path) -> Facts:
     }
 
 
-def compare_tables(
-    first: CalibrationTable, second: CalibrationTable, *, calibrator: str, percentile: float | None
-) -> Facts:
-    """Put the sites' ranges under a calibrator side by side, those that differ most first."""
-    ranges = [_ranges(table, calibrator, percentile) for table in (first, second)]
+def compare_tables(first: CalibrationTable, second: CalibrationTable, method: RangeMethod) -> Facts:
+    """Put the sites' ranges under a method side by side, those that differ most first."""
+    ranges = [_ranges(table, method) for table in (first, second)]
     notes = [] if first.checkpoint == second.checkpoint else ["the tables are of different checkpoints"]
     return {
         "kind": "tables",
-        "calibrator": calibrator,
+        "calibrator": method.calibrator,
         "rows": [table.origin.get("rows") for table in (first, second)],
         "data": [table.origin.get("data") for table in (first, second)],
         "sites": _sites(*ranges),
@@ -75,11 +74,11 @@ def compare_tables(
     }
 
 
-def _ranges(table: CalibrationTable, calibrator: str, percentile: float | None) -> dict[str, float | None]:
+def _ranges(table: CalibrationTable, method: RangeMethod) -> dict[str, float | None]:
     found: dict[str, float | None] = {}
     for site in table.sites:
         try:
-            found[site.name] = table.amax(site, calibrator=calibrator, percentile=percentile, smoothed=True)
+            found[site.name] = table.amax(site, method, smoothed=True)
         except InputError:  # a range that would collapse the model
             found[site.name] = None
     return found

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from bertc.artefact.stages import Work
 from bertc.artefact.swap import artefact_folder
 from bertc.calibrate.carried import source_of_ranges
-from bertc.calibrate.table import CalibrationTable, text_from_table
+from bertc.calibrate.table import text_from_table
 from bertc.checkpoint import Checkpoint, checkpoint_from_path
 from bertc.checkpoint.write import write_checkpoint
 from bertc.errors import InputError
@@ -62,9 +62,7 @@ class Finetuned:
     speaks: bool
 
 
-def finetune(
-    recipe: Recipe, out: Path, *, resume: bool, work: Work, command: str
-) -> Finetuned:
+def finetune(recipe: Recipe, out: Path, *, resume: bool, work: Work, command: str) -> Finetuned:
     """Train the recipe's checkpoint and write the result into the folder `out`.
 
     Beside `out` lies the state of the run until it is whole; `resume` goes on from it. Started by torchrun, all

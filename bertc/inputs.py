@@ -19,7 +19,6 @@ from bertc.evaluate.gate import Decide, Gate, gates_from_options
 from bertc.features import Head
 from bertc.graph.scheme import DEFAULT_SMOOTHING, Scheme
 from bertc.plan import method_from_recipe
-from bertc.plan import method_from_recipe
 from bertc.recipe import CalibrationRecipe, Recipe, SparsityRecipe, ValidationRecipe
 from bertc.search.held import HeldOut, budget_on_held_out, check_enough, held_out_rows
 from bertc.sparsity.criteria import criterion_from_name
@@ -234,9 +233,7 @@ def check_sparsity(recipe: Recipe, checkpoint: Checkpoint) -> None:
             "them; give --calibration-data, or prune first (bertc prune) and calibrate what it writes"
         )
     if needs_text(sparsity) and recipe.calibration.data is None:
-        raise InputError(
-            f"the sparsity criterion {sparsity.criterion} needs text; name a file with --calibration-data"
-        )
+        raise InputError(f"the sparsity criterion {sparsity.criterion} needs text; name a file with --calibration-data")
 
 
 def held_out_from_recipe(recipe: Recipe, inputs: Inputs, proof: Proof | None) -> HeldOut | None:

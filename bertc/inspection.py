@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from bertc.calibrate.method import RangeMethod
 from bertc.calibrate.table import CalibrationTable, table_from_path
 from bertc.checkpoint import checkpoint_from_path
 from bertc.checkpoint.files import read_object
@@ -61,8 +62,8 @@ def facts_of_head(head: Head) -> Facts:
     return {name: value for name, value in asdict(head).items() if value not in (None, (), False)}
 
 
-def facts_of_table(path: Path, *, calibrator: str, percentile: float | None) -> Facts:
-    """Describe a table: its origin, and each site's range under a calibrator with the error of rounding to it."""
+def facts_of_table(path: Path, method: RangeMethod) -> Facts:
+    """Describe a table: its origin, and each site's range under a method with the error of rounding to it."""
     table = table_from_path(path)
     origin = {name: value for name, value in table.origin.items() if name != "row_hashes"}
     return {
@@ -71,21 +72,21 @@ def facts_of_table(path: Path, *, calibrator: str, percentile: float | None) -> 
         "checkpoint": table.checkpoint,
         "origin": origin,
         "exponent": table.exponent,
-        "calibrator": calibrator,
+        "calibrator": method.calibrator,
         "sites": [
-            _site(table, site, calibrator=calibrator, percentile=percentile, smoothed=smoothed)
+            _site(table, site, method, smoothed=smoothed)
             for site in sorted(table.sites, key=lambda site: (site.layer, ROLES.index(site.role)))
             for smoothed in ((False, True) if site in table.smoothed else (False,))
         ],
     }
 
 
-def _site(table: CalibrationTable, site: Site, *, smoothed: bool, **method: Any) -> Facts:
+def _site(table: CalibrationTable, site: Site, method: RangeMethod, *, smoothed: bool) -> Facts:
     """Describe a site; a range that would collapse the model is None, with the reason."""
     statistics = table.statistics(site, smoothed=smoothed)
     facts: Facts = {"site": site.name, "smoothed": smoothed, "largest": statistics.amax, "amax": None, "error": None}
     try:
-        amax = table.amax(site, smoothed=smoothed, **method)
+        amax = table.amax(site, method, smoothed=smoothed)
     except InputError as error:
         return {**facts, "refused": str(error)}
     lost = float(np.sqrt(statistics.quantization_error(amax))) if statistics.counts.any() else None

@@ -56,4 +56,4 @@ def key_of_fields(value: Any) -> Key:
 
 def digest_of_array(array: np.ndarray[Any, Any]) -> str:
     """Return the sha256 of an array's numbers, in rows."""
-    return hashlib.sha256(np.ascontiguousarray(array).reshape(-1).view(np.uint8)).hexdigest()
+    return hashlib.sha256(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data).hexdigest()

@@ -222,9 +222,7 @@ def write_model(
     return Model(lowered=lowered, files=files)
 
 
-def checked_fusion(
-    plan: Plan, base: Base, quantization: Quantization | None, model: Model, *, work: Work
-) -> Optimized:
+def checked_fusion(plan: Plan, base: Base, quantization: Quantization | None, model: Model, *, work: Work) -> Optimized:
     """Read what the runtime made of the model, and refuse an engine that is not fused as its layers imply."""
     with work.timed("engine"):
         optimized = model.files.optimized()

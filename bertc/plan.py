@@ -1,4 +1,4 @@
-"""What a recipe's target is to make of a checkpoint: the scheme, how ranges and codes are chosen, the engine's options."""
+"""What a target is to make of a checkpoint, as a recipe says: scheme, choice of ranges, options of the engine."""
 
 from __future__ import annotations
 

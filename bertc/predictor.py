@@ -133,7 +133,7 @@ def predictor_from_path(
     manifest = verified_manifest(folder)
     target = target_from_name(manifest.target)
     kept = None if cache is None else Path(cache)
-    engine = target.engine_from_path(folder / target.MODEL_FILES[0], threads=threads, cache=kept)
+    engine = target.runtime.engine_from_path(folder / target.runtime.model_files[0], threads=threads, cache=kept)
     try:
         return Predictor(folder, manifest, engine, packing=packing)
     except BaseException:

@@ -29,15 +29,15 @@ ONNX_FILE = "model.onnx"
 def check_served(name: str) -> Target:
     """Find a target. Raises `InputError` with the reason where Triton has no backend for it."""
     target = target_from_name(name)
-    if target.SERVED.refusal:
-        raise InputError(f"the target {name} cannot be served: {target.SERVED.refusal}")
+    if target.served.refusal:
+        raise InputError(f"the target {name} cannot be served: {target.served.refusal}")
     return target
 
 
 def serve_artefact(artefact: Path, repository: Path) -> tuple[Path, Manifest]:
     """Copy an artefact's engine into a model repository; returns the model's folder and the artefact's manifest."""
     manifest = verify_artefact(artefact)
-    served = check_served(manifest.target).SERVED
+    served = check_served(manifest.target).served
     name = name_from_path(str(artefact))
     with finished_model(repository, name) as folder:
         shutil.copyfile(artefact / served.file, folder / served.file)
@@ -45,22 +45,20 @@ def serve_artefact(artefact: Path, repository: Path) -> tuple[Path, Manifest]:
     return repository / name, manifest
 
 
-def serve_checkpoint(
-    recipe: Recipe, repository: Path, *, work: Work
-) -> tuple[Path, Lowered]:
+def serve_checkpoint(recipe: Recipe, repository: Path, *, work: Work) -> tuple[Path, Lowered]:
     """Lower a checkpoint into a model repository, unvalidated; returns the model's folder and what was lowered.
 
     Raises `EnvironmentLackError` before anything slow where the file has to be compiled on a device that is not here.
     """
     target = check_served(recipe.engine.target)
-    served = target.SERVED
+    served = target.served
     if served.compiled:
         checked_target(recipe.engine.target, recipe.engine.attention)
     name = name_from_path(str(recipe.checkpoint))
     with finished_model(repository, name) as folder:
         lowered = export(recipe, work=work)
         target.runtime.write_model(lowered.graph, folder, progress=work.progress)
-        for other in set(target.MODEL_FILES) - {served.file}:
+        for other in set(target.runtime.model_files) - {served.file}:
             (folder / other).unlink()
         _write_config(folder, lowered.graph, name, served)
     return repository / name, lowered

@@ -147,8 +147,8 @@ def _against_checkpoint(run: _Run, checkpoint: Checkpoint, threads: int, progres
     predictor = run.predictor
     target = target_from_name("float")
     with TemporaryDirectory(prefix="bertc-") as scratch:
-        model = target.write_model(target.onnx_from_graph(graph_from_checkpoint(checkpoint)), Path(scratch))
-        engine = target.engine_from_path(model, threads=threads)
+        model = target.runtime.write_model(target.onnx_from_graph(graph_from_checkpoint(checkpoint)), Path(scratch))
+        engine = target.runtime.engine_from_path(model, threads=threads)
         try:
             progress.stage("evaluate float", total=len(run.features))
             reference = outputs_from_features(engine, run.features, predictor.head, progress=progress)

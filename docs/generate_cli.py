@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from bertc.cli.group import PROGRAM, command_names, root_command, summary_of
+from bertc.cli.group import PROGRAM, root_command, summary_of
+from bertc.plugins import COMMANDS
 
 PAGE = Path(__file__).with_name("cli.md")
 WIDTH = 100
@@ -27,7 +28,7 @@ def page_text() -> str:
         help_option_names=["-h", "--help"],
     )
     parts = [INTRODUCTION, _block(group.get_help(root))]
-    for name in command_names():
+    for name in COMMANDS.names():
         command = group.get_command(root, name)
         assert command is not None
         context = click.Context(command, info_name=name, parent=root, terminal_width=WIDTH, max_content_width=WIDTH)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,8 @@ from bertc.features import Feature, Head, Silent
 from bertc.manifest import verify_artefact
 from bertc.pipeline import Built
 from bertc.recipe import Recipe, recipe_from_document
-from bertc.runtime.cpu import Cpu
 from bertc.runtime.engine import Engine
+from bertc.runtime.openvino import OpenvinoRuntime
 from bertc.targets import openvino, openvino_bf16, openvino_float
 from tests.fixtures import tiny_sentence, write_tiny_bert
 from tests.tiny import random_features
@@ -69,11 +70,12 @@ def recipe(tmp_path: Path) -> Written:
 def without_openvino(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make a machine that lacks OpenVINO, which is faster to test on too."""
 
-    def refuse(cpu: Cpu, attention: str | None = None) -> None:
-        raise EnvironmentLackError("OpenVINO is not installed")
+    class Missing(OpenvinoRuntime):
+        def check_here(self, attention: str | None) -> None:
+            raise EnvironmentLackError("OpenVINO is not installed")
 
-    for target in (openvino, openvino_bf16, openvino_float):
-        monkeypatch.setattr(target, "check_machine", refuse)
+    for module in (openvino, openvino_bf16, openvino_float):
+        monkeypatch.setattr(module, "TARGET", replace(module.TARGET, runtime=Missing()))
 
 
 @pytest.fixture

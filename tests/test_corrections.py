@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +11,18 @@ import pytest
 
 from bertc.artefact.cache import StageCache
 from bertc.artefact.stages import Work
-from bertc.calibrate.table import CalibrationTable
+from bertc.calibrate.method import RangeMethod
 from bertc.checkpoint import checkpoint_from_path
-from bertc.corrections import correction_from_recipe
 from bertc.errors import InputError
 from bertc.evaluate.report import Report
 from bertc.features import Silent
 from bertc.graph.build import graph_from_checkpoint
-from bertc.inputs import calibration_from_recipe, scheme_from_recipe, table_from_text
+from bertc.inputs import calibration_from_recipe, inputs_from_recipe, table_from_inputs
 from bertc.pipeline import build
+from bertc.plan import correction_from_recipe, scheme_from_recipe
 from bertc.quantize.correction import Correction
+from bertc.quantize.correction_stage import chosen_correction
+from bertc.quantize.quantization import Quantization
 from bertc.recipe import Recipe, recipe_from_document
 from tests.fixtures import tiny_sentence, write_tiny_bert
 
@@ -51,22 +54,19 @@ def recipe_of(folder: Path, **quantization: Any) -> Recipe:
 def corrected(folder: Path, recipe: Recipe, *, text: bool = True, **origin: Any) -> Correction:
     """Run the stage alone."""
     checkpoint = checkpoint_from_path(recipe.checkpoint)
-    graph, encoded = graph_from_checkpoint(checkpoint), calibration_from_recipe(recipe, checkpoint)
-    table = table_from_text(recipe, checkpoint, graph, encoded, Silent())
+    graph, texts = graph_from_checkpoint(checkpoint), calibration_from_recipe(recipe.calibration, checkpoint, 64)
+    scheme = scheme_from_recipe(recipe.quantization, layers=2)
     with StageCache(folder / "cache", progress=Silent()) as cache:
-        return correction_from_recipe(
-            recipe,
+        work = Work(cache, Silent())
+        inputs = inputs_from_recipe(recipe, checkpoint, scheme, max_length=64)
+        table = table_from_inputs(inputs, graph, work=work)
+        return chosen_correction(
             graph,
-            scheme_from_recipe(recipe, checkpoint, None),
-            CalibrationTable(**{**_fields(table), "origin": {**table.origin, **origin}}),
-            encoded if text else None,
-            stages=Stages(cache, Silent()),
-            progress=Silent(),
+            Quantization(scheme=scheme, table=replace(table, origin={**table.origin, **origin}), method=RangeMethod()),
+            texts if text else None,
+            correction_from_recipe(recipe.quantization),
+            work=work,
         )
-
-
-def _fields(table: CalibrationTable) -> dict[str, Any]:
-    return {name: getattr(table, name) for name in CalibrationTable.__dataclass_fields__}
 
 
 def built(folder: Path, recipe: Recipe, out: str) -> Report:

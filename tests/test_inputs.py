@@ -9,27 +9,28 @@ from typing import Any
 
 import pytest
 
+from bertc.calibrate.carried import given_table
 from bertc.checkpoint import Checkpoint, checkpoint_from_path
+from bertc.data.encoded import Encoded
 from bertc.errors import EnvironmentLackError, InputError
 from bertc.graph.scheme import DEFAULT_SMOOTHING
 from bertc.graph.sites import Site
 from bertc.inputs import (
     QA_LENGTH,
+    Proof,
     calibration_from_recipe,
-    checked_target,
-    exponent_from_recipe,
     gates_from_recipe,
-    given_table,
-    layers_of,
-    length_from_recipe,
-    scheme_from_recipe,
-    validation_from_recipe,
+    inputs_from_recipe,
+    length_of_inputs,
+    proof_from_recipe,
 )
+from bertc.plan import checked_target, plan_from_recipe, scheme_from_recipe
 from bertc.recipe import Recipe, recipe_from_document
 from bertc.runtime.cpu import Cpu
 from bertc.targets import target_from_name
 from tests.fixtures import tiny_sentence, write_tiny_bert
 
+LENGTH = 48
 TEXTS = [tiny_sentence(seed, 5) for seed in range(12)]
 
 
@@ -50,11 +51,17 @@ def recipe(**sections: Any) -> Recipe:
     return recipe_from_document({"checkpoint": "tiny", **sections}, "test")
 
 
+def validated(wanted: Recipe, checkpoint: Checkpoint, max_length: int = LENGTH) -> Encoded:
+    """Read the validation text."""
+    proof = proof_from_recipe(wanted.validation, checkpoint, max_length)
+    assert isinstance(proof, Proof)
+    return proof.texts
+
+
 def test_calibration_text_has_no_labels_and_validation_text_has(checkpoint: Checkpoint, data: Path) -> None:
     wanted = recipe(calibration={"data": str(data), "samples": 5}, validation={"data": str(data)})
-    calibration = calibration_from_recipe(wanted, checkpoint)
-    validation = validation_from_recipe(wanted, checkpoint)
-    assert validation is not None
+    calibration = calibration_from_recipe(wanted.calibration, checkpoint, LENGTH)
+    validation = validated(wanted, checkpoint)
     assert [row.label for row in calibration.rows] == [None] * 5
     assert [row.label for row in validation.rows] == [index % 2 for index in range(len(TEXTS))]
     assert len(calibration.features) == 5
@@ -64,17 +71,15 @@ def test_calibration_text_has_no_labels_and_validation_text_has(checkpoint: Chec
 def test_the_sample_depends_on_the_seed_alone(checkpoint: Checkpoint, data: Path) -> None:
     def hashes(seed: int) -> list[str]:
         wanted = recipe(calibration={"data": str(data), "samples": 5, "seed": seed})
-        return [row.hash for row in calibration_from_recipe(wanted, checkpoint).rows]
+        return [row.hash for row in calibration_from_recipe(wanted.calibration, checkpoint, LENGTH).rows]
 
     assert hashes(0) == hashes(0)
     assert hashes(0) != hashes(1)
 
 
 def test_the_limit_takes_rows_away_and_changes_the_digest(checkpoint: Checkpoint, data: Path) -> None:
-    whole = validation_from_recipe(recipe(validation={"data": str(data)}), checkpoint)
-    part = validation_from_recipe(recipe(validation={"data": str(data), "limit": 4}), checkpoint)
-    assert whole is not None
-    assert part is not None
+    whole = validated(recipe(validation={"data": str(data)}), checkpoint)
+    part = validated(recipe(validation={"data": str(data), "limit": 4}), checkpoint)
     assert len(part.rows) == 4
     assert {row.hash for row in part.rows} < {row.hash for row in whole.rows}
     assert part.digest != whole.digest
@@ -82,57 +87,57 @@ def test_the_limit_takes_rows_away_and_changes_the_digest(checkpoint: Checkpoint
 
 def test_no_validation_data_has_to_be_asked_for(checkpoint: Checkpoint) -> None:
     with pytest.raises(InputError, match="--unvalidated"):
-        validation_from_recipe(recipe(), checkpoint)
-    assert validation_from_recipe(recipe(validation={"unvalidated": True}), checkpoint) is None
+        proof_from_recipe(recipe().validation, checkpoint, LENGTH)
+    assert proof_from_recipe(recipe(validation={"unvalidated": True}).validation, checkpoint, LENGTH) is None
 
 
 def test_no_calibration_text(checkpoint: Checkpoint) -> None:
     with pytest.raises(InputError, match="--calibration-data"):
-        calibration_from_recipe(recipe(), checkpoint)
+        calibration_from_recipe(recipe().calibration, checkpoint, LENGTH)
 
 
 def test_gates_are_read_before_anything_runs(checkpoint: Checkpoint, data: Path) -> None:
-    encoded = validation_from_recipe(recipe(validation={"data": str(data)}), checkpoint)
-    assert [gate.metric for gate in gates_from_recipe(recipe(), checkpoint.head, encoded)] == ["accuracy"]
-    assert gates_from_recipe(recipe(), checkpoint.head, None) == ()
+    proof = proof_from_recipe(recipe(validation={"data": str(data)}).validation, checkpoint, LENGTH)
+    assert proof is not None and [gate.metric for gate in proof.gates] == ["accuracy"]
+    unlabelled = gates_from_recipe(recipe().validation, checkpoint.head, labelled=False)
+    assert [gate.metric for gate in unlabelled] == ["agreement", "divergence"]
     with pytest.raises(InputError, match="bleu"):
-        gates_from_recipe(recipe(validation={"gates": ["bleu:1%"]}), checkpoint.head, encoded)
+        gates_from_recipe(recipe(validation={"gates": ["bleu:1%"]}).validation, checkpoint.head, labelled=True)
 
 
 @pytest.mark.parametrize(("asked", "length"), [(None, 48), (48, 48), (8, 8)])
 def test_lengths(checkpoint: Checkpoint, asked: int | None, length: int) -> None:
-    assert length_from_recipe(recipe(engine={"max_length": asked}), checkpoint) == length
+    assert length_of_inputs(checkpoint, asked) == length
 
 
 def test_a_length_beyond_the_positions(checkpoint: Checkpoint) -> None:
     with pytest.raises(InputError, match="48 positions"):
-        length_from_recipe(recipe(engine={"max_length": 49}), checkpoint)
+        length_of_inputs(checkpoint, 49)
 
 
 @pytest.mark.parametrize(("positions", "length"), [(64, 64), (512, QA_LENGTH)])
 def test_questions_have_their_own_length(tmp_path: Path, positions: int, length: int) -> None:
     path = write_tiny_bert(tmp_path, task="question-answering", positions=positions)
-    assert length_from_recipe(recipe(), checkpoint_from_path(path)) == length
+    assert length_of_inputs(checkpoint_from_path(path), None) == length
 
 
 def test_features_are_cut_to_the_length(checkpoint: Checkpoint, data: Path) -> None:
-    wanted = recipe(validation={"data": str(data)}, engine={"max_length": 8})
-    encoded = validation_from_recipe(wanted, checkpoint)
-    assert encoded is not None
+    wanted = recipe(validation={"data": str(data)})
+    encoded = validated(wanted, checkpoint, 8)
     assert max(feature.length for feature in encoded.features) == 8
     assert any(feature.truncated for feature in encoded.features)
 
 
 def test_the_scheme_leaves_out_what_the_target_cannot_run(checkpoint: Checkpoint) -> None:
     target = target_from_name("ort-cpu")
-    whole, part = (scheme_from_recipe(recipe(), checkpoint, wanted) for wanted in (None, target))
-    assert whole is not None
+    whole = scheme_from_recipe(recipe().quantization, layers=2)
+    part = plan_from_recipe(recipe(), checkpoint, longest=LENGTH).scheme
     assert part is not None
-    roles = frozenset(target.FLOAT_ROLES)
+    roles = frozenset(target.float_roles)
     assert part == replace(whole.without_roles(roles), one_sided=True, split_outliers=True)
     assert any(whole.quantizes(Site(0, role)) for role in roles)
     assert not any(part.quantizes(Site(0, role)) for role in roles)
-    assert scheme_from_recipe(recipe(), checkpoint, target_from_name("float")) is None
+    assert plan_from_recipe(recipe(engine={"target": "float"}), checkpoint, longest=LENGTH).scheme is None
 
 
 @pytest.mark.parametrize(
@@ -141,20 +146,22 @@ def test_the_scheme_leaves_out_what_the_target_cannot_run(checkpoint: Checkpoint
 def test_a_zero_point_is_for_targets_that_have_them_and_for_scales_per_column(
     target: str, mode: str, one_sided: bool, checkpoint: Checkpoint
 ) -> None:
-    found = scheme_from_recipe(recipe(quantization={"mode": mode}), checkpoint, target_from_name(target))
+    wanted = recipe(quantization={"mode": mode}, engine={"target": target})
+    found = plan_from_recipe(wanted, checkpoint, longest=LENGTH).scheme
     assert found is not None and found.one_sided is found.split_outliers is one_sided
 
 
-def test_exponents(checkpoint: Checkpoint) -> None:
-    assert layers_of(checkpoint) == 2
-    assert exponent_from_recipe(recipe()) == DEFAULT_SMOOTHING
-    assert exponent_from_recipe(recipe(quantization={"smoothing": 0.5})) == 0.5
-    assert exponent_from_recipe(recipe(quantization={"smoothing": 0})) == DEFAULT_SMOOTHING, "the table keeps factors"
+@pytest.mark.parametrize(("asked", "exponent"), [(None, DEFAULT_SMOOTHING), (0.5, 0.5), (0, DEFAULT_SMOOTHING)])
+def test_exponents(checkpoint: Checkpoint, data: Path, asked: float | None, exponent: float) -> None:
+    wanted = recipe(quantization={"smoothing": asked}, calibration={"data": str(data)})
+    scheme = scheme_from_recipe(wanted.quantization, layers=2)
+    inputs = inputs_from_recipe(wanted, checkpoint, scheme, max_length=LENGTH)
+    assert inputs.exponent == exponent, "a table keeps factors for those who want some"
 
 
 def test_a_target_is_asked_whether_the_machine_can_run_it(monkeypatch: pytest.MonkeyPatch) -> None:
     weak = Cpu(vendor="none", model="old", machine="x86_64", features=frozenset({"avx2"}), cores=1)
-    monkeypatch.setattr("bertc.inputs.cpu_features", lambda: weak)
+    monkeypatch.setattr("bertc.plan.cpu_features", lambda: weak)
     with pytest.raises(EnvironmentLackError, match="VNNI"):
         checked_target("ort-cpu")
     assert checked_target("float") is target_from_name("float")

@@ -12,13 +12,12 @@ import onnx
 import onnx_ir as ir
 import pytest
 
+from bertc.calibrate.carried import own_table
 from bertc.calibrate.method import RangeMethod
 from bertc.calibrate.table import table_from_path, text_from_table
 from bertc.checkpoint import checkpoint_from_path
 from bertc.graph.affine import scale_from_amax
 from bertc.graph.sites import Role, Site, site_from_name
-from bertc.own_ranges import own_table
-from bertc.recipe import recipe_from_document
 from tests.artefacts import Bertc, PathOf
 from tests.fixtures import write_tiny_bert
 from tests.foreign import FASTER_TRANSFORMER, LAYERS, amax_of, change, scalar, write_foreign
@@ -198,11 +197,9 @@ def test_a_checkpoint_without_ranges_needs_text(bertc: Bertc, tmp_path: Path, ca
 
 def test_the_table_of_buffers_can_be_saved_and_read(tmp_path: Path) -> None:
     checkpoint = checkpoint_from_path(write_foreign(tmp_path / "model"))
-    recipe = recipe_from_document({"checkpoint": str(checkpoint.path), "quantization": {"mode": "3"}}, "test")
-    table = own_table(recipe, checkpoint, tiny_scheme("3"))
+    table = own_table(checkpoint, tiny_scheme("3"), RangeMethod())
     assert table is not None
     (tmp_path / "table.json").write_text(text_from_table(table), encoding="utf-8")
     assert text_from_table(table_from_path(tmp_path / "table.json")) == text_from_table(table)
     probs = Site(0, Role.PROBS)
     assert table.amax(probs, RangeMethod(), smoothed=False) == trained(probs)
-    assert own_table(recipe, checkpoint, None) is None

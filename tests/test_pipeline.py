@@ -16,6 +16,7 @@ from bertc.manifest import verify_artefact
 from bertc.pipeline import Built, build
 from bertc.recipe import recipe_from_document
 from bertc.runtime.optimized import Optimized
+from bertc.runtime.ort import OrtRuntime
 from tests.fixtures import tiny_sentence, write_tiny_bert
 
 KEPT = ("calibrate", "correct", "evaluate-float", "evaluate-engine", "sensitivity")
@@ -49,7 +50,7 @@ def run(tmp_path: Path) -> Build:
         rows = [f"{tiny_sentence(seed, 5)}\t{('negative', 'positive')[seed % 2]}\n" for seed in seeds]
         (folder / f"{name}.tsv").write_text("text\tlabel\n" + "".join(rows), encoding="utf-8")
 
-    def of(out: str = "out", **sections: dict[str, Any]) -> tuple[Built, Noted]:
+    def of(out: str = "out", task: str | None = None, **sections: dict[str, Any]) -> tuple[Built, Noted]:
         defaults = {
             "calibration": {"data": str(folder / "train.tsv")},
             "validation": {"data": str(folder / "dev.tsv"), "max_drop": "2abs"},
@@ -57,7 +58,7 @@ def run(tmp_path: Path) -> Build:
             "quantization": {},
         }
         document = {name: {**values, **sections.get(name, {})} for name, values in defaults.items()}
-        recipe = recipe_from_document({"checkpoint": str(checkpoint), **document}, "test")
+        recipe = recipe_from_document({"checkpoint": str(checkpoint), "task": task, **document}, "test")
         noted = Noted()
         with StageCache(tmp_path / "cache", progress=noted) as cache:
             return build(recipe, tmp_path / out, work=Work(cache, noted), command="bertc build"), noted
@@ -129,14 +130,32 @@ def test_a_given_table_with_another_length_has_its_own_sensitivity(run: Build, t
     assert "sensitivity" not in cached(built)
 
 
-def test_data_that_changed_under_its_name_is_read_again(run: Build, tmp_path: Path) -> None:
+def test_a_given_table_with_another_head_has_its_own_correction(run: Build, tmp_path: Path) -> None:
+    """The correction that is best for a classifier's logits was once taken for an embedding's."""
     run()
+    table = {"table": str(tmp_path / "out" / "calibration.json")}
+    unvalidated = {"data": None, "unvalidated": True, "max_drop": None}
+    run("classifier", calibration=table, validation=unvalidated)
+    options: dict[str, Any] = {"calibration": table, "validation": unvalidated}
+    embedding, _ = run("embedding", task="feature-extraction", **options)
+    assert not {"correct", "sensitivity"} & cached(embedding)
+    again, _ = run("again", task="feature-extraction", **options)
+    assert {"correct", "sensitivity"} <= cached(again)
+    assert again.report.quantization.rounding_errors == embedding.report.quantization.rounding_errors
+
+
+def test_data_that_changed_under_its_name_is_read_again(run: Build, tmp_path: Path) -> None:
+    first, _ = run()
     path = tmp_path / "in" / "dev.tsv"
-    path.write_text(path.read_text().replace("\tnegative", "\tpositive"), encoding="utf-8")
-    built, _ = run()
-    assert built.report.accuracy is not None
-    assert "calibrate" in cached(built)
-    assert "evaluate-float" not in cached(built)
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace("\tnegative", "\tpositive"), encoding="utf-8")
+    relabelled, _ = run()
+    assert relabelled.report.accuracy is not None and first.report.accuracy is not None
+    assert relabelled.report.accuracy.reference != first.report.accuracy.reference
+    assert "evaluate-float" in cached(relabelled), "a label changes no output"
+    path.write_text(text.replace("\n", "\n" + tiny_sentence(99, 7) + "\tpositive\n", 1), encoding="utf-8")
+    longer, _ = run()
+    assert "calibrate" in cached(longer) and not {"evaluate-float", "evaluate-engine"} & cached(longer)
 
 
 def test_without_text_beside_a_table_the_validation_text_tells_which_sites_hurt(run: Build, tmp_path: Path) -> None:
@@ -190,13 +209,12 @@ def test_an_engine_that_is_not_fused_is_no_artefact(
 ) -> None:
     from bertc.targets import ort_cpu
 
-    real = ort_cpu.optimized_from_path
+    class Unfused(OrtRuntime):
+        def optimized_from_path(self, model: Path) -> Optimized:
+            found = super().optimized_from_path(model)
+            return replace(found, fused={**found.fused, "attention": 1})
 
-    def unfused(model: Path) -> Optimized:
-        found = real(model)
-        return replace(found, fused={**found.fused, "attention": 1})
-
-    monkeypatch.setattr(ort_cpu, "optimized_from_path", unfused)
+    monkeypatch.setattr(ort_cpu, "TARGET", replace(ort_cpu.TARGET, runtime=Unfused()))
     with pytest.raises(EnvironmentLackError, match="attention: 1 of 2"):
         run()
     assert not (tmp_path / "out").exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,15 @@ from bertc.evaluate.report import Report, report_from_json, report_to_json
 from bertc.features import Silent
 from bertc.graph.build import graph_from_checkpoint
 from bertc.graph.interpret import Interpreter
+from bertc.inputs import check_sparsity
 from bertc.inspection import kind_of_path
 from bertc.manifest import verify_artefact
 from bertc.pipeline import build
-from bertc.pruning import VerifiedSparsity, check_sparsity, prune_checkpoint, pruned_from_recipe
+from bertc.pruning import prune_checkpoint
 from bertc.recipe import Recipe, recipe_from_document
 from bertc.sparsity.pattern import gemms_of_graph, masks_from_graph
 from bertc.sparsity.prune import Pruned, State
+from bertc.sparsity.stage import Sparsity, VerifiedSparsity, pruned_graph
 from tests.fixtures import tiny_sentence, write_tiny_bert
 from tests.tiny import TinyModel
 
@@ -89,11 +92,10 @@ def test_pruned_weights_come_from_the_cache_as_they_were(folder: Path) -> None:
     found = []
     with StageCache(folder / "cache", progress=Silent()) as cache:
         for _ in range(2):
-            stages = Stages(cache, Silent())
-            recipe = recipe_of(folder, sparsity={"permute": True})
-            pruned = pruned_from_recipe(recipe, checkpoint, graph, None, stages=stages, progress=Silent())
+            work = Work(cache, Silent())
+            pruned = pruned_graph(graph, Sparsity(criterion="magnitude", permute=True), None, work=work)
             assert pruned is not None
-            found.append((pruned, stages.times[0].cached))
+            found.append((pruned, work.times[0].cached))
     (first, cached), (second, cached_again) = found
     assert (cached, cached_again) == (False, True)
     assert first.gemms == second.gemms and first.masks.keys() == second.masks.keys()
@@ -137,10 +139,12 @@ def test_a_table_of_the_dense_weights_is_refused(folder: Path, tiny_classifier: 
     table.write_text(text_from_table(tiny_classifier.table), encoding="utf-8")
     with pytest.raises(InputError, match="dense weights"):
         built(folder, recipe_of(folder, calibration={"table": str(table)}))
-    checkpoint = checkpoint_from_path(str(folder / "model"))
+    dense = checkpoint_from_path(str(folder / "model"))
+    own = text_from_table(replace(tiny_classifier.table, checkpoint=dense.digest))
+    (folder / "model" / "calibration.json").write_text(own, encoding="utf-8")
     with pytest.raises(InputError, match="ranges of its own"):
-        check_sparsity(recipe_of(folder), checkpoint, tiny_classifier.table)
-    check_sparsity(recipe_of(folder, sparsity={"pattern": None}), checkpoint, tiny_classifier.table)
+        built(folder, recipe_of(folder, calibration={"data": None}))
+    built(folder, recipe_of(folder, sparsity={"pattern": None}, calibration={"data": None}))
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,12 @@ import pytest
 
 from bertc.artefact.stages import StageTime
 from bertc.calibrate.histogram import counts_from_values
+from bertc.calibrate.method import RangeMethod
 from bertc.calibrate.table import Statistics
 from bertc.evaluate.report import Report
-from bertc.graph.architecture import Architecture
-from bertc.graph.build import architecture_from_checkpoint
 from bertc.graph.scheme import Scheme
 from bertc.graph.sites import Role, Site
+from bertc.quantize.quantization import Quantization
 from bertc.recipe import recipe_from_document
 from bertc.report_parts import HISTOGRAM_BINS, BuildFacts, histogram_part, report_from_facts, worst_sites
 from bertc.runtime.cpu import Cpu

@@ -8,7 +8,8 @@ import onnxruntime
 import pytest
 
 from bertc.manifest import digest_of_file
-from bertc.targets import target_from_name, target_names
+from bertc.plugins import TARGETS
+from bertc.targets import target_from_name
 from tests.artefacts import Bertc
 from tests.triton_schema import read_config
 
@@ -88,9 +89,9 @@ def test_an_artefact_takes_no_other_flags(bertc: Bertc, artefact: Path, tmp_path
     assert called.code == 2 and "served as it was built" in called.err
 
 
-@pytest.mark.parametrize("name", target_names())
+@pytest.mark.parametrize("name", TARGETS.names())
 def test_every_target_says_how_it_is_served_or_why_not(name: str) -> None:
     target = target_from_name(name)
-    served = target.SERVED
+    served = target.served
     assert bool(served.backend) != bool(served.refusal)
-    assert served.refusal or served.file in target.MODEL_FILES
+    assert served.refusal or served.file in target.runtime.model_files

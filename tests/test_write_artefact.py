@@ -38,7 +38,7 @@ def test_the_folder_is_whole_and_its_manifest_agrees(facts: BuildFacts, tmp_path
     assert set(manifest.files) == names - {"manifest.json"}
     assert manifest.unvalidated is True
     assert manifest.checkpoint == facts.checkpoint.digest
-    assert set(manifest.valid_on.cpu_features_any) == set(facts.target.DEMANDS)
+    assert set(manifest.valid_on.cpu_features_any) == set(facts.target.demands)
     assert recipe_from_path(tmp_path / "out" / "recipe.toml", {}) == facts.recipe
 
 

@@ -11,9 +11,9 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from bertc.calibrate.method import RangeMethod
 from bertc.batches import Batch, batch_from_features
 from bertc.calibrate.collect import ranges_from_batches
+from bertc.calibrate.method import RangeMethod
 from bertc.calibrate.table import CalibrationTable
 from bertc.checkpoint import Checkpoint, checkpoint_from_path
 from bertc.dialects import ort

@@ -31,8 +31,9 @@ from tables import markdown, plot
 
 from bertc.checkpoint import Checkpoint, checkpoint_from_path
 from bertc.data.dataset import dataset_from_path
+from bertc.data.encoded import Encoded
 from bertc.errors import BertcError
-from bertc.inputs import Encoded, calibration_from_recipe, validation_from_recipe
+from bertc.inputs import calibration_from_recipe, length_of_inputs, proof_from_recipe
 from bertc.recipe import Recipe, recipe_from_document
 from bertc.runtime.cpu import cpu_features, usable_cores
 from bertc.tasks import task_from_name
@@ -48,9 +49,11 @@ def main() -> None:
     options.work.mkdir(parents=True, exist_ok=True)
     checkpoint = checkpoint_from_path(the_checkpoint(options))
     recipe = recipe_of(options, checkpoint)
-    calibration = calibration_from_recipe(recipe, checkpoint)
-    validation = validation_from_recipe(recipe, checkpoint)
-    assert validation is not None
+    length = length_of_inputs(checkpoint, recipe.engine.max_length)
+    calibration = calibration_from_recipe(recipe.calibration, checkpoint, length)
+    proof = proof_from_recipe(recipe.validation, checkpoint, length)
+    assert proof is not None
+    validation = proof.texts
     traffic = traffic_of(options, checkpoint, validation)
     shapes = [(int(batch), int(length)) for batch, length in (text.split("x") for text in options.shapes.split(","))]
     texts = {"calibration": pairs(calibration.features), "validation": pairs(validation.features), **traffic}

@@ -13,7 +13,7 @@ def built(
 ) -> None:
     """Build with the defaults; not validated, as the peers are not: the benchmark compares the outputs itself."""
     from bertc.artefact.cache import StageCache
-from bertc.artefact.stages import Work
+    from bertc.artefact.stages import Work
     from bertc.features import Silent
     from bertc.pipeline import build
     from bertc.recipe import recipe_from_document

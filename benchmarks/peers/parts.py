@@ -20,9 +20,9 @@ from environments import HERE, ROOT, LackError, environment_variables, python_of
 from turns import FailedError, Process, last_line, shapes_text, timed_shape, timed_stream
 
 from bertc.checkpoint import Checkpoint
+from bertc.data.encoded import Encoded
 from bertc.evaluate.scores import compare_outputs
 from bertc.graph.build import OUTPUTS, graph_from_checkpoint
-from bertc.inputs import Encoded
 from bertc.runtime.engine import PER_TOKEN, outputs_from_features
 from bertc.targets import target_from_name
 from bertc.tasks import task_from_name
@@ -226,8 +226,8 @@ def float_outputs(bench: Benchmark, validation: Encoded) -> Any:
     target = target_from_name("float")
     folder = bench.work / "float"
     folder.mkdir(exist_ok=True)
-    model = target.write_model(target.onnx_from_graph(graph_from_checkpoint(bench.checkpoint)), folder)
-    engine = target.engine_from_path(model, threads=bench.threads)
+    model = target.runtime.write_model(target.onnx_from_graph(graph_from_checkpoint(bench.checkpoint)), folder)
+    engine = target.runtime.engine_from_path(model, threads=bench.threads)
     try:
         return outputs_from_features(engine, validation.features, bench.checkpoint.head)
     finally:

@@ -19,7 +19,6 @@ from bertc.checkpoint.quantizers import QuantizerRanges, ranges_from_checkpoint
 from bertc.errors import InputError
 from bertc.graph.scheme import Scheme
 from bertc.graph.sites import Role, Site
-from bertc.calibrate.needs import check_needs, has_histograms, source_of_table
 
 TABLE_FILE = "calibration.json"
 """A table of the checkpoint that lies in its folder; it is no part of the checkpoint's digest, which it names."""

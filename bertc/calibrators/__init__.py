@@ -7,12 +7,10 @@ use it.
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
-from typing import Protocol
+from typing import Protocol, cast
 
 from bertc.calibrate.histogram import Counts
-from bertc.errors import InputError
+from bertc.plugins import CALIBRATORS
 
 
 class Calibrator(Protocol):
@@ -22,14 +20,6 @@ class Calibrator(Protocol):
         """Return the largest magnitude to represent."""
 
 
-def calibrator_names() -> tuple[str, ...]:
-    """List the calibrators by file name."""
-    return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__)))
-
-
 def calibrator_from_name(name: str) -> Calibrator:
     """Find a calibrator. Raises `InputError` naming those that exist."""
-    if name not in calibrator_names():
-        raise InputError(f"calibrator '{name}' does not exist; choose one of {', '.join(calibrator_names())}")
-    module: Calibrator = importlib.import_module(f"bertc.calibrators.{name}")
-    return module
+    return cast(Calibrator, CALIBRATORS.module(name))

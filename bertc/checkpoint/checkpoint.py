@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from bertc.checkpoint.text import TextEncoder
 from bertc.features import Head
 from bertc.graph.architecture import Architecture
+from bertc.plugins import FAMILIES
 
 
 class Weights(Protocol):
@@ -65,6 +65,6 @@ class Checkpoint:
     @cached_property
     def architecture(self) -> Architecture:
         """Its dimensions and the names of its weights, from the family's file; refuses what only looks like one."""
-        family = importlib.import_module(f"bertc.families.{self.family}")
+        family = FAMILIES.module(self.family)
         architecture: Architecture = family.architecture_from_config(self.config, self.head)
         return architecture

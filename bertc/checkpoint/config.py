@@ -5,8 +5,6 @@ A folder comes in, a read-only mapping goes out. Whether the weights have the co
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -14,6 +12,7 @@ from typing import Any
 
 from bertc.checkpoint.files import read_object
 from bertc.errors import InputError
+from bertc.plugins import FAMILIES
 
 # Smallest and largest size that is believable: beyond them the file is damaged, and memory would run out later.
 SIZES = {
@@ -32,13 +31,6 @@ SIZES = {
 }
 SYNONYMS = {"qdqbert": "bert", "xlm-roberta": "roberta", "camembert": "roberta"}
 """Model types that compute what a family computes: transformers' QDQBERT is BERT with fake quantizers."""
-
-
-def supported_families() -> tuple[str, ...]:
-    """Return the names of the model families, which are the modules of `bertc.families`, without importing them."""
-    package = importlib.import_module("bertc.families")
-    names = (module.name for module in pkgutil.iter_modules(package.__path__))
-    return tuple(sorted(name for name in names if not name.startswith("_")))
 
 
 def config_from_path(folder: Path) -> Mapping[str, Any]:
@@ -61,13 +53,13 @@ def config_from_path(folder: Path) -> Mapping[str, Any]:
 
 
 def family_from_config(config: Mapping[str, Any], folder: Path) -> str:
-    """Return the model family (a module name of `bertc.families`). Raises `InputError` if it is none of them."""
-    families = supported_families()
+    """Return the model family (a name of `bertc.families`). Raises `InputError` if it is none of them."""
+    families = FAMILIES.names()
     known = ", ".join(sorted({*families, *SYNONYMS}))
     name = config.get("model_type")
     if not isinstance(name, str) or not name:
         raise InputError(f"{folder}/config.json has no model_type; add it (supported: {known})")
-    family = SYNONYMS.get(name, name).replace("-", "_")
+    family = SYNONYMS.get(name, name).replace("_", "-")
     if family not in families:
         raise InputError(f"{folder}/config.json has the model_type {name!r}; bertc supports only: {known}")
     return family
@@ -79,7 +71,7 @@ def positions_from_config(config: Mapping[str, Any], folder: Path) -> int | None
     Raises `InputError` where the position table has no row for a text.
     """
     rows = config.get("max_position_embeddings")
-    family = importlib.import_module(f"bertc.families.{family_from_config(config, folder)}")
+    family = FAMILIES.module(family_from_config(config, folder))
     first = int(family.first_position(config))
     if rows is None:
         return None

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import ast
-import difflib
-import importlib
-from pathlib import Path
 
 import click
 
 import bertc
 from bertc.cli.output import Output
+from bertc.plugins import COMMANDS
 
 PROGRAM = "bertc"
-COMMANDS = Path(bertc.__file__).parent / "commands"
 
 
 class LazyGroup(click.Group):
@@ -21,39 +18,32 @@ class LazyGroup(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """List the commands by file name, without importing one."""
-        return command_names()
+        return list(COMMANDS.names())
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import a command."""
-        if cmd_name not in command_names():
+        if cmd_name not in COMMANDS.names():
             return None
-        command: click.Command = importlib.import_module(f"bertc.commands.{cmd_name}").command
+        command: click.Command = COMMANDS.module(cmd_name).command
         return command
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command; for a name that is none, say which ones look like it."""
-        if args and not args[0].startswith("-") and args[0] not in command_names():
-            near = difflib.get_close_matches(args[0], command_names(), n=2)
-            hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(command_names())}"
-            ctx.fail(f"'{args[0]}' is no command ({hint})")
+        """Find the command. Raises `InputError` with those that look like it, for a name that is none."""
+        if args and not args[0].startswith("-"):
+            COMMANDS.check_name(args[0])
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the commands with their summaries, read from the files."""
         with formatter.section("Commands"):
-            formatter.write_dl([(name, summary_of(name)) for name in command_names()])
-
-
-def command_names() -> list[str]:
-    """Return the names of all commands, sorted."""
-    return sorted(path.stem for path in COMMANDS.glob("*.py") if not path.stem.startswith("_"))
+            formatter.write_dl([(name, summary_of(name)) for name in COMMANDS.names()])
 
 
 def summary_of(name: str) -> str:
     """Return a command's summary: the first line of its file's docstring."""
-    documentation = ast.get_docstring(ast.parse((COMMANDS / f"{name}.py").read_text(encoding="utf-8")))
+    documentation = ast.get_docstring(ast.parse(COMMANDS.file(name).read_text(encoding="utf-8")))
     return (documentation or "").split("\n")[0]
 
 

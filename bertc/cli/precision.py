@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from bertc.errors import InputError
+from bertc.plugins import TARGETS
 
 if TYPE_CHECKING:
     from bertc.recipe import Recipe
@@ -13,11 +14,11 @@ if TYPE_CHECKING:
 
 def check_precision(recipe: Recipe, flags: Mapping[str, Any]) -> None:
     """Refuse --int8-mode for a target that is not INT8; a recipe has a mode even where nobody asked for one."""
-    from bertc.targets import target_from_name, target_names
+    from bertc.targets import target_from_name
 
     name = recipe.engine.target
-    if flags.get("quantization__mode") is None or name not in target_names():  # auto-cpu is several
+    if flags.get("quantization__mode") is None or name not in TARGETS.names():  # auto-cpu is several
         return
-    reason = target_from_name(name).NO_INT8
+    reason = target_from_name(name).no_int8
     if reason:
         raise InputError(f"the target {name} takes no --int8-mode: {reason}")

@@ -106,6 +106,7 @@ def command(
 
 
 def _build(output: Output, recipe: Recipe, out: Path, cache_dir: Path | None, *, no_cache: bool) -> int:
+    from bertc.artefact.stages import Work
     from bertc.auto import build_fastest  # numpy and onnx_ir: not for --help
     from bertc.evaluate.report import report_to_json
     from bertc.pipeline import build

@@ -50,6 +50,7 @@ def command(
       bertc build CHECKPOINT --calibration calibration.json --validation-data dev.tsv -o OUT
     """
     wanted = options.recipe_from_flags(checkpoint, recipe, flags)
+    from bertc.artefact.stages import Work
     from bertc.calibrate.table import text_from_table
     from bertc.cli.files import write_file
     from bertc.partial import calibrate

@@ -38,9 +38,10 @@ def command(output: Output, first: str, second: str, calibrator: str, percentile
     Rows that both artefacts were validated on are paired, and the drop from FIRST's engine to SECOND's has its own
     interval. The sites whose ranges differ most come first.
     """
+    from bertc.calibrate.method import RangeMethod
     from bertc.compare import compare_paths
 
-    facts = compare_paths(first, second, calibrator=calibrator, percentile=percentile)
+    facts = compare_paths(first, second, RangeMethod(calibrator=calibrator, percentile=percentile))
     if output.json:
         output.print_json(facts)
         return EXIT_PASSED

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import bertc
-from bertc.cli import options
 from bertc.cli.command import Command, option
 from bertc.cli.output import Output
 from bertc.cli.tables import print_facts
 from bertc.errors import EXIT_PASSED, BertcError
+from bertc.plugins import TARGETS
 
 if TYPE_CHECKING:
     from bertc.runtime.cpu import Cpu
@@ -75,11 +75,11 @@ def _targets(cpu: Cpu) -> list[dict[str, Any]]:
     from bertc.targets import target_from_name
 
     found = []
-    for name in options.names_of_files("targets"):
+    for name in TARGETS.names():
         summary = ""
         try:
             target = target_from_name(name)
-            summary = str(target.SUMMARY)
+            summary = target.summary
             target.check_machine(cpu)
             reason = None
         except (BertcError, ImportError) as error:

@@ -17,9 +17,8 @@ from bertc.cli.progress import shown_progress
 from bertc.errors import EXIT_PASSED
 
 if TYPE_CHECKING:
-    from bertc.artefact.cache import StageCache
-    from bertc.features import Progress
-    from bertc.partial import Exported
+    from bertc.artefact.stages import Work
+    from bertc.quantize.lowered import Lowered
     from bertc.recipe import Recipe
 
 MANIFEST = "manifest.json"
@@ -77,6 +76,8 @@ def command(
         return _serve_artefact(output, Path(checkpoint), repository, recipe, flags)
     wanted = options.recipe_from_flags(checkpoint, recipe, flags)
     check_precision(wanted, flags)
+    from bertc.artefact.stages import Work
+
     with (
         shown_progress(output) as progress,
         cache_from_options(cache_dir, no_cache=no_cache, progress=progress) as cache,
@@ -125,7 +126,7 @@ def _print(output: Output, path: Path, target: str, facts: Mapping[str, Any]) ->
     if output.json:
         output.print_json({"model": str(path), "bytes": size, **facts})
     output.say(f"{path}: {size / 1e6:.1f} MB for {target}")
-    note = target_from_name(target).NOTE
+    note = target_from_name(target).note
     if note:
         output.note(note)
     if facts["unvalidated"]:

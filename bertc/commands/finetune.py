@@ -231,6 +231,7 @@ def command(
     switches = {"quantize": False} if floating else {}
     switches |= {} if learned is None else {"learned_scales": learned}
     wanted = wanted.model_copy(update={"training": wanted.training.model_copy(update=switches)})
+    from bertc.artefact.stages import Work
     from bertc.finetune import finetune  # numpy and onnx_ir: not for --help
 
     with (

@@ -41,11 +41,13 @@ def command(output: Output, path: str, task: str | None, calibrator: str, percen
     verdict, and the range and error of each site.
     """
     from bertc import inspection
+    from bertc.calibrate.method import RangeMethod
 
+    method = RangeMethod(calibrator=calibrator, percentile=percentile)
     kind = inspection.kind_of_path(path)
     readers: dict[str, Callable[[], Facts]] = {
         "checkpoint": lambda: inspection.facts_of_checkpoint(path, task=task),
-        "table": lambda: inspection.facts_of_table(Path(path), calibrator=calibrator, percentile=percentile),
+        "table": lambda: inspection.facts_of_table(Path(path), method),
         "artefact": lambda: inspection.facts_of_artefact(Path(path)),
     }
     facts = readers[kind]()

@@ -47,6 +47,7 @@ def command(
     Nothing is validated: pruning alone costs accuracy, which bertc finetune recovers with the zeros in place.
     """
     wanted = options.recipe_from_flags(checkpoint, recipe, flags)
+    from bertc.artefact.stages import Work
     from bertc.pruning import prune_checkpoint
 
     with (

@@ -54,6 +54,7 @@ def command(
     wanted = options.recipe_from_flags(checkpoint, recipe, flags)
     import onnx_ir as ir
 
+    from bertc.artefact.stages import Work
     from bertc.cli.files import finished_file
     from bertc.partial import quantize
 
@@ -62,8 +63,8 @@ def command(
         cache_from_options(cache_dir, no_cache=no_cache, progress=progress) as cache,
     ):
         quantized = quantize(wanted, work=Work(cache, progress))
-        with finished_file(out) as work:
-            ir.save(quantized.graph, work)
+        with finished_file(out) as file:
+            ir.save(quantized.graph, file)
     if output.json:
         output.print_json({"graph": str(out), "counts": dict(quantized.counts), "unvalidated": True})
     for role, count in quantized.counts.items():

@@ -15,7 +15,7 @@ import onnx_ir as ir
 from bertc.checkpoint import Checkpoint
 from bertc.errors import InputError
 from bertc.features import Head, Pooling
-from bertc.graph.architecture import Activation, Architecture, LayerNames
+from bertc.graph.architecture import Activation, LayerNames
 from bertc.graph.attention import AttentionInputs, attention_function
 from bertc.graph.emit import DOMAIN, IR_VERSION, OPSET, Emitter
 from bertc.graph.packing import SENTENCES, emit_first_tokens, emit_packing, emit_unpacked

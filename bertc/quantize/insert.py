@@ -11,6 +11,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from bertc.calibrate.method import RangeMethod
+from bertc.calibrate.needs import check_needs
 from bertc.calibrate.smoothing import CONSUMERS
 from bertc.calibrate.table import CalibrationTable
 from bertc.errors import InputError
@@ -24,7 +25,6 @@ from bertc.graph.scheme import Scheme
 from bertc.graph.sites import GEMM_INPUTS, GEMM_OUTPUTS, Role, Site
 from bertc.keys import Key
 from bertc.quantize.correction import NO_CORRECTION, Correction, weight_scales
-from bertc.calibrate.needs import check_needs
 from bertc.quantize.smooth import UNSMOOTHED, smooth_graph
 from bertc.quantize.split import split_graph, split_table, splits_from_table
 

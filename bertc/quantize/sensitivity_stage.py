@@ -17,9 +17,7 @@ from bertc.quantize.sensitivity import sensitivity_from_graph
 FILE = "sensitivity.json"
 
 
-def _measure(
-    progress: Progress, quantized: Quantized, table: CalibrationTable, texts: Encoded
-) -> Mapping[Site, float]:
+def _measure(progress: Progress, quantized: Quantized, table: CalibrationTable, texts: Encoded) -> Mapping[Site, float]:
     return sensitivity_from_graph(quantized, table, texts.features, progress=progress)
 
 

@@ -14,16 +14,21 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 
 from bertc.batches import Batch
 from bertc.errors import BertcError, EnvironmentLackError, InputError
+from bertc.features import SILENCE, Progress
 from bertc.runtime.cpu import thread_count
-from bertc.runtime.engine import Array
+from bertc.runtime.engine import Array, Engine
 from bertc.runtime.openvino_cache import compiled_from_cache
 from bertc.runtime.optimized import INT8_ATTENTION, Optimized
+from bertc.runtime.runtime import Runtime
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
 
 REQUIREMENT = "openvino>=2026.4,<2027"
 MISSING = 'OpenVINO is not installed; install it with pip install "bertc[openvino]"'
@@ -239,3 +244,36 @@ def _openvino() -> Any:
     except ImportError as error:
         raise EnvironmentLackError(MISSING) from error
     return openvino
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenvinoRuntime(Runtime):
+    """OpenVINO on the CPU, with what is not INT8 in a precision."""
+
+    precision: Precision = "f32"
+
+    library: ClassVar[str] = "openvino"
+    model_files: ClassVar[tuple[str, ...]] = ("openvino_model.xml", "openvino_model.bin")
+    sparsity: ClassVar[str] = "OpenVINO's CPU kernels multiply by zeros as by any other number"
+
+    def check_here(self, attention: str | None) -> None:
+        """Refuse where OpenVINO is not installed."""
+        check_installed()
+
+    def write_model(
+        self, lowered: ir.Model, folder: Path, *, progress: Progress = SILENCE, cache: Path | None = None
+    ) -> Path:
+        """Write OpenVINO's own two files, what is not INT8 in FP32."""
+        import onnx_ir as ir
+
+        path = folder / self.model_files[0]
+        save_model(ir.to_proto(lowered).SerializeToString(), path)
+        return path
+
+    def engine_from_path(self, model: Path, *, threads: int, cache: Path | None = None) -> Engine:
+        """Compile for the CPU."""
+        return open_model(model, threads=threads, precision=self.precision, cache=cache)
+
+    def optimized_from_path(self, model: Path) -> Optimized:
+        """Read OpenVINO's execution graph. Raises `EnvironmentLackError` for a GEMM in another precision."""
+        return optimized_from_path(model, precision=self.precision)

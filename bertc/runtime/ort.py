@@ -5,13 +5,20 @@ from __future__ import annotations
 import tempfile
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from bertc.errors import InputError
+from bertc.features import SILENCE, Progress
+from bertc.graph.scheme import Scheme
 from bertc.runtime.cpu import thread_count
-from bertc.runtime.engine import OrtEngine
+from bertc.runtime.engine import Engine, OrtEngine
 from bertc.runtime.optimized import Optimized
+from bertc.runtime.runtime import Runtime
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
 
 FUSED = {
     "attention": ("QAttention", "Attention", "MultiHeadAttention"),
@@ -87,6 +94,36 @@ def optimized_from_nodes(nodes: Iterable[Any], runtime: str, requirement: str) -
     )
 
 
-def expected_fusion(layers: int) -> dict[str, int]:
-    """Return the fused nodes that a number of layers implies."""
+def expected_fusion(scheme: Scheme | None, layers: int) -> dict[str, int]:
+    """Return the fused nodes that a number of layers implies, in INT8 or not: one for each part of a layer."""
     return {"attention": layers, "layer_norm": 2 * layers + 1, "gelu": layers}
+
+
+@dataclass(frozen=True, slots=True)
+class OrtRuntime(Runtime):
+    """ONNX Runtime on the CPU, which every installation of bertc has."""
+
+    library: ClassVar[str] = "onnxruntime"
+    model_files: ClassVar[tuple[str, ...]] = ("model.onnx",)
+    sparsity: ClassVar[str] = "ONNX Runtime's CPU kernels multiply by zeros as by any other number"
+
+    def check_here(self, attention: str | None) -> None:
+        """It runs everywhere."""
+
+    def write_model(
+        self, lowered: ir.Model, folder: Path, *, progress: Progress = SILENCE, cache: Path | None = None
+    ) -> Path:
+        """Write the ONNX file."""
+        import onnx_ir as ir
+
+        path = folder / self.model_files[0]
+        ir.save(lowered, path)
+        return path
+
+    def engine_from_path(self, model: Path, *, threads: int, cache: Path | None = None) -> Engine:
+        """Open a session on the CPU."""
+        return open_session(model, threads=threads)
+
+    def optimized_from_path(self, model: Path) -> Optimized:
+        """Read ONNX Runtime's optimized model."""
+        return optimized_from_path(model)

@@ -13,14 +13,14 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from bertc.batches import Batch
 from bertc.errors import EnvironmentLackError, InputError
-from bertc.runtime.engine import Array, OrtEngine
+from bertc.runtime.engine import Array, Engine, OrtEngine
 from bertc.runtime.gpu import driver_of_machine
 from bertc.runtime.optimized import Optimized
-from bertc.runtime.ort import optimized_from_nodes
+from bertc.runtime.ort import OrtRuntime, optimized_from_nodes
 from bertc.runtime.ort_binding import NO_GRAPH, BoundBatch
 
 PROVIDER, HOST = "CUDAExecutionProvider", "CPUExecutionProvider"
@@ -163,3 +163,22 @@ def _session(model: Path, *, optimized: Path | None = None, graphs: bool = False
     except Exception as error:  # ONNX Runtime raises some ten unrelated classes of its own
         reason = str(error).splitlines()[0][:200]
         raise InputError(f"{model} cannot be opened by onnxruntime-gpu {ort.__version__}: {reason}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class OrtCudaRuntime(OrtRuntime):
+    """ONNX Runtime on an NVIDIA GPU: the same file, another provider."""
+
+    sparsity: ClassVar[str] = "it multiplies by zeros as by any other number, in FP16"
+
+    def check_here(self, attention: str | None) -> None:
+        """Refuse where ONNX Runtime's CUDA provider, the driver or a GPU is missing."""
+        check_installed()
+
+    def engine_from_path(self, model: Path, *, threads: int, cache: Path | None = None) -> Engine:
+        """Open a session on the GPU; threads do not matter."""
+        return open_session(model)
+
+    def optimized_from_path(self, model: Path) -> Optimized:
+        """Read ONNX Runtime's optimized model, and which provider has which node."""
+        return optimized_from_path(model)

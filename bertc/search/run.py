@@ -113,9 +113,7 @@ class SearchProblem:
 
     def lowered(self, scheme: Scheme) -> Lowered:
         """Make a scheme's model by the one way that the build itself takes."""
-        return lowered_graph(
-            self.graph, self.target, replace(self.quantization, scheme=scheme), options=self.options
-        )
+        return lowered_graph(self.graph, self.target, replace(self.quantization, scheme=scheme), options=self.options)
 
     def quantized(self, scheme: Scheme) -> Quantized:
         """Return a scheme's Q/DQ graph."""
@@ -160,7 +158,7 @@ def search_scheme(problem: SearchProblem, *, work: Work, measure: Measure | None
         positions=checkpoint.architecture.positions,
         threads=problem.threads,
     )
-    memory = Memory(work.cache, _parts(problem, shape))
+    memory = Memory(work.cache, key_of_problem(problem))
     with open_pool(problem.workers or usable_cores(), held.texts.features, checkpoint.head) as run:
         trials = Trials(
             held, checkpoint.head, write_model=problem.write_model, run=run, memory=memory, progress=work.progress
@@ -318,20 +316,19 @@ def names_from_sites(sites: Iterable[Site], layers: int) -> tuple[str, ...]:
     return (*map(str, whole), *(site.name for site in sorted(left) if site.role not in whole))
 
 
-def _parts(problem: SearchProblem, shape: tuple[int, int]) -> dict[str, Key]:
-    """Return the keys of all that a trial or a time of this search depends on, beside its own scheme."""
-    quantization = problem.quantization
+def key_of_problem(problem: SearchProblem) -> dict[str, Key]:
+    """Return the keys of all that a trial or a time of a search depends on, beside its own scheme."""
     values: dict[str, Any] = {
         "head": problem.checkpoint.head,
         "target": problem.target,
         "options": problem.options,
-        "table": quantization.table,
-        "method": quantization.method,
+        "table": problem.quantization.table,
+        "method": problem.quantization.method,
         "calibration": problem.calibration,
         "held": problem.held.texts,
+        "reference": problem.reference,
         "threads": problem.threads,
-        "shape": shape,
         "processor": cpu_features(),
-        "versions": library_versions(problem.target.runtime.library),
+        "versions": library_versions(),
     }
     return {"graph": digest_of_graph(problem.graph), **{name: key_of(value) for name, value in values.items()}}

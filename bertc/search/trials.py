@@ -27,7 +27,7 @@ RESAMPLES = 500
 
 
 class Memory:
-    """Figures kept in the cache under the keys of a search's inputs and of what each is of. It mutates the cache alone."""
+    """Figures kept in the cache under the search's inputs and what each is of. It mutates the cache alone."""
 
     def __init__(self, cache: StageCache, parts: Mapping[str, Key]) -> None:
         self._cache = cache
@@ -44,9 +44,7 @@ class Memory:
             if folder is not None:
                 write(folder)
 
-    def figures(
-        self, stage: str, of: Key, compute: Callable[[], Mapping[str, float]]
-    ) -> Mapping[str, float]:
+    def figures(self, stage: str, of: Key, compute: Callable[[], Mapping[str, float]]) -> Mapping[str, float]:
         """Return named figures from the cache, or compute and keep them."""
         found = self.get(stage, of, lambda folder: json.loads((folder / "figures.json").read_text("utf-8")))
         if found is None:

@@ -1,118 +1,148 @@
-"""A target is one file here: what it can run in INT8, how a graph becomes its model, and how its engine opens.
+"""A target is one file here: what it can run in INT8, how a graph becomes its model, and which runtime opens that.
 
-Each module has the names of `Target`. The file's name with hyphens is the target's.
+Each module has a constant `TARGET`, a `Target` whose name is the file's with hyphens.
 """
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Literal
 
 import onnx_ir as ir
 
 from bertc.errors import InputError
-from bertc.features import Progress
+from bertc.features import SILENCE, Progress
 from bertc.graph.fused import AttentionNeeds
-from bertc.graph.options import EngineOptions
+from bertc.graph.options import DEFAULT_OPTIONS, EngineOptions
 from bertc.graph.scheme import Scheme
 from bertc.graph.sites import Role
+from bertc.keys import Key
+from bertc.manifest import digest_of_file
+from bertc.plugins import TARGETS
 from bertc.runtime.cpu import Cpu
 from bertc.runtime.engine import Engine
 from bertc.runtime.optimized import Optimized
+from bertc.runtime.runtime import Runtime
 from bertc.runtime.serving import Served
+from bertc.versions import library_versions
 
 
-class Target(Protocol):
-    """What a module of this package offers."""
+def take_any_cpu(cpu: Cpu) -> None:
+    """Refuse no CPU."""
 
-    SUMMARY: str
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """What an engine is made for. What has no default here, every target has to say."""
+
+    name: str
+
+    summary: str
     """One line for `bertc doctor`."""
 
-    LIBRARY: str
-    """The package whose version its answers depend on."""
+    runtime: Runtime
+    """What writes and opens its files, and says what became of them."""
 
-    MODEL_FILES: tuple[str, ...]
-    """The files that its engine needs; the first is the one that is opened."""
+    lower: Callable[[ir.Model, EngineOptions], ir.Model]
+    """Lowers a graph to the ONNX operators that the runtime takes; see `onnx_from_graph`."""
 
-    STATIC_INT8: bool
-    """Whether the graph is quantized with a scheme before it is lowered."""
+    expected_fusion: Callable[[Scheme | None, int], Mapping[str, int]]
+    """(scheme, layers) -> the fused nodes, named as in `Optimized`, that the layers imply."""
 
-    ZERO_POINTS: bool
-    """Whether an activation's codes may have a zero point other than 0."""
-
-    PRECISION: str
-    """What weights and embedding tables are stored in: "int8", "float16" or "float32"."""
-
-    NO_INT8: str
-    """Why a user who asks for INT8 is refused; empty if it is INT8, or a reference that ignores the wish."""
-
-    FLOAT_ROLES: Mapping[Role, str]
-    """Roles that it cannot run in INT8, each with the reason."""
-
-    ATTENTIONS: Mapping[str, AttentionNeeds]
-    """The kinds of attention that a user may choose from, the first by default; empty if there is no choice."""
-
-    NOTE: str
-    """What a reader of the report has to know of its answers; empty if nothing."""
-
-    SPARSITY: str
-    """Why it gains nothing from 2:4 weights; empty if it skips their zeros."""
-
-    DEMANDS: tuple[str, ...]
-    """CPU features of which the artefact needs one where it runs; empty if none."""
-
-    SERVED: Served
+    served: Served
     """How Triton Inference Server runs its files."""
 
-    PACKS_ROWS: bool
+    static_int8: bool = False
+    """Whether the graph is quantized with a scheme before it is lowered."""
+
+    zero_points: bool = False
+    """Whether an activation's codes may have a zero point other than 0."""
+
+    precision: Literal["int8", "float16", "float32"] = "float32"
+    """What weights and embedding tables are stored in."""
+
+    no_int8: str = ""
+    """Why a user who asks for INT8 is refused; empty if it is INT8, or a reference that ignores the wish."""
+
+    float_roles: Mapping[Role, str] = field(default_factory=dict)
+    """Roles that it cannot run in INT8, each with the reason."""
+
+    attentions: Mapping[str, AttentionNeeds] = field(default_factory=dict)
+    """The kinds of attention that a user may choose from, the first by default; empty if there is no choice."""
+
+    note: str = ""
+    """What a reader of the report has to know of its answers; empty if nothing."""
+
+    demands: tuple[str, ...] = ()
+    """CPU features of which the artefact needs one where it runs; empty if none."""
+
+    check_cpu: Callable[[Cpu], None] = take_any_cpu
+    """Raises `EnvironmentLackError` for a CPU that does not run it exactly."""
+
+    packs_rows: bool = False
     """Whether its engine takes several texts in a row (`bertc.graph.packing`)."""
 
     def check_machine(self, cpu: Cpu, attention: str | None = None) -> None:
-        """Raise `EnvironmentLackError` when this machine lacks the library, or cannot run the target's INT8 exactly.
+        """Raise `EnvironmentLackError` where the runtime is missing, or cannot run the target exactly on this CPU.
 
-        `attention` is one of `ATTENTIONS`, or None for the first.
+        `attention` is one of `attentions`, or None for the first.
         """
+        self.runtime.check_here(attention)
+        self.check_cpu(cpu)
 
-    def onnx_from_graph(self, graph: ir.Model, options: EngineOptions = ...) -> ir.Model:
-        """Lower a graph to the ONNX operators that the target's runtime takes."""
+    def onnx_from_graph(self, graph: ir.Model, options: EngineOptions = DEFAULT_OPTIONS) -> ir.Model:
+        """Lower a float or Q/DQ graph to ONNX. Raises `InputError` for what the runtime cannot take."""
+        return self.lower(graph, options)
 
-    def write_model(
-        self, lowered: ir.Model, folder: Path, *, progress: Progress = ..., cache: Path | None = None
-    ) -> Path:
-        """Write `MODEL_FILES` of a lowered graph into a folder that exists; returns the one that is opened.
+    def written_model(
+        self, lowered: ir.Model, folder: Path, *, progress: Progress = SILENCE, cache: Path | None = None
+    ) -> TargetModel:
+        """Write the files of a lowered graph into a folder that exists; `cache` is as for the runtime."""
+        path = self.runtime.write_model(lowered, folder, progress=progress, cache=cache)
+        return TargetModel(target=self, path=path)
 
-        `cache` is a folder for what makes the next build faster, None for none.
-        """
-
-    def engine_from_path(self, model: Path, *, threads: int, cache: Path | None = ...) -> Engine:
-        """Open an engine. Raises `InputError` for a damaged file, `EnvironmentLackError` without the library.
-
-        `cache` is a folder for what makes the next opening faster, None for none; where nothing does, nothing is kept.
-        """
-
-    def optimized_from_path(self, model: Path) -> Optimized:
-        """Read back what the runtime makes of a model file."""
-
-    def expected_fusion(self, scheme: Scheme | None, layers: int) -> Mapping[str, int]:
-        """Return the fused nodes, named as in `Optimized`, that the layers imply under a scheme."""
+    def cache_key(self) -> Key:
+        """Return its name, and the version of the library that its answers depend on."""
+        library = self.runtime.library
+        return [self.name, library_versions(library)[library]]
 
 
-def model_files(target: Target, model: Path) -> tuple[Path, ...]:
-    """Return all files of a model that `write_model` wrote."""
-    return tuple(model.with_name(name) for name in target.MODEL_FILES)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetModel:
+    """A target's model on disk; `path` is the file that its runtime opens."""
 
+    target: Target
+    path: Path
 
-def target_names() -> tuple[str, ...]:
-    """List the targets by file name."""
-    return tuple(sorted(module.name.replace("_", "-") for module in pkgutil.iter_modules(__path__)))
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """All of its files."""
+        return self.target.runtime.files_of_model(self.path)
+
+    @contextmanager
+    def opened(self, *, threads: int) -> Iterator[Engine]:
+        """Open an engine of it, and close that at the end."""
+        engine = self.target.runtime.engine_from_path(self.path, threads=threads)
+        try:
+            yield engine
+        finally:
+            engine.close()
+
+    def optimized(self) -> Optimized:
+        """Read back what the runtime makes of it."""
+        return self.target.runtime.optimized_from_path(self.path)
+
+    def cache_key(self) -> Key:
+        """Return the target's key and the digests of the files, wherever they lie."""
+        return [self.target.cache_key(), [digest_of_file(path) for path in self.paths]]
 
 
 def target_from_name(name: str) -> Target:
-    """Find a target. Raises `InputError` naming those that exist."""
-    if name not in target_names():
-        raise InputError(f"target '{name}' does not exist; choose one of {', '.join(target_names())}")
-    module: Target = importlib.import_module(f"bertc.targets.{name.replace('-', '_')}")
-    return module
+    """Find a target. Raises `InputError` naming those that exist, or saying what its file lacks."""
+    target = TARGETS.module(name).TARGET
+    if not isinstance(target, Target) or target.name != name:
+        raise InputError(f"the file of the target '{name}' does not hold it; let its TARGET be a Target named '{name}'")
+    return target

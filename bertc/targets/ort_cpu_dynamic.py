@@ -3,47 +3,23 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import onnx_ir as ir
 
 from bertc.dialects import ort
-from bertc.features import SILENCE, Progress
-from bertc.graph.fused import AttentionNeeds
 from bertc.graph.last_layer import read_first_tokens
-from bertc.graph.options import DEFAULT_OPTIONS, EngineOptions
-from bertc.graph.scheme import Scheme
-from bertc.graph.sites import Role
-from bertc.runtime import ort as ort_runtime
-from bertc.runtime.cpu import VNNI_FEATURES, Cpu, check_vnni
-from bertc.runtime.engine import Engine
-from bertc.runtime.optimized import Optimized
+from bertc.graph.options import EngineOptions
+from bertc.runtime.cpu import VNNI_FEATURES, check_vnni
+from bertc.runtime.ort import OrtRuntime, expected_fusion
 from bertc.runtime.serving import ORT_CPU
-
-SUMMARY = "dynamic INT8 on ONNX Runtime: no calibration, answers depend on batch mates"
-LIBRARY = "onnxruntime"
-MODEL_FILES = ("model.onnx",)
-STATIC_INT8 = False
-ZERO_POINTS = False
-PRECISION = "int8"
-NO_INT8 = ""
-FLOAT_ROLES: dict[Role, str] = {}
-ATTENTIONS: dict[str, AttentionNeeds] = {}
-NOTE = "Activations are quantized by the range of each batch, so a text's answer depends on the texts beside it."
-SPARSITY = "ONNX Runtime's CPU kernels multiply by zeros as by any other number"
-DEMANDS = tuple(sorted(VNNI_FEATURES))
-SERVED = ORT_CPU
-PACKS_ROWS = True
+from bertc.targets import Target
 
 
-def check_machine(cpu: Cpu, attention: str | None = None) -> None:
-    """The same INT8 product, the same demand."""
-    check_vnni(cpu, "ONNX Runtime")
-
-
-def onnx_from_graph(graph: ir.Model, options: EngineOptions = DEFAULT_OPTIONS) -> ir.Model:
+def lower_graph(graph: ir.Model, options: EngineOptions) -> ir.Model:
     """Lower the float graph and let ONNX Runtime's tool quantize the encoder's weights per channel."""
     import tempfile
 
@@ -79,23 +55,16 @@ def _quiet_advice() -> Iterator[None]:
         logging.disable(before)
 
 
-def expected_fusion(scheme: Scheme | None, layers: int) -> Mapping[str, int]:
-    """One node for each attention, LayerNorm and GELU."""
-    return ort_runtime.expected_fusion(layers)
-
-
-def write_model(lowered: ir.Model, folder: Path, *, progress: Progress = SILENCE, cache: Path | None = None) -> Path:
-    """Write the ONNX file."""
-    path = folder / MODEL_FILES[0]
-    ir.save(lowered, path)
-    return path
-
-
-def engine_from_path(model: Path, *, threads: int, cache: Path | None = None) -> Engine:
-    """Open a session on the CPU."""
-    return ort_runtime.open_session(model, threads=threads)
-
-
-def optimized_from_path(model: Path) -> Optimized:
-    """Read ONNX Runtime's optimized model."""
-    return ort_runtime.optimized_from_path(model)
+TARGET = Target(
+    name="ort-cpu-dynamic",
+    summary="dynamic INT8 on ONNX Runtime: no calibration, answers depend on batch mates",
+    runtime=OrtRuntime(),
+    lower=lower_graph,
+    expected_fusion=expected_fusion,
+    served=ORT_CPU,
+    precision="int8",
+    note="Activations are quantized by the range of each batch, so a text's answer depends on the texts beside it.",
+    demands=tuple(sorted(VNNI_FEATURES)),
+    check_cpu=partial(check_vnni, runtime="ONNX Runtime"),
+    packs_rows=True,
+)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import onnx_ir as ir
 
@@ -12,37 +13,20 @@ from bertc.dialects import tensorrt
 from bertc.dialects.tensorrt_needs import DECOMPOSED, KERNEL, KERNEL_PLUGIN, NATIVE, NEEDS, PACKED
 from bertc.features import SILENCE, Progress
 from bertc.graph.emit import array_of
-from bertc.graph.options import DEFAULT_OPTIONS, EngineOptions
+from bertc.graph.options import EngineOptions
 from bertc.graph.scheme import Scheme
 from bertc.graph.sites import Role, Site
-from bertc.runtime import tensorrt as library
-from bertc.runtime.cpu import Cpu
 from bertc.runtime.cuda_memory import current_device
 from bertc.runtime.engine import Engine
 from bertc.runtime.optimized import Optimized
+from bertc.runtime.runtime import Runtime
 from bertc.runtime.serving import Served
+from bertc.runtime.tensorrt import check_attention_here, check_installed
 from bertc.runtime.tensorrt_build import Plan, engine_from_plan
 from bertc.runtime.tensorrt_engine import deserialized, open_engine
 from bertc.runtime.tensorrt_layers import optimized_from_engine
 from bertc.runtime.tensorrt_profiles import PROFILES_KEY, profiles_from_lengths, profiles_from_text, text_from_profiles
-
-SUMMARY = "INT8 with fused attention on NVIDIA GPUs (extra tensorrt); its authors could not execute it"
-LIBRARY = "tensorrt"
-MODEL_FILES = ("model.plan", "model.onnx")
-STATIC_INT8 = True
-ZERO_POINTS = False
-PRECISION = "int8"
-NO_INT8 = ""
-FLOAT_ROLES = tensorrt.FLOAT_ROLES
-ATTENTIONS = NEEDS
-NOTE = (
-    "The target tensorrt was written from TensorRT's documentation and had never been executed when this version of "
-    "bertc was made; what is measured here is the first evidence."
-)
-SPARSITY = ""
-DEMANDS: tuple[str, ...] = ()
-SERVED = Served(backend="tensorrt", file=MODEL_FILES[0], gpu=True, compiled=True)
-PACKS_ROWS = False
+from bertc.targets import Target
 
 LAYER_FORMS: Mapping[str, Literal["padded", "packed"]] = {NATIVE: "padded", PACKED: "packed"}
 
@@ -50,15 +34,7 @@ ATTENTION_KEY = "bertc.attention"
 """Where the ONNX file says the attention of the engine to build from it, so that it can be built elsewhere."""
 
 
-def check_machine(cpu: Cpu, attention: str | None = None) -> None:
-    """Refuse where TensorRT or the GPU is missing, or is none that the attention runs on; the CPU does not matter."""
-    library.check_installed()
-    name = attention or DECOMPOSED
-    if name in NEEDS:  # an unknown one is refused with the list of those that exist
-        library.check_attention_here(name, NEEDS[name])
-
-
-def onnx_from_graph(graph: ir.Model, options: EngineOptions = DEFAULT_OPTIONS) -> ir.Model:
+def lower_graph(graph: ir.Model, options: EngineOptions) -> ir.Model:
     """Lower to what TensorRT's parser reads, in FP16."""
     attention = options.attention or DECOMPOSED
     model = tensorrt.lower_graph(graph, attention=attention, half=True)
@@ -67,13 +43,9 @@ def onnx_from_graph(graph: ir.Model, options: EngineOptions = DEFAULT_OPTIONS) -
     return model
 
 
-def write_model(lowered: ir.Model, folder: Path, *, progress: Progress = SILENCE, cache: Path | None = None) -> Path:
-    """Write the ONNX file, and the engine that is built from it on this machine's GPU."""
-    library.check_installed()
-    path, onnx = (folder / name for name in MODEL_FILES)
-    ir.save(lowered, onnx)
-    path.write_bytes(engine_from_plan(plan_from_model(lowered, cache), current_device(), progress))
-    return path
+def expected_fusion(scheme: Scheme | None, layers: int) -> Mapping[str, int]:
+    """One node for each LayerNorm; whether attention is fused is TensorRT's choice, and a line of the report."""
+    return {"layer_norm": 2 * layers + 1}
 
 
 def plan_from_model(lowered: ir.Model, cache: Path | None) -> Plan:
@@ -107,16 +79,53 @@ def _is_sparse(lowered: ir.Model) -> bool:
     return False
 
 
-def engine_from_path(model: Path, *, threads: int, cache: Path | None = None) -> Engine:
-    """Open the engine on the current GPU; threads do not matter."""
-    return open_engine(model)
+@dataclass(frozen=True, slots=True)
+class TensorrtRuntime(Runtime):
+    """TensorRT on the current GPU; neither CPU nor threads matter."""
+
+    library: ClassVar[str] = "tensorrt"
+    model_files: ClassVar[tuple[str, ...]] = ("model.plan", "model.onnx")
+    sparsity: ClassVar[str] = ""
+
+    def check_here(self, attention: str | None) -> None:
+        """Refuse where TensorRT or the GPU is missing, or is none that the attention runs on."""
+        check_installed()
+        name = attention or DECOMPOSED
+        if name in NEEDS:  # an unknown one is refused with the list of those that exist
+            check_attention_here(name, NEEDS[name])
+
+    def write_model(
+        self, lowered: ir.Model, folder: Path, *, progress: Progress = SILENCE, cache: Path | None = None
+    ) -> Path:
+        """Write the ONNX file, and the engine that is built from it on this machine's GPU."""
+        check_installed()
+        path, onnx = (folder / name for name in self.model_files)
+        ir.save(lowered, onnx)
+        path.write_bytes(engine_from_plan(plan_from_model(lowered, cache), current_device(), progress))
+        return path
+
+    def engine_from_path(self, model: Path, *, threads: int, cache: Path | None = None) -> Engine:
+        """Open the engine."""
+        return open_engine(model)
+
+    def optimized_from_path(self, model: Path) -> Optimized:
+        """Read the engine inspector."""
+        return optimized_from_engine(deserialized(model), current_device())
 
 
-def optimized_from_path(model: Path) -> Optimized:
-    """Read the engine inspector."""
-    return optimized_from_engine(deserialized(model), current_device())
-
-
-def expected_fusion(scheme: Scheme | None, layers: int) -> Mapping[str, int]:
-    """One node for each LayerNorm; whether attention is fused is TensorRT's choice, and a line of the report."""
-    return {"layer_norm": 2 * layers + 1}
+TARGET = Target(
+    name="tensorrt",
+    summary="INT8 with fused attention on NVIDIA GPUs (extra tensorrt); its authors could not execute it",
+    runtime=TensorrtRuntime(),
+    lower=lower_graph,
+    expected_fusion=expected_fusion,
+    served=Served(backend="tensorrt", file=TensorrtRuntime.model_files[0], gpu=True, compiled=True),
+    static_int8=True,
+    precision="int8",
+    float_roles=tensorrt.FLOAT_ROLES,
+    attentions=NEEDS,
+    note=(
+        "The target tensorrt was written from TensorRT's documentation and had never been executed when this version "
+        "of bertc was made; what is measured here is the first evidence."
+    ),
+)

@@ -6,10 +6,8 @@ features, decisions, predictions and metrics. No model code and no file reading 
 
 from __future__ import annotations
 
-import pkgutil
 from collections.abc import Mapping, Sequence
 from functools import cache
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
@@ -17,8 +15,8 @@ from numpy.typing import NDArray
 
 from bertc.data.columns import Layout
 from bertc.data.rows import Row
-from bertc.errors import InputError
 from bertc.features import Feature, Head
+from bertc.plugins import TASKS
 
 if TYPE_CHECKING:
     from bertc.evaluate.metric import Metric
@@ -86,12 +84,10 @@ class Task(Protocol):
 
 def task_names() -> tuple[str, ...]:
     """Return the names of all tasks, sorted."""
-    return tuple(sorted(module.name.replace("_", "-") for module in pkgutil.iter_modules(__path__)))
+    return TASKS.names()
 
 
 @cache
 def task_from_name(name: str) -> Task:
     """Return the task of that name ("sequence-classification"). Raises `InputError` listing the tasks there are."""
-    if name not in task_names():
-        raise InputError(f"'{name}' is no task; the tasks are {', '.join(task_names())}")
-    return cast(Task, import_module(f"{__name__}.{name.replace('-', '_')}").TASK)
+    return cast(Task, TASKS.module(name).TASK)

@@ -13,6 +13,7 @@ import onnx_ir as ir
 import torch
 from numpy.typing import NDArray
 
+from bertc.calibrate.method import RangeMethod
 from bertc.calibrate.table import CalibrationTable
 from bertc.checkpoint import Checkpoint
 from bertc.errors import InputError

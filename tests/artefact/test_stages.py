@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from bertc.artefact.cache import StageCache
-from bertc.artefact.stages import Stages
+from bertc.artefact.stages import Stage, Work
 from bertc.errors import InputError
-from bertc.features import Silent
+from bertc.features import Progress, Silent
 
 
 class Heard(Silent):
@@ -32,34 +36,52 @@ def write_text(text: str, folder: Path) -> None:
     (folder / "result").write_text(text)
 
 
+def stage_of(answer: str, read: Callable[[Path], str] = read_text) -> Stage[[Any], str]:
+    """Return a stage that answers always the same, whatever it takes."""
+
+    def answered(progress: Progress, taken: Any) -> str:
+        return answer
+
+    return Stage(name="stage", function=answered, write=write_text, read=read)
+
+
 def test_an_unchanged_stage_is_taken_from_the_cache(tmp_path: Path) -> None:
     heard = Heard()
     with StageCache(tmp_path / "cache", progress=heard) as cache:
-        stages = Stages(cache, heard)
+        work = Work(cache, heard)
         for answer in ("first", "second"):
-            found = stages.kept(
-                "stage", {"a": 1}, compute=lambda answer=answer: answer, write=write_text, read=read_text
-            )
-            assert found == "first"
-    assert [time.cached for time in stages.times] == [False, True]
+            assert work.kept(stage_of(answer), {"a": 1}) == "first"
+    assert [time.cached for time in work.times] == [False, True]
     assert heard.notes == ["stage: unchanged, taken from the cache"]
 
 
 def test_a_changed_stage_is_computed_again(tmp_path: Path) -> None:
     with StageCache(tmp_path / "cache") as cache:
-        stages = Stages(cache, Silent())
+        work = Work(cache, Silent())
         for number in (1, 2):
-            found = stages.kept(
-                "stage", {"a": number}, compute=lambda n=number: str(n), write=write_text, read=read_text
-            )
-            assert found == str(number)
-    assert not any(time.cached for time in stages.times)
+            assert work.kept(stage_of(str(number)), {"a": number}) == str(number)
+    assert not any(time.cached for time in work.times)
 
 
 def test_an_entry_that_cannot_be_read_is_computed_again_and_said(tmp_path: Path) -> None:
     heard = Heard()
     with StageCache(tmp_path / "cache", progress=heard) as cache:
-        stages = Stages(cache, heard)
-        stages.kept("stage", {}, compute=lambda: "old", write=write_text, read=read_text)
-        assert stages.kept("stage", {}, compute=lambda: "new", write=write_text, read=refuse) == "new"
+        work = Work(cache, heard)
+        work.kept(stage_of("old"), None)
+        assert work.kept(stage_of("new", refuse), None) == "new"
     assert len(heard.notes) == 1 and "another format" in heard.notes[0]
+
+
+def test_a_value_without_a_key_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="Path has no cache key"):
+        stage_of("").key(tmp_path)
+
+
+def test_a_value_given_by_name_is_the_same_value() -> None:
+    assert stage_of("").key({"a": 1}) == stage_of("").key(taken={"a": 1}) != stage_of("").key({"a": 2})
+
+
+def test_another_library_is_another_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = stage_of("").key(1)
+    monkeypatch.setattr("bertc.artefact.stages.library_versions", lambda: {"numpy": "0"})
+    assert stage_of("").key(1) != before

@@ -139,7 +139,7 @@ def test_the_whole_of_it_runs_on_a_gpu_that_is_played(
         monkeypatch.setitem(sys.modules, name, module)
     tensorrt = target_from_name("tensorrt")
     graph = graph_from_checkpoint(checkpoint_from_path(str(DEMO / "model")))
-    tensorrt.write_model(tensorrt.onnx_from_graph(graph), tmp_path)
+    tensorrt.runtime.write_model(tensorrt.onnx_from_graph(graph), tmp_path)
     out = tmp_path / "result.json"
     options = ["--checkpoint", DEMO / "model", "--validation-data", DEMO / "data" / "validation.tsv", "--out", out]
     options += ["--tensorrt", tmp_path]

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bertc.calibrate.method import RangeMethod
 from bertc.calibrate.collect import ranges_from_batches
 from bertc.calibrate.gram import grams_from_batches
+from bertc.calibrate.method import RangeMethod
 from bertc.calibrate.per_site import SHARES, best_range, output_error
 from bertc.calibrate.table import CalibrationTable, merge_tables, table_from_path, text_from_table
 from bertc.features import Silent

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bertc.calibrate.method import RangeMethod
 from bertc.calibrate import table as table_module
 from bertc.calibrate.histogram import counts_from_values
+from bertc.calibrate.method import RangeMethod
 from bertc.calibrate.table import (
     CalibrationTable,
     Statistics,

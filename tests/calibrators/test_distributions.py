@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from bertc.calibrate.histogram import counts_from_values
-from bertc.calibrators import calibrator_from_name, calibrator_names
+from bertc.calibrators import calibrator_from_name
 from bertc.graph.affine import fake_quantize, scale_from_amax
+from bertc.plugins import CALIBRATORS
 
 BIN = 0.0079
 """Largest relative width of a bin."""
@@ -76,19 +77,19 @@ def test_entropy_cuts_an_outlier_off_a_gaussian_and_keeps_the_body() -> None:
     assert ranged("entropy", uniform) > 0.9
 
 
-@pytest.mark.parametrize("name", calibrator_names())
+@pytest.mark.parametrize("name", CALIBRATORS.names())
 def test_a_site_of_zeros_gives_zero(name: str) -> None:
     assert ranged(name, np.zeros(1000, np.float32)) == 0
 
 
-@pytest.mark.parametrize("name", calibrator_names())
+@pytest.mark.parametrize("name", CALIBRATORS.names())
 @pytest.mark.parametrize("value", [1e-6, 0.75, 3.0, 1e4])
 def test_a_single_value_is_its_own_range(name: str, value: float) -> None:
     assert ranged(name, np.float32([value])) == pytest.approx(value, rel=BIN)
     assert ranged(name, np.full(500, -value, np.float32)) == pytest.approx(value, rel=BIN)
 
 
-@pytest.mark.parametrize("name", calibrator_names())
+@pytest.mark.parametrize("name", CALIBRATORS.names())
 def test_ranges_scale_with_the_values(name: str) -> None:
     once, eightfold = ranged(name, with_outlier()), ranged(name, 8 * with_outlier())
     assert eightfold == pytest.approx(8 * once, rel=0.02)

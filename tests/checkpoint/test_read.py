@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from bertc.checkpoint import checkpoint_from_path
-from bertc.checkpoint.config import supported_families
 from bertc.errors import EnvironmentLackError, InputError
+from bertc.plugins import FAMILIES
 from tests.fixtures import ARCHITECTURES, edit_json, tiny_vocab, write_json, write_tiny_bert
 
 
@@ -182,8 +182,8 @@ def test_absurd_config(tiny: Path, entries: dict[str, object], told: str) -> Non
 
 
 def test_families_are_listed_without_importing_them() -> None:
-    assert "bert" in supported_families()
-    assert not any(name.startswith("_") for name in supported_families())
+    assert "bert" in FAMILIES.names()
+    assert not any(name.startswith("_") for name in FAMILIES.names())
 
 
 def test_code_named_by_a_checkpoint_is_not_run(tiny: Path, tmp_path: Path) -> None:

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from bertc.cli.group import command_names, summary_of
+from bertc.cli.group import summary_of
 from bertc.errors import EnvironmentLackError, InputError
+from bertc.plugins import COMMANDS
 from tests.artefacts import Bertc
 
 ROOT = Path(__file__).parents[2]
@@ -34,7 +35,7 @@ def test_help_imports_nothing_heavy_and_is_quick() -> None:
     seconds, *modules = done.stderr.split()
     print(f"bertc --help: {float(seconds):.3f} s")
     assert not set(HEAVY) & set(modules)
-    assert all(name in done.stdout for name in command_names())
+    assert all(name in done.stdout for name in COMMANDS.names())
 
 
 def test_importing_bertc_imports_no_engine() -> None:
@@ -42,7 +43,7 @@ def test_importing_bertc_imports_no_engine() -> None:
     assert not {"torch", "transformers", "onnx", "onnxruntime", "numpy"} & set(done.stdout.split())
 
 
-@pytest.mark.parametrize("name", command_names())
+@pytest.mark.parametrize("name", COMMANDS.names())
 def test_every_command_explains_itself(bertc: Bertc, name: str) -> None:
     called = bertc(name, "--help")
     assert called.code == 0
@@ -71,7 +72,7 @@ def test_version(bertc: Bertc) -> None:
     ("arguments", "words"),
     [
         (["buidl"], "did you mean build"),
-        (["xyz"], "there are bench, build"),
+        (["xyz"], "choose one of bench, build"),
         (["build"], "name a CHECKPOINT"),
         (["build", "x"], "-o OUT"),
         (["build", "x", "-o", "y", "--int8-mode", "4"], "'4' is not one of"),

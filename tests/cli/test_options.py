@@ -11,9 +11,9 @@ import click
 import pytest
 from pydantic import BaseModel
 
-from bertc.cli.group import command_names
 from bertc.cli.options import overrides_from_flags, recipe_from_flags
 from bertc.errors import InputError
+from bertc.plugins import COMMANDS
 from bertc.recipe import Recipe, TrainingRecipe
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -103,4 +103,4 @@ def test_the_command_reference_is_up_to_date() -> None:
     generator = runpy.run_path(str(DOCS / "generate_cli.py"))
     page = (DOCS / "cli.md").read_text(encoding="utf-8")
     assert page == generator["page_text"](), "run python docs/generate_cli.py"
-    assert all(f"## bertc {name}" in page for name in command_names())
+    assert all(f"## bertc {name}" in page for name in COMMANDS.names())

@@ -10,10 +10,11 @@ import pytest
 
 import bertc.calibrators as package
 from bertc.calibrate.histogram import BINS, counts_from_values
-from bertc.calibrators import calibrator_from_name, calibrator_names
+from bertc.calibrators import calibrator_from_name
 from bertc.errors import InputError
+from bertc.plugins import CALIBRATORS
 
-NAMES = calibrator_names()
+NAMES = CALIBRATORS.names()
 SAMPLES = {
     "normal": np.random.default_rng(0).standard_normal(20_000).astype(np.float32),
     "heavy tail": np.random.default_rng(1).standard_cauchy(20_000).astype(np.float32),

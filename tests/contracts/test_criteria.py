@@ -9,12 +9,13 @@ import pytest
 
 from bertc.calibrate.gram import Gram
 from bertc.errors import InputError
-from bertc.sparsity.criteria import criterion_from_name, criterion_names
+from bertc.plugins import CRITERIA
+from bertc.sparsity.criteria import criterion_from_name
 from bertc.sparsity.criteria.magnitude import prune_weight as prune_by_magnitude
 from bertc.sparsity.pattern import is_sparse
 from tests.sparsity.correlated import correlated_gram, gram_of, output_error, random_weight
 
-NAMES = criterion_names()
+NAMES = CRITERIA.names()
 
 
 def test_the_usual_three_are_there() -> None:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import inspect
 from typing import Any
 
 import pytest
 
-from bertc.checkpoint.config import family_from_config, positions_from_config, supported_families
+from bertc.checkpoint.config import family_from_config, positions_from_config
 from bertc.errors import InputError
 from bertc.features import Head, Pooling
 from bertc.graph.architecture import Architecture, LayerNames
+from bertc.plugins import FAMILIES
 
 BERT = {
     "hidden_size": 48,
@@ -48,11 +48,11 @@ HEADS = [
     Head(task="question-answering"),
     Head(task="feature-extraction", pooling=Pooling.MEAN),
 ]
-FAMILIES = supported_families()
+NAMES = FAMILIES.names()
 
 
 def architecture(family: str, head: Head, **changes: Any) -> Architecture:
-    module = importlib.import_module(f"bertc.families.{family}")
+    module = FAMILIES.module(family)
     found: Architecture = module.architecture_from_config(CONFIGS[family] | changes, head)
     return found
 
@@ -68,10 +68,10 @@ def prefixes(found: Architecture) -> list[str]:
 
 
 def test_every_family_has_a_configuration_here_and_bert_is_one() -> None:
-    assert set(FAMILIES) == set(CONFIGS) and "bert" in FAMILIES
+    assert set(NAMES) == set(CONFIGS) and "bert" in NAMES
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", NAMES)
 def test_a_configuration_finds_its_file(family: str, tmp_path: Any) -> None:
     assert family_from_config(CONFIGS[family], tmp_path) == family
     with pytest.raises(InputError, match=family):
@@ -79,7 +79,7 @@ def test_a_configuration_finds_its_file(family: str, tmp_path: Any) -> None:
 
 
 @pytest.mark.parametrize("head", HEADS, ids=lambda head: head.task)
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", NAMES)
 def test_every_head_has_an_architecture(family: str, head: Head) -> None:
     found = architecture(family, head)
     assert isinstance(found, Architecture) and len(found.layer_names) == found.layers > 0
@@ -88,20 +88,20 @@ def test_every_head_has_an_architecture(family: str, head: Head) -> None:
     assert all(activation in ("Tanh", "Relu", "Gelu") for _, activation in found.dense)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", NAMES)
 def test_no_weight_is_used_twice(family: str) -> None:
     names = prefixes(architecture(family, HEADS[0]))
     assert len(set(names)) == len(names) and all(names)
     assert not any(name.startswith(f"{family}.") for name in names)  # the checkpoint takes the prefix off
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", NAMES)
 def test_an_activation_that_no_graph_has_is_refused(family: str) -> None:
     with pytest.raises(InputError, match="sigmoid_of_the_day"):
         architecture(family, HEADS[0], **{ACTIVATION.get(family, "hidden_act"): "sigmoid_of_the_day"})
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", NAMES)
 def test_the_texts_length_is_what_the_position_table_has(family: str, tmp_path: Any) -> None:
     found = architecture(family, HEADS[0])
     assert found.positions == positions_from_config(CONFIGS[family], tmp_path)
@@ -110,9 +110,9 @@ def test_the_texts_length_is_what_the_position_table_has(family: str, tmp_path: 
     assert positions_from_config(without, tmp_path) is None
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", NAMES)
 def test_the_file_is_documented_and_knows_no_arrays_and_no_nodes(family: str) -> None:
-    module = importlib.import_module(f"bertc.families.{family}")
+    module = FAMILIES.module(family)
     assert inspect.getdoc(module) and inspect.getdoc(module.architecture_from_config)
     assert not {"np", "numpy", "ir", "onnx_ir", "onnx"} & set(vars(module))
     assert list(inspect.signature(module.architecture_from_config).parameters) == ["config", "head"]

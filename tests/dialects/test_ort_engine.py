@@ -10,8 +10,8 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from bertc.calibrate.method import RangeMethod
 from bertc.batches import batch_from_features, packed_batch_from_features
+from bertc.calibrate.method import RangeMethod
 from bertc.checkpoint import checkpoint_from_path
 from bertc.checkpoint.text import TextEncoder
 from bertc.dialects import ort

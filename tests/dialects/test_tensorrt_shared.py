@@ -9,8 +9,8 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from bertc.calibrate.method import RangeMethod
 from bertc.batches import batches_from_features
+from bertc.calibrate.method import RangeMethod
 from bertc.checkpoint import checkpoint_from_path
 from bertc.dialects.tensorrt import lower_graph
 from bertc.dialects.tensorrt_needs import DECOMPOSED, KERNEL
@@ -56,9 +56,7 @@ def found_on_sst2(shared_path: Path, attention: str = DECOMPOSED, **quantization
     scheme = scheme_from_recipe(recipe, checkpoint, target_from_name("tensorrt"))
     validation = validation_from_recipe(recipe, checkpoint)
     assert scheme is not None and validation is not None
-    source = quantize_graph(
-        store_embeddings(graph).graph, table, scheme, RangeMethod()
-    ).graph
+    source = quantize_graph(store_embeddings(graph).graph, table, scheme, RangeMethod()).graph
     single = lower_graph(source, attention=attention)
     files = [single, with_noise(single), lower_graph(source, attention=attention, half=True)]
     logits: list[list[Array]] = [[] for _ in range(5)]

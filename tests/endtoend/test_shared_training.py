@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from bertc.calibrate.method import RangeMethod
 from bertc.artefact.cache import StageCache
 from bertc.artefact.stages import Work
 from bertc.batches import batches_from_features
+from bertc.calibrate.method import RangeMethod
 from bertc.calibrate.table import table_from_path
 from bertc.checkpoint import checkpoint_from_path
 from bertc.evaluate.report import Report
@@ -98,7 +98,7 @@ def test_the_engine_predicts_what_the_trained_network_predicts(
         feeds = {name: torch.from_numpy(array) for name, array in batch.feeds(student.network.inputs).items()}
         with torch.no_grad():
             network[list(batch.order)] = student.network(feeds)["logits"].argmax(-1).numpy()
-    engine = target.engine_from_path(tmp_path / "out/model.onnx", threads=0)
+    engine = target.runtime.engine_from_path(tmp_path / "out/model.onnx", threads=0)
     found = np.array(
         [row.argmax() for row in outputs_from_features(engine, validation.features, checkpoint.head)["logits"]]
     )

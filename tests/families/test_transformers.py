@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from bertc.batches import batch_from_features
 from bertc.checkpoint import checkpoint_from_path
-from bertc.checkpoint.config import SYNONYMS, supported_families
+from bertc.checkpoint.config import SYNONYMS
 from bertc.features import Feature
 from bertc.graph.build import OUTPUTS, graph_from_checkpoint
 from bertc.graph.interpret import Interpreter
+from bertc.plugins import FAMILIES
 from tests.artefacts import Bertc
 from tests.fixtures import edit_json, tiny_sentence
 from tests.tiny_families import CLASSES, MODEL_TYPES, write_tiny_family
@@ -59,7 +60,7 @@ def largest_difference(folder: Path, task: str) -> float:
 
 
 def test_every_family_and_every_other_name_of_it_is_here() -> None:
-    assert {*supported_families(), *SYNONYMS} - {"qdqbert"} == set(MODEL_TYPES)
+    assert {*FAMILIES.names(), *SYNONYMS} - {"qdqbert"} == set(MODEL_TYPES)
 
 
 @pytest.mark.parametrize("task", CLASSES)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bertc.calibrate.method import RangeMethod
 from bertc.calibrate.gram import Gram, grams_from_batches
+from bertc.calibrate.method import RangeMethod
 from bertc.features import Silent
 from bertc.graph.emit import array_of
 from bertc.graph.sites import GEMM_INPUTS, GEMM_OUTPUTS, Role, Site
@@ -25,9 +25,7 @@ def grams(tiny_classifier: TinyModel) -> dict[Site, Gram]:
 
 def quantized(model: TinyModel, correction: Correction, mode: str = "1") -> Quantized:
     scheme = tiny_scheme(mode, "channel" if mode == "2" else None)
-    return quantize_graph(
-        model.graph, model.table, scheme, RangeMethod(), correction=correction
-    )
+    return quantize_graph(model.graph, model.table, scheme, RangeMethod(), correction=correction)
 
 
 @pytest.mark.parametrize("mode", ["1", "2"])

@@ -209,8 +209,7 @@ def test_the_calibrator_and_the_percentile_reach_the_scales(tiny_classifier: Tin
     site = Site(1, Role.GELU)
     wide = quantize_graph(graph, table, scheme, RangeMethod(calibrator="max", percentile=99.99)).scales[site]
     near, nearer = (
-        quantize_graph(graph, table, scheme, RangeMethod(percentile=share)).scales[site]
-        for share in (99.9, 95.0)
+        quantize_graph(graph, table, scheme, RangeMethod(percentile=share)).scales[site] for share in (99.9, 95.0)
     )
     assert nearer < near < wide
 

@@ -8,8 +8,8 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from bertc.calibrate.method import RangeMethod
 from bertc.calibrate.gram import Gram
+from bertc.calibrate.method import RangeMethod
 from bertc.graph.edit import set_constant
 from bertc.graph.emit import array_of
 from bertc.graph.interpret import Interpreter

@@ -56,11 +56,11 @@ def model(tiny_classifier: TinyModel, tmp_path: Path, counted: Counted) -> Itera
     graph = quantized(tiny_classifier, tiny_scheme("1")).graph
     folder = tmp_path / "model"
     folder.mkdir()
-    yield TARGET.write_model(TARGET.onnx_from_graph(graph), folder)
+    yield TARGET.runtime.write_model(TARGET.onnx_from_graph(graph), folder)
 
 
 def answers(path: Path, model: TinyModel, cache: Path | None, threads: int = 1) -> Array:
-    engine = TARGET.engine_from_path(path, threads=threads, cache=cache)
+    engine = TARGET.runtime.engine_from_path(path, threads=threads, cache=cache)
     try:
         (found,) = engine.run(model.batch, ["logits"])
         return found
@@ -113,7 +113,7 @@ def test_other_options_and_other_weights_are_other_models(
     answers(model, tiny_classifier, cache, threads=1)
     answers(model, tiny_classifier, cache, threads=2)
     runtime.open_model(model, threads=1, precision="bf16", cache=cache).close()
-    TARGET.write_model(TARGET.onnx_from_graph(quantized(tiny_classifier, tiny_scheme("2")).graph), model.parent)
+    TARGET.runtime.write_model(TARGET.onnx_from_graph(quantized(tiny_classifier, tiny_scheme("2")).graph), model.parent)
     answers(model, tiny_classifier, cache, threads=1)
     assert counted.compiled == 4 and len(list(cache.iterdir())) == 4
 

@@ -25,9 +25,9 @@ def test_the_engine_feeds_and_reads_what_the_file_computes(
     double = install(Double(version=version))
     tiny = wide if attention == "plugin" else tiny_classifier
     model = lowered(tiny, attention)
-    path = TARGET.write_model(model, tmp_path)
+    path = TARGET.runtime.write_model(model, tmp_path)
     (expected,) = run_engine(model, tiny.batch, ["logits"])
-    engine = TARGET.engine_from_path(path, threads=1)
+    engine = TARGET.runtime.engine_from_path(path, threads=1)
     for _ in range(2):
         (found,) = engine.run(tiny.batch, ["logits"])
         np.testing.assert_array_equal(found, expected)
@@ -44,7 +44,7 @@ def ids_of(rows: int, length: int, seed: int = 0) -> Batch:
 def opened(install: Install, tiny_classifier: TinyModel, tmp_path: Path) -> tuple[Engine, Double]:
     """An engine of the double with profiles up to 32, 64 and 128 tokens, its calls so far forgotten."""
     double = install(Double(version="v11.1"))
-    engine = TARGET.engine_from_path(TARGET.write_model(lowered(tiny_classifier), tmp_path), threads=1)
+    engine = TARGET.runtime.engine_from_path(TARGET.runtime.write_model(lowered(tiny_classifier), tmp_path), threads=1)
     double.calls.clear()
     return engine, double
 
@@ -80,7 +80,7 @@ def test_a_bound_batch_runs_again_and_takes_others_of_its_shape(
     version: str, attention: str, graphs: bool, install: Install, tiny_classifier: TinyModel, tmp_path: Path
 ) -> None:
     double = install(Double(version=version))
-    path = TARGET.write_model(lowered(tiny_classifier, attention), tmp_path)
+    path = TARGET.runtime.write_model(lowered(tiny_classifier, attention), tmp_path)
     one, other, wider = ids_of(2, 40), ids_of(2, 40, seed=1), ids_of(3, 70)
     with open_engine(path, graphs=graphs) as engine:
         expected = [engine.run(batch, ["logits"]) for batch in (one, other, wider)]
@@ -119,7 +119,7 @@ def test_an_engine_whose_shapes_depend_on_the_texts_has_no_graph(
     attention: str, install: Install, wide: TinyModel, tmp_path: Path
 ) -> None:
     double = install(Double(version="v11.1"))
-    engine = open_engine(TARGET.write_model(lowered(wide, attention), tmp_path), graphs=True)
+    engine = open_engine(TARGET.runtime.write_model(lowered(wide, attention), tmp_path), graphs=True)
     expected = engine.run(wide.batch, ["logits"])
     with pytest.raises(EnvironmentLackError, match=r"does not run as a CUDA graph .* open it without graphs"):
         engine.bind(wide.batch, ["logits"])

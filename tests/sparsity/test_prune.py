@@ -16,7 +16,7 @@ from bertc.features import Silent
 from bertc.graph.edit import set_constant
 from bertc.graph.emit import array_of
 from bertc.graph.sites import Role, Site
-from bertc.sparsity.criteria import criterion_names
+from bertc.plugins import CRITERIA
 from bertc.sparsity.pattern import gemms_of_graph, is_sparse, masks_from_graph, weight_name
 from bertc.sparsity.prune import Pruned, State, first_layers, prune_graph, unpruned_gemms
 from tests.tiny import TinyModel
@@ -33,7 +33,7 @@ def pruned(model: TinyModel, graph: ir.Model | None = None, **options: Any) -> P
 
 
 @pytest.mark.parametrize("permute", [False, True])
-@pytest.mark.parametrize("criterion", criterion_names())
+@pytest.mark.parametrize("criterion", CRITERIA.names())
 def test_every_gemm_is_2_4_and_the_argument_is_not_touched(
     tiny_classifier: TinyModel, criterion: str, permute: bool
 ) -> None:

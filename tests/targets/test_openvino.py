@@ -50,7 +50,7 @@ def write(tmp_path: Path, openvino: None) -> Write:
         graph = model.graph
         if mode is not None:
             graph = quantized(model, tiny_scheme(mode, granularity, keep_float=kept)).graph
-        return TARGET.write_model(TARGET.onnx_from_graph(graph), tmp_path)
+        return TARGET.runtime.write_model(TARGET.onnx_from_graph(graph), tmp_path)
 
     return of
 
@@ -66,7 +66,7 @@ def cpu(*features: str) -> Cpu:
 
 
 def answers(path: Path, model: TinyModel, name: str = "logits") -> Array:
-    engine = TARGET.engine_from_path(path, threads=1)
+    engine = TARGET.runtime.engine_from_path(path, threads=1)
     try:
         (found,) = engine.run(model.batch, [name])
         return found
@@ -94,9 +94,9 @@ def test_a_missing_library_is_said_by_every_function(missing: None, tiny_classif
     path = tmp_path / "openvino_model.xml"
     for call in (
         lambda: TARGET.check_machine(cpu("avx_vnni")),
-        lambda: TARGET.write_model(lowered, tmp_path),
-        lambda: TARGET.engine_from_path(path, threads=1),
-        lambda: TARGET.optimized_from_path(path),
+        lambda: TARGET.runtime.write_model(lowered, tmp_path),
+        lambda: TARGET.runtime.engine_from_path(path, threads=1),
+        lambda: TARGET.runtime.optimized_from_path(path),
     ):
         with pytest.raises(EnvironmentLackError, match=r'pip install "bertc\[openvino\]"'):
             call()
@@ -140,7 +140,7 @@ def test_what_is_no_xml_is_refused_before_it_is_read(
     path.write_bytes(content)
     kind = InputError if installed else EnvironmentLackError
     with pytest.raises(kind, match="no openvino_model" if installed else "not installed"):
-        TARGET.engine_from_path(path, threads=1)
+        TARGET.runtime.engine_from_path(path, threads=1)
 
 
 # --- with OpenVINO ----------------------------------------------------------------------------------------------------
@@ -151,7 +151,7 @@ def test_what_is_no_xml_is_refused_before_it_is_read(
 def test_all_products_of_every_layer_run_in_int8(
     mode: str, granularity: str | None, tiny_classifier: TinyModel, write: Write
 ) -> None:
-    found = TARGET.optimized_from_path(write(tiny_classifier, mode, granularity))
+    found = TARGET.runtime.optimized_from_path(write(tiny_classifier, mode, granularity))
     assert (found.gemms_int8, found.gemms_float) == (6 * LAYERS, 0)
     assert found.fused == {"attention": 2, "int8_attention": 2, "layer_norm": 5, "gelu": 2}
     expected = TARGET.expected_fusion(tiny_scheme(mode, granularity), LAYERS)
@@ -165,7 +165,7 @@ def test_gemms_without_a_bias_are_counted_too(mode: str | None, tiny_classifier:
     for name, value in graph.graph.initializers.items():
         if name.endswith("_gemm.bias"):
             set_constant(value, np.zeros_like(array_of(value)))
-    found = TARGET.optimized_from_path(write(replace(tiny_classifier, graph=graph), mode))
+    found = TARGET.runtime.optimized_from_path(write(replace(tiny_classifier, graph=graph), mode))
     assert found.gemms_int8 + found.gemms_float == 6 * LAYERS
     assert found.gemms_int8 == (0 if mode is None else 6 * LAYERS)
 
@@ -191,7 +191,7 @@ def test_the_engine_is_close_to_the_simulator(
 @pytest.mark.openvino
 @pytest.mark.parametrize("granularity", [None, "channel"])
 def test_additions_of_mode_2_read_int8(granularity: str | None, tiny_classifier: TinyModel, write: Write) -> None:
-    found = TARGET.optimized_from_path(write(tiny_classifier, "2", granularity))
+    found = TARGET.runtime.optimized_from_path(write(tiny_classifier, "2", granularity))
     assert found.operators["Eltwise i8"] == 2 * LAYERS
     # What is left: the embeddings' sum, five LayerNorms' gamma and beta.
     assert found.operators["Eltwise f32"] == 6
@@ -213,7 +213,7 @@ def test_additions_of_mode_2_read_int8(granularity: str | None, tiny_classifier:
 def test_what_is_kept_in_float_is_counted_as_float(
     kept: str, int8: int, attentions: int, tiny_classifier: TinyModel, write: Write
 ) -> None:
-    found = TARGET.optimized_from_path(write(tiny_classifier, "1", None, kept))
+    found = TARGET.runtime.optimized_from_path(write(tiny_classifier, "1", None, kept))
     assert (found.gemms_int8, found.gemms_float) == (int8, 6 * LAYERS - int8)
     assert found.fused[INT8_ATTENTION] == attentions
     assert TARGET.expected_fusion(tiny_scheme("1", keep_float=(kept,)), LAYERS)[INT8_ATTENTION] == attentions
@@ -221,12 +221,12 @@ def test_what_is_kept_in_float_is_counted_as_float(
 
 @pytest.mark.openvino
 def test_a_graph_that_stayed_in_float_is_refused(tiny_classifier: TinyModel, write: Write) -> None:
-    found = TARGET.optimized_from_path(write(tiny_classifier, None))
+    found = TARGET.runtime.optimized_from_path(write(tiny_classifier, None))
     assert (found.gemms_int8, found.gemms_float, found.fused[INT8_ATTENTION]) == (0, 12, 0)
     expected = TARGET.expected_fusion(tiny_scheme("1"), LAYERS)
     with pytest.raises(EnvironmentLackError, match=r"openvino 20\d\d.*int8_attention: 0 of 2, INT8 GEMMs: 0 of 12"):
         check_fusion(found, expected=expected, gemms_int8=12)
-    int8 = TARGET.optimized_from_path(write(tiny_classifier, "1"))
+    int8 = TARGET.runtime.optimized_from_path(write(tiny_classifier, "1"))
     with pytest.raises(EnvironmentLackError, match=r"int8_attention: 1 of 2"):
         check_fusion(replace(int8, fused={**int8.fused, INT8_ATTENTION: 1}), expected=expected, gemms_int8=12)
 
@@ -240,16 +240,16 @@ def test_the_float_graph_runs_exactly(tiny_classifier: TinyModel, write: Write) 
 @pytest.mark.openvino
 def test_writing_twice_gives_the_same_bytes(tiny_classifier: TinyModel, write: Write) -> None:
     path = write(tiny_classifier, "2", "channel")
-    before = {name: path.with_name(name).read_bytes() for name in TARGET.MODEL_FILES}
-    assert sorted(each.name for each in path.parent.iterdir()) == sorted(TARGET.MODEL_FILES)
+    before = {name: path.with_name(name).read_bytes() for name in TARGET.runtime.model_files}
+    assert sorted(each.name for each in path.parent.iterdir()) == sorted(TARGET.runtime.model_files)
     write(tiny_classifier, "2", "channel")
-    assert {name: path.with_name(name).read_bytes() for name in TARGET.MODEL_FILES} == before
-    assert str(path.parent).encode() not in before[TARGET.MODEL_FILES[0]]
+    assert {name: path.with_name(name).read_bytes() for name in TARGET.runtime.model_files} == before
+    assert str(path.parent).encode() not in before[TARGET.runtime.model_files[0]]
 
 
 @pytest.mark.openvino
 def test_threads_take_turns_and_results_are_copies(tiny_classifier: TinyModel, write: Write) -> None:
-    engine = TARGET.engine_from_path(write(tiny_classifier, "1"), threads=2)
+    engine = TARGET.runtime.engine_from_path(write(tiny_classifier, "1"), threads=2)
     (first,) = engine.run(tiny_classifier.batch, ["logits"])
     found: list[Array] = []
     workers = [
@@ -280,7 +280,10 @@ def test_damaged_files_are_refused_in_one_sentence(damage: str, tiny_classifier:
         path.write_bytes(text.replace(b'type="MatMul"', b'type="Unheard"'))
     else:
         path.unlink()
-    for call in (lambda: TARGET.engine_from_path(path, threads=1), lambda: TARGET.optimized_from_path(path)):
+    for call in (
+        lambda: TARGET.runtime.engine_from_path(path, threads=1),
+        lambda: TARGET.runtime.optimized_from_path(path),
+    ):
         with pytest.raises(InputError, match=r"openvino_model\.xml cannot be opened by openvino") as caught:
             call()
         assert "\n" not in str(caught.value)
@@ -294,9 +297,9 @@ def test_an_artefact_is_built_asked_and_validated(
     options = ("--calibration-data", rows, "--validation-data", rows, "--max-drop", "2abs", "--no-cache", "-q")
     assert bertc("build", classifier, "-o", out, "--target", "openvino", *options).code == 0
     manifest = verify_artefact(out)
-    assert set(TARGET.MODEL_FILES) <= set(manifest.files) and "model.onnx" not in manifest.files
+    assert set(TARGET.runtime.model_files) <= set(manifest.files) and "model.onnx" not in manifest.files
     report = json.loads((out / "report.json").read_text(encoding="utf-8"))
-    sizes = [manifest.files[name].bytes for name in TARGET.MODEL_FILES]
+    sizes = [manifest.files[name].bytes for name in TARGET.runtime.model_files]
     assert (report["engine"]["bytes"], report["engine"]["onnx_bytes"]) == (sum(sizes), 0)
     quantization = report["quantization"]
     assert (quantization["gemms_int8"], quantization["gemms_float"]) == (12 + 4, 0)
@@ -352,7 +355,7 @@ def test_plain_openvino_runs_the_files_from_anywhere(tiny_classifier: TinyModel,
     path = write(tiny_classifier, "1")
     moved = tmp_path / "moved"
     moved.mkdir()
-    for name in TARGET.MODEL_FILES:
+    for name in TARGET.runtime.model_files:
         shutil.move(path.with_name(name), moved / name)
     feeds = tiny_classifier.batch.feeds(["input_ids", "attention_mask", "token_type_ids"])
     texts = json.dumps({name: ids.tolist() for name, ids in feeds.items()})

@@ -44,8 +44,8 @@ def cpu(*features: str, known: bool = True) -> Cpu:
 
 def answers(target_name: str, model: TinyModel, folder: Path, output: str = "logits") -> Array:
     target = target_from_name(target_name)
-    path = target.write_model(target.onnx_from_graph(model.graph), folder)
-    engine = target.engine_from_path(path, threads=1)
+    path = target.runtime.write_model(target.onnx_from_graph(model.graph), folder)
+    engine = target.runtime.engine_from_path(path, threads=1)
     try:
         (found,) = engine.run(model.batch, [output])
         return found
@@ -63,7 +63,7 @@ def test_bf16_asks_for_its_instructions_and_fp32_for_nothing(monkeypatch: pytest
         BF16.check_machine(cpu("avx512_vnni", "amx_int8"))
     for found in (cpu("avx512_bf16"), cpu("amx_bf16"), cpu(known=False)):
         BF16.check_machine(found)
-    assert set(BF16.DEMANDS) == BF16_FEATURES and not FLOAT.DEMANDS
+    assert set(BF16.demands) == BF16_FEATURES and not FLOAT.demands
 
 
 @pytest.mark.parametrize("target", [FLOAT, BF16])
@@ -106,8 +106,8 @@ def test_answers_are_those_of_the_float_graph_within_its_precision(
 @pytest.mark.openvino
 def test_every_gemm_runs_in_the_precision(name: str, tiny_classifier: TinyModel, tmp_path: Path) -> None:
     target = target_from_name(name)
-    path = target.write_model(target.onnx_from_graph(tiny_classifier.graph), tmp_path)
-    found = target.optimized_from_path(path)
+    path = target.runtime.write_model(target.onnx_from_graph(tiny_classifier.graph), tmp_path)
+    found = target.runtime.optimized_from_path(path)
     assert (found.gemms_int8, found.gemms_float) == (0, 6 * LAYERS)
     assert found.operators[f"FullyConnected {PRECISIONS[name]}"] >= 6 * LAYERS
     assert found.fused[INT8_ATTENTION] == 0
@@ -122,12 +122,12 @@ def test_a_gemm_in_another_precision_is_refused(
     name: str, tiny_classifier: TinyModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     target = target_from_name(name)
-    path = target.write_model(target.onnx_from_graph(tiny_classifier.graph), tmp_path)
+    path = target.runtime.write_model(target.onnx_from_graph(tiny_classifier.graph), tmp_path)
     other = "bf16" if name == "openvino-float" else "f32"
     compiled = runtime._compiled
     monkeypatch.setattr(runtime, "_compiled", lambda model, threads, _: compiled(model, threads, other))
     with pytest.raises(EnvironmentLackError, match=f"all GEMMs in {PRECISIONS[name]} here: 12 in .* of 12"):
-        target.optimized_from_path(path)
+        target.runtime.optimized_from_path(path)
 
 
 @pytest.mark.openvino

@@ -55,10 +55,10 @@ def test_float_runs_anywhere() -> None:
 def test_the_float_target_is_the_float_graph(task: str, tiny_of: TinyOf, tmp_path: Path) -> None:
     model = tiny_of(task)
     target = target_from_name("float")
-    path = target.write_model(target.onnx_from_graph(model.graph), tmp_path)
+    path = target.runtime.write_model(target.onnx_from_graph(model.graph), tmp_path)
     batch = model.batch
     name = OUTPUTS[task][0]
-    (found,) = target.engine_from_path(path, threads=1).run(batch, [name])
+    (found,) = target.runtime.engine_from_path(path, threads=1).run(batch, [name])
     difference = np.abs(found - Interpreter(model.graph).run(batch)[name])
     mask = batch.mask.astype(bool)
     assert (difference[mask] if difference.shape[:2] == mask.shape else difference).max() < 1e-4
@@ -70,7 +70,7 @@ def test_the_dynamic_target_quantizes_the_encoder_and_spares_the_head(
 ) -> None:
     model = tiny_of(task)
     target = target_from_name("ort-cpu-dynamic")
-    path = target.write_model(target.onnx_from_graph(model.graph), tmp_path)
+    path = target.runtime.write_model(target.onnx_from_graph(model.graph), tmp_path)
     found = optimized_from_path(path)
     assert (found.gemms_int8, found.gemms_float) == (6 * LAYERS, 0)
     head = {"sequence-classification": 2, "token-classification": 1, "question-answering": 1, "feature-extraction": 0}
@@ -78,19 +78,19 @@ def test_the_dynamic_target_quantizes_the_encoder_and_spares_the_head(
     assert floats == head[task]
     name = OUTPUTS[task][0]
     exact = Interpreter(model.graph).run(model.batch)[name]
-    (answers,) = target.engine_from_path(path, threads=1).run(model.batch, [name])
+    (answers,) = target.runtime.engine_from_path(path, threads=1).run(model.batch, [name])
     mask = model.batch.mask.astype(bool)
     if exact.shape[:2] == mask.shape:
         exact, answers = exact[mask], answers[mask]
     assert 0 < rms(answers - exact) < 0.1 * rms(exact)
-    assert re.search("depends on the texts beside it", target.NOTE)
+    assert re.search("depends on the texts beside it", target.note)
 
 
 def test_the_static_target_takes_the_quantized_graph(tiny_classifier: TinyModel, tmp_path: Path) -> None:
     target = target_from_name("ort-cpu")
-    scheme = tiny_scheme("1").without_roles(frozenset(target.FLOAT_ROLES))
-    path = target.write_model(target.onnx_from_graph(quantized(tiny_classifier, scheme).graph), tmp_path)
-    (found,) = target.engine_from_path(path, threads=1).run(tiny_classifier.batch, ["logits"])
+    scheme = tiny_scheme("1").without_roles(frozenset(target.float_roles))
+    path = target.runtime.write_model(target.onnx_from_graph(quantized(tiny_classifier, scheme).graph), tmp_path)
+    (found,) = target.runtime.engine_from_path(path, threads=1).run(tiny_classifier.batch, ["logits"])
     exact = Interpreter(tiny_classifier.graph).run(tiny_classifier.batch)["logits"]
     assert 0 < rms(found - exact) < 0.1 * rms(exact)
     with pytest.raises(InputError, match="leave probs and scores in float"):
@@ -102,6 +102,6 @@ def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"not a model")
     for name in ("float", *INT8_TARGETS):
         with pytest.raises(InputError, match="cannot be opened by onnxruntime"):
-            target_from_name(name).engine_from_path(path, threads=1)
+            target_from_name(name).runtime.engine_from_path(path, threads=1)
         with pytest.raises(InputError, match="cannot be opened by onnxruntime"):
-            target_from_name(name).engine_from_path(tmp_path / "none.onnx", threads=1)
+            target_from_name(name).runtime.engine_from_path(tmp_path / "none.onnx", threads=1)

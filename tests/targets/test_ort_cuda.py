@@ -31,7 +31,7 @@ TARGET = target_from_name("ort-cuda")
 
 
 def written(model: TinyModel, folder: Path) -> Path:
-    return TARGET.write_model(TARGET.onnx_from_graph(model.graph), folder)
+    return TARGET.runtime.write_model(TARGET.onnx_from_graph(model.graph), folder)
 
 
 # --- without a GPU ----------------------------------------------------------------------------------------------------
@@ -62,8 +62,8 @@ def test_what_is_missing_is_said_by_every_function_that_needs_it(
     path = written(tiny_classifier, tmp_path)  # a file can be written anywhere
     for call in (
         lambda: TARGET.check_machine(cpu_features()),
-        lambda: TARGET.engine_from_path(path, threads=1),
-        lambda: TARGET.optimized_from_path(path),
+        lambda: TARGET.runtime.engine_from_path(path, threads=1),
+        lambda: TARGET.runtime.optimized_from_path(path),
     ):
         with pytest.raises(EnvironmentLackError, match=message):
             call()
@@ -120,7 +120,7 @@ def test_the_file_is_exported_anywhere(bertc: Bertc, classifier: Path, tmp_path:
 
 def test_placement_is_read_back_and_counted(tiny_classifier: TinyModel, tmp_path: Path, play: Play) -> None:
     played = play(Played())
-    found = TARGET.optimized_from_path(written(tiny_classifier, tmp_path))
+    found = TARGET.runtime.optimized_from_path(written(tiny_classifier, tmp_path))
     assert played.asked == [([library.PROVIDER, library.HOST], "1")]
     assert found.fused["nodes_on_gpu"] > 10 * LAYERS and found.fused["nodes_on_cpu"] == 0
     assert found.fused["attention"] == LAYERS and found.gemms_int8 == 0
@@ -129,7 +129,7 @@ def test_placement_is_read_back_and_counted(tiny_classifier: TinyModel, tmp_path
 
 def test_shapes_may_stay_on_the_cpu(tiny_classifier: TinyModel, tmp_path: Path, play: Play) -> None:
     play(Played(refused=frozenset({"Shape", "Sign"})))
-    assert TARGET.optimized_from_path(written(tiny_classifier, tmp_path)).fused["nodes_on_cpu"] == 2
+    assert TARGET.runtime.optimized_from_path(written(tiny_classifier, tmp_path)).fused["nodes_on_cpu"] == 2
 
 
 @pytest.mark.parametrize("kind", ["Attention", "LayerNormalization", "Tanh", "Gemm", "Gather"])
@@ -138,7 +138,10 @@ def test_a_node_that_computes_on_the_cpu_is_an_error(
 ) -> None:
     play(Played(refused=frozenset({kind})))
     path = written(tiny_classifier, tmp_path)
-    for call in (lambda: TARGET.optimized_from_path(path), lambda: TARGET.engine_from_path(path, threads=1)):
+    for call in (
+        lambda: TARGET.runtime.optimized_from_path(path),
+        lambda: TARGET.runtime.engine_from_path(path, threads=1),
+    ):
         with pytest.raises(EnvironmentLackError, match=rf"did not take \d+ of \d+ nodes \(\d+ {kind}; the first is "):
             call()
 
@@ -155,7 +158,7 @@ def test_a_provider_that_is_left_out_in_silence_is_an_error(
 ) -> None:
     play(played)
     with pytest.raises(EnvironmentLackError, match=message):
-        TARGET.engine_from_path(written(tiny_classifier, tmp_path), threads=1)
+        TARGET.runtime.engine_from_path(written(tiny_classifier, tmp_path), threads=1)
 
 
 def test_a_file_that_is_no_model_is_refused(tmp_path: Path, play: Play) -> None:
@@ -163,14 +166,14 @@ def test_a_file_that_is_no_model_is_refused(tmp_path: Path, play: Play) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(b"not a model")
     with pytest.raises(InputError, match="cannot be opened by onnxruntime-gpu"):
-        TARGET.engine_from_path(path, threads=1)
+        TARGET.runtime.engine_from_path(path, threads=1)
 
 
 def test_an_engine_answers_as_the_float_graph(
     tiny_classifier: TinyModel, tmp_path: Path, play: Play, capsys: pytest.CaptureFixture[str]
 ) -> None:
     play(Played())
-    engine = TARGET.engine_from_path(written(tiny_classifier, tmp_path), threads=1)
+    engine = TARGET.runtime.engine_from_path(written(tiny_classifier, tmp_path), threads=1)
     (found,) = engine.run(tiny_classifier.batch, ["logits"])
     exact = Interpreter(tiny_classifier.graph).run(tiny_classifier.batch)["logits"]
     np.testing.assert_allclose(found, exact, atol=0.01)

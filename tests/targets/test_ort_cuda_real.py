@@ -38,13 +38,13 @@ def real() -> None:
 
 
 def written(model: TinyModel, folder: Path) -> Path:
-    return TARGET.write_model(TARGET.onnx_from_graph(model.graph), folder)
+    return TARGET.runtime.write_model(TARGET.onnx_from_graph(model.graph), folder)
 
 
 @pytest.mark.parametrize("task", OUTPUTS)
 def test_the_gpu_computes_what_the_float_graph_does(task: str, tiny_of: TinyOf, tmp_path: Path) -> None:
     model = tiny_of(task)
-    engine = TARGET.engine_from_path(written(model, tmp_path), threads=1)
+    engine = TARGET.runtime.engine_from_path(written(model, tmp_path), threads=1)
     found = engine.run(model.batch, OUTPUTS[task])
     exact = Interpreter(model.graph).run(model.batch)
     mask = model.batch.mask.astype(bool)
@@ -59,7 +59,7 @@ def test_the_gpu_computes_what_the_float_graph_does(task: str, tiny_of: TinyOf, 
 @pytest.mark.parametrize("hidden, heads", HEAD_SIZES)
 def test_every_node_is_on_the_gpu_and_attention_is_fused(hidden: int, heads: int, tmp_path: Path) -> None:
     model = tiny_model(tmp_path / "checkpoint", hidden=hidden, heads=heads, intermediate=4 * hidden)
-    found = TARGET.optimized_from_path(written(model, tmp_path))
+    found = TARGET.runtime.optimized_from_path(written(model, tmp_path))
     assert {name: found.fused[name] for name in ("attention", "layer_norm", "gelu")} == TARGET.expected_fusion(
         None, LAYERS
     )
@@ -68,7 +68,7 @@ def test_every_node_is_on_the_gpu_and_attention_is_fused(hidden: int, heads: int
 
 
 def test_padding_and_batch_mates_do_not_matter(tiny_classifier: TinyModel, tmp_path: Path) -> None:
-    engine = TARGET.engine_from_path(written(tiny_classifier, tmp_path), threads=1)
+    engine = TARGET.runtime.engine_from_path(written(tiny_classifier, tmp_path), threads=1)
     batch = tiny_classifier.batch
     (together,) = engine.run(batch, ["logits"])
     for row in (0, 7):

@@ -13,16 +13,17 @@ from bertc.errors import EnvironmentLackError
 from bertc.features import Head, Pooling
 from bertc.graph.build import OUTPUTS
 from bertc.graph.interpret import Interpreter
+from bertc.plugins import TARGETS
 from bertc.runtime.cpu import cpu_features
 from bertc.runtime.packing import packed_rows
-from bertc.targets import Target, target_from_name, target_names
+from bertc.targets import Target, target_from_name
 from tests.conftest import TinyOf
 from tests.tiny import LAYERS, Array, TinyModel, quantized, rms, tiny_model, tiny_scheme
 
 BAR = 0.3
 """Largest rms(packed - apart) over rms(engine - float): what docs/modes.md allows between two ways of computing."""
 
-PACKING = [name for name in target_names() if target_from_name(name).PACKS_ROWS]
+PACKING = [name for name in TARGETS.names() if target_from_name(name).packs_rows]
 MODES = [("1", None), ("2", None), ("2", "channel")]
 
 
@@ -52,7 +53,7 @@ def batches(model: TinyModel) -> tuple[Batch, Batch]:
 
 def answers(target: Target, path: Path, batch: Batch, name: str, model: TinyModel) -> Array:
     """Run an output; what has one entry per token comes as one array of all the texts' tokens."""
-    engine = target.engine_from_path(path, threads=1)
+    engine = target.runtime.engine_from_path(path, threads=1)
     try:
         (values,) = engine.run(batch, [name])
     finally:
@@ -65,10 +66,10 @@ def answers(target: Target, path: Path, batch: Batch, name: str, model: TinyMode
 
 def written(target: Target, model: TinyModel, folder: Path, mode: str, granularity: str | None) -> Path:
     graph = model.graph
-    if target.STATIC_INT8:
-        scheme = tiny_scheme(mode, granularity).without_roles(frozenset(target.FLOAT_ROLES))
+    if target.static_int8:
+        scheme = tiny_scheme(mode, granularity).without_roles(frozenset(target.float_roles))
         graph = quantized(model, scheme).graph
-    return target.write_model(target.onnx_from_graph(graph), folder)
+    return target.runtime.write_model(target.onnx_from_graph(graph), folder)
 
 
 def check(target: Target, model: TinyModel, folder: Path, mode: str = "1", granularity: str | None = None) -> None:
@@ -84,10 +85,10 @@ def check(target: Target, model: TinyModel, folder: Path, mode: str = "1", granu
             reference = reference[apart.mask.astype(bool)]
         assert first.shape == second.shape == reference.shape
         lost = rms(second - reference)
-        if not target.optimized_from_path(path).gemms_int8:
+        if not target.runtime.optimized_from_path(path).gemms_int8:
             assert np.abs(first - second).max() < 1e-4
         else:
-            limit = BAR if target.STATIC_INT8 else 1.5  # dynamic ranges are those of whatever shares the batch
+            limit = BAR if target.static_int8 else 1.5  # dynamic ranges are those of whatever shares the batch
             assert 0 < rms(first - reference) < 1.2 * lost and rms(first - second) <= limit * lost
         if third.shape == first.shape:
             assert rms(third - reference) > 3 * lost + 1e-3
@@ -104,7 +105,7 @@ def test_every_task_answers_packed_texts_as_texts_apart(
 def test_every_mode_packs(
     mode: str, granularity: str | None, target: Target, tiny_classifier: TinyModel, tmp_path: Path
 ) -> None:
-    if not target.STATIC_INT8:
+    if not target.static_int8:
         pytest.skip("has no modes")
     check(target, tiny_classifier, tmp_path, mode, granularity)
 
@@ -120,7 +121,7 @@ def test_an_ordinary_batch_after_a_packed_one_is_as_before(
 ) -> None:
     path = written(target, tiny_classifier, tmp_path, "1", None)
     packed, apart = batches(tiny_classifier)
-    engine = target.engine_from_path(path, threads=1)
+    engine = target.runtime.engine_from_path(path, threads=1)
     try:
         (before,) = engine.run(apart, ["logits"])
         engine.run(packed, ["logits"])
@@ -134,8 +135,8 @@ def test_the_fusions_of_a_packing_graph_are_complete(
     target: Target, tiny_classifier: TinyModel, tmp_path: Path
 ) -> None:
     path = written(target, tiny_classifier, tmp_path, "1", None)
-    found = target.optimized_from_path(path)
-    scheme = tiny_scheme("1").without_roles(frozenset(target.FLOAT_ROLES)) if target.STATIC_INT8 else None
+    found = target.runtime.optimized_from_path(path)
+    scheme = tiny_scheme("1").without_roles(frozenset(target.float_roles)) if target.static_int8 else None
     expected = target.expected_fusion(scheme, LAYERS)
     assert {name: found.fused[name] for name in expected} == dict(expected)
     assert found.gemms_int8 + found.gemms_float == 6 * LAYERS

@@ -47,9 +47,9 @@ def test_a_missing_library_is_said_by_every_function(missing: None, tiny_classif
     path = tmp_path / "model.plan"
     for call in (
         lambda: TARGET.check_machine(cpu_features()),
-        lambda: TARGET.write_model(lowered(tiny_classifier), tmp_path),
-        lambda: TARGET.engine_from_path(path, threads=1),
-        lambda: TARGET.optimized_from_path(path),
+        lambda: TARGET.runtime.write_model(lowered(tiny_classifier), tmp_path),
+        lambda: TARGET.runtime.engine_from_path(path, threads=1),
+        lambda: TARGET.runtime.optimized_from_path(path),
     ):
         with pytest.raises(EnvironmentLackError, match=r'pip install "bertc\[tensorrt\]"'):
             call()
@@ -67,7 +67,7 @@ def test_a_build_without_the_library_is_code_3_and_writes_nothing(
 
 
 def test_without_the_library_nothing_heavy_is_imported_before_the_refusal(missing: None, tmp_path: Path) -> None:
-    code = "import sys; from bertc.targets.tensorrt import check_machine; print([m for m in "
+    code = "import sys; import bertc.targets.tensorrt; print([m for m in "
     code += "('onnxruntime', 'torch', 'tensorrt', 'cuda', 'openvino') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
     assert done.stdout.strip() == "[]"
@@ -154,7 +154,7 @@ def test_a_build_makes_these_calls(
     skip_before(version, attention)
     double = install(Double(version=version))
     model = lowered(wide if attention == "plugin" else tiny_classifier, attention)
-    assert TARGET.write_model(model, tmp_path, cache=tmp_path) == tmp_path / "model.plan"
+    assert TARGET.runtime.write_model(model, tmp_path, cache=tmp_path) == tmp_path / "model.plan"
     assert double.calls == expected_calls(version, attention)
     assert double.monitored == [True, True]
 
@@ -169,14 +169,14 @@ def test_sparse_weights_set_the_flag(install: Install, tiny_classifier: TinyMode
     array = np.array(codes.const_value.numpy())
     array.reshape(-1, 4, array.shape[1])[:, 2:] = 0
     codes.const_value = ir.tensor(array, name=codes.name)
-    TARGET.write_model(model, tmp_path)
+    TARGET.runtime.write_model(model, tmp_path)
     assert double.calls == expected_calls("v10.14", "decomposed", sparse=True, cache=False)
 
 
 def test_timings_are_kept_and_taken_up(install: Install, tiny_classifier: TinyModel, tmp_path: Path) -> None:
     install(Double(version="v11.1"))
     for _ in range(2):
-        TARGET.write_model(lowered(tiny_classifier), tmp_path, cache=tmp_path)
+        TARGET.runtime.write_model(lowered(tiny_classifier), tmp_path, cache=tmp_path)
     (timings,) = tmp_path.glob("*.timing")
     assert timings.name == "tensorrt-11.1.0.1-sm89.timing"
     assert timings.read_bytes() == b"timed;timed;"
@@ -198,7 +198,7 @@ def test_progress_is_the_outermost_phase_s(install: Install, tiny_classifier: Ti
 
     install(Double())
     heard = Heard()
-    TARGET.write_model(lowered(tiny_classifier), tmp_path, progress=heard)
+    TARGET.runtime.write_model(lowered(tiny_classifier), tmp_path, progress=heard)
     assert heard.said == ["tensorrt: Building 2", "step"]
 
 
@@ -217,7 +217,7 @@ def test_what_tensorrt_refuses_is_said_in_one_sentence(
 ) -> None:
     install(double)
     with pytest.raises(InputError, match=message) as caught:
-        TARGET.write_model(lowered(tiny_classifier), tmp_path)
+        TARGET.runtime.write_model(lowered(tiny_classifier), tmp_path)
     assert "\n" not in str(caught.value) and "of no interest" not in str(caught.value)
     assert not (tmp_path / "model.plan").exists()
 
@@ -229,7 +229,7 @@ def test_a_file_that_is_not_for_native_is_refused(install: Install, tiny_classif
     with pytest.raises(InputError, match=r"no value layer\.0|no value attention|export"):
         for node in model.graph:
             node.name = f"other {node.name}"
-        TARGET.write_model(model, tmp_path)
+        TARGET.runtime.write_model(model, tmp_path)
 
 
 def test_without_a_gpu_it_is_refused(install: Install) -> None:
@@ -287,12 +287,15 @@ def test_a_plan_of_another_gpu_is_refused(install: Install, tmp_path: Path) -> N
     install(Double())
     path = tmp_path / "model.plan"
     path.write_bytes(b"another machine's")
-    for call in (lambda: TARGET.engine_from_path(path, threads=1), lambda: TARGET.optimized_from_path(path)):
+    for call in (
+        lambda: TARGET.runtime.engine_from_path(path, threads=1),
+        lambda: TARGET.runtime.optimized_from_path(path),
+    ):
         with pytest.raises(InputError, match="plan file is not compatible; an engine runs only on the GPU model"):
             call()
     path.unlink()
     with pytest.raises(InputError, match=r"model\.plan cannot be opened by TensorRT: No such file"):
-        TARGET.engine_from_path(path, threads=1)
+        TARGET.runtime.engine_from_path(path, threads=1)
 
 
 # --- what is read back ------------------------------------------------------------------------------------------------
@@ -312,7 +315,7 @@ def test_the_inspector_s_layers_are_counted(
     skip_before(version, attention)
     install(Double(version=version))
     model = lowered(wide if attention == "plugin" else tiny_classifier, attention)
-    found = TARGET.optimized_from_path(TARGET.write_model(model, tmp_path))
+    found = TARGET.runtime.optimized_from_path(TARGET.runtime.write_model(model, tmp_path))
     assert (found.gemms_int8, found.gemms_float, found.fused["attention"]) == (12, 0, fused)
     assert found.fused["int8_attention"] == 2
     assert found.fused.items() >= TARGET.expected_fusion(tiny_scheme("1"), 2).items()

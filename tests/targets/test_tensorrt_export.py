@@ -10,6 +10,7 @@ import pytest
 
 from bertc.dialects.tensorrt_needs import KERNEL_OP
 from bertc.dialects.tensorrt_plugin import PLUGIN_OP
+from bertc.targets.tensorrt import TensorrtRuntime
 from tests.artefacts import Bertc
 from tests.fixtures import write_tiny_bert
 
@@ -62,7 +63,7 @@ def test_what_the_attention_cannot_take_is_refused_before_any_text_is_read(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("bertc.targets.tensorrt.check_machine", lambda cpu, attention=None: None)
+    monkeypatch.setattr(TensorrtRuntime, "check_here", lambda runtime, attention: None)
     missing = tmp_path / "there-is-no-such.tsv"  # it would be the error if it were looked for first
     out = tmp_path / "out"
     arguments = ("--target", "tensorrt", "--calibration-data", missing, "--no-cache", "-q")
@@ -86,7 +87,7 @@ def test_a_model_that_is_too_long_for_the_plugin_is_refused_and_fits_when_cut(
 def test_a_search_with_an_attention_that_is_int8_throughout_is_refused(
     bertc: Bertc, wide: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bertc.targets.tensorrt.check_machine", lambda cpu, attention=None: None)
+    monkeypatch.setattr(TensorrtRuntime, "check_here", lambda runtime, attention: None)
     missing = tmp_path / "there-is-no-such.tsv"
     options = ("--target", "tensorrt", "--attention", "plugin", "--search", "--no-cache", "-q")
     texts = ("--calibration-data", missing, "--validation-data", missing)

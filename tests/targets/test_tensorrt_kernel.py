@@ -58,7 +58,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> TinyModel:
 
 def write(model: TinyModel, folder: Path, attention: str = "kernel") -> Path:
     options = EngineOptions(attention=attention, lengths=(5, 20, 30, 60), longest=128)
-    return TARGET.write_model(TARGET.onnx_from_graph(quantized(model, tiny_scheme("1")).graph, options), folder)
+    return TARGET.runtime.write_model(TARGET.onnx_from_graph(quantized(model, tiny_scheme("1")).graph, options), folder)
 
 
 @pytest.mark.parametrize("double", ["v10.12.0", "v10.16", "v11.1"], indirect=True)

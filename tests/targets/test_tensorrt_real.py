@@ -60,11 +60,11 @@ def written(
     graph = quantized(model, scheme).graph
     options = EngineOptions(attention=attention, lengths=tuple(each.length for each in model.features), longest=128)
     lowered = TARGET.onnx_from_graph(graph, options)
-    return TARGET.write_model(lowered, folder, cache=folder), graph, lowered
+    return TARGET.runtime.write_model(lowered, folder, cache=folder), graph, lowered
 
 
 def answers(path: Path, model: TinyModel) -> Array:
-    engine = TARGET.engine_from_path(path, threads=1)
+    engine = TARGET.runtime.engine_from_path(path, threads=1)
     try:
         (found,) = engine.run(model.batch, ["logits"])
         return found
@@ -89,7 +89,7 @@ def test_an_engine_is_built_and_as_close_to_float_as_the_file(
 @pytest.mark.parametrize("attention", ATTENTIONS)
 def test_every_gemm_runs_in_int8_and_every_norm_is_found(attention: str, wide: TinyModel, tmp_path: Path) -> None:
     path, _, _ = written(wide, tmp_path, "1", None, attention)
-    found = TARGET.optimized_from_path(path)
+    found = TARGET.runtime.optimized_from_path(path)
     check_fusion(found, expected=TARGET.expected_fusion(tiny_scheme("1"), LAYERS), gemms_int8=6 * LAYERS)
     if attention != "decomposed":
         assert found.fused["attention"] == LAYERS
@@ -98,7 +98,7 @@ def test_every_gemm_runs_in_int8_and_every_norm_is_found(attention: str, wide: T
 @pytest.mark.parametrize("attention", ATTENTIONS)
 def test_padding_and_batch_mates_do_not_matter(attention: str, wide: TinyModel, tmp_path: Path) -> None:
     path, _, _ = written(wide, tmp_path, "1", None, attention)
-    engine = TARGET.engine_from_path(path, threads=1)
+    engine = TARGET.runtime.engine_from_path(path, threads=1)
     batch = wide.batch
     together = engine.run(batch, ["logits"])[0]
     for row in (0, 7):
@@ -146,7 +146,7 @@ def test_sparse_weights_build_and_the_inspector_says_what_was_chosen(wide: TinyM
             codes = np.array(value.const_value.numpy())
             codes.reshape(-1, 4, codes.shape[1])[:, 2:] = 0
             value.const_value = ir.tensor(codes, name=name)
-    found = TARGET.optimized_from_path(TARGET.write_model(TARGET.onnx_from_graph(graph), tmp_path))
+    found = TARGET.runtime.optimized_from_path(TARGET.runtime.write_model(TARGET.onnx_from_graph(graph), tmp_path))
     assert 0 <= found.fused["sparse_gemms"] <= 6 * LAYERS
 
 

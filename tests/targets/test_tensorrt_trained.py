@@ -27,7 +27,7 @@ from bertc.graph.build import graph_from_checkpoint
 from bertc.graph.edit import set_constant
 from bertc.graph.emit import array_of
 from bertc.graph.interpret import Interpreter
-from bertc.inputs import validation_from_recipe
+from bertc.inputs import length_of_inputs, proof_from_recipe
 from bertc.partial import export
 from bertc.recipe import Recipe, recipe_from_document
 from bertc.tasks import task_from_name
@@ -79,8 +79,9 @@ def recipe_of(attention: str, mode: str, granularity: str | None) -> Recipe:
 def held() -> Held:
     recipe = recipe_of(DECOMPOSED, "1", None)
     checkpoint = checkpoint_from_path(recipe.checkpoint)
-    validation = validation_from_recipe(recipe, checkpoint)
-    assert validation is not None
+    proof = proof_from_recipe(recipe.validation, checkpoint, length_of_inputs(checkpoint, None))
+    assert proof is not None
+    validation = proof.texts
     batches = list(batches_from_features(validation.features, 2048))
     order = np.argsort([place for batch in batches for place in batch.order])
 
@@ -108,7 +109,7 @@ def exported_of(tmp_path_factory: pytest.TempPathFactory, held: Held) -> Iterato
             source = found.quantized.graph
             simulator = Interpreter(source, threads=1)
             simulated = held.logits_of(lambda batch: simulator.run(batch)["logits"])
-            return Exported(file=found.model, source=source, simulated=simulated)
+            return Exported(file=found.graph, source=source, simulated=simulated)
 
         yield of
 

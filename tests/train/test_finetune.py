@@ -95,10 +95,7 @@ def test_what_was_trained_is_symmetric_in_its_build(tmp_path: Path, classifier: 
     trained = table_from_path(tmp_path / "out" / "calibration.json")
     untrained = replace(trained, overrides={})
     scheme = engine_scheme(tiny_scheme("1"))
-    zero_points = [
-        quantize_graph(graph, table, scheme, RangeMethod()).zero_points
-        for table in (trained, untrained)
-    ]
+    zero_points = [quantize_graph(graph, table, scheme, RangeMethod()).zero_points for table in (trained, untrained)]
     assert not zero_points[0] and zero_points[1]
 
 

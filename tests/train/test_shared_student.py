@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from bertc.calibrate.method import RangeMethod
 from bertc.batches import batch_from_features
+from bertc.calibrate.method import RangeMethod
 from bertc.checkpoint import checkpoint_from_path
 from bertc.checkpoint.write import write_checkpoint
 from bertc.data.dataset import dataset_from_path

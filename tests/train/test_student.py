@@ -10,8 +10,8 @@ import onnx_ir as ir
 import pytest
 import torch
 
-from bertc.calibrate.method import RangeMethod
 from bertc.batches import Batch
+from bertc.calibrate.method import RangeMethod
 from bertc.calibrate.table import CalibrationTable
 from bertc.checkpoint import Checkpoint, checkpoint_from_path
 from bertc.checkpoint.write import write_checkpoint

@@ -5,15 +5,13 @@ Each module has the names of `Criterion`. Weights are float32 [in, out], a Gram'
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
-from typing import Protocol
+from typing import Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bertc.calibrate.gram import Gram
-from bertc.errors import InputError
+from bertc.plugins import CRITERIA
 
 
 class Criterion(Protocol):
@@ -29,14 +27,6 @@ class Criterion(Protocol):
         """Return the weight pruned 2:4, [in, out]."""
 
 
-def criterion_names() -> tuple[str, ...]:
-    """List the criteria by file name."""
-    return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__)))
-
-
 def criterion_from_name(name: str) -> Criterion:
     """Find a criterion. Raises `InputError` naming those that exist."""
-    if name not in criterion_names():
-        raise InputError(f"sparsity criterion '{name}' does not exist; choose one of {', '.join(criterion_names())}")
-    module: Criterion = importlib.import_module(f"bertc.sparsity.criteria.{name}")
-    return module
+    return cast(Criterion, CRITERIA.module(name))

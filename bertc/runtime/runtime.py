@@ -1,0 +1,58 @@
+"""What a runtime offers to the targets that run on it: its files, written, opened and read back."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from bertc.features import SILENCE, Progress
+from bertc.runtime.engine import Engine
+from bertc.runtime.optimized import Optimized
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+
+class Runtime(ABC):
+    """A library that runs engines. It is a value: what it holds never changes."""
+
+    library: ClassVar[str]
+    """The package whose version its answers depend on."""
+
+    model_files: ClassVar[tuple[str, ...]]
+    """The files that its engine needs; the first is the one that is opened."""
+
+    sparsity: ClassVar[str]
+    """Why it gains nothing from 2:4 weights; empty if it skips their zeros."""
+
+    def files_of_model(self, model: Path) -> tuple[Path, ...]:
+        """Return all files of a model that `write_model` wrote."""
+        return tuple(model.with_name(name) for name in self.model_files)
+
+    @abstractmethod
+    def check_here(self, attention: str | None) -> None:
+        """Raise `EnvironmentLackError` where the library or the device that it runs on is missing.
+
+        `attention` is one of the target's `attentions`, or None for the first.
+        """
+
+    @abstractmethod
+    def write_model(
+        self, lowered: ir.Model, folder: Path, *, progress: Progress = SILENCE, cache: Path | None = None
+    ) -> Path:
+        """Write `model_files` of a lowered graph into a folder that exists; returns the one that is opened.
+
+        `cache` is a folder for what makes the next build faster, None for none.
+        """
+
+    @abstractmethod
+    def engine_from_path(self, model: Path, *, threads: int, cache: Path | None = None) -> Engine:
+        """Open an engine. Raises `InputError` for a damaged file, `EnvironmentLackError` without the library.
+
+        `cache` is a folder for what makes the next opening faster, None for none; where nothing does, nothing is kept.
+        """
+
+    @abstractmethod
+    def optimized_from_path(self, model: Path) -> Optimized:
+        """Read back what the runtime makes of a model file."""
