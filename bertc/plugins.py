@@ -38,7 +38,8 @@ class Plugins:
         lacks = [f"function {each}" for each in self.functions if not callable(getattr(module, each, None))]
         lacks += [f"constant {each}" for each in self.constants if not hasattr(module, each)]
         if lacks:
-            raise InputError(f"{module.__file__} is no {self.kind}: it lacks the {' and the '.join(lacks)}; add it")
+            missing = " and the ".join(lacks)
+            raise InputError(f"{module.__file__} is no {self.kind}: it lacks the {missing}; add what is missing")
         return module
 
     def file(self, name: str) -> Path:

@@ -60,7 +60,7 @@ ROOMS: dict[str, set[str] | None] = {
     "train": {"calibrate", "checkpoint", "export.embeddings", "quantize", "data", "tasks", "evaluate", "recipe"},
     "export": {"dialects"},
     "dialects": set(),
-    "runtime": {"targets", "manifest", "kernels"},
+    "runtime": {"manifest", "kernels"},
     "kernels": set(),
     "targets": {"dialects", "runtime"},
     "data": {"tasks"},
