@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bertc.artefact.cache import StageCache
+from bertc.artefact.space import STATE_BYTES, check_space
 from bertc.artefact.stages import Stages
 from bertc.artefact.swap import artefact_folder
 from bertc.calibrate.table import CalibrationTable, text_from_table
@@ -51,8 +52,6 @@ if TYPE_CHECKING:
 
 REPORT_FILE = "training.json"
 TABLE_FILE = "calibration.json"
-BYTES_PER_WEIGHT = 24
-"""Of disk, for a run: weights, two moments and the best weights in a state, while the next one is written."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +88,9 @@ def finetune(
                 )
             if resume and not state.exists:
                 sink.note(f"there is no unfinished run in {state.folder}; training begins")
+            if folder is not None:
+                states = 1 if state.exists else 2  # the last one stays until the next is whole
+                check_space(folder, states * STATE_BYTES * run.checkpoint.parameters, "the run")
             outcome = run.train(state, resume=resume and state.exists)
             report = run.report(outcome, command)
             if folder is not None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import onnx_ir as ir
 
 from bertc.artefact.cache import StageCache
+from bertc.artefact.space import BUILD_BYTES, check_space
 from bertc.artefact.stages import Stages
 from bertc.artefact.swap import artefact_folder, scratch_beside
 from bertc.calibrate.table import CalibrationTable
@@ -207,6 +208,7 @@ class Run:
     def float_model(self, scratch: Path) -> Path:
         """Write the float reference; it is not shipped."""
         target = target_from_name("float")
+        check_space(scratch, BUILD_BYTES * self.checkpoint.parameters, "the build")
         with self.stages.timed("reference"):
             self.progress.stage("reference")
             return target.write_model(target.onnx_from_graph(self.reference_graph), scratch)
