@@ -193,7 +193,7 @@ class _Run:
         import torch
 
         from bertc.train.held_out import Evaluation, HeldOut, held_out_objective
-        from bertc.train.loop import Trainer
+        from bertc.train.loop import Lesson, Trainer
         from bertc.train.losses import Objective
         from bertc.train.student import teacher_from_checkpoint
 
@@ -217,13 +217,16 @@ class _Run:
                 rows=data.held_rows, examples=data.held_examples, objective=judged, mixed=tuple(mixed.values())
             )
             evaluation = Evaluation(held, device, self.precision[1])
-        return Trainer(
-            self.student.network.to(device),
-            None if self.teacher is None else teacher_from_checkpoint(self.teacher).to(device),
-            data.examples,
-            objective,
-            evaluation,
+        lesson = Lesson(
+            network=self.student.network.to(device),
+            teacher=None if self.teacher is None else teacher_from_checkpoint(self.teacher).to(device),
+            examples=data.examples,
+            objective=objective,
+            evaluation=evaluation,
             replacement=replacement,
+        )
+        return Trainer(
+            lesson,
             recipe=self.recipe.training,
             processes=self.processes,
             precision=self.precision[1],
