@@ -181,16 +181,8 @@ def gates_from_recipe(recipe: Recipe, head: Head, validation: Encoded | None) ->
     if validation is None:
         return ()
     task = task_from_name(head.task)
-    wanted = recipe.validation
-    return gates_from_options(
-        task,
-        head,
-        labelled=task.gold(validation.rows, head) is not None,
-        gates=wanted.gates,
-        max_drop=wanted.max_drop,
-        min_agreement=wanted.min_agreement,
-        preset=wanted.preset,
-    )
+    labelled = task.gold(validation.rows, head) is not None
+    return gates_from_options(recipe.validation, task, head, labelled=labelled)
 
 
 def table_from_text(

@@ -64,15 +64,7 @@ def held_out_from_recipe(
 def _gates(recipe: Recipe, checkpoint: Checkpoint, *, labelled: bool) -> tuple[Gate, ...]:
     """Return the build's gates; on text without labels those that need some bound the fidelity to float instead."""
     task, wanted = task_from_name(checkpoint.head.task), recipe.validation
-    gates = gates_from_options(
-        task,
-        checkpoint.head,
-        labelled=True,
-        gates=wanted.gates,
-        max_drop=wanted.max_drop,
-        min_agreement=wanted.min_agreement,
-        preset=wanted.preset,
-    )
+    gates = gates_from_options(wanted, task, checkpoint.head, labelled=True)
     if labelled:
         return gates
     known = {metric.name for metric in task.fidelity(checkpoint.head)}
