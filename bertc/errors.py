@@ -26,6 +26,6 @@ class InputError(BertcError):
 
 
 class EnvironmentLackError(BertcError):
-    """A library, device or instruction set is missing (exit code 3)."""
+    """A library, device, instruction set or space on the disk is missing (exit code 3)."""
 
     exit_code = EXIT_ENVIRONMENT

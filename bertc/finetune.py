@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bertc.artefact.space import STATE_BYTES, check_space
 from bertc.artefact.stages import Work
 from bertc.artefact.swap import artefact_folder
 from bertc.calibrate.carried import source_of_ranges
@@ -50,8 +51,6 @@ if TYPE_CHECKING:
 
 REPORT_FILE = "training.json"
 TABLE_FILE = "calibration.json"
-BYTES_PER_WEIGHT = 24
-"""Of disk, for a run: weights, two moments and the best weights in a state, while the next one is written."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +85,9 @@ def finetune(recipe: Recipe, out: Path, *, resume: bool, work: Work, command: st
                 )
             if resume and not state.exists:
                 sink.note(f"there is no unfinished run in {state.folder}; training begins")
+            if folder is not None:
+                states = 1 if state.exists else 2  # the last one stays until the next is whole
+                check_space(folder, states * STATE_BYTES * run.checkpoint.parameters, "the run")
             outcome = run.train(state, resume=resume and state.exists)
             report = run.report(outcome, command)
             if folder is not None:
@@ -185,7 +187,7 @@ class _Run:
         import torch
 
         from bertc.train.held_out import Evaluation, HeldOut, held_out_objective
-        from bertc.train.loop import Trainer
+        from bertc.train.loop import Lesson, Trainer
         from bertc.train.losses import Objective
         from bertc.train.student import teacher_from_checkpoint
 
@@ -209,13 +211,16 @@ class _Run:
                 rows=data.held_rows, examples=data.held_examples, objective=judged, mixed=tuple(mixed.values())
             )
             evaluation = Evaluation(held, device, self.precision[1])
-        return Trainer(
-            self.student.network.to(device),
-            None if self.teacher is None else teacher_from_checkpoint(self.teacher).to(device),
-            data.examples,
-            objective,
-            evaluation,
+        lesson = Lesson(
+            network=self.student.network.to(device),
+            teacher=None if self.teacher is None else teacher_from_checkpoint(self.teacher).to(device),
+            examples=data.examples,
+            objective=objective,
+            evaluation=evaluation,
             replacement=replacement,
+        )
+        return Trainer(
+            lesson,
             recipe=self.recipe.training,
             processes=self.processes,
             precision=self.precision[1],

@@ -198,15 +198,7 @@ def calibration_from_recipe(wanted: CalibrationRecipe, checkpoint: Checkpoint, m
 
 def gates_from_recipe(wanted: ValidationRecipe, head: Head, *, labelled: bool) -> tuple[Gate, ...]:
     """Read the gates, so that a wrong one is refused before anything slow."""
-    return gates_from_options(
-        task_from_name(head.task),
-        head,
-        labelled=labelled,
-        gates=wanted.gates,
-        max_drop=wanted.max_drop,
-        min_agreement=wanted.min_agreement,
-        preset=wanted.preset,
-    )
+    return gates_from_options(wanted, task_from_name(head.task), head, labelled=labelled)
 
 
 def sparsity_from_recipe(wanted: SparsityRecipe) -> Sparsity | None:

@@ -118,7 +118,6 @@ def write_manifest(
     valid_on: ValidOn | None = None,
     unvalidated: bool = False,
     binding: Binding | None = None,
-    created: datetime | None = None,
 ) -> Manifest:
     """Record every file in `folder` and write manifest.json, the last file of an artefact.
 
@@ -127,7 +126,7 @@ def write_manifest(
     """
     manifest = Manifest(
         bertc=__version__,
-        created=(created or datetime.now(UTC)).astimezone(UTC).isoformat(timespec="seconds"),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
         target=target,
         checkpoint=checkpoint,
         unvalidated=unvalidated,

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import onnx_ir as ir
 
+from bertc.artefact.space import BUILD_BYTES, check_space
 from bertc.artefact.stages import Work
 from bertc.artefact.swap import artefact_folder, scratch_beside
 from bertc.evaluate.gate import Verdict, judge
@@ -162,6 +163,7 @@ def read_inputs(recipe: Recipe, *, work: Work) -> tuple[Inputs, Plan]:
 
 def prepared(inputs: Inputs, scratch: Path, *, work: Work) -> Base:
     """Write the float reference, which is not shipped, and prune: the reference stays the checkpoint as it is."""
+    check_space(scratch, BUILD_BYTES * inputs.checkpoint.parameters, "the build")
     with work.timed("reference"):
         graph = graph_from_checkpoint(inputs.checkpoint)
         compared = graph if inputs.reference is None else graph_from_checkpoint(inputs.reference)

@@ -9,8 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +24,7 @@ from bertc.errors import EnvironmentLackError, InputError
 from bertc.features import Feature, Head, Pooling, Problem
 from bertc.manifest import Manifest, unmet_demands, verify_artefact
 from bertc.runtime.cpu import cpu_features
-from bertc.runtime.engine import Engine, outputs_from_features
+from bertc.runtime.engine import Closing, Engine, outputs_from_features
 from bertc.targets import target_from_name
 from bertc.tasks import RawOutputs, Task, task_from_name
 
@@ -34,7 +33,7 @@ ROWS_PER_BATCH = 256
 """Rows that are held at a time when a file is streamed; the engine cuts them into batches of its own."""
 
 
-class Predictor:
+class Predictor(Closing):
     """An open engine with its tokenizer and task; close it, or use it as a context. Made by `bertc.load`.
 
     `head` says what it gives (task, labels), `max_length` how many tokens of a text are read, `unvalidated` whether
@@ -101,14 +100,6 @@ class Predictor:
     def close(self) -> None:
         """Free the engine."""
         self._engine.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _check_pairs(self, rows: Sequence[Row]) -> None:
         """Say in the caller's words that an answer needs a context (the task's own check speaks of columns)."""

@@ -6,15 +6,11 @@ what was lost against the model he started with.
 
 from __future__ import annotations
 
-import numpy as np
-
 from bertc.checkpoint import Checkpoint, checkpoint_from_path
+from bertc.checkpoint.same_tokens import COMPARED_ROWS, same_tokens
 from bertc.data.encoded import Encoded
 from bertc.errors import InputError
 from bertc.tasks import task_from_name
-
-COMPARED_ROWS = 64
-"""Rows on which the two tokenizers are compared."""
 
 
 def reference_from_path(
@@ -34,11 +30,7 @@ def reference_from_path(
         )
     rows = () if validation is None else validation.rows[:COMPARED_ROWS]
     task = task_from_name(checkpoint.head.task)
-    ours, theirs = (task.features_from_rows(rows, which.encoder, max_length) for which in (checkpoint, reference))
-    same = len(ours) == len(theirs) and all(
-        np.array_equal(a.input_ids, b.input_ids) for a, b in zip(ours, theirs, strict=True)
-    )
-    if not same:
+    if not same_tokens(checkpoint, reference, lambda encoder: task.features_from_rows(rows, encoder, max_length)):
         raise InputError(
             f"the reference {path} makes other tokens of the validation text than {checkpoint.path}; name the "
             "checkpoint that this one was trained from"

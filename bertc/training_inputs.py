@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bertc.checkpoint import Checkpoint, checkpoint_from_path
+from bertc.checkpoint.same_tokens import COMPARED_ROWS, same_tokens
 from bertc.data.dataset import dataset_from_path
 from bertc.data.rows import Row
 from bertc.errors import EnvironmentLackError, InputError
@@ -19,7 +20,6 @@ from bertc.tasks import task_from_name
 if TYPE_CHECKING:
     from bertc.train.examples import Example
 
-COMPARED_ROWS = 64
 HELD_OUT_PART = 10
 """At most one row in so many is held out."""
 
@@ -160,11 +160,7 @@ def _check_same_tokens(checkpoint: Checkpoint, teacher: Checkpoint, data: Traini
     """Refuse a teacher that reads other tokens in the same text."""
     task = task_from_name(checkpoint.head.task)
     length = min(checkpoint.encoder.max_length, teacher.encoder.max_length)
-    tokens = [
-        [feature.input_ids.tolist() for feature in task.features_from_rows(data.compared, encoder, length)]
-        for encoder in (checkpoint.encoder, teacher.encoder)
-    ]
-    if tokens[0] != tokens[1]:
+    if not same_tokens(checkpoint, teacher, lambda encoder: task.features_from_rows(data.compared, encoder, length)):
         raise InputError(
             f"the teacher {teacher.path} splits text into other tokens than {checkpoint.path}; choose a teacher with "
             "the same tokenizer"

@@ -125,17 +125,10 @@ def _run_engine(predictor: Predictor, wanted: ValidationRecipe, stored: RowTable
     progress.stage("read")
     dataset = dataset_from_path(wanted.data, task=task.name, columns=wanted.columns, limit=wanted.limit)
     rows = task.check_rows(dataset.rows, head)
-    gates = gates_from_options(
-        task,
-        head,
-        labelled=task.gold(rows, head) is not None,
-        gates=wanted.gates,
-        max_drop=wanted.max_drop,
-        min_agreement=wanted.min_agreement,
-        preset=wanted.preset,
-    )
+    labelled = task.gold(rows, head) is not None
+    gates = gates_from_options(wanted, task, head, labelled=labelled)
     if stored is not None:
-        _places(rows, stored, labelled=task.gold(rows, head) is not None, data=wanted.data)
+        _places(rows, stored, labelled=labelled, data=wanted.data)
     features = tuple(predictor.features_from_rows(rows))
     progress.stage("evaluate engine", total=len(features))
     raw = predictor.run_features(features, progress=progress)

@@ -39,13 +39,14 @@ GRAPH_ROOMS = {"graph", "calibrate", "quantize", "sparsity", "train", "export", 
 # What may be imported by whom. A room is a folder of bertc/ or a module in it; a module that is not listed belongs to
 # the pipeline. Everybody may use the shared language; a stage sees no other stage, save the values that it takes: a
 # checkpoint, a table, rows.
-LANGUAGE = {"errors", "features", "batches", "packing", "plugins", "graph"}
+LANGUAGE = {"errors", "features", "batches", "linalg", "keys", "packing", "plugins", "graph"}
 EVERYTHING = None
 RELATIVE = "(relative)"
 ROOMS: dict[str, set[str] | None] = {
     "errors": set(),
     "features": set(),
     "batches": set(),
+    "linalg": set(),
     "packing": set(),
     "plugins": set(),
     "recipe": set(),

@@ -48,9 +48,9 @@ class _DamagedError(Exception):
     """An entry is not what was stored; the text names the file."""
 
 
-def default_cache_directory(environment: Mapping[str, str] | None = None) -> Path:
+def default_cache_directory() -> Path:
     """Return `$XDG_CACHE_HOME/bertc`, or `~/.cache/bertc`. Raises `EnvironmentLackError` without a home directory."""
-    base = (os.environ if environment is None else environment).get("XDG_CACHE_HOME", "")
+    base = os.environ.get("XDG_CACHE_HOME", "")
     if Path(base).is_absolute():  # the XDG specification says to ignore a relative one
         return Path(base) / "bertc"
     try:

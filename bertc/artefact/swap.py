@@ -30,13 +30,10 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager
-def artefact_folder(
-    out: Path, *, overwrite: bool = True, needed_bytes: int = 0, progress: Progress | None = None
-) -> Iterator[Path]:
+def artefact_folder(out: Path, *, progress: Progress | None = None) -> Iterator[Path]:
     """Give an empty working folder that becomes `out` when the block ends well; the block writes the manifest last.
 
-    An older artefact at `out` is replaced (unless `overwrite` is false); if the block raises, or the process is killed,
-    it stays as it was. `needed_bytes` is an estimate of the size, refused beforehand if the disk has less. Raises
+    An older artefact at `out` is replaced; if the block raises, or the process is killed, it stays as it was. Raises
     `InputError` if `out` cannot be written, is full, holds files that bertc did not write, or is being built.
     """
     place = _checked_place(out)
@@ -44,15 +41,14 @@ def artefact_folder(
         with _refusals(out):
             held.enter_context(build_lock(place.parent / f".{place.name}.bertc-lock", out=out))
             _recover(place)
-            _check_replaceable(place, out, overwrite=overwrite)
-            _check_space(place.parent, needed_bytes, out)
+            _check_replaceable(place, out)
             container = _new_container(place)
         try:
             with _refusals(out, within=container):
                 yield container / _NEW
             with _refusals(out):
                 _sync(container / _NEW)
-                _check_replaceable(place, out, overwrite=overwrite)
+                _check_replaceable(place, out)
                 _swap_in(container, place)
         finally:
             _remove(container, place, progress or Silent())
@@ -111,7 +107,7 @@ _REASONS = {
 }
 
 
-def _check_replaceable(place: Path, out: Path, *, overwrite: bool) -> None:
+def _check_replaceable(place: Path, out: Path) -> None:
     """Refuse a folder with a file that bertc did not write: replacing it would delete that file."""
     if not place.exists() or not files_of_folder(place):
         return
@@ -121,17 +117,6 @@ def _check_replaceable(place: Path, out: Path, *, overwrite: bool) -> None:
     if foreign:
         rest = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
         raise InputError(f"{out} has files that bertc did not write ({foreign[0]}{rest}); move them or choose another.")
-    if not overwrite:
-        raise InputError(f"{out} already holds an artefact; choose another folder or allow to replace it.")
-
-
-def _check_space(parent: Path, needed: int, out: Path) -> None:
-    free = shutil.disk_usage(parent).free
-    if free < needed:
-        raise InputError(
-            f"{out}: the disk has {free / 1e6:.0f} MB free and the build needs about {needed / 1e6:.0f} MB; "
-            "free some space or choose another folder."
-        )
 
 
 def _new_container(place: Path) -> Path:

@@ -23,13 +23,12 @@ from bertc.calibrate.table import CalibrationTable, Statistics
 from bertc.errors import InputError
 from bertc.features import Feature, Progress
 from bertc.graph.interpret import Interpreter
-from bertc.graph.sites import GEMM_INPUTS, GEMM_OUTPUTS, Role, Site
+from bertc.graph.sites import GEMM_OUTPUTS, Role, Site
 
 TOKENS_PER_BATCH = 512
 """Bounds memory: a MiniLM's sites take about 0.15 MiB per token at short lengths."""
 
 Array = NDArray[np.float32]
-SMOOTHED_ROLES = (*GEMM_INPUTS, Role.VALUE, Role.VALUE_GEMM)
 
 
 class Observer:

@@ -27,11 +27,11 @@ SAFE_WEIGHTS = ("model.safetensors", "model-*.safetensors", "model.safetensors.i
 TORCH_WEIGHTS = ("pytorch_model.bin", "pytorch_model-*.bin", "pytorch_model.bin.index.json")
 
 
-def local_folder(path: str | Path, *, cache: Path | None = None) -> Path:
+def local_folder(path: str | Path) -> Path:
     """Return the folder of a checkpoint that is given as a path or as a hub id ("org/name").
 
     A `Path` is a path, and so is a string that starts with ., / or ~, has more than one slash, or whose first part is
-    a local folder. A download goes to huggingface_hub's cache, or to `cache`. Raises `InputError` if there is no such
+    a local folder. A download goes to huggingface_hub's cache. Raises `InputError` if there is no such
     folder or hub id, `EnvironmentLackError` if the hub cannot be reached or its package is missing.
     """
     text = str(path)
@@ -47,26 +47,26 @@ def local_folder(path: str | Path, *, cache: Path | None = None) -> Path:
     looks_local = isinstance(path, Path) or not HUB_ID.fullmatch(text) or Path(text).parts[0] in (".", "..")
     if looks_local or Path(text).parent.is_dir():  # "models/typo": nobody means the hub's user "models"
         raise InputError(f"{path} does not exist; give the folder of a checkpoint, or a hub id such as org/name")
-    return _download(text, cache)
+    return _download(text)
 
 
-def _download(name: str, cache: Path | None) -> Path:
+def _download(name: str) -> Path:
     try:
         hub = importlib.import_module("huggingface_hub")
     except ImportError as error:
         raise EnvironmentLackError(
             f"{name} is no local folder, and downloading needs huggingface_hub; run pip install 'bertc[hub]'"
         ) from error
-    folder = _snapshot(hub, name, cache, (*SMALL_FILES, *SAFE_WEIGHTS))
+    folder = _snapshot(hub, name, (*SMALL_FILES, *SAFE_WEIGHTS))
     if not any(folder.rglob("model*.safetensors")):
-        folder = _snapshot(hub, name, cache, (*SMALL_FILES, *TORCH_WEIGHTS))
+        folder = _snapshot(hub, name, (*SMALL_FILES, *TORCH_WEIGHTS))
     return folder
 
 
-def _snapshot(hub: Any, name: str, cache: Path | None, patterns: tuple[str, ...]) -> Path:
+def _snapshot(hub: Any, name: str, patterns: tuple[str, ...]) -> Path:
     errors = importlib.import_module("huggingface_hub.errors")
     try:
-        return Path(hub.snapshot_download(name, allow_patterns=list(patterns), cache_dir=cache))
+        return Path(hub.snapshot_download(name, allow_patterns=list(patterns)))
     except errors.GatedRepoError as error:
         raise InputError(f"{name} on the hub is gated; ask for access there and log in with hf auth login") from error
     except errors.RepositoryNotFoundError as error:

@@ -14,15 +14,14 @@ from bertc.checkpoint.tokenizer import TOKENIZER_FILES, text_encoder_from_path
 from bertc.checkpoint.weights import weights_from_path
 
 
-def checkpoint_from_path(path: str | Path, *, task: str | None = None, cache: Path | None = None) -> Checkpoint:
+def checkpoint_from_path(path: str | Path, *, task: str | None = None) -> Checkpoint:
     """Read a trained checkpoint from a Hugging Face folder, or a hub id ("org/name").
 
-    `task` overrides the task that the checkpoint was trained for (say, to take embeddings from a classifier); `cache`
-    is the folder for downloads (None: huggingface_hub's own). Weights are mapped, not read. Nothing that a checkpoint
-    names is imported or run. Raises `InputError` for files that are missing, damaged, not supported or in
-    disagreement, and `EnvironmentLackError` for a missing library or network.
+    `task` overrides the task that the checkpoint was trained for (say, to take embeddings from a classifier). Weights
+    are mapped, not read. Nothing that a checkpoint names is imported or run. Raises `InputError` for files that are
+    missing, damaged, not supported or in disagreement, and `EnvironmentLackError` for a missing library or network.
     """
-    root = local_folder(path, cache=cache)
+    root = local_folder(path)
     modules = sentence_modules_from_path(root)
     folder = root if modules is None else modules.folder
     config = config_from_path(folder)

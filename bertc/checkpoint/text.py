@@ -16,7 +16,6 @@ from bertc.checkpoint.tokens import (
     EncodedText,
     Frame,
     Tokens,
-    TruncatePair,
     assemble,
     fit_pair,
     frame_from_probe,
@@ -25,7 +24,7 @@ from bertc.checkpoint.tokens import (
 )
 from bertc.errors import InputError
 
-__all__ = ["EncodedText", "TextEncoder", "TruncatePair"]
+__all__ = ["EncodedText", "TextEncoder"]
 
 MAX_QUESTION_TOKENS = 64  # as in the original SQuAD code of BERT: a longer question is cut
 FIRST_CHARACTERS = 16  # per token wanted: what is tokenized of a long text at first (English has about 5 per token)
@@ -71,30 +70,17 @@ class TextEncoder:
         vocabulary = self._tokenizer.get_vocab(with_added_tokens=False)
         return tuple(sorted(id for text, id in vocabulary.items() if text not in added and not PLACEHOLDER.match(text)))
 
-    def encode(
-        self,
-        text: str,
-        pair: str | None = None,
-        *,
-        max_length: int | None = None,
-        truncate_pair: TruncatePair = "longest_first",
-    ) -> EncodedText:
-        """Tokenize a text, or a text and its pair, to at most `max_length` tokens (None: the checkpoint's limit).
-
-        Raises `InputError` if `max_length` is impossible, or if "only_second" leaves no room for the pair.
-        """
-        pairs = None if pair is None else [pair]
-        return self.encode_batch([text], pairs, max_length=max_length, truncate_pair=truncate_pair)[0]
-
     def encode_batch(
         self,
         texts: Sequence[str],
         pairs: Sequence[str] | None = None,
         *,
         max_length: int | None = None,
-        truncate_pair: TruncatePair = "longest_first",
     ) -> list[EncodedText]:
-        """Tokenize many texts (and their pairs). Same results as `encode` one by one, faster."""
+        """Tokenize texts (and their pairs) to at most `max_length` tokens (None: the checkpoint's limit).
+
+        Of a text and its pair the longer one is cut first. Raises `InputError` if `max_length` is impossible.
+        """
         if pairs is not None and len(pairs) != len(texts):
             raise InputError(f"{len(texts)} texts came with {len(pairs)} pairs; give one pair for each text")
         frame = self._single if pairs is None else self._pair
@@ -104,7 +90,7 @@ class TextEncoder:
             return [assemble(frame, [one.part(0, room)]) for one in tokens]
         firsts, seconds = self._tokens(texts, room), self._tokens(pairs, room)
         both = zip(firsts, seconds, strict=True)
-        return [assemble(frame, fit_pair(first, second, room, truncate_pair)) for first, second in both]
+        return [assemble(frame, fit_pair(first, second, room)) for first, second in both]
 
     def encode_words(self, words: Sequence[str], *, max_length: int | None = None) -> EncodedText:
         """Tokenize a text that comes as words; `word_ids` are indices into `words`, `offsets` lie within each word.

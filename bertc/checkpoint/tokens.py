@@ -8,15 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Encoding
 
 from bertc.errors import InputError
-
-TruncatePair = Literal["longest_first", "only_second"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -109,19 +106,12 @@ def frame_from_probe(probe: Encoding, texts: int) -> Frame:
     return Frame(ids, types, tuple(text_types))
 
 
-def fit_pair(first: Tokens, second: Tokens, room: int, how: TruncatePair) -> list[Tokens]:
+def fit_pair(first: Tokens, second: Tokens, room: int) -> list[Tokens]:
     """Cut two texts to `room` tokens together, the way the tokenizers library does.
 
     Of two texts so long that neither was tokenized whole, which one gets an odd token may differ from the library.
     """
     one, two = len(first.ids), len(second.ids)
-    if how == "only_second":
-        if one >= room and one + two > room:
-            raise InputError(
-                f"the first text has {one} tokens and leaves no room for the second in {room}; use a longer max_length "
-                "or cut the longest first"
-            )
-        return [first.part(0, one), second.part(0, room - one)]
     if one + two > room:
         short, long = min(one, two), room - min(one, two)
         if short > long:  # both are longer than half: an odd token goes to the longer text, or else to the second

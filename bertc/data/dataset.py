@@ -25,6 +25,9 @@ from bertc.tasks import task_from_name
 
 Item = TypeVar("Item")
 
+SEED = 0
+"""Of the sample that a limit keeps."""
+
 DELIMITED = frozenset({".tsv", ".csv", ".tab"})
 CONLL = frozenset({".conll", ".iob", ".iob2", ".bio"})
 
@@ -38,7 +41,6 @@ def dataset_from_path(
     task: str,
     columns: Mapping[str, str] | None = None,
     limit: int | None = None,
-    seed: int = 0,
 ) -> Dataset:
     """Read a data file for a task.
 
@@ -51,7 +53,7 @@ def dataset_from_path(
     if limit is not None and limit < 1:
         raise InputError(f"{path}: a limit of {limit} rows leaves nothing; give a limit of at least 1")
     opened, used, form = _open_rows(path, task, columns or {})
-    rows = _take(opened, limit, seed)
+    rows = _take(opened, limit)
     if not rows:
         raise InputError(f"{path}: holds no rows; give a file with at least one")
     return Dataset(
@@ -133,11 +135,11 @@ def _table_from_path(path: Path, form: str, layout: Layout, columns: Mapping[str
     return {"jsonl": table_from_jsonl, "json": table_from_json_array, "parquet": table_from_parquet}[form](path)
 
 
-def _take(items: Iterable[Item], limit: int | None, seed: int) -> list[Item]:
+def _take(items: Iterable[Item], limit: int | None) -> list[Item]:
     """Return all items, or a uniform sample by Vitter's reservoir (algorithm R, 1985) in the order of the file."""
     if limit is None:
         return list(items)
-    chance = random.Random(seed)
+    chance = random.Random(SEED)
     kept: list[tuple[int, Item]] = []
     for index, item in enumerate(items):
         if index < limit:

@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from bertc.errors import InputError
 from bertc.evaluate.metric import metric_from_name
@@ -107,32 +107,44 @@ def gate_from_text(text: str, task: Task, head: Head) -> Gate:
     return Gate(metric_from_name(task, head, name.strip()).name, limit_from_text(limit))
 
 
-def gates_from_options(
-    task: Task,
-    head: Head,
-    *,
-    labelled: bool,
-    gates: Sequence[str] = (),
-    max_drop: str | None = None,
-    min_agreement: float | None = None,
-    preset: str | None = None,
-) -> tuple[Gate, ...]:
+class GateOptions(Protocol):
+    """What a user may ask for: `[validation]` of a recipe has these fields."""
+
+    @property
+    def gates(self) -> Sequence[str]:
+        """Gates as "METRIC:LIMIT"."""
+
+    @property
+    def max_drop(self) -> str | None:
+        """A limit of the main metric."""
+
+    @property
+    def min_agreement(self) -> float | None:
+        """A gate on "agreement", 0 to 1."""
+
+    @property
+    def preset(self) -> str | None:
+        """A name of `PRESETS`."""
+
+
+def gates_from_options(options: GateOptions, task: Task, head: Head, *, labelled: bool) -> tuple[Gate, ...]:
     """Return the gates that options ask for.
 
-    `gates` ("METRIC:LIMIT") and `max_drop` (a limit of the main metric) replace the default, the preset "99%"; a preset
-    that is named holds beside them. Without labels the preset bounds the task's main fidelity metric and, where there
-    is one, the divergence in nats by the same number. `min_agreement` (0 to 1) is a gate on "agreement".
+    `gates` and `max_drop` replace the default, the preset "99%"; a preset that is named holds beside them. Without
+    labels the preset bounds the task's main fidelity metric and, where there is one, the divergence in nats by the same
+    number. Raises `InputError` on a wrong one, and on a gate that needs labels where there are none.
     """
-    chosen = [gate_from_text(text, task, head) for text in gates]
+    chosen = [gate_from_text(text, task, head) for text in options.gates]
     main = task.metrics(head)[0].name if labelled else task.main_fidelity
-    if max_drop is not None:
-        chosen.append(Gate(main, limit_from_text(max_drop)))
-    if preset is not None or not chosen:
-        chosen += _preset_gates(task, head, preset or DEFAULT_PRESET, main, labelled=labelled)
-    if min_agreement is not None:
-        if not 0 <= min_agreement <= 1:
-            raise InputError(f"the agreement {min_agreement:g} is no part of 1; write for example 0.99")
-        chosen.append(Gate("agreement", Limit(1.0 - min_agreement, False, f"{min_agreement:g} at least")))
+    if options.max_drop is not None:
+        chosen.append(Gate(main, limit_from_text(options.max_drop)))
+    if options.preset is not None or not chosen:
+        chosen += _preset_gates(task, head, options.preset or DEFAULT_PRESET, main, labelled=labelled)
+    agreement = options.min_agreement
+    if agreement is not None:
+        if not 0 <= agreement <= 1:
+            raise InputError(f"the agreement {agreement:g} is no part of 1; write for example 0.99")
+        chosen.append(Gate("agreement", Limit(1.0 - agreement, False, f"{agreement:g} at least")))
     needing = {metric.name for metric in task.fidelity(head)}
     for gate in chosen:
         if not labelled and gate.metric not in needing:

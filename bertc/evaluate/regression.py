@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from bertc.errors import InputError
 from bertc.evaluate.baseline import rows_from_baseline
-from bertc.evaluate.bootstrap import RESAMPLES
 from bertc.evaluate.classification import ALIASES
 from bertc.evaluate.gate import Decide, Gate, Verdict, judge, limit_from_text
 from bertc.evaluate.rows import SavedRows, rows_from_report
@@ -48,7 +47,6 @@ def regression_from_reports(
     limit: str = DEFAULT_LIMIT,
     gates: Sequence[str] = (),
     decide: Decide = "point",
-    seed: int = 0,
 ) -> Regression:
     """Compare the rows of a report.json with a baseline file.
 
@@ -56,7 +54,7 @@ def regression_from_reports(
     `InputError` on damaged files and where no row can be paired.
     """
     return regression_from_rows(
-        rows_from_report(report), rows_from_baseline(baseline), limit=limit, gates=gates, decide=decide, seed=seed
+        rows_from_report(report), rows_from_baseline(baseline), limit=limit, gates=gates, decide=decide
     )
 
 
@@ -67,8 +65,6 @@ def regression_from_rows(
     limit: str = DEFAULT_LIMIT,
     gates: Sequence[str] = (),
     decide: Decide = "point",
-    seed: int = 0,
-    resamples: int = RESAMPLES,
 ) -> Regression:
     """Compare two runs' rows; see `regression_from_reports`."""
     if current.table.task != baseline.table.task:
@@ -83,7 +79,7 @@ def regression_from_rows(
     if not same.any():
         raise InputError("the report and the baseline share no row; make a new baseline with --update")
     paired = _paired_table(current.table, baseline.table, here[same], there[same])
-    scores = scores_from_table(paired, resamples=resamples, seed=seed)
+    scores = scores_from_table(paired)
     chosen = _gates(paired, scores, gates, limit)
     changed = [common[index] for index in np.flatnonzero(~same)]
     return Regression(

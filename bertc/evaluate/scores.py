@@ -88,7 +88,6 @@ def compare_outputs(
     *,
     extra: Sequence[str] = (),
     resamples: int = RESAMPLES,
-    seed: int = 0,
 ) -> Comparison:
     """Score an engine beside the float reference.
 
@@ -105,7 +104,7 @@ def compare_outputs(
     metrics = list({metric.name: metric for metric in chosen}.values())
     table = _table(task, head, rows, metrics, gold, outputs)
     truncated = len({feature.row for feature in features if feature.truncated})
-    scores = scores_from_table(table, truncated=truncated, resamples=resamples, seed=seed)
+    scores = scores_from_table(table, truncated=truncated, resamples=resamples)
     main = task.metrics(head)[0].name if gold is not None else task.main_fidelity
     _check_defined(scores, [main, *(metric.name for metric in asked)])
     points = () if gold is None else operating_points(metrics, head, gold, outputs[0], outputs[1])

@@ -35,15 +35,22 @@ def junit_from_verdict(verdict: Verdict, *, suite: str = "bertc", notes: Sequenc
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
 
 
-def junit_from_regression(regression: Regression, *, suite: str = "bertc gate") -> str:
+def junit_from_regression(regression: Regression) -> str:
     """Return JUnit XML of a regression gate, its row counts and notes as output."""
-    return junit_from_verdict(regression.verdict, suite=suite, notes=[*_row_lines(regression), *regression.notes])
+    return junit_from_verdict(
+        regression.verdict, suite="bertc gate", notes=[*_row_lines(regression), *regression.notes]
+    )
 
 
-def markdown_from_regression(regression: Regression, *, title: str = "Accuracy against the baseline") -> str:
+def markdown_from_regression(regression: Regression) -> str:
     """Return a Markdown summary for a pull request."""
     verdict = regression.verdict
-    lines = [f"### {title}: {'passed' if verdict.passed else 'not passed'}", "", _escaped(verdict.summary) + ".", ""]
+    lines = [
+        f"### Accuracy against the baseline: {'passed' if verdict.passed else 'not passed'}",
+        "",
+        _escaped(verdict.summary) + ".",
+        "",
+    ]
     lines += ["| metric | baseline | now | drop | 95 % interval |", "| --- | ---: | ---: | ---: | ---: |"]
     lines += [_table_line(score) for score in regression.scores]
     lines.append("")

@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bertc.graph.affine import CODE_MAX, WEIGHT_CODE_MIN
+from bertc.linalg import inverse_factor
 
 DAMPING = 0.01
 """Share of the mean energy added to every channel's, as in the paper: the inverse exists and forgets the noise."""
 
 ROWS = 128
-"""Rows whose errors are passed on at once, and of the largest triangle that is inverted as it is: speed alone."""
+"""Rows whose errors are passed on at once: speed alone."""
 
 
 def codes_from_moments(
@@ -31,7 +32,7 @@ def codes_from_moments(
     >>> codes_from_moments(np.float32([[1.4], [1.4]]), np.float32(1.0), correlated).ravel().tolist()
     [1, 2]
     """
-    factor, order = _inverse_factor(moments)
+    factor, order = _damped_factor(moments)
     inverse = factor.astype(np.float32)  # what it weighs are roundings, which need no more digits
     left = weights[order]
     step = np.broadcast_to(scale, left.shape[1:])
@@ -53,30 +54,12 @@ def codes_from_moments(
     return restored
 
 
-def _inverse_factor(matrix: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-    """Return the upper Cholesky factor of the damped inverse, rows in the order of falling energy, and that order.
-
-    A = R R^T with R upper gives inv(A) = inv(R)^T inv(R): the inverse itself, six times the work, is never made.
-    """
+def _damped_factor(matrix: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+    """Return the upper Cholesky factor of the damped inverse, rows in the order of falling energy, and that order."""
     energy = np.diag(matrix)
     order = np.argsort(-energy, kind="stable")
-    reverse = order[::-1]  # numpy factors from the first row on, R from the last
-    damped = matrix[np.ix_(reverse, reverse)]
-    unused = np.flatnonzero(energy[reverse] <= 0)
+    damped = matrix[np.ix_(order, order)]
+    unused = np.flatnonzero(energy[order] <= 0)
     damped[unused, unused] = 1.0
-    damping = DAMPING * float(energy.mean()) or 1.0
-    damped[np.diag_indices(len(matrix))] += damping
-    factor = np.asarray(np.linalg.cholesky(damped), np.float64)
-    return _upper_inverse(factor[::-1, ::-1]), order
-
-
-def _upper_inverse(upper: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Invert an upper triangular matrix by halves, whose products are what BLAS is fast at."""
-    if len(upper) <= ROWS:
-        return np.triu(np.linalg.inv(upper))
-    half = len(upper) // 2
-    found = np.zeros_like(upper)
-    found[:half, :half] = _upper_inverse(upper[:half, :half])
-    found[half:, half:] = _upper_inverse(upper[half:, half:])
-    found[:half, half:] = -found[:half, :half] @ upper[:half, half:] @ found[half:, half:]
-    return found
+    damped[np.diag_indices(len(matrix))] += DAMPING * float(energy.mean()) or 1.0
+    return inverse_factor(damped), order

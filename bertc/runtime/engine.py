@@ -5,6 +5,7 @@ Targets open engines; everything else only runs them.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -35,7 +36,23 @@ class Engine(Protocol):
         """Free what the engine holds."""
 
 
-class OrtEngine:
+class Closing(ABC):
+    """What is closed at the end of its `with` block."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Free what is held."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class OrtEngine(Closing):
     """An ONNX Runtime session."""
 
     def __init__(self, session: Any) -> None:
@@ -54,14 +71,6 @@ class OrtEngine:
     def close(self) -> None:
         """Free the session."""
         self._session = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def outputs_from_features(

@@ -13,8 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
@@ -22,7 +21,7 @@ from bertc.batches import Batch
 from bertc.errors import BertcError, EnvironmentLackError, InputError
 from bertc.features import SILENCE, Progress
 from bertc.runtime.cpu import thread_count
-from bertc.runtime.engine import Array, Engine
+from bertc.runtime.engine import Array, Closing, Engine
 from bertc.runtime.openvino_cache import compiled_from_cache
 from bertc.runtime.optimized import INT8_ATTENTION, Optimized
 from bertc.runtime.runtime import Runtime
@@ -40,7 +39,7 @@ SCORES, PROBS_CODES, CONTEXT = "scores", "probs.codes", "context_heads"
 """Values inside attention, as `emit_attention` names them: the two batched products, and the codes between them."""
 
 
-class OpenvinoEngine:
+class OpenvinoEngine(Closing):
     """A compiled model with one inference request; calls from several threads wait for each other."""
 
     def __init__(self, compiled: Any) -> None:
@@ -58,14 +57,6 @@ class OpenvinoEngine:
     def close(self) -> None:
         """Free the model."""
         self._request = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def check_installed() -> None:

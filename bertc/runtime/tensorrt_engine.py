@@ -6,15 +6,14 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bertc.batches import Batch
 from bertc.errors import EnvironmentLackError, InputError
-from bertc.runtime.engine import Array
+from bertc.runtime.engine import Array, Closing
 from bertc.runtime.tensorrt import listener, open_library, sentence_from_errors
 from bertc.runtime.tensorrt_context import Context, Feeds
 
@@ -68,7 +67,7 @@ def deserialized(model: Path) -> trt.ICudaEngine:
     return engine
 
 
-class TensorrtEngine:
+class TensorrtEngine(Closing):
     """An engine with one execution context; calls from several threads wait for each other."""
 
     def __init__(self, engine: trt.ICudaEngine, *, graphs: bool = False) -> None:
@@ -127,14 +126,6 @@ class TensorrtEngine:
         """Free the engine's memory."""
         self._context.close()
         del self._context, self._engine
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 class BoundBatch:

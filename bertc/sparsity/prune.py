@@ -105,13 +105,12 @@ def prune_graph(
     grams: Grams | None,
     skip: Sequence[str] = (),
     permute: bool = False,
-    sequential: bool = True,
     progress: Progress,
 ) -> Pruned:
     """Return a copy whose encoder GEMMs are 2:4.
 
-    Every layer's moments are taken on the graph as pruned so far, or (not `sequential`) as it was; `grams` None does
-    for a criterion that needs no text. Raises `InputError` for an unknown criterion or name, missing text, and weights
+    Every layer's moments are taken on the graph as pruned so far; `grams` None does for a criterion that needs no text.
+    Raises `InputError` for an unknown criterion or name, missing text, and weights
     or moments that are not finite.
     """
     method = criterion_from_name(criterion)
@@ -123,8 +122,7 @@ def prune_graph(
     for layer in range(layers):
         found: Mapping[Site, Gram] = {}
         if grams is not None and run.needs_grams(layer):
-            source = first_layers(run.model if sequential else graph, layer)
-            found = grams(source, [Site(layer, role) for role in CONSUMERS])
+            found = grams(first_layers(run.model, layer), [Site(layer, role) for role in CONSUMERS])
         run.layer(layer, found, permute=permute)
         progress.advance()
     return Pruned(graph=run.model, masks=run.masks, gemms=tuple(run.gemms))

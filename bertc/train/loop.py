@@ -67,39 +67,45 @@ class Outcome:
     curve: Sequence[Mapping[str, Any]]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lesson:
+    """Who learns what from whom: the network that is trained, its teacher, the text, and what is measured on it.
+
+    `evaluation` is None where nothing is held out, `replacement` where no token is replaced.
+    """
+
+    network: torch.nn.Module
+    teacher: torch.nn.Module | None
+    examples: Sequence[Example]
+    objective: Objective
+    evaluation: Evaluation | None
+    replacement: Replacement | None
+
+
 class Trainer:
     """Trains one network. It mutates: network, optimizer and position."""
 
     def __init__(
         self,
-        network: torch.nn.Module,
-        teacher: torch.nn.Module | None,
-        examples: Sequence[Example],
-        objective: Objective,
-        evaluation: Evaluation | None,
+        lesson: Lesson,
         *,
-        replacement: Replacement | None,
         recipe: TrainingRecipe,
         processes: Processes,
         precision: AbstractContextManager[Any],
         folder: StateFolder,
         progress: Progress,
     ) -> None:
-        self.network = network
-        self.teacher = teacher
-        self.examples = examples
-        self.objective = objective
-        self.evaluation = evaluation
-        self.replacement = replacement
+        self.lesson = lesson
+        self.network = lesson.network
         self.recipe = recipe
         self.processes = processes
         self.folder = folder
         self.progress = progress
         self.position = Position()
         self._precision = precision
-        self._lengths = [example.feature.length for example in examples]
-        self._module = processes.module(network)
-        self._optimizer = _optimizer(network, recipe)
+        self._lengths = [example.feature.length for example in lesson.examples]
+        self._module = processes.module(lesson.network)
+        self._optimizer = _optimizer(lesson.network, recipe)
 
     def train(self, *, resume: bool) -> Outcome:
         """Train to the end, from the folder's state or from the beginning.
@@ -156,9 +162,10 @@ class Trainer:
     def _backward(self, step: tuple[Order, ...], number: int) -> dict[str, float]:
         """Add up the gradient of this process's share of a step; returns the share's losses."""
         world = self.processes.world
-        examples: Sequence[Example] | Mapping[int, Example] = self.examples
-        if self.replacement is not None:
-            examples = self.replacement.step_examples(self.examples, step, number)
+        objective = self.lesson.objective
+        examples: Sequence[Example] | Mapping[int, Example] = self.lesson.examples
+        if self.lesson.replacement is not None:
+            examples = self.lesson.replacement.step_examples(self.lesson.examples, step, number)
         units = units_of_step(examples, step)
         shares = parts_of_share(step, self._lengths, rank=self.processes.rank, world=world)
         # A process without a share runs one example for nothing, since the others wait for its gradient.
@@ -169,10 +176,10 @@ class Trainer:
             with self._unsynchronized(last=number + 1 == len(orders)):
                 with self._precision:
                     theirs = self._teacher_values(part.feeds)
-                    ours = self._module(part.feeds, self.objective.wanted)
-                    losses = self.objective.losses(ours, theirs, part, units)
+                    ours = self._module(part.feeds, objective.wanted)
+                    losses = objective.losses(ours, theirs, part, units)
                 # The processes' gradients are averaged, and each loss is already divided by the whole step's units.
-                torch.autograd.backward(self.objective.total(losses) * (world * weight))
+                torch.autograd.backward(objective.total(losses) * (world * weight))
             for name, value in losses.items():
                 sums[name] = sums.get(name, 0.0) + float(value.detach()) * weight
         return sums
@@ -185,10 +192,10 @@ class Trainer:
         return context
 
     def _teacher_values(self, feeds: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        if self.teacher is None:
+        if self.lesson.teacher is None:
             return {}
         with torch.no_grad():
-            values: dict[str, torch.Tensor] = self.teacher(feeds, self.objective.wanted)
+            values: dict[str, torch.Tensor] = self.lesson.teacher(feeds, self.lesson.objective.wanted)
             return values
 
     def _look(self) -> None:
@@ -199,8 +206,8 @@ class Trainer:
         for name in position.sums:
             entry[f"train_{name}"] = sum(sums[name] for sums in totals) / position.summed
         position.sums, position.summed = {}, 0
-        if self.evaluation is not None:
-            found = self.evaluation.measure(self.network, self.teacher) if self.processes.writes else None
+        if self.lesson.evaluation is not None:
+            found = self.lesson.evaluation.measure(self.network, self.lesson.teacher) if self.processes.writes else None
             entry |= {f"held_out_{name}": value for name, value in self.processes.first(found).items()}
             self._compare(float(entry[f"held_out_{LOSS}"]))
         position.curve.append(entry)
@@ -227,7 +234,7 @@ class Trainer:
         begin = time.perf_counter()
         self._look()
         evaluation = time.perf_counter() - begin
-        plan = plan_from_recipe(self.recipe, len(self.examples), lambda: self._pace(evaluation))
+        plan = plan_from_recipe(self.recipe, len(self.lesson.examples), lambda: self._pace(evaluation))
         plan = Plan(**self.processes.first(plan.as_dict()))
         if self.processes.writes:
             self._save(plan)

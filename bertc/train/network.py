@@ -165,10 +165,6 @@ class Network(torch.nn.Module):
         """Return the weights by the names of the graph's initializers (learned scales are not among them)."""
         return {_name(key): parameter for key, parameter in self._weights.items()}
 
-    def scale_parameters(self) -> dict[str, torch.nn.Parameter]:
-        """Return the parameters of learned scales, log(s / start), by the name of the first scale that each serves."""
-        return {_name(key): parameter for key, parameter in self._log_scales.items()}
-
     def scale_names(self) -> tuple[str, ...]:
         """Return the names of the activation scales: `layer.3.gelu.scale`."""
         return tuple(self._scales)

@@ -26,10 +26,9 @@ class StateFolder:
     when it last saved.
     """
 
-    def __init__(self, folder: Path, run: Mapping[str, str], *, seconds: float = SAVE_SECONDS) -> None:
+    def __init__(self, folder: Path, run: Mapping[str, str]) -> None:
         self.folder = folder
         self._run = dict(run)
-        self._seconds = seconds
         self._saved = time.monotonic()
         self._cost = 0.0
 
@@ -40,7 +39,7 @@ class StateFolder:
 
     def due(self) -> bool:
         """Say whether it is time to save."""
-        return time.monotonic() - self._saved >= max(self._seconds, DUTY * self._cost)
+        return time.monotonic() - self._saved >= max(SAVE_SECONDS, DUTY * self._cost)
 
     def save(self, state: Mapping[str, Any]) -> None:
         """Write the state whole or not at all. Raises `InputError` if the disk refuses."""

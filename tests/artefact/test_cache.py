@@ -223,13 +223,16 @@ def test_stage_names_cannot_lead_out(tmp_path: Path) -> None:
 
 
 def test_the_default_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert default_cache_directory({"XDG_CACHE_HOME": str(tmp_path)}) == tmp_path / "bertc"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert default_cache_directory() == tmp_path / "bertc"
     monkeypatch.setattr(Path, "home", lambda: tmp_path)
-    assert default_cache_directory({"XDG_CACHE_HOME": "relative"}) == tmp_path / ".cache" / "bertc"
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
+    assert default_cache_directory() == tmp_path / ".cache" / "bertc"
 
     def homeless() -> Path:
         raise RuntimeError("Could not determine home directory.")
 
     monkeypatch.setattr(Path, "home", homeless)
+    monkeypatch.delenv("XDG_CACHE_HOME")
     with pytest.raises(EnvironmentLackError, match="--cache-dir"):
-        default_cache_directory({})
+        default_cache_directory()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -161,13 +160,6 @@ def test_an_empty_folder_is_taken(tmp_path: Path) -> None:
     assert (tmp_path / "OUT").stat().st_mode & 0o777 == 0o750
 
 
-def test_without_overwrite_an_artefact_is_kept(tmp_path: Path) -> None:
-    build(tmp_path / "OUT", "old")
-    with pytest.raises(InputError, match="already holds an artefact"):
-        build(tmp_path / "OUT", overwrite=False)
-    build(tmp_path / "OTHER", overwrite=False)
-
-
 def test_a_link_to_a_folder_keeps_being_one(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "OUT").symlink_to("real")
@@ -226,12 +218,6 @@ def test_a_full_disk_by_error_number(tmp_path: Path) -> None:
 def test_an_error_about_another_path_is_not_blamed_on_the_folder(tmp_path: Path) -> None:
     with pytest.raises(PermissionError), artefact_folder(tmp_path / "OUT"):
         raise PermissionError(errno.EACCES, "Permission denied", "/data/train.tsv")
-
-
-def test_too_little_space_is_said_before(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="MB free and the build needs about"):
-        build(tmp_path / "OUT", needed_bytes=shutil.disk_usage(tmp_path).total * 10)
-    build(tmp_path / "OUT", needed_bytes=1)
 
 
 def test_a_build_without_manifest_is_an_internal_error(tmp_path: Path) -> None:

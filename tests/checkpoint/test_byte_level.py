@@ -13,6 +13,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from bertc.checkpoint import TextEncoder
 from bertc.checkpoint.tokenizer import text_encoder_from_path
 from bertc.errors import InputError
+from tests.checkpoint.encoded import encoded
 from tests.fixtures import edit_json, tiny_sentence, write_json
 from tests.tiny_families import PADDING_FIRST, write_byte_level
 
@@ -41,14 +42,14 @@ def test_texts_and_pairs_as_in_transformers(fast: bool, prefix_space: bool, tmp_
     library = transformers.AutoTokenizer.from_pretrained(tmp_path)
     assert (encoder.positions, encoder.max_length, encoder.pad_id) == (64, 64, 1)
     for text in TEXTS[:-1]:
-        found, expected = encoder.encode(text), library(text, truncation=True, return_offsets_mapping=True)
+        found, expected = encoded(encoder, text), library(text, truncation=True, return_offsets_mapping=True)
         assert found.ids.tolist() == expected["input_ids"], text
         inner = [tuple(pair) for pair in expected["offset_mapping"]]
         assert [tuple(pair) for pair in found.offsets.tolist()] == inner, text
-        pair = encoder.encode(text, "great movie, awful")
+        pair = encoded(encoder, text, "great movie, awful")
         assert pair.ids.tolist() == library(text, "great movie, awful", truncation=True)["input_ids"], text
         assert not pair.type_ids.any()
-    assert encoder.encode(TEXTS[-1]).length > 3
+    assert encoded(encoder, TEXTS[-1]).length > 3
 
 
 @pytest.mark.parametrize("fast", [True, False])
@@ -69,14 +70,14 @@ def test_saved_files_tokenize_alike(fast: bool, tmp_path: Path) -> None:
     assert json.loads((target / "special_tokens_map.json").read_text())["cls_token"] == "<s>"
     again = encoder_of(target)
     for text in TEXTS:
-        assert again.encode(text, "good").ids.tolist() == encoder.encode(text, "good").ids.tolist()
+        assert encoded(again, text, "good").ids.tolist() == encoded(encoder, text, "good").ids.tolist()
 
 
 def test_words_need_the_space_before_them(tmp_path: Path) -> None:
     write_byte_level(tmp_path, 64)
     words = tiny_sentence(5, 20).split()
     found = encoder_of(tmp_path).encode_words(words)
-    assert found.ids.tolist() == encoder_of(tmp_path).encode(" ".join(words)).ids.tolist()
+    assert found.ids.tolist() == encoded(encoder_of(tmp_path), " ".join(words)).ids.tolist()
     assert np.unique(found.word_ids).tolist() == list(range(-1, len(words)))
     edit_json(tmp_path / "tokenizer_config.json", add_prefix_space=False)
     with pytest.raises(InputError, match="has no add_prefix_space, without which words"):
@@ -85,12 +86,12 @@ def test_words_need_the_space_before_them(tmp_path: Path) -> None:
 
 def test_the_setting_wins_over_the_file(tmp_path: Path) -> None:
     write_byte_level(tmp_path, 64)
-    one = encoder_of(tmp_path).encode("good")
+    one = encoded(encoder_of(tmp_path), "good")
     edit_json(tmp_path / "tokenizer_config.json", add_prefix_space=False)
-    other = encoder_of(tmp_path).encode("good")
+    other = encoded(encoder_of(tmp_path), "good")
     assert one.ids.tolist() != other.ids.tolist()
     edit_json(tmp_path / "tokenizer_config.json", add_prefix_space=None)
-    assert encoder_of(tmp_path).encode("good").ids.tolist() == other.ids.tolist(), "tokenizer.json has none"
+    assert encoded(encoder_of(tmp_path), "good").ids.tolist() == other.ids.tolist(), "tokenizer.json has none"
 
 
 def test_windows_of_a_long_context_are_those_of_the_whole(tmp_path: Path) -> None:
@@ -167,5 +168,5 @@ def test_xlm_roberta_s_tokenizer_with_words(tmp_path: Path) -> None:
     write_json(tmp_path / "tokenizer_config.json", {"tokenizer_class": "XLMRobertaTokenizer"})
     encoder = encoder_of(tmp_path, model_type="xlm-roberta")
     words = tiny_sentence(7, 12).split()
-    assert encoder.encode_words(words).ids.tolist() == encoder.encode(" ".join(words)).ids.tolist()
-    assert encoder.encode("good", "film").ids.tolist() == tokenizer.encode("good", "film").ids
+    assert encoder.encode_words(words).ids.tolist() == encoded(encoder, " ".join(words)).ids.tolist()
+    assert encoded(encoder, "good", "film").ids.tolist() == tokenizer.encode("good", "film").ids

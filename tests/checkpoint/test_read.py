@@ -87,18 +87,18 @@ def test_a_mistyped_folder_is_refused_without_the_network(tmp_path: Path, monkey
         checkpoint_from_path("models/typo")
 
 
-def test_a_hub_id_is_downloaded(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[str, object]] = []
+def test_a_hub_id_is_downloaded(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
 
-    def snapshot(name: str, *, allow_patterns: list[str], cache_dir: Path | None) -> str:
-        asked.append((name, cache_dir))
+    def snapshot(name: str, *, allow_patterns: list[str]) -> str:
+        asked.append(name)
         assert "model.safetensors" in allow_patterns
         assert "pytorch_model.bin" not in allow_patterns
         return str(tiny)
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot)
-    assert checkpoint_from_path("some-org/some.model", cache=tmp_path).family == "bert"
-    assert asked == [("some-org/some.model", tmp_path)]
+    assert checkpoint_from_path("some-org/some.model").family == "bert"
+    assert asked == ["some-org/some.model"]
 
 
 def test_no_network_is_an_environment_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from tokenizers import Tokenizer
 from bertc.checkpoint.text import EncodedText, TextEncoder
 from bertc.checkpoint.tokenizer import text_encoder_from_path
 from bertc.errors import InputError
+from tests.checkpoint.encoded import encoded
 from tests.fixtures import WORDS, tiny_vocab
 from tests.fixtures import tiny_sentence as sentence
 
@@ -49,7 +50,7 @@ def check_against(expected: object, found: EncodedText) -> None:
 
 
 def test_one_text(encoder: TextEncoder) -> None:
-    found = encoder.encode("The MOVIE was good!")
+    found = encoded(encoder, "The MOVIE was good!")
     vocab = {word: index for index, word in enumerate(tiny_vocab())}
     assert found.ids.tolist() == [CLS, *(vocab[word] for word in ("the", "movie", "was", "good", "!")), SEP]
     assert found.ids.dtype == found.type_ids.dtype == np.int64
@@ -62,11 +63,11 @@ def test_one_text(encoder: TextEncoder) -> None:
 
 @pytest.mark.parametrize("text", ["", " ", "\t\n", "\x00\x01", "\u200b"])
 def test_nothing_is_two_special_tokens(encoder: TextEncoder, text: str) -> None:
-    assert encoder.encode(text).ids.tolist() == [CLS, SEP]
+    assert encoded(encoder, text).ids.tolist() == [CLS, SEP]
 
 
 def test_half_an_emoji_is_read(encoder: TextEncoder) -> None:
-    found = encoder.encode("good \ud83d movie")
+    found = encoded(encoder, "good \ud83d movie")
     assert found.offsets.tolist()[-2] == [7, 12]
 
 
@@ -75,8 +76,8 @@ def test_saved_truncation_and_padding_are_off(tiny: Path) -> None:
     tokenizer.enable_truncation(4)
     tokenizer.enable_padding(length=16)
     tokenizer.save(str(tiny / "tokenizer.json"))
-    assert encoder_of(tiny).encode("the movie was good").ids.tolist()[-1] == SEP
-    assert encoder_of(tiny).encode("the movie was good").length == 6
+    assert encoded(encoder_of(tiny), "the movie was good").ids.tolist()[-1] == SEP
+    assert encoded(encoder_of(tiny), "the movie was good").length == 6
 
 
 @pytest.mark.parametrize("length", [3, 4, 7, 32, 128])
@@ -100,19 +101,11 @@ def test_pairs_as_in_the_library(tiny: Path, encoder: TextEncoder, length: int) 
         assert found.length <= length
 
 
-def test_pairs_cut_at_the_second_only(tiny: Path, encoder: TextEncoder) -> None:
-    library = reference(tiny, max_length=20, strategy="only_second")
-    text, pair = "the movie was", sentence(1, 50)
-    check_against(library.encode(text, pair), encoder.encode(text, pair, max_length=20, truncate_pair="only_second"))
-    with pytest.raises(InputError, match="leaves no room for the second"):
-        encoder.encode(pair, text, max_length=20, truncate_pair="only_second")
-
-
 def test_a_batch_is_its_rows(encoder: TextEncoder) -> None:
     texts = [sentence(seed, seed % 90) for seed in range(1100)]
     batch = encoder.encode_batch(texts, texts[::-1], max_length=40)
     for row in range(0, 1100, 97):
-        single = encoder.encode(texts[row], texts[-1 - row], max_length=40)
+        single = encoded(encoder, texts[row], texts[-1 - row], max_length=40)
         assert single.ids.tolist() == batch[row].ids.tolist()
         assert single.offsets.tolist() == batch[row].offsets.tolist()
     assert encoder.encode_batch([]) == []
@@ -126,11 +119,11 @@ def test_a_batch_needs_as_many_pairs(encoder: TextEncoder) -> None:
 @pytest.mark.parametrize("length", [-1, 0, 2, 129, 10**6])
 def test_impossible_lengths(encoder: TextEncoder, length: int) -> None:
     with pytest.raises(InputError, match="is impossible for this model; choose one from 3 to 128"):
-        encoder.encode("a", max_length=length)
+        encoded(encoder, "a", max_length=length)
 
 
 def test_the_default_length(encoder: TextEncoder) -> None:
-    found = encoder.encode(sentence(0, 500))
+    found = encoded(encoder, sentence(0, 500))
     assert (found.length, found.truncated) == (128, True)
 
 
@@ -204,7 +197,7 @@ def huge_texts() -> dict[str, str]:
 @pytest.mark.parametrize("length", [8, 128])
 def test_a_long_text_is_cut_without_effect(tiny: Path, encoder: TextEncoder, kind: str, length: int) -> None:
     text = huge_texts()[kind]
-    check_against(reference(tiny, max_length=length).encode(text), encoder.encode(text, max_length=length))
+    check_against(reference(tiny, max_length=length).encode(text), encoded(encoder, text, max_length=length))
 
 
 @pytest.mark.parametrize("kind", ["words", "spaces", "chinese"])

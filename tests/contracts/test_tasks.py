@@ -20,7 +20,7 @@ from bertc.evaluate.metric import metric_from_name
 from bertc.evaluate.scores import compare_outputs
 from bertc.features import Head
 from bertc.tasks import task_from_name, task_names
-from tests.evaluate.toy import HEADS, INTENT, ToyEncoder, toy_raw, toy_rows
+from tests.evaluate.toy import HEADS, INTENT, GateChoice, ToyEncoder, toy_raw, toy_rows
 
 LENGTH = 24
 
@@ -92,9 +92,9 @@ def test_without_labels_only_fidelity_is_scored_and_gated(head: Head) -> None:
     reference = toy_raw(head, features)
     comparison = compare_outputs(task, head, rows, features, reference, reference, resamples=20)
     assert not comparison.labelled and comparison.accuracy.metric == task.main_fidelity
-    assert judge(comparison.scores, gates_from_options(task, head, labelled=False)).passed
+    assert judge(comparison.scores, gates_from_options(GateChoice(), task, head, labelled=False)).passed
     far = compare_outputs(task, head, rows, features, reference, toy_raw(head, features, noise=3.0), resamples=20)
-    assert not judge(far.scores, gates_from_options(task, head, labelled=False)).passed
+    assert not judge(far.scores, gates_from_options(GateChoice(), task, head, labelled=False)).passed
     with pytest.raises(InputError, match="needs labels"):
         compare_outputs(task, head, rows, features, reference, reference, extra=[task.metrics(head)[0].name])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ from bertc.evaluate.gate import Gate, gate_from_text, gates_from_options, judge,
 from bertc.evaluate.report import GatePart
 from bertc.evaluate.scores import Score
 from bertc.tasks import task_from_name
-from tests.evaluate.toy import EMBED, INTENT, QA
+from tests.evaluate.toy import EMBED, INTENT, QA, GateChoice
 
 TASK = task_from_name("sequence-classification")
 SCORE = Score(
@@ -52,8 +53,8 @@ def test_gates_name_metrics_by_their_own_name() -> None:
 
 
 def test_the_defaults() -> None:
-    def chosen(**options: object) -> list[tuple[str, str]]:
-        gates = gates_from_options(TASK, INTENT, **{"labelled": True, **options})  # type: ignore[arg-type]
+    def chosen(*, labelled: bool = True, **options: Any) -> list[tuple[str, str]]:
+        gates = gates_from_options(GateChoice(**options), TASK, INTENT, labelled=labelled)
         return [(gate.metric, gate.limit.text) for gate in gates]
 
     assert chosen() == [("accuracy", "1%")]
@@ -70,19 +71,19 @@ def test_the_defaults() -> None:
 @pytest.mark.parametrize(
     "options", [{"preset": "98%"}, {"min_agreement": 1.5}, {"max_drop": "99"}, {"gates": ["f2:1%"]}]
 )
-def test_bad_options_are_refused(options: dict[str, object]) -> None:
+def test_bad_options_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(InputError):
-        gates_from_options(TASK, INTENT, labelled=True, **options)  # type: ignore[arg-type]
+        gates_from_options(GateChoice(**options), TASK, INTENT, labelled=True)
 
 
 def test_a_gate_on_labels_without_labels_is_refused() -> None:
     with pytest.raises(InputError, match="needs labels"):
-        gates_from_options(TASK, INTENT, labelled=False, gates=["accuracy:1%"])
+        gates_from_options(GateChoice(gates=["accuracy:1%"]), TASK, INTENT, labelled=False)
 
 
 def test_other_tasks_have_their_own_main_metric() -> None:
-    question = gates_from_options(task_from_name(QA.task), QA, labelled=True)
-    embed = gates_from_options(task_from_name(EMBED.task), EMBED, labelled=False)
+    question = gates_from_options(GateChoice(), task_from_name(QA.task), QA, labelled=True)
+    embed = gates_from_options(GateChoice(), task_from_name(EMBED.task), EMBED, labelled=False)
     assert [gate.metric for gate in question] == ["f1"] and [gate.metric for gate in embed] == ["mean_cosine"]
 
 

@@ -23,6 +23,16 @@ HEADS = (INTENT, TOPIC, MULTI, STARS, NER, QA, EMBED)
 HIDDEN = 8
 
 
+@dataclass(frozen=True, kw_only=True)
+class GateChoice:
+    """What a user may ask of the gates, unchecked."""
+
+    gates: Sequence[str] = ()
+    max_drop: str | None = None
+    min_agreement: float | None = None
+    preset: str | None = None
+
+
 @dataclass(frozen=True)
 class Encoded:
     """What the real encoder returns."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.numpy import load_file
 
 from bertc.artefact.cache import StageCache
@@ -35,6 +36,11 @@ def run(recipe: Recipe, out: Path, *, resume: bool = False, progress: Progress |
 def figures(report: dict[str, Any]) -> dict[str, Any]:
     """Return a report without what differs from run to run."""
     return {name: value for name, value in report.items() if name not in TIMES}
+
+
+def scale_parameters(network: torch.nn.Module) -> list[torch.nn.Parameter]:
+    """Return the learned scales of a network, log(s / start): its only scalar parameters."""
+    return [parameter for parameter in network.parameters() if not parameter.ndim]
 
 
 def weights_of(folder: Path) -> dict[str, Array]:

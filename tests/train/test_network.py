@@ -15,6 +15,7 @@ from bertc.graph.emit import array_of
 from bertc.graph.interpret import Interpreter
 from bertc.train.network import Network
 from tests.tiny import TinyModel, quantized, tiny_scheme
+from tests.train.runs import scale_parameters
 
 
 def feeds_of(model: TinyModel) -> dict[str, torch.Tensor]:
@@ -26,7 +27,7 @@ def test_every_weight_of_the_checkpoint_is_a_parameter_with_a_gradient(tiny_clas
     network = Network(tiny_classifier.graph)
     parameters = network.initializer_parameters()
     assert parameters.keys() == parameters_from_checkpoint(tiny_classifier.checkpoint).keys()
-    assert len(list(network.parameters())) == len(parameters) and not network.scale_parameters()
+    assert len(list(network.parameters())) == len(parameters) and not scale_parameters(network)
     network(feeds_of(tiny_classifier))["logits"].square().sum().backward()
     without = [name for name, each in parameters.items() if each.grad is None or not each.grad.abs().max() > 0]
     # A constant added to all of a query's scores changes no softmax, so a key's bias has no gradient but noise.
@@ -56,12 +57,12 @@ def test_learned_scales_are_one_parameter_where_they_are_tied(tiny_classifier: T
     floats = {str(v.name): array_of(v) for v in tiny_classifier.graph.graph.initializers.values()}
     ties = [[f"layer.0.{role}.scale" for role in ("query", "key", "value")]]
     network = Network(graph, floats=floats, learned_scales=True, ties=ties)
-    assert len(network.scale_parameters()) == len(network.scale_names()) - 2
+    assert len(scale_parameters(network)) == len(network.scale_names()) - 2
     network(feeds_of(tiny_classifier))["logits"].sum().backward()
-    gradients = [parameter.grad for parameter in network.scale_parameters().values()]
+    gradients = [parameter.grad for parameter in scale_parameters(network)]
     assert all(gradient is not None and gradient != 0 for gradient in gradients)
     with torch.no_grad():
-        network.scale_parameters()["layer.0.query.scale"] -= 50
+        network.get_parameter("_log_scales.layer/0/query/scale").sub_(50)
     assert 0 < float(network.scale("layer.0.key.scale").detach()) < 1e-15
     assert float(network.scale("layer.1.key.scale").detach()) > 1e-4
 

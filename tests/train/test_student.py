@@ -34,6 +34,7 @@ from bertc.train.student import (
 from tests.conftest import TinyOf
 from tests.fixtures import ARCHITECTURES
 from tests.tiny import Array, TinyModel, run_values, tiny_scheme
+from tests.train.runs import scale_parameters
 
 SCHEMES = {
     "float": None,
@@ -70,7 +71,7 @@ def train_steps(network: Network, batch: Batch, steps: int = 4) -> None:
     generator = torch.Generator().manual_seed(0)
     groups = [
         {"params": list(network.initializer_parameters().values()), "lr": 2e-3},
-        {"params": list(network.scale_parameters().values()), "lr": 5e-2},
+        {"params": scale_parameters(network), "lr": 5e-2},
     ]
     optimizer = torch.optim.AdamW([group for group in groups if group["params"]])
     for _ in range(steps):

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bertc.calibrate.gram import Gram
+from bertc.linalg import inverse_factor
 from bertc.sparsity.pattern import GROUP, mask_from_scores
 
 NEEDS_TEXT = True
@@ -34,7 +35,7 @@ def scores_from_weight(weight: NDArray[np.float32], gram: Gram | None) -> Array:
 def prune_weight(weight: NDArray[np.float32], gram: Gram | None) -> NDArray[np.float32]:
     """Prune and update, the inputs in their order."""
     assert gram is not None
-    upper = _inverse_factor(_dampened(gram.matrix))
+    upper = inverse_factor(_dampened(gram.matrix))
     left = weight.astype(np.float64)
     left[np.diagonal(gram.matrix) == 0] = 0  # what multiplies an input that is always zero is free
     for begin in range(0, len(left), BLOCK):
@@ -63,26 +64,3 @@ def _dampened(matrix: Array) -> Array:
     diagonal = np.diagonal(matrix)
     added = np.where(diagonal == 0, diagonal.mean() or 1.0, DAMPENING * diagonal.mean())
     return np.asarray(matrix + np.diag(added), np.float64)
-
-
-def _inverse_factor(matrix: Array) -> Array:
-    """Return the upper triangular U with U^T U = H^-1.
-
-    H turned around is L L^T, so H^-1 = (R L^-T R) (R L^-1 R) with the reversal R, and R L^-1 R is upper triangular.
-    """
-    lower = np.asarray(np.linalg.cholesky(matrix[::-1, ::-1]), np.float64)
-    return np.ascontiguousarray(_inverse_of_lower(lower)[::-1, ::-1])
-
-
-def _inverse_of_lower(lower: Array) -> Array:
-    """Invert a lower triangular matrix by halves: numpy's own inverse would not know of the zeros."""
-    size = len(lower)
-    if size <= BLOCK:
-        return np.tril(np.linalg.inv(lower))
-    half = size // 2
-    first, last = _inverse_of_lower(lower[:half, :half]), _inverse_of_lower(lower[half:, half:])
-    inverse = np.zeros_like(lower)
-    inverse[:half, :half] = first
-    inverse[half:, half:] = last
-    inverse[half:, :half] = -last @ lower[half:, :half] @ first
-    return inverse
