@@ -37,15 +37,16 @@ from bertc.checkpoint import Checkpoint, checkpoint_from_path
 from bertc.errors import BertcError, EnvironmentLackError, InputError
 from bertc.evaluate.scores import compare_outputs
 from bertc.graph.architecture import Activation, LayerNames
-from bertc.graph.build import OUTPUTS, architecture_from_checkpoint, graph_from_checkpoint
+from bertc.graph.build import architecture_from_checkpoint, graph_from_checkpoint
 from bertc.inputs import validation_from_recipe
+from bertc.outputs import output_names
 from bertc.recipe import recipe_from_document
 from bertc.runtime import ort_cuda, tensorrt_engine
 from bertc.runtime.engine import Array, Engine, outputs_from_features
 from bertc.runtime.gpu import driver_of_machine
 from bertc.runtime.latency import full_batch, repeated, time_calls
 from bertc.targets import target_from_name
-from bertc.tasks import task_from_name
+from bertc.tasks import outputs_from_head, task_from_name
 
 DEVICE = "cuda"
 PEERS = Path(__file__).parent / "peers"
@@ -69,6 +70,7 @@ class Bert(torch.nn.Module):
         """Read the weights, in FP32."""
         super().__init__()
         self.task = checkpoint.head.task
+        self.outputs = output_names(outputs_from_head(checkpoint.head))
         self.arch = architecture_from_checkpoint(checkpoint)
         if self.arch.classifier is None:
             raise InputError(f"{checkpoint.path} has no head to compare; name a classifier, tagger or span model")
@@ -139,7 +141,7 @@ class TorchEngine:
 
     def run(self, batch: Batch, outputs: Sequence[str]) -> list[Array]:
         """Return the outputs of a batch as it is, all of them and in the order of the task's."""
-        assert tuple(outputs) == OUTPUTS[self._module.task]
+        assert tuple(outputs) == self._module.outputs
         ids, types, mask = (
             torch.from_numpy(values).to(self._device) for values in (batch.input_ids, batch.token_type_ids, batch.mask)
         )
@@ -236,7 +238,7 @@ def latency_of(module: Bert, openers: Mapping[str, Opener], shapes: Sequence[tup
     def bertc_call(name: str, graphs: bool, batch: Batch) -> Call:
         if (name, graphs) not in sessions:
             sessions[name, graphs] = openers[name](graphs=graphs)
-        return sessions[name, graphs].bind(batch, OUTPUTS[module.task]).run
+        return sessions[name, graphs].bind(batch, module.outputs).run
 
     def torch_call(run: Any, batch: Batch) -> Call:
         ids, types = (torch.from_numpy(values).to(DEVICE) for values in (batch.input_ids, batch.token_type_ids))

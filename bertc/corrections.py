@@ -8,7 +8,7 @@ open, all of them are tried on calibration text and the one whose outputs are cl
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,7 @@ from bertc.features import Progress
 from bertc.graph.scheme import Scheme
 from bertc.graph.sites import GEMM_INPUTS, Site, site_from_name
 from bertc.inputs import Encoded
+from bertc.outputs import Output
 from bertc.quantize.correction import (
     NO_CORRECTION,
     Correction,
@@ -51,6 +52,7 @@ def correction_from_recipe(
     table: CalibrationTable | None,
     encoded: Encoded | None,
     *,
+    outputs: Sequence[Output],
     stages: Stages,
     progress: Progress,
 ) -> Correction:
@@ -90,7 +92,7 @@ def correction_from_recipe(
             "max_length": recipe.engine.max_length,
             "versions": library_versions(),
         },
-        compute=lambda: _computed(recipe, graph, scheme, table, encoded, choices, progress),
+        compute=lambda: _computed(recipe, graph, scheme, table, encoded, choices, outputs, progress),
         write=_write,
         read=_read,
     )
@@ -112,6 +114,7 @@ def _computed(
     table: CalibrationTable,
     encoded: Encoded,
     choices: list[tuple[bool, bool]],
+    outputs: Sequence[Output],
     progress: Progress,
 ) -> Correction:
     sites = [site for site in table.sites if site.role in GEMM_INPUTS]
@@ -134,7 +137,7 @@ def _computed(
         correction.name: partial(quantized, correction) for correction in found
     }
     step = max(1, len(encoded.features) // JUDGED_FEATURES)
-    errors = output_divergence(graph, graphs, encoded.features[::step], progress)
+    errors = output_divergence(graph, graphs, encoded.features[::step], outputs, progress)
     best = min(found, key=lambda correction: errors[correction.name])
     progress.note(f"rounding {best.name}: output error {errors[best.name]:.3g}, the least of {len(found)}")
     return replace(best, errors=errors)

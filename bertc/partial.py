@@ -27,6 +27,7 @@ from bertc.quantize.correction import Correction
 from bertc.quantize.insert import Quantized, quantize_graph
 from bertc.recipe import Recipe
 from bertc.targets import Target, target_from_name
+from bertc.tasks import outputs_from_head
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +111,14 @@ class _Read:
         if self.scheme is not None and recipe.calibration.data is not None:
             encoded = calibration_from_recipe(recipe, self.checkpoint)
         return correction_from_recipe(
-            recipe, self.graph, self.scheme, table, encoded, stages=self.stages, progress=self.progress
+            recipe,
+            self.graph,
+            self.scheme,
+            table,
+            encoded,
+            outputs=outputs_from_head(self.checkpoint.head),
+            stages=self.stages,
+            progress=self.progress,
         )
 
     def calibrated(self) -> CalibrationTable:

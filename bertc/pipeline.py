@@ -25,7 +25,7 @@ from bertc.evaluate.report import CandidatePart, Report
 from bertc.evaluate.scores import Comparison, compare_outputs
 from bertc.export.embeddings import StoredEmbeddings
 from bertc.features import Progress
-from bertc.graph.build import OUTPUTS, architecture_from_checkpoint, graph_from_checkpoint
+from bertc.graph.build import architecture_from_checkpoint, graph_from_checkpoint
 from bertc.graph.options import EngineOptions
 from bertc.graph.scheme import Scheme
 from bertc.graph.sites import Site
@@ -44,6 +44,7 @@ from bertc.inputs import (
 )
 from bertc.lowering import export_model
 from bertc.manifest import digest_of_file
+from bertc.outputs import output_names
 from bertc.own_ranges import own_table
 from bertc.pruning import check_sparsity, needs_text, pruned_from_recipe, verify_sparsity
 from bertc.quantize.correction import Correction
@@ -60,7 +61,7 @@ from bertc.search.held import held_out_from_recipe
 from bertc.search.run import Found, Question, search_scheme
 from bertc.sensitivity import sensitivity_of_sites
 from bertc.targets import Target, model_files, target_from_name
-from bertc.tasks import task_from_name
+from bertc.tasks import outputs_from_head, task_from_name
 from bertc.versions import library_versions
 from bertc.write_artefact import write_artefact
 
@@ -263,6 +264,7 @@ class Run:
             self.scheme,
             table,
             self.calibration,
+            outputs=outputs_from_head(self.checkpoint.head),
             stages=self.stages,
             progress=self.progress,
         )
@@ -363,7 +365,7 @@ class Run:
             try:
                 return measure_latency(
                     engines,
-                    OUTPUTS[self.checkpoint.head.task],
+                    output_names(outputs_from_head(self.checkpoint.head)),
                     vocabulary=architecture.vocabulary,
                     positions=architecture.positions,
                 )

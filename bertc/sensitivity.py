@@ -15,6 +15,7 @@ from bertc.inputs import Encoded, length_from_recipe
 from bertc.quantize.insert import Quantized
 from bertc.quantize.sensitivity import sensitivity_from_graph
 from bertc.recipe import Recipe
+from bertc.tasks import outputs_from_head
 from bertc.versions import library_versions
 
 FILE = "sensitivity.json"
@@ -43,10 +44,11 @@ def sensitivity_of_sites(
         "rows": [row.hash for row in encoded.rows],
         "versions": library_versions(),
     }
+    outputs = outputs_from_head(checkpoint.head)
     return stages.kept(
         "sensitivity",
         parts,
-        compute=lambda: sensitivity_from_graph(quantized, table, encoded.features, progress=progress),
+        compute=lambda: sensitivity_from_graph(quantized, table, encoded.features, outputs, progress=progress),
         write=_write,
         read=_read,
     )

@@ -21,6 +21,7 @@ from bertc.inputs import calibration_from_recipe, scheme_from_recipe, table_from
 from bertc.pipeline import build
 from bertc.quantize.correction import Correction
 from bertc.recipe import Recipe, recipe_from_document
+from bertc.tasks import outputs_from_head
 from tests.fixtures import tiny_sentence, write_tiny_bert
 
 NAMES = {"nearest", "nearest, biases corrected", "gptq", "gptq, biases corrected"}
@@ -60,6 +61,7 @@ def corrected(folder: Path, recipe: Recipe, *, text: bool = True, **origin: Any)
             scheme_from_recipe(recipe, checkpoint, None),
             CalibrationTable(**{**_fields(table), "origin": {**table.origin, **origin}}),
             encoded if text else None,
+            outputs=outputs_from_head(checkpoint.head),
             stages=Stages(cache, Silent()),
             progress=Silent(),
         )

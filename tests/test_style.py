@@ -39,12 +39,13 @@ GRAPH_ROOMS = {"graph", "calibrate", "quantize", "sparsity", "train", "export", 
 # What may be imported by whom. A room is a folder of bertc/ or a module in it; a module that is not listed belongs to
 # the pipeline. Everybody may use the shared language; a stage sees no other stage, save the values that it takes: a
 # checkpoint, a table, rows.
-LANGUAGE = {"errors", "features", "batches", "packing", "graph"}
+LANGUAGE = {"errors", "features", "outputs", "batches", "packing", "graph"}
 EVERYTHING = None
 RELATIVE = "(relative)"
 ROOMS: dict[str, set[str] | None] = {
     "errors": set(),
     "features": set(),
+    "outputs": set(),
     "batches": set(),
     "packing": set(),
     "recipe": set(),
@@ -59,7 +60,7 @@ ROOMS: dict[str, set[str] | None] = {
     "train": {"calibrate", "checkpoint", "export.embeddings", "quantize", "data", "tasks", "evaluate", "recipe"},
     "export": {"dialects"},
     "dialects": set(),
-    "runtime": {"targets", "manifest", "kernels"},
+    "runtime": {"targets", "tasks", "manifest", "kernels"},
     "kernels": set(),
     "targets": {"dialects", "runtime"},
     "data": {"tasks"},

@@ -23,12 +23,6 @@ from bertc.graph.packing import SENTENCES, emit_first_tokens, emit_packing, emit
 from bertc.graph.sites import Role, Site
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
-OUTPUTS = {
-    "sequence-classification": ("logits",),
-    "token-classification": ("logits",),
-    "question-answering": ("start_logits", "end_logits"),
-    "feature-extraction": ("last_hidden_state", "sentence_embedding"),
-}
 
 
 def architecture_from_checkpoint(checkpoint: Checkpoint) -> Architecture:
@@ -200,7 +194,7 @@ class _Builder:
         return self.emit.op("Gelu", x, name=name, approximate=approximate)
 
     def head(self, head: Head, states: list[ir.Value]) -> list[ir.Value]:
-        """Write the task head; returns the graph's outputs in `OUTPUTS` order."""
+        """Write the task head; returns the graph's outputs in the task's order."""
         if head.task == "feature-extraction":
             return self.embedding_head(head, states)
         x = states[-1]
@@ -218,7 +212,7 @@ class _Builder:
             axes = self.emit.constant("head.last", np.array([-1], np.int64))
             return [
                 _typed(self.emit.op("Squeeze", half, axes, name=name), ("batch", "sequence"))
-                for half, name in zip(halves, OUTPUTS[head.task], strict=True)
+                for half, name in zip(halves, ("start_logits", "end_logits"), strict=True)
             ]
         logits = self.linear(x, self.arch.classifier, (size, len(head.labels)), "head.classifier_gemm", "logits")
         places = ("batch", "sequence") if head.task == "token-classification" else (SENTENCES,)

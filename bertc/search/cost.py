@@ -8,11 +8,12 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from bertc.features import Feature, Head
-from bertc.graph.build import OUTPUTS
 from bertc.graph.sites import Role, Site
+from bertc.outputs import output_names
 from bertc.runtime.latency import measure_latency
 from bertc.search.ground import Ground
 from bertc.targets import target_from_name
+from bertc.tasks import outputs_from_head
 
 BATCH = 8
 ROUNDS = 5
@@ -39,7 +40,7 @@ def timing_at(shape: tuple[int, int], head: Head, *, vocabulary: int, positions:
                 opened.callback(engines[name].close)
             (found,) = measure_latency(
                 engines,
-                OUTPUTS[head.task],
+                output_names(outputs_from_head(head)),
                 vocabulary=vocabulary,
                 positions=positions,
                 shapes=((batch, min(length, positions)),),

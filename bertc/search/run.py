@@ -34,6 +34,7 @@ from bertc.search.pool import open_pool
 from bertc.search.trials import Candidate, Export, Memory, Trials
 from bertc.search.walk import walk_ground
 from bertc.targets import target_from_name
+from bertc.tasks import outputs_from_head
 from bertc.versions import library_versions
 
 FINALISTS = 5
@@ -219,8 +220,8 @@ class _Search:
         def compute() -> Mapping[str, float]:
             quantized = self.question.export(family.start.recipe, family.start.scheme)[1]
             assert quantized is not None
-            features = self.question.calibration.features
-            errors = sensitivity_from_graph(quantized, self.question.table, features, progress=Silent())
+            features, outputs = self.question.calibration.features, outputs_from_head(self.question.checkpoint.head)
+            errors = sensitivity_from_graph(quantized, self.question.table, features, outputs, progress=Silent())
             return {site.name: error for site, error in errors.items()}
 
         found = self.memory.figures("search-damage", family.start.parts, compute)

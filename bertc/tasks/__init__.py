@@ -19,6 +19,7 @@ from bertc.data.columns import Layout
 from bertc.data.rows import Row
 from bertc.errors import InputError
 from bertc.features import Feature, Head
+from bertc.outputs import Output
 
 if TYPE_CHECKING:
     from bertc.evaluate.metric import Metric
@@ -52,6 +53,9 @@ class Task(Protocol):
 
     def schema(self, head: Head) -> str:
         """Return the help on what columns the task needs and which labels the head knows."""
+
+    def outputs(self, head: Head) -> tuple[Output, ...]:
+        """Return what the head's graph gives out, in its order."""
 
     def check_rows(self, rows: Sequence[Row], head: Head) -> tuple[Row, ...]:
         """Return the rows with labels mapped to ids. Raises `InputError` on a label or text that does not fit."""
@@ -95,3 +99,8 @@ def task_from_name(name: str) -> Task:
     if name not in task_names():
         raise InputError(f"'{name}' is no task; the tasks are {', '.join(task_names())}")
     return cast(Task, import_module(f"{__name__}.{name.replace('-', '_')}").TASK)
+
+
+def outputs_from_head(head: Head) -> tuple[Output, ...]:
+    """Return what a head's graph and engines give out, in the graph's order."""
+    return task_from_name(head.task).outputs(head)

@@ -18,6 +18,7 @@ from bertc.evaluate.formulas import Array
 from bertc.evaluate.metric import Metric
 from bertc.evaluate.similarity import cosine, embedding_metrics
 from bertc.features import Feature, Head
+from bertc.outputs import Output
 from bertc.tasks import Encoder, RawOutputs
 
 KEPT_COMPONENTS = 16
@@ -36,6 +37,13 @@ class FeatureExtraction:
         """Return the help on columns."""
         note = "Pairs with a number as label are scored by the rank correlation of the cosine; texts alone need none."
         return schema_from_layout(self.name, self.layout, note)
+
+    def outputs(self, head: Head) -> tuple[Output, ...]:
+        """Return the tokens' vectors, for users alone, and the sentence's."""
+        return (
+            Output(name="last_hidden_state", per_token=True, read=False),
+            Output(name="sentence_embedding", per_token=False, alias="embedding"),
+        )
 
     def check_rows(self, rows: Sequence[Row], head: Head) -> tuple[Row, ...]:
         """Map the scores of pairs to floats; labels of single texts mean nothing here and are dropped."""

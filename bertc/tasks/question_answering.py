@@ -20,6 +20,7 @@ from bertc.evaluate.metric import Metric
 from bertc.evaluate.spans import Answer, Window, answer_from_windows
 from bertc.evaluate.table import hash_value
 from bertc.features import Feature, Head
+from bertc.outputs import Output
 from bertc.tasks import Encoder, RawOutputs
 
 WINDOW_TOKENS = 384
@@ -51,6 +52,10 @@ class QuestionAnswering:
     def schema(self, head: Head) -> str:
         """Return the help on columns."""
         return schema_from_layout(self.name, self.layout, "SQuAD 1.1's JSON form needs no columns.")
+
+    def outputs(self, head: Head) -> tuple[Output, ...]:
+        """Return the scores of each token as the answer's first and last."""
+        return (Output(name="start_logits", per_token=True), Output(name="end_logits", per_token=True))
 
     def check_rows(self, rows: Sequence[Row], head: Head) -> tuple[Row, ...]:
         """Return the rows. Raises `InputError` on rows that are no pairs, and where only some have answers."""

@@ -33,6 +33,7 @@ from bertc.evaluate.fidelity import (
 from bertc.evaluate.formulas import Array
 from bertc.evaluate.metric import Metric
 from bertc.features import Feature, Head, Problem
+from bertc.outputs import Output
 from bertc.tasks import Encoder, RawOutputs
 
 # Two regression scores agree when they differ by at most this part of the float scores' standard deviation.
@@ -58,6 +59,10 @@ class SequenceClassification:
         }
         plain = "The label is a name or a number from 0, of: " + ", ".join(head.labels)
         return schema_from_layout(self.name, self.layout, notes.get(head.problem or Problem.SINGLE_LABEL, plain))
+
+    def outputs(self, head: Head) -> tuple[Output, ...]:
+        """Return the scores of each text."""
+        return (Output(name="logits", per_token=False),)
 
     def check_rows(self, rows: Sequence[Row], head: Head) -> tuple[Row, ...]:
         """Map labels to an id, a tuple of ids or a float. Raises `InputError` on one that the head does not know."""

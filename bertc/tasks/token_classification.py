@@ -22,6 +22,7 @@ from bertc.evaluate.formulas import Array
 from bertc.evaluate.metric import HIGHER, Metric
 from bertc.evaluate.table import hash_value
 from bertc.features import Feature, Head
+from bertc.outputs import Output
 from bertc.tasks import Encoder, RawOutputs
 
 WORD = re.compile(r"\w+|[^\w\s]")
@@ -50,6 +51,10 @@ class TokenClassification:
         """Return the help on columns and tags."""
         note = "CoNLL files need no columns. The tags are " + ", ".join(head.labels)
         return schema_from_layout(self.name, self.layout, note)
+
+    def outputs(self, head: Head) -> tuple[Output, ...]:
+        """Return the scores of each token."""
+        return (Output(name="logits", per_token=True),)
 
     def check_rows(self, rows: Sequence[Row], head: Head) -> tuple[Row, ...]:
         """Split texts that have no words, and map tags to names of the head. Raises `InputError` on others."""
