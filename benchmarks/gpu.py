@@ -63,6 +63,14 @@ Opener = Callable[..., Any]
 Figures = dict[str, Any]
 
 
+CLASSIFIERS = {
+    "sequence-classification": None,
+    "token-classification": "classifier",
+    "question-answering": "qa_outputs",
+}
+"""The last linear layer of a task's head; None: the family's own."""
+
+
 class Bert(torch.nn.Module):
     """A checkpoint's encoder and head as one would write them in torch; a classifier, tagger or span model."""
 
@@ -72,7 +80,7 @@ class Bert(torch.nn.Module):
         self.task = checkpoint.head.task
         self.outputs = output_names(outputs_from_head(checkpoint.head))
         self.arch = architecture_from_checkpoint(checkpoint)
-        if self.arch.classifier is None:
+        if self.task not in CLASSIFIERS:
             raise InputError(f"{checkpoint.path} has no head to compare; name a classifier, tagger or span model")
         weights, arch = checkpoint.weights, self.arch
 
@@ -93,8 +101,9 @@ class Bert(torch.nn.Module):
         self.types = None if arch.token_type_embeddings is None else table(arch.token_type_embeddings)
         self.norm = pair(arch.embeddings_norm)
         self.layers = torch.nn.ModuleList(layer(names) for names in arch.layer_names)
-        self.dense = torch.nn.ModuleList(pair(prefix) for prefix, _ in arch.dense)
-        self.classifier = pair(arch.classifier)
+        dense = arch.dense if self.task == "sequence-classification" else ()
+        self.dense = torch.nn.ModuleList(pair(prefix) for prefix, _ in dense)
+        self.classifier = pair(CLASSIFIERS[self.task] or arch.classifier)
 
     def forward(self, ids: Tensor, types: Tensor, mask: Tensor | None) -> tuple[Tensor, ...]:
         """Return the task's outputs. ids, types: int64 [batch, length]; mask: bool [batch, length], None if all."""

@@ -28,9 +28,6 @@ from bertc.runtime.packing import row_length_from_lengths
 from bertc.targets import Target, target_from_name
 from bertc.tasks import task_from_name
 
-QA_LENGTH = 384
-"""Window length of extractive question answering, as in BERT's SQuAD code."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Encoded:
@@ -128,9 +125,8 @@ def length_from_recipe(recipe: Recipe, checkpoint: Checkpoint) -> int:
                 f"of {checkpoint.path}; choose at most that"
             )
         return recipe.engine.max_length
-    if checkpoint.head.task == "question-answering":
-        return min(QA_LENGTH, checkpoint.encoder.max_length)
-    return checkpoint.encoder.max_length
+    window = task_from_name(checkpoint.head.task).window
+    return min(window or checkpoint.encoder.max_length, checkpoint.encoder.max_length)
 
 
 def row_length_from_recipe(

@@ -13,10 +13,11 @@ import torch
 from numpy.typing import NDArray
 
 from bertc.data.rows import Row
+from bertc.example import Example
+from bertc.task import Tensors
 from bertc.tasks import outputs_from_head, task_from_name
 from bertc.train.batches import Order, Units, parts_of_share
-from bertc.train.examples import Example
-from bertc.train.losses import LABELS, LOGITS, Objective, Values, part_from_examples
+from bertc.train.losses import LABELS, LOGITS, Objective, part_from_examples
 
 LOSS = "loss"
 Raw = dict[str, list[NDArray[np.float32]]]
@@ -67,7 +68,7 @@ class Evaluation:
             outputs=sum(example.outputs for each in judged for example in each),
             tokens=sum(lengths) * len(judged),
         )
-        self._teacher: list[Values] = []
+        self._teacher: list[Tensors] = []
         self._theirs: Any = None
 
     def measure(self, student: torch.nn.Module, teacher: torch.nn.Module | None) -> dict[str, float | None]:
@@ -97,11 +98,11 @@ class Evaluation:
             found[agreement.name] = _defined(agreement.value(self._theirs, ours))
         return found
 
-    def _outputs(self, network: torch.nn.Module) -> list[Values]:
+    def _outputs(self, network: torch.nn.Module) -> list[Tensors]:
         with torch.no_grad(), self._precision:
             return [{name: value.float() for name, value in network(part.feeds).items()} for part in self._parts]
 
-    def _row_outputs(self, outputs: Sequence[Values]) -> Any:
+    def _row_outputs(self, outputs: Sequence[Tensors]) -> Any:
         """Cut the padding off and let the task read what the network says of each row."""
         held = self.held
         features = [example.feature for example in held.examples]
