@@ -37,15 +37,16 @@ from bertc.checkpoint import Checkpoint, checkpoint_from_path
 from bertc.errors import BertcError, EnvironmentLackError, InputError
 from bertc.evaluate.scores import compare_outputs
 from bertc.graph.architecture import Activation, LayerNames
-from bertc.graph.build import OUTPUTS, graph_from_checkpoint
+from bertc.graph.build import graph_from_checkpoint
 from bertc.inputs import validation_from_recipe
+from bertc.outputs import output_names
 from bertc.recipe import recipe_from_document
 from bertc.runtime import ort_cuda, tensorrt_engine
 from bertc.runtime.engine import Array, Engine, outputs_from_features
 from bertc.runtime.gpu import driver_of_machine
 from bertc.runtime.latency import full_batch, repeated, time_calls
 from bertc.targets import target_from_name
-from bertc.tasks import task_from_name
+from bertc.tasks import outputs_from_head, task_from_name
 
 DEVICE = "cuda"
 PEERS = Path(__file__).parent / "peers"
@@ -62,6 +63,14 @@ Opener = Callable[..., Any]
 Figures = dict[str, Any]
 
 
+CLASSIFIERS = {
+    "sequence-classification": None,
+    "token-classification": "classifier",
+    "question-answering": "qa_outputs",
+}
+"""The last linear layer of a task's head; None: the family's own."""
+
+
 class Bert(torch.nn.Module):
     """A checkpoint's encoder and head as one would write them in torch; a classifier, tagger or span model."""
 
@@ -69,8 +78,9 @@ class Bert(torch.nn.Module):
         """Read the weights, in FP32."""
         super().__init__()
         self.task = checkpoint.head.task
+        self.outputs = output_names(outputs_from_head(checkpoint.head))
         self.arch = checkpoint.architecture
-        if self.arch.classifier is None:
+        if self.task not in CLASSIFIERS:
             raise InputError(f"{checkpoint.path} has no head to compare; name a classifier, tagger or span model")
         weights, arch = checkpoint.weights, self.arch
 
@@ -91,8 +101,9 @@ class Bert(torch.nn.Module):
         self.types = None if arch.token_type_embeddings is None else table(arch.token_type_embeddings)
         self.norm = pair(arch.embeddings_norm)
         self.layers = torch.nn.ModuleList(layer(names) for names in arch.layer_names)
-        self.dense = torch.nn.ModuleList(pair(prefix) for prefix, _ in arch.dense)
-        self.classifier = pair(arch.classifier)
+        dense = arch.dense if self.task == "sequence-classification" else ()
+        self.dense = torch.nn.ModuleList(pair(prefix) for prefix, _ in dense)
+        self.classifier = pair(CLASSIFIERS[self.task] or arch.classifier)
 
     def forward(self, ids: Tensor, types: Tensor, mask: Tensor | None) -> tuple[Tensor, ...]:
         """Return the task's outputs. ids, types: int64 [batch, length]; mask: bool [batch, length], None if all."""
@@ -139,7 +150,7 @@ class TorchEngine:
 
     def run(self, batch: Batch, outputs: Sequence[str]) -> list[Array]:
         """Return the outputs of a batch as it is, all of them and in the order of the task's."""
-        assert tuple(outputs) == OUTPUTS[self._module.task]
+        assert tuple(outputs) == self._module.outputs
         ids, types, mask = (
             torch.from_numpy(values).to(self._device) for values in (batch.input_ids, batch.token_type_ids, batch.mask)
         )
@@ -236,7 +247,7 @@ def latency_of(module: Bert, openers: Mapping[str, Opener], shapes: Sequence[tup
     def bertc_call(name: str, graphs: bool, batch: Batch) -> Call:
         if (name, graphs) not in sessions:
             sessions[name, graphs] = openers[name](graphs=graphs)
-        return sessions[name, graphs].bind(batch, OUTPUTS[module.task]).run
+        return sessions[name, graphs].bind(batch, module.outputs).run
 
     def torch_call(run: Any, batch: Batch) -> Call:
         ids, types = (torch.from_numpy(values).to(DEVICE) for values in (batch.input_ids, batch.token_type_ids))

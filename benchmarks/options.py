@@ -23,7 +23,7 @@ from machine import heading, run_facts
 
 from bertc.batches import Batch
 from bertc.checkpoint.config import config_from_path
-from bertc.graph.build import OUTPUTS
+from bertc.outputs import output_names
 from bertc.predictor import predictor_from_path, verified_manifest
 from bertc.runtime.latency import full_batch, repeated, time_calls
 from bertc.runtime.openvino import compile_options
@@ -100,7 +100,7 @@ def ratios_of(folder: Path, shapes: list[tuple[int, int]], rounds: int) -> dict[
     if name not in ("openvino", "ort-cpu", "ort-cpu-dynamic", "float"):
         raise SystemExit(f"{folder} is of the target {name}; give one of openvino, ort-cpu, ort-cpu-dynamic or float")
     with predictor_from_path(folder) as predictor:
-        output = OUTPUTS[predictor.head.task][0]
+        output = output_names(predictor.task.outputs(predictor.head))[0]
     if name == "openvino":
         engines = {key: openvino_engine(model, output, key, variant) for key, variant in OPENVINO_VARIANTS.items()}
     else:

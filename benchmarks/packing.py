@@ -30,7 +30,7 @@ import bertc
 from bertc.batches import Batch, batch_from_features, batches_from_features
 from bertc.data.dataset import dataset_from_path
 from bertc.features import Feature
-from bertc.graph.build import OUTPUTS
+from bertc.outputs import output_names
 from bertc.runtime.engine import TOKENS_PER_BATCH
 from bertc.runtime.openvino import open_model
 from bertc.runtime.packing import planned_batches
@@ -133,7 +133,7 @@ def main() -> None:
             ways = ways_of(features, options.batch, model.row_length)
             label = f"{model.manifest.target} ({path.name})"
             cases |= {f"{label}, {way}": (model.run_batch, make) for way, make in ways.items()}
-        times = measured(cases, OUTPUTS[first.head.task], options.rounds)
+        times = measured(cases, output_names(first.task.outputs(first.head)), options.rounds)
     libraries = {target_from_name(model.manifest.target).runtime.library for model in models}
     if options.peer:
         libraries.add("openvino")

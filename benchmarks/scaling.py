@@ -29,8 +29,8 @@ from typing import Any
 
 from machine import heading, run_facts
 
-from bertc.graph.build import OUTPUTS
 from bertc.manifest import verify_artefact
+from bertc.outputs import output_names
 from bertc.predictor import Predictor, predictor_from_path
 from bertc.runtime.cpu import usable_cores
 from bertc.runtime.latency import full_batch
@@ -52,7 +52,7 @@ Call = Callable[[], object]
 def call_of(predictor: Predictor, batch: int, length: int) -> Call:
     """Return a call that runs a full batch."""
     full = full_batch(batch, length, VOCABULARY)
-    names = OUTPUTS[predictor.head.task]
+    names = output_names(predictor.task.outputs(predictor.head))
     return lambda: predictor.run_batch(full, names)
 
 

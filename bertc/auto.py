@@ -32,6 +32,7 @@ from bertc.pipeline import (
     Model,
     build_into,
     checked_fusion,
+    correction_for,
     evaluated,
     prepared,
     quantization_for,
@@ -40,7 +41,6 @@ from bertc.pipeline import (
 )
 from bertc.plan import Plan, checked_target, plan_from_recipe
 from bertc.quantize.correction import NO_CORRECTION
-from bertc.quantize.correction_stage import chosen_correction
 from bertc.quantize.quantization import Quantization
 from bertc.recipe import QuantizationRecipe, Recipe
 from bertc.runtime.engine import Engine, outputs_from_features
@@ -220,9 +220,7 @@ class _Choice:
         base, plan, model = self.base, found.plan, found.model
         proof = base.inputs.proof
         assert proof is not None
-        correction = chosen_correction(
-            base.graph, found.quantization, base.inputs.calibration, plan.correction, work=self.work
-        )
+        correction = correction_for(plan, base, found.quantization, work=self.work)
         if correction.gemms:
             folder = self._folder(f"{found.candidate.name} corrected")
             model = write_model(plan, base, found.quantization, correction, folder, work=self.work)

@@ -20,7 +20,7 @@ from bertc.checkpoint.config import config_from_path
 from bertc.data.dataset import dataset_from_path
 from bertc.errors import InputError
 from bertc.features import Feature, Progress
-from bertc.graph.build import OUTPUTS
+from bertc.outputs import output_names
 from bertc.predictor import Predictor, predictor_from_path
 from bertc.runtime.cpu import pinned
 from bertc.runtime.latency import Call, full_batch, repeated, time_calls
@@ -137,7 +137,7 @@ def _works(
 
 def _run(predictor: Predictor, batch: Batch) -> object:
     """Run an engine for its own task's outputs, so that tasks can stand side by side."""
-    return predictor.run_batch(batch, OUTPUTS[predictor.head.task])
+    return predictor.run_batch(batch, output_names(predictor.task.outputs(predictor.head)))
 
 
 def _encoded(predictor: Predictor, texts: Texts) -> list[Feature]:

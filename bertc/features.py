@@ -36,10 +36,10 @@ class Pooling(StrEnum):
 class Head:
     """What stands on the encoder.
 
-    `task` is a module name of `bertc.tasks` with hyphens: "sequence-classification", "token-classification",
-    "question-answering" or "feature-extraction". `labels[i]` is the name of score i (empty for question answering and
-    feature extraction). `layer_weights` mixes the hidden states for feature extraction: one weight per layer
-    output (embeddings first), or None for the last layer alone.
+    `task` is a module name of `bertc.tasks` with hyphens. `labels[i]` is the name of score i, where the task names its
+    scores. `pooling`, `normalize` and `layer_weights` say how token vectors become a text's, where the task does that:
+    `layer_weights` mixes the hidden states, one weight per layer output (embeddings first), or None for the last layer
+    alone.
     """
 
     task: str

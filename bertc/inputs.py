@@ -27,8 +27,6 @@ from bertc.sparsity.stage import Sparsity
 from bertc.tasks import task_from_name
 
 NO_TEXT = "there is no calibration text; name a file with --calibration-data"
-QA_LENGTH = 384
-"""Window length of extractive question answering, as in BERT's SQuAD code."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,9 +142,8 @@ def length_of_inputs(checkpoint: Checkpoint, wanted: int | None) -> int:
                 "choose at most that"
             )
         return wanted
-    if checkpoint.head.task == "question-answering":
-        return min(QA_LENGTH, checkpoint.encoder.max_length)
-    return checkpoint.encoder.max_length
+    window = task_from_name(checkpoint.head.task).window
+    return min(window or checkpoint.encoder.max_length, checkpoint.encoder.max_length)
 
 
 def check_validated(wanted: ValidationRecipe) -> None:

@@ -30,6 +30,7 @@ from bertc.quantize.lowered import Lowered, lowered_graph
 from bertc.quantize.quantization import Quantization
 from bertc.recipe import Recipe
 from bertc.sparsity.stage import pruned_graph
+from bertc.tasks import outputs_from_head
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,5 +106,6 @@ def _ready(recipe: Recipe, inputs: Inputs, scheme: Scheme | None, work: Work) ->
             work.progress.note(note)
         quantization = Quantization(scheme=scheme, table=table, method=method_from_recipe(recipe.calibration))
     wish = correction_from_recipe(recipe.quantization)
-    correction = chosen_correction(graph, quantization, inputs.calibration, wish, work=work)
+    outputs = outputs_from_head(inputs.checkpoint.head)
+    correction = chosen_correction(graph, quantization, inputs.calibration, wish, outputs, work=work)
     return _Ready(graph=graph, quantization=quantization, correction=correction)

@@ -20,7 +20,7 @@ from bertc.evaluate.gate import Verdict, judge
 from bertc.evaluate.report import CandidatePart, Report
 from bertc.evaluate.scores import Comparison
 from bertc.evaluation import Run, compare_models
-from bertc.graph.build import OUTPUTS, graph_from_checkpoint
+from bertc.graph.build import graph_from_checkpoint
 from bertc.graph.sites import Site
 from bertc.inputs import (
     Inputs,
@@ -31,6 +31,7 @@ from bertc.inputs import (
     proof_from_recipe,
     table_from_inputs,
 )
+from bertc.outputs import output_names
 from bertc.plan import Plan, checked_target, plan_from_recipe
 from bertc.quantize.correction import Correction
 from bertc.quantize.correction_stage import chosen_correction
@@ -48,6 +49,7 @@ from bertc.searched import recipe_of_scheme, schemes_to_search
 from bertc.sparsity.prune import Pruned
 from bertc.sparsity.stage import VerifiedSparsity, pruned_graph, verify_sparsity
 from bertc.targets import TargetModel, target_from_name
+from bertc.tasks import outputs_from_head
 from bertc.versions import library_versions
 from bertc.write_artefact import write_artefact
 
@@ -102,7 +104,7 @@ def build_into(
         if search is not None and quantization is not None:
             quantization = replace(quantization, scheme=search.scheme)
             recipe = recipe_of_scheme(recipe, search.scheme, layers=search.layers)
-        correction = chosen_correction(base.graph, quantization, inputs.calibration, plan.correction, work=work)
+        correction = correction_for(plan, base, quantization, work=work)
         model = write_model(plan, base, quantization, correction, folder, work=work)
         optimized = checked_fusion(plan, base, quantization, model, work=work)
         comparison = evaluated(plan, base, model, work=work)
@@ -187,6 +189,13 @@ def quantization_for(plan: Plan, base: Base, *, work: Work) -> Quantization | No
     )
 
 
+def correction_for(plan: Plan, base: Base, quantization: Quantization | None, *, work: Work) -> Correction:
+    """Decide how the weights are rounded."""
+    inputs = base.inputs
+    outputs = outputs_from_head(inputs.checkpoint.head)
+    return chosen_correction(base.graph, quantization, inputs.calibration, plan.correction, outputs, work=work)
+
+
 def searched(
     recipe: Recipe, plan: Plan, base: Base, quantization: Quantization | None, scratch: Path, *, work: Work
 ) -> SearchResult | None:
@@ -253,7 +262,8 @@ def sensitivity_of_sites(
     quantized, texts = model.lowered.quantized, inputs.texts
     if quantized is None or quantization is None or texts is None:
         return {}
-    return work.kept(SENSITIVITY, quantized, quantization.table, texts)
+    outputs = outputs_from_head(inputs.checkpoint.head)
+    return work.kept(SENSITIVITY, quantized, quantization.table, texts, outputs)
 
 
 def timed_beside_float(plan: Plan, base: Base, model: Model, *, work: Work) -> tuple[Latency, ...]:
@@ -263,7 +273,7 @@ def timed_beside_float(plan: Plan, base: Base, model: Model, *, work: Work) -> t
         both = {"float": base.reference, "engine": model.files}
         return measure_latency(
             {name: stack.enter_context(found.opened(threads=plan.threads)) for name, found in both.items()},
-            OUTPUTS[checkpoint.head.task],
+            output_names(outputs_from_head(checkpoint.head)),
             vocabulary=checkpoint.architecture.vocabulary,
             positions=checkpoint.architecture.positions,
         )

@@ -26,7 +26,8 @@ from bertc.manifest import Manifest, unmet_demands, verify_artefact
 from bertc.runtime.cpu import cpu_features
 from bertc.runtime.engine import Closing, Engine, outputs_from_features
 from bertc.targets import target_from_name
-from bertc.tasks import RawOutputs, Task, task_from_name
+from bertc.task import RawOutputs, Task
+from bertc.tasks import task_from_name
 
 HEAD_FILE = "bertc.json"
 ROWS_PER_BATCH = 256
@@ -49,7 +50,7 @@ class Predictor(Closing):
         self.head = head_from_document(document.get("head"), folder)
         self.task: Task = task_from_name(self.head.task)
         self.encoder: TextEncoder = text_encoder_from_path(
-            folder, config_from_path(folder), sentences=self.head.task == "feature-extraction"
+            folder, config_from_path(folder), sentences=self.task.sentence_modules
         )
         self.max_length = int(document.get("max_length") or self.encoder.max_length)
         row_length = document.get("row_length") if packing else None
@@ -102,12 +103,15 @@ class Predictor(Closing):
         self._engine.close()
 
     def _check_pairs(self, rows: Sequence[Row]) -> None:
-        """Say in the caller's words that an answer needs a context (the task's own check speaks of columns)."""
+        """Say in the caller's words that a text lacks its pair or has one (the task's own check speaks of columns)."""
+        choices = self.task.layout.choices
+        counts = {len(choice) for choice in choices}
         for row in rows:
-            if self.head.task == "question-answering" and len(row.texts) != 2:
-                raise InputError(f"{row.place}: a question needs its context; give it as the text's pair")
-            if self.head.task == "token-classification" and len(row.texts) != 1:
-                raise InputError(f"{row.place}: token-classification takes one text; leave the pair away")
+            if counts == {2} and len(row.texts) != 2:
+                first, second = choices[0]
+                raise InputError(f"{row.place}: a {first.role} needs its {second.role}; give it as the text's pair")
+            if counts == {1} and len(row.texts) != 1:
+                raise InputError(f"{row.place}: {self.task.name} takes one text; leave the pair away")
 
 
 def predictor_from_path(

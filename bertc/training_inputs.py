@@ -18,7 +18,7 @@ from bertc.recipe import Recipe, TrainingRecipe
 from bertc.tasks import task_from_name
 
 if TYPE_CHECKING:
-    from bertc.train.examples import Example
+    from bertc.example import Example
 
 HELD_OUT_PART = 10
 """At most one row in so many is held out."""
@@ -63,7 +63,7 @@ def data_from_recipe(wanted: TrainingRecipe, checkpoint: Checkpoint, max_length:
     dataset = dataset_from_path(wanted.data, task=task.name, columns=wanted.columns)
     rows = task.check_rows(dataset.rows, head)
     held_out = min(wanted.held_out, max(1, len(rows) // HELD_OUT_PART))
-    kept, held = split_rows(rows, held_out, seed=wanted.seed, task=task.name)
+    kept, held = split_rows(rows, held_out, seed=wanted.seed, task=task)
     if not kept:
         raise InputError(
             f"{wanted.data} has {len(rows)} rows, and nothing is left to train on when some are held out; give more "
@@ -118,8 +118,9 @@ def losses_from_recipe(
     """
     weights: dict[str, float] = dict(_weighted(wanted))
     labels = wanted.labels
-    if checkpoint.head.task == "feature-extraction" and labels:
-        raise InputError("embeddings have no loss of labels; leave labels at 0 and distill from a teacher")
+    reason = task_from_name(checkpoint.head.task).no_label_loss
+    if labels and reason:
+        raise InputError(f"{reason}; leave labels at 0 and distill from a teacher")
     if labels and data.labelled:
         weights["labels"] = labels
     elif labels and "logits" not in weights:

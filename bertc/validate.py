@@ -32,10 +32,7 @@ from bertc.predictor import Predictor, predictor_from_path
 from bertc.recipe import Recipe, ValidationRecipe, recipe_from_path
 from bertc.runtime.engine import outputs_from_features
 from bertc.targets import target_from_name
-from bertc.tasks import RawOutputs
-
-WHOLE_SET = ("agreement", "recall_at_10")
-"""Fidelity metrics of embeddings whose statistics of a row depend on all the other rows."""
+from bertc.task import RawOutputs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -246,7 +243,7 @@ def _engine_statistics(run: _Run, old: MetricRows, outputs: Any, pairing: _Pairi
         gold = run.gold
         return None if gold is None else kept_statistics(metric.statistics(gold, outputs), metric.formula)
     # The rows that were left out of this run may be neighbours of those that were not.
-    alone = task.name != "feature-extraction" or old.name not in WHOLE_SET
+    alone = not metric.whole_set
     if pairing.whole or (alone and pairing.same.all()):
         return old.engine[pairing.there]
     if old.name == "agreement" and alone and head.problem != Problem.REGRESSION:

@@ -16,6 +16,7 @@ from bertc.manifest import Binding, ValidOn, write_manifest
 from bertc.recipe import text_from_recipe
 from bertc.report_parts import BuildFacts
 from bertc.runtime.optimized import Optimized
+from bertc.tasks import task_from_name
 
 HEAD_FILE = "bertc.json"
 DROPPED_CONFIG = ("_name_or_path", "auto_map")
@@ -43,7 +44,7 @@ def write_artefact(folder: Path, facts: BuildFacts, report: Report) -> None:
     facts.checkpoint.encoder.save(folder)
     for name in SENTENCE_FILES:
         source = facts.checkpoint.path / name
-        if source.is_file() and facts.checkpoint.head.task == "feature-extraction":
+        if source.is_file() and task_from_name(facts.checkpoint.head.task).sentence_modules:
             (folder / name).parent.mkdir(exist_ok=True)
             shutil.copyfile(source, folder / name)
     if facts.table is not None:

@@ -24,6 +24,7 @@ from bertc.quantize.correction import Correction
 from bertc.quantize.correction_stage import chosen_correction
 from bertc.quantize.quantization import Quantization
 from bertc.recipe import Recipe, recipe_from_document
+from bertc.tasks import outputs_from_head
 from tests.fixtures import tiny_sentence, write_tiny_bert
 
 NAMES = {"nearest", "nearest, biases corrected", "gptq", "gptq, biases corrected"}
@@ -65,6 +66,7 @@ def corrected(folder: Path, recipe: Recipe, *, text: bool = True, **origin: Any)
             Quantization(scheme=scheme, table=replace(table, origin={**table.origin, **origin}), method=RangeMethod()),
             texts if text else None,
             correction_from_recipe(recipe.quantization),
+            outputs_from_head(checkpoint.head),
             work=work,
         )
 

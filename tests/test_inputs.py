@@ -16,7 +16,6 @@ from bertc.errors import EnvironmentLackError, InputError
 from bertc.graph.scheme import DEFAULT_SMOOTHING
 from bertc.graph.sites import Site
 from bertc.inputs import (
-    QA_LENGTH,
     Proof,
     calibration_from_recipe,
     gates_from_recipe,
@@ -115,7 +114,7 @@ def test_a_length_beyond_the_positions(checkpoint: Checkpoint) -> None:
         length_of_inputs(checkpoint, 49)
 
 
-@pytest.mark.parametrize(("positions", "length"), [(64, 64), (512, QA_LENGTH)])
+@pytest.mark.parametrize(("positions", "length"), [(64, 64), (512, 384)])
 def test_questions_have_their_own_length(tmp_path: Path, positions: int, length: int) -> None:
     path = write_tiny_bert(tmp_path, task="question-answering", positions=positions)
     assert length_of_inputs(checkpoint_from_path(path), None) == length

@@ -15,12 +15,12 @@ import bertc
 from bertc.batches import Batch
 from bertc.data.rows import Row, row_from_texts
 from bertc.errors import EnvironmentLackError, InputError
-from bertc.graph.build import OUTPUTS
 from bertc.manifest import MANIFEST_NAME
 from bertc.runtime.cpu import cpu_features
 from bertc.runtime.engine import OrtEngine
 from tests.artefacts import PathOf
 from tests.fixtures import tiny_sentence
+from tests.tiny import OUTPUTS
 
 TEXTS = [tiny_sentence(seed, 3 + seed % 11) for seed in range(20)]
 

@@ -39,34 +39,47 @@ GRAPH_ROOMS = {"graph", "calibrate", "quantize", "sparsity", "train", "export", 
 # What may be imported by whom. A room is a folder of bertc/ or a module in it; a module that is not listed belongs to
 # the pipeline. Everybody may use the shared language; a stage sees no other stage, save the values that it takes: a
 # checkpoint, a table, rows.
-LANGUAGE = {"errors", "features", "batches", "linalg", "keys", "packing", "plugins", "graph"}
+LANGUAGE = {"errors", "features", "example", "outputs", "batches", "linalg", "keys", "packing", "plugins", "graph"}
 EVERYTHING = None
 RELATIVE = "(relative)"
 ROOMS: dict[str, set[str] | None] = {
     "errors": set(),
     "features": set(),
+    "example": set(),
+    "task": {"data", "evaluate"},
+    "outputs": set(),
     "batches": set(),
     "linalg": set(),
     "packing": set(),
     "plugins": set(),
     "recipe": set(),
     "manifest": {"runtime.cpu"},
-    "graph": {"checkpoint"},
-    "checkpoint": {"families"},
+    "graph": {"checkpoint", "tasks"},
+    "checkpoint": {"families", "task", "tasks"},
     "families": set(),
     "calibrate": {"calibrators"},
     "calibrators": {"calibrate.histogram"},
     "quantize": {"calibrate"},
     "sparsity": {"calibrate.gram", "calibrate.smoothing"},
-    "train": {"calibrate", "checkpoint", "export.embeddings", "quantize", "data", "tasks", "evaluate", "recipe"},
+    "train": {
+        "calibrate",
+        "checkpoint",
+        "export.embeddings",
+        "quantize",
+        "data",
+        "task",
+        "tasks",
+        "evaluate",
+        "recipe",
+    },
     "export": {"dialects"},
     "dialects": set(),
-    "runtime": {"manifest", "kernels"},
+    "runtime": {"tasks", "manifest", "kernels"},
     "kernels": set(),
     "targets": {"dialects", "runtime"},
     "data": {"tasks"},
-    "tasks": {"data", "evaluate"},
-    "evaluate": {"data", "tasks"},
+    "tasks": {"data", "evaluate", "task"},
+    "evaluate": {"data", "task"},
     "artefact": {"manifest"},
     "search": {"artefact", "calibrate", "checkpoint", "data", "evaluate", "inputs", "quantize"}
     | {"recipe", "runtime", "targets", "tasks", "versions"},
@@ -84,6 +97,7 @@ def read_module(path: Path) -> Module:
     return path.relative_to(PACKAGE).as_posix(), text, ast.parse(text)
 
 
+TASKS = {path.stem.replace("_", "-") for path in (PACKAGE / "tasks").glob("*.py") if not path.stem.startswith("_")}
 MODULES = [read_module(path) for path in sorted(PACKAGE.rglob("*.py"))]
 
 
@@ -220,6 +234,16 @@ def _is_mode(node: ast.AST) -> bool:
     return named.lower() in ("mode", "int8_mode")
 
 
+def check_tasks(module: Module) -> Iterator[str]:
+    """What a task's name decides is asked of the task; its name stands in its own file alone."""
+    name, _, tree = module
+    if room_of(name) == "tasks":
+        return
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and node.value in TASKS:
+            yield f"{name}:{node.lineno}: knows the task {node.value}; ask the task (bertc/task.py)"
+
+
 def check_silence(module: Module) -> Iterator[str]:
     """No error is swallowed unseen: who ignores one names it. No state is global."""
     name, _, tree = module
@@ -249,6 +273,7 @@ CHECKS: tuple[Check, ...] = (
     check_late_imports,
     check_rooms,
     check_modes,
+    check_tasks,
     check_silence,
     check_left_work,
 )
@@ -274,6 +299,7 @@ FAULTY: tuple[tuple[Check, str, str], ...] = (
     (check_modes, "quantize/insert.py", "wanted = scheme.mode == 2"),
     (check_modes, "quantize/insert.py", "wanted = scheme.mode.name in ('2', '3')"),
     (check_modes, "quantize/insert.py", "match mode:\n    case 1: ..."),
+    (check_tasks, "runtime/engine.py", "per_token = head.task == 'token-classification'"),
     (check_silence, "data/tsv.py", "try:\n    read()\nexcept:\n    raise"),
     (check_silence, "data/tsv.py", "try:\n    read()\nexcept Exception:\n    pass"),
     (check_silence, "data/tsv.py", "def count():\n    global counter"),
@@ -295,3 +321,8 @@ def test_the_rule_finds_what_breaks_it(check: Check, name: str, text: str) -> No
 def test_a_mode_may_be_passed_on_and_asked_for_its_properties() -> None:
     text = "chosen = mode.quantized_residual and role in mode.roles and mode is not None and MODES[mode] is other"
     assert not list(check_modes(("quantize/insert.py", text, ast.parse(text))))
+
+
+def test_a_task_s_own_file_knows_its_name() -> None:
+    text = "name = 'token-classification'"
+    assert not list(check_tasks(("tasks/token_classification.py", text, ast.parse(text))))

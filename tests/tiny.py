@@ -27,6 +27,14 @@ from bertc.runtime.ort import open_session
 from tests.fixtures import write_tiny_bert
 
 LAYERS = 2
+OUTPUTS = {
+    "sequence-classification": ("logits",),
+    "token-classification": ("logits",),
+    "question-answering": ("start_logits", "end_logits"),
+    "feature-extraction": ("last_hidden_state", "sentence_embedding"),
+}
+"""What a task's engine gives out: names that users ask for."""
+
 Array = NDArray[Any]
 
 

@@ -142,11 +142,11 @@ class Bertc(Opened):
     def __init__(self, wanted: dict[str, Any]) -> None:
         from bertc.batches import Batch
         from bertc.features import Feature as Encoded
-        from bertc.graph.build import OUTPUTS
+        from bertc.outputs import output_names
         from bertc.predictor import predictor_from_path
 
         self.predictor = predictor_from_path(Path(wanted["folder"]) / "out", threads=wanted["threads"])
-        self.names = OUTPUTS[self.predictor.head.task]
+        self.names = output_names(self.predictor.task.outputs(self.predictor.head))
         self.batch, self.encoded = Batch, Encoded
 
     def run(self, feeds: Feeds) -> list[Any]:

@@ -22,8 +22,9 @@ from turns import FailedError, Process, last_line, shapes_text, timed_shape, tim
 from bertc.checkpoint import Checkpoint
 from bertc.data.encoded import Encoded
 from bertc.evaluate.scores import compare_outputs
-from bertc.graph.build import OUTPUTS, graph_from_checkpoint
-from bertc.runtime.engine import PER_TOKEN, outputs_from_features
+from bertc.graph.build import graph_from_checkpoint
+from bertc.outputs import output_names
+from bertc.runtime.engine import outputs_from_features
 from bertc.targets import target_from_name
 from bertc.tasks import task_from_name
 
@@ -199,6 +200,8 @@ def accuracy_part(bench: Benchmark, validation: Encoded) -> Figures:
     """Compare every engine's outputs with the float model's, row by row."""
     checkpoint = bench.checkpoint
     head, task = checkpoint.head, task_from_name(checkpoint.head.task)
+    outputs_of_task = task.outputs(head)
+    per_token = any(output.per_token for output in outputs_of_task if output.read)
     reference = float_outputs(bench, validation)
     found: Figures = {}
     for engine in bench.engines:
@@ -209,11 +212,11 @@ def accuracy_part(bench: Benchmark, validation: Encoded) -> Figures:
                 continue
             out = bench.work / f"outputs-{os.getpid()}.npz"
             try:
-                processes[engine.name].ask("outputs", text="validation", out=str(out), per_token=head.task in PER_TOKEN)
+                processes[engine.name].ask("outputs", text="validation", out=str(out), per_token=per_token)
             except FailedError as error:
                 bench.fail({engine.name: str(error)})
                 continue
-        outputs = read_outputs(out, OUTPUTS[head.task], len(validation.features))
+        outputs = read_outputs(out, output_names(outputs_of_task), len(validation.features))
         out.unlink()
         score = compare_outputs(task, head, validation.rows, validation.features, reference, outputs).accuracy
         found[engine.name] = score.as_dict()

@@ -66,5 +66,5 @@ class Checkpoint:
     def architecture(self) -> Architecture:
         """Its dimensions and the names of its weights, from the family's file; refuses what only looks like one."""
         family = FAMILIES.module(self.family)
-        architecture: Architecture = family.architecture_from_config(self.config, self.head)
+        architecture: Architecture = family.architecture_from_config(self.config)
         return architecture

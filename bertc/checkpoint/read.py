@@ -7,11 +7,13 @@ from pathlib import Path
 from bertc.checkpoint.checkpoint import Checkpoint
 from bertc.checkpoint.config import config_from_path, family_from_config
 from bertc.checkpoint.digest import digest_from_files
-from bertc.checkpoint.head import head_from_weights
+from bertc.checkpoint.head import head_from_files
 from bertc.checkpoint.hub import local_folder
 from bertc.checkpoint.sentences import sentence_modules_from_path
 from bertc.checkpoint.tokenizer import TOKENIZER_FILES, text_encoder_from_path
 from bertc.checkpoint.weights import weights_from_path
+from bertc.task import HeadFiles
+from bertc.tasks import task_from_name
 
 
 def checkpoint_from_path(path: str | Path, *, task: str | None = None) -> Checkpoint:
@@ -27,8 +29,8 @@ def checkpoint_from_path(path: str | Path, *, task: str | None = None) -> Checkp
     config = config_from_path(folder)
     family = family_from_config(config, folder)
     weights = weights_from_path(folder, prefix=f"{family}.")
-    head = head_from_weights(config, weights, modules, folder=folder, task=task)
-    encoder = text_encoder_from_path(folder, config, sentences=head.task == "feature-extraction")
+    head = head_from_files(HeadFiles(folder=folder, config=config, weights=weights, sentences=modules), task=task)
+    encoder = text_encoder_from_path(folder, config, sentences=task_from_name(head.task).sentence_modules)
     small = [folder / "config.json", *(folder / name for name in TOKENIZER_FILES)]
     files = [file for file in (*small, *(modules.files if modules else ())) if file.is_file()]
     return Checkpoint(

@@ -21,6 +21,7 @@ from bertc.errors import EXIT_PASSED, InputError
 if TYPE_CHECKING:
     from bertc.data.rows import Row
     from bertc.predictor import Predictor
+    from bertc.task import Task
 
 
 @click.command("predict", cls=Command)
@@ -69,7 +70,7 @@ def command(
         rows = _file_rows(predictor, source, dict(columns)) if source is not None else _text_rows(texts, pairs)
         answers = predictor.predict_rows(rows, batch=batch)
         if source is None and target is None and not output.json and is_terminal():
-            _print_plain(texts, answers)
+            _print_plain(texts, answers, predictor.task)
         else:
             _write_lines(answers, _opened(target, files))
     return EXIT_PASSED
@@ -109,32 +110,12 @@ def _write_lines(answers: Iterable[dict[str, Any]], stream: TextIO) -> None:
         stream.write(json.dumps(answer, ensure_ascii=False) + "\n")
 
 
-def _print_plain(texts: tuple[str, ...], answers: Iterable[dict[str, Any]]) -> None:
+def _print_plain(texts: tuple[str, ...], answers: Iterable[dict[str, Any]], task: Task) -> None:
     """Print the best answer beside its text."""
     from bertc.cli.output import printable
 
     for text, answer in zip(texts, answers, strict=True):
         if len(texts) > 1:
             click.echo(printable(text))
-        for line in plain_lines(answer):
+        for line in task.lines(answer):
             click.echo(printable(("  " if len(texts) > 1 else "") + line))
-
-
-def plain_lines(answer: dict[str, Any]) -> Iterator[str]:
-    """Write an answer of any task in the words of a person."""
-    if "entities" in answer:
-        found = [f"{item['text']}  {item['label']}  {item['score']:.3f}" for item in answer["entities"]]
-        yield from found or ["no entities"]
-    elif "answer" in answer:
-        yield f"{answer['answer'] or '(no answer)'}  (score {answer['score']:.3f})"
-    elif "embedding" in answer:
-        vector = answer["embedding"]
-        yield f"[{', '.join(f'{value:.4f}' for value in vector[:4])}, ...] ({len(vector)} numbers; --json prints all)"
-    elif "similarity" in answer:
-        yield f"similarity {answer['similarity']:.4f}"
-    elif "labels" in answer:
-        yield ", ".join(answer["labels"]) or "no label"
-    elif "label" in answer:
-        yield f"{answer['label']}  {answer['score']:.4f}"
-    else:
-        yield f"{answer['score']:.4f}"

@@ -16,7 +16,7 @@ from bertc.errors import InputError
 from bertc.evaluate.metric import metric_from_name
 from bertc.evaluate.scores import Score
 from bertc.features import Head
-from bertc.tasks import Task
+from bertc.task import Task
 
 Decide = Literal["point", "bound"]
 Outcome = Literal["pass", "fail", "inconclusive"]

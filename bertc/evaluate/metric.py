@@ -14,7 +14,7 @@ from bertc.evaluate.formulas import FORMULAS, Array
 from bertc.features import Head
 
 if TYPE_CHECKING:
-    from bertc.tasks import Task
+    from bertc.task import Task
 
 HIGHER = "higher"
 LOWER = "lower"
@@ -27,8 +27,9 @@ class Metric:
     """A metric. Its value is a fraction where there is one (0.8922), never per cent.
 
     `statistics(gold, outputs)` gives float64 [rows, k], and `formula` names the entry of `FORMULAS` that makes
-    the value. For a `fidelity` metric `gold` is the float model's outputs instead of labels. `label` and
-    `threshold` are set for the metrics of one label.
+    the value. For a `fidelity` metric `gold` is the float model's outputs instead of labels. With
+    `whole_set` the statistics of a row depend on the others. `label` and `threshold` are set for the metrics of one
+    label.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Metric:
     statistics: Callable[[Any, Any], Array]
     formula: str
     fidelity: bool = False
+    whole_set: bool = False
     label: str | None = None
     threshold: float | None = None
 

@@ -19,7 +19,7 @@ from bertc.evaluate.metric import HIGHER, Metric, metric_from_name, value_of
 from bertc.evaluate.operating import OperatingPoint, operating_points
 from bertc.evaluate.table import MetricRows, RowTable, hash_labels, kept_statistics
 from bertc.features import Feature, Head
-from bertc.tasks import RawOutputs, Task
+from bertc.task import RawOutputs, Task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -32,13 +33,13 @@ def cosine(a: NDArray[Any], b: NDArray[Any]) -> Array:
 
 def embedding_metrics() -> tuple[Metric, ...]:
     """Return mean_cosine, agreement (same nearest neighbour), recall_at_10 and logit_mse. Embeddings: [n, texts, H]."""
-    names: tuple[tuple[str, Callable[[Any, Any], Array]], ...] = (
-        ("mean_cosine", _mean_cosine),
-        ("agreement", _same_neighbour),
-        ("recall_at_10", _recall),
+    mean = Metric(name="mean_cosine", direction=HIGHER, statistics=_mean_cosine, formula="ratio", fidelity=True)
+    return (
+        mean,
+        replace(mean, name="agreement", statistics=_same_neighbour, whole_set=True),
+        replace(mean, name="recall_at_10", statistics=_recall, whole_set=True),
+        distance_metric("logit_mse", _squared_error),
     )
-    found = [Metric(name=n, direction=HIGHER, statistics=f, formula="ratio", fidelity=True) for n, f in names]
-    return (*found, distance_metric("logit_mse", _squared_error))
 
 
 def _mean_cosine(reference: Any, outputs: Any) -> Array:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from bertc.errors import InputError
-from bertc.features import Head
 from bertc.graph.architecture import Activation, Architecture, LayerNames
 
 ACTIVATIONS = {
@@ -15,13 +14,6 @@ ACTIVATIONS = {
     "gelu_new": Activation.GELU_TANH,
     "gelu_pytorch_tanh": Activation.GELU_TANH,
     "relu": Activation.RELU,
-}
-
-CLASSIFIERS = {
-    "sequence-classification": "classifier",
-    "token-classification": "classifier",
-    "question-answering": "qa_outputs",
-    "feature-extraction": None,
 }
 
 
@@ -37,9 +29,9 @@ class Fields:
 
 
 def encoder_from_config(
-    config: Mapping[str, Any], head: Head, fields: Fields, layer_names: Callable[[int], LayerNames]
+    config: Mapping[str, Any], fields: Fields, layer_names: Callable[[int], LayerNames]
 ) -> Architecture:
-    """Read an encoder without token types and without a dense layer in its head.
+    """Read an encoder without token types and without a dense layer before its classifier.
 
     Raises `InputError` naming the field that is missing, absurd or not supported.
     """
@@ -62,7 +54,7 @@ def encoder_from_config(
         embeddings_norm="embeddings.LayerNorm",
         layer_names=tuple(layer_names(layer) for layer in range(layers)),
         dense=(),
-        classifier=CLASSIFIERS[head.task],
+        classifier="classifier",
     )
 
 

@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 from bertc.families._encoder import Fields, encoder_from_config, positive
-from bertc.features import Head
 from bertc.graph.architecture import Architecture, LayerNames
 
 FIELDS = Fields(
@@ -19,13 +18,13 @@ FIELDS = Fields(
 )
 
 
-def architecture_from_config(config: Mapping[str, Any], head: Head) -> Architecture:
+def architecture_from_config(config: Mapping[str, Any]) -> Architecture:
     """Read BERT's dimensions. Raises `InputError` naming the field that is missing, absurd or not supported."""
     return replace(
-        encoder_from_config(config, head, FIELDS, _layer_names),
+        encoder_from_config(config, FIELDS, _layer_names),
         token_types=positive(config, "type_vocab_size"),
         token_type_embeddings="embeddings.token_type_embeddings.weight",
-        dense=(("pooler.dense", "Tanh"),) if head.task == "sequence-classification" else (),
+        dense=(("pooler.dense", "Tanh"),),
     )
 
 

@@ -8,19 +8,18 @@ from typing import Any
 
 from bertc.families._encoder import Fields, encoder_from_config
 from bertc.families.bert import first_position
-from bertc.features import Head
 from bertc.graph.architecture import Architecture, LayerNames
 
 __all__ = ["architecture_from_config", "first_position"]
 FIELDS = Fields(hidden="dim", heads="n_heads", layers="n_layers", intermediate="hidden_dim", activation="activation")
 
 
-def architecture_from_config(config: Mapping[str, Any], head: Head) -> Architecture:
+def architecture_from_config(config: Mapping[str, Any]) -> Architecture:
     """Read DistilBERT's dimensions. Raises `InputError` naming the field that is missing, absurd or not supported."""
     return replace(
-        encoder_from_config(config, head, FIELDS, _layer_names),
+        encoder_from_config(config, FIELDS, _layer_names),
         epsilon=1e-12,  # a constant of huggingface/transformers, models/distilbert/modeling_distilbert.py
-        dense=(("pre_classifier", "Relu"),) if head.task == "sequence-classification" else (),
+        dense=(("pre_classifier", "Relu"),),
     )
 
 

@@ -9,21 +9,18 @@ from typing import Any
 from bertc.errors import InputError
 from bertc.families import bert
 from bertc.families.bert import first_position
-from bertc.features import Head
 from bertc.graph.architecture import Architecture
 
 __all__ = ["architecture_from_config", "first_position"]
 
 
-def architecture_from_config(config: Mapping[str, Any], head: Head) -> Architecture:
+def architecture_from_config(config: Mapping[str, Any]) -> Architecture:
     """Read ELECTRA's dimensions. Raises `InputError` naming the field that is missing, absurd or not supported."""
-    found = bert.architecture_from_config(config, head)
+    found = bert.architecture_from_config(config)
     embedding = config.get("embedding_size", found.hidden)
     if embedding != found.hidden:
         raise InputError(
             f"config.json: embedding_size {embedding!r} is not hidden_size {found.hidden}; bertc does not compute the "
             "projection between them, which the small ELECTRA has"
         )
-    if head.task != "sequence-classification":
-        return replace(found, dense=())
     return replace(found, dense=(("classifier.dense", "Gelu"),), classifier="classifier.out_proj")

@@ -13,18 +13,20 @@ from typing import Any
 
 from bertc.errors import InputError
 from bertc.families import bert
-from bertc.features import Head
 from bertc.graph.architecture import Architecture
 
 
-def architecture_from_config(config: Mapping[str, Any], head: Head) -> Architecture:
+def architecture_from_config(config: Mapping[str, Any]) -> Architecture:
     """Read RoBERTa's dimensions. Raises `InputError` naming the field that is missing, absurd or not supported."""
-    found = bert.architecture_from_config(config, head)
+    found = bert.architecture_from_config(config)
     first = first_position(config)  # `positions_from_config` has refused a table that ends before it
-    found = replace(found, positions=found.positions - first, first_position=first)
-    if head.task != "sequence-classification":
-        return found
-    return replace(found, dense=(("classifier.dense", "Tanh"),), classifier="classifier.out_proj")
+    return replace(
+        found,
+        positions=found.positions - first,
+        first_position=first,
+        dense=(("classifier.dense", "Tanh"),),
+        classifier="classifier.out_proj",
+    )
 
 
 def first_position(config: Mapping[str, Any]) -> int:

@@ -32,8 +32,8 @@ class LayerNames:
 class Architecture:
     """A post-LayerNorm encoder.
 
-    `dense` stands between the first token's vector and a sequence classifier: (prefix, activation name) in order.
-    `classifier` is the prefix of the head's last linear layer; None for feature extraction. The position table has
+    A head that reads the first token's vector has the layers `dense`, (prefix, activation name) in order, and then the
+    linear layer with the prefix `classifier`; other heads are named alike in all families. The position table has
     `first_position` rows before that of a text's first token, and `positions` from there on. A single token type is
     part of every token; with several, each token says its own.
     """
@@ -53,7 +53,7 @@ class Architecture:
     embeddings_norm: str
     layer_names: tuple[LayerNames, ...]
     dense: tuple[tuple[str, str], ...]
-    classifier: str | None
+    classifier: str
     first_position: int = 0
 
     @property

@@ -1,4 +1,4 @@
-"""Build the float graph of a checkpoint: the only place that knows what a transformer looks like.
+"""Build the float graph of a checkpoint: the only place that knows what a transformer looks like, but for its head.
 
 In: a `Checkpoint`. Out: an `ir.Model` with Hugging Face's inputs (input_ids, attention_mask, token_type_ids, int64
 [batch, length]), attention as one node per layer, and every site's value under the site's name. A row may hold several
@@ -14,20 +14,15 @@ import onnx_ir as ir
 
 from bertc.checkpoint import Checkpoint
 from bertc.errors import InputError
-from bertc.features import Head, Pooling
+from bertc.features import Head
 from bertc.graph.architecture import Activation, LayerNames
 from bertc.graph.attention import AttentionInputs, attention_function
 from bertc.graph.emit import DOMAIN, IR_VERSION, OPSET, Emitter
-from bertc.graph.packing import SENTENCES, emit_first_tokens, emit_packing, emit_unpacked
+from bertc.graph.packing import SENTENCES, emit_packing
 from bertc.graph.sites import Role, Site
+from bertc.tasks import task_from_name
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
-OUTPUTS = {
-    "sequence-classification": ("logits",),
-    "token-classification": ("logits",),
-    "question-answering": ("start_logits", "end_logits"),
-    "feature-extraction": ("last_hidden_state", "sentence_embedding"),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +50,7 @@ class _Builder:
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self.checkpoint = checkpoint
+        self.path = checkpoint.path
         self.arch = checkpoint.architecture
         self.emit = Emitter()
         self.parameters: dict[str, Parameter] = {}
@@ -191,90 +187,12 @@ class _Builder:
         return self.emit.op("Gelu", x, name=name, approximate=approximate)
 
     def head(self, head: Head, states: list[ir.Value]) -> list[ir.Value]:
-        """Write the task head; returns the graph's outputs in `OUTPUTS` order."""
-        if head.task == "feature-extraction":
-            return self.embedding_head(head, states)
-        x = states[-1]
-        size = self.arch.hidden
-        if head.task == "sequence-classification":
-            x = emit_first_tokens(self.emit, self.packing, x)
-            for number, (prefix, activation) in enumerate(self.arch.dense):
-                x = self.linear(x, prefix, (size, size), f"head.dense_{number}_gemm", f"head.dense_{number}")
-                how = {"approximate": "none"} if activation == "Gelu" else {}
-                x = self.emit.op(activation, x, name=f"head.dense_{number}_active", **how)
-        assert self.arch.classifier is not None
-        if head.task == "question-answering":
-            spans = self.linear(x, self.arch.classifier, (size, 2), "head.span_gemm", "head.spans")
-            halves = self.emit.ops("Split", spans, names=("head.start", "head.end"), axis=-1, num_outputs=2)
-            axes = self.emit.constant("head.last", np.array([-1], np.int64))
-            return [
-                _typed(self.emit.op("Squeeze", half, axes, name=name), ("batch", "sequence"))
-                for half, name in zip(halves, OUTPUTS[head.task], strict=True)
-            ]
-        logits = self.linear(x, self.arch.classifier, (size, len(head.labels)), "head.classifier_gemm", "logits")
-        places = ("batch", "sequence") if head.task == "token-classification" else (SENTENCES,)
-        return [_typed(logits, (*places, len(head.labels)))]
-
-    def embedding_head(self, head: Head, states: list[ir.Value]) -> list[ir.Value]:
-        """Write the layer mix, pooling and normalisation of feature extraction."""
-        emit = self.emit
-        tokens = self.mixed(head, states)
-        if head.pooling is Pooling.CLS:
-            pooled = emit_first_tokens(emit, self.packing, tokens)
-        else:
-            sentences, mask = emit_unpacked(emit, self.packing, tokens, self.arch.hidden)
-            axes = emit.constant("head.last", np.array([-1], np.int64))
-            pooled = self.pooled(head, sentences, emit.op("Unsqueeze", mask, axes, name="head.mask"))
-        if head.normalize:
-            last = emit.constant("head.norm_axis", np.array([-1], np.int64))
-            length = emit.op("ReduceL2", pooled, last, keepdims=1, name="head.norm")
-            smallest = emit.constant("head.norm_floor", np.float32(1e-12))
-            length = emit.op("Max", length, smallest, name="head.norm_safe")
-            pooled = emit.op("Div", pooled, length, name="head.normalized")
-        tokens_out = emit.op("Identity", tokens, name="last_hidden_state")
-        pooled_out = emit.op("Identity", pooled, name="sentence_embedding")
-        return [
-            _typed(tokens_out, ("batch", "sequence", self.arch.hidden)),
-            _typed(pooled_out, (SENTENCES, self.arch.hidden)),
-        ]
-
-    def pooled(self, head: Head, tokens: ir.Value, mask: ir.Value) -> ir.Value:
-        """Write mean or max pooling over the tokens that the mask shows; tokens: [N, L, H], mask: int64 [N, L, 1]."""
-        emit = self.emit
-        axis = emit.constant("head.token_axis", np.array([1], np.int64))
-        if head.pooling is Pooling.MAX:
-            visible = emit.op("Cast", mask, to=int(ir.DataType.BOOL), name="head.visible")
-            lowest = emit.constant("head.lowest", np.float32(-1e9))
-            shown = emit.op("Where", visible, tokens, lowest, name="head.shown")
-            return emit.op("ReduceMax", shown, axis, keepdims=0, name="head.pooled")
-        weights = emit.op("Cast", mask, to=int(ir.DataType.FLOAT), name="head.weights")
-        shown = emit.op("Mul", tokens, weights, name="head.shown")
-        total = emit.op("ReduceSum", shown, axis, keepdims=0, name="head.total")
-        count = emit.op("ReduceSum", weights, axis, keepdims=0, name="head.count")
-        one = emit.constant("head.count_floor", np.float32(1e-9))
-        count = emit.op("Max", count, one, name="head.count_safe")
-        return emit.op("Div", total, count, name="head.pooled")
-
-    def mixed(self, head: Head, states: list[ir.Value]) -> ir.Value:
-        """Return the last layer, or the weighted mix of all hidden states (embeddings first)."""
-        if head.layer_weights is None:
-            return states[-1]
-        if len(head.layer_weights) != len(states):
-            raise InputError(
-                f"{self.checkpoint.path}: the layer mix has {len(head.layer_weights)} weights where the model has "
-                f"{len(states)} hidden states (embeddings and {self.arch.layers} layers); save the checkpoint again"
-            )
-        total: ir.Value | None = None
-        share = np.asarray(head.layer_weights, np.float64) / sum(head.layer_weights)
-        for number, (state, weight) in enumerate(zip(states, share, strict=True)):
-            factor = self.emit.constant(f"head.layer_weight_{number}", np.float32(weight))
-            part = self.emit.op("Mul", state, factor, name=f"head.layer_part_{number}")
-            total = part if total is None else self.emit.op("Add", total, part, name=f"head.layer_mix_{number}")
-        assert total is not None
-        return total
-
-
-def _typed(value: ir.Value, shape: tuple[str | int, ...]) -> ir.Value:
-    value.dtype = ir.DataType.FLOAT
-    value.shape = ir.Shape(shape)
-    return value
+        """Let the task write its head; returns the graph's outputs in the task's order."""
+        task = task_from_name(head.task)
+        found = []
+        for output, (value, sizes) in zip(task.outputs(head), task.emit_head(self, head, states), strict=True):
+            assert value.name == output.name, f"{task.name} writes {value.name} where it promises {output.name}"
+            value.dtype = ir.DataType.FLOAT
+            value.shape = ir.Shape((*(("batch", "sequence") if output.per_token else (SENTENCES,)), *sizes))
+            found.append(value)
+        return found

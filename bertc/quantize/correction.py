@@ -23,6 +23,7 @@ from bertc.graph.emit import array_of
 from bertc.graph.interpret import Interpreter
 from bertc.graph.scheme import Scheme
 from bertc.graph.sites import Site
+from bertc.outputs import Output, vector_from_values
 from bertc.quantize.rounding import codes_from_moments
 from bertc.quantize.smooth import smooth_graph
 from bertc.quantize.split import split_graph, split_table, splits_from_table
@@ -112,25 +113,25 @@ def correction_from_grams(
 
 
 def output_divergence(
-    float_graph: ir.Model, graphs: Mapping[str, Callable[[], ir.Model]], features: Sequence[Feature], progress: Progress
+    float_graph: ir.Model,
+    graphs: Mapping[str, Callable[[], ir.Model]],
+    features: Sequence[Feature],
+    outputs: Sequence[Output],
+    progress: Progress,
 ) -> dict[str, float]:
     """Return the mean squared difference of each graph's outputs from the float graph's, over real tokens."""
     progress.stage("compare corrections", total=1 + len(graphs))
-    reference = _outputs(float_graph, features)
+    reference = _vector(float_graph, features, outputs)
     progress.advance()
     errors = {}
     for name, graph in graphs.items():
-        errors[name] = float(np.mean((_outputs(graph(), features) - reference) ** 2))
+        errors[name] = float(np.mean((_vector(graph(), features, outputs) - reference) ** 2))
         progress.advance()
     return errors
 
 
-def _outputs(graph: ir.Model, features: Sequence[Feature]) -> NDArray[np.float64]:
+def _vector(graph: ir.Model, features: Sequence[Feature], outputs: Sequence[Output]) -> NDArray[np.float64]:
     """Return all outputs of real tokens as one vector."""
     interpreter = Interpreter(graph)
-    parts = []
-    for batch in batches_from_features(features, TOKENS_PER_BATCH):
-        for values in interpreter.run(batch).values():
-            per_token = values.ndim >= 2 and values.shape[:2] == batch.mask.shape
-            parts.append((values[batch.mask.astype(bool)] if per_token else values).ravel())
-    return np.concatenate(parts).astype(np.float64)
+    batches = batches_from_features(features, TOKENS_PER_BATCH)
+    return np.concatenate([vector_from_values(outputs, interpreter.run(batch), batch.mask) for batch in batches])

@@ -24,6 +24,7 @@ from bertc.errors import InputError
 from bertc.features import Progress
 from bertc.graph.scheme import Scheme
 from bertc.graph.sites import GEMM_INPUTS, Site, site_from_name
+from bertc.outputs import Output
 from bertc.quantize.correction import NO_CORRECTION, Correction, Rounded, correction_from_grams, output_divergence
 from bertc.quantize.insert import quantize_graph
 from bertc.quantize.quantization import Quantization
@@ -66,9 +67,15 @@ class CorrectionWish:
 
 
 def chosen_correction(
-    graph: ir.Model, quantization: Quantization | None, texts: Encoded | None, wish: CorrectionWish, *, work: Work
+    graph: ir.Model,
+    quantization: Quantization | None,
+    texts: Encoded | None,
+    wish: CorrectionWish,
+    outputs: tuple[Output, ...],
+    *,
+    work: Work,
 ) -> Correction:
-    """Return the correction that is asked for or that is best on the text, computed or from the cache.
+    """Return the correction that is asked for or that is best for a graph's outputs on the text, maybe from the cache.
 
     Nothing is corrected without text, nor where ranges and weights were trained together: their codes are what was
     trained. Raises `InputError` for a correction that is asked for where it cannot be.
@@ -86,11 +93,16 @@ def chosen_correction(
         return NO_CORRECTION
     if choices == (NEAREST,):
         return NO_CORRECTION
-    return work.kept(CORRECT, graph, quantization, texts, choices)
+    return work.kept(CORRECT, graph, quantization, texts, choices, outputs)
 
 
 def _correct(
-    progress: Progress, graph: ir.Model, quantization: Quantization, texts: Encoded, choices: Choices
+    progress: Progress,
+    graph: ir.Model,
+    quantization: Quantization,
+    texts: Encoded,
+    choices: Choices,
+    outputs: tuple[Output, ...],
 ) -> Correction:
     table, scheme = quantization.table, quantization.scheme
     sites = [site for site in table.sites if site.role in GEMM_INPUTS]
@@ -110,7 +122,7 @@ def _correct(
         correction.name: partial(quantized, correction) for correction in tried
     }
     step = max(1, len(texts.features) // JUDGED_FEATURES)
-    errors = output_divergence(graph, graphs, texts.features[::step], progress)
+    errors = output_divergence(graph, graphs, texts.features[::step], outputs, progress)
     best = min(tried, key=lambda correction: errors[correction.name])
     progress.note(f"rounding {best.name}: output error {errors[best.name]:.3g}, the least of {len(tried)}")
     return replace(best, errors=errors)

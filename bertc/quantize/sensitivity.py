@@ -21,6 +21,7 @@ from bertc.graph.emit import Emitter
 from bertc.graph.interpret import Interpreter
 from bertc.graph.sites import Site
 from bertc.graph.standard import standard_from_graph
+from bertc.outputs import Output, vector_from_values
 from bertc.quantize.insert import Quantized
 
 SWITCHES = "site_switches"
@@ -29,7 +30,12 @@ TOKENS = 256
 
 
 def sensitivity_from_graph(
-    quantized: Quantized, table: CalibrationTable, features: Sequence[Feature], *, progress: Progress
+    quantized: Quantized,
+    table: CalibrationTable,
+    features: Sequence[Feature],
+    outputs: Sequence[Output],
+    *,
+    progress: Progress,
 ) -> dict[Site, float]:
     """Return the mean squared error of the model's outputs per site, quantized alone, against none quantized."""
     sites = sorted(quantized.scales)
@@ -39,12 +45,16 @@ def sensitivity_from_graph(
     interpreter = Interpreter(model)
     batch = _few(features)
     progress.stage("sensitivity", total=len(sites))
-    plain = _run(interpreter, batch, np.zeros(len(sites), bool))
+
+    def run(switches: NDArray[np.bool_]) -> NDArray[np.float64]:
+        return vector_from_values(outputs, interpreter.run(batch, {SWITCHES: switches}), batch.mask)
+
+    plain = run(np.zeros(len(sites), bool))
     errors = {}
     for number, site in enumerate(sites):
         switches = np.zeros(len(sites), bool)
         switches[number] = True
-        errors[site] = float(np.mean((_run(interpreter, batch, switches) - plain) ** 2))
+        errors[site] = float(np.mean((run(switches) - plain) ** 2))
         progress.advance()
     return errors
 
@@ -57,15 +67,6 @@ def _few(features: Sequence[Feature]) -> Batch:
     count = max(1, TOKENS // length)
     start = max(0, middle + 1 - count)
     return batch_from_features(features, order[start : start + count])
-
-
-def _run(interpreter: Interpreter, batch: Batch, switches: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return all outputs of real tokens as one vector."""
-    parts = []
-    for values in interpreter.run(batch, {SWITCHES: switches}).values():
-        per_token = values.ndim >= 2 and values.shape[:2] == batch.mask.shape
-        parts.append((values[batch.mask.astype(bool)] if per_token else values).ravel())
-    return np.concatenate(parts).astype(np.float64)
 
 
 def _switched(quantized: Quantized, table: CalibrationTable, sites: Sequence[Site]) -> ir.Model:

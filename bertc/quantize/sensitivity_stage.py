@@ -11,14 +11,17 @@ from bertc.calibrate.table import CalibrationTable
 from bertc.data.encoded import Encoded
 from bertc.features import Progress
 from bertc.graph.sites import Site, site_from_name
+from bertc.outputs import Output
 from bertc.quantize.insert import Quantized
 from bertc.quantize.sensitivity import sensitivity_from_graph
 
 FILE = "sensitivity.json"
 
 
-def _measure(progress: Progress, quantized: Quantized, table: CalibrationTable, texts: Encoded) -> Mapping[Site, float]:
-    return sensitivity_from_graph(quantized, table, texts.features, progress=progress)
+def _measure(
+    progress: Progress, quantized: Quantized, table: CalibrationTable, texts: Encoded, outputs: tuple[Output, ...]
+) -> Mapping[Site, float]:
+    return sensitivity_from_graph(quantized, table, texts.features, outputs, progress=progress)
 
 
 def _write(errors: Mapping[Site, float], folder: Path) -> None:

@@ -15,15 +15,13 @@ from numpy.typing import NDArray
 
 from bertc.batches import Batch
 from bertc.features import Feature, Head, Progress, Silent
+from bertc.outputs import output_names
 from bertc.runtime.packing import planned_batches
+from bertc.tasks import outputs_from_head
 
 Array = NDArray[np.float32]
 TOKENS_PER_BATCH = 2048
 """Enough to keep the GEMMs busy; a batch's float activations stay below 100 MiB for a MiniLM."""
-
-PER_TOKEN = {"token-classification": ("logits",), "question-answering": ("start_logits", "end_logits")}
-PER_TEXT = {"sequence-classification": {"logits": "logits"}, "feature-extraction": {"sentence_embedding": "embedding"}}
-"""A task's outputs by what they have one entry for; per text: the engine's name and the task's."""
 
 
 class Engine(Protocol):
@@ -87,15 +85,14 @@ def outputs_from_features(
     batches sorted by length.
     """
     sink = progress or Silent()
-    per_token = PER_TOKEN.get(head.task, ())
-    names = {name: name for name in per_token} | PER_TEXT.get(head.task, {})
-    results: dict[str, list[Array]] = {name: [np.empty(0, np.float32)] * len(features) for name in names.values()}
+    outputs = [output for output in outputs_from_head(head) if output.read]
+    results: dict[str, list[Array]] = {output.key: [np.empty(0, np.float32)] * len(features) for output in outputs}
     for batch in planned_batches(features, TOKENS_PER_BATCH, row_length=row_length):
-        for (source, name), values in zip(names.items(), engine.run(batch, list(names)), strict=True):
+        for output, values in zip(outputs, engine.run(batch, output_names(outputs)), strict=True):
             for number, place in enumerate(batch.order):
                 row, column = batch.start(number)
                 tokens = slice(column, column + features[place].length)
-                value = values[row, tokens] if source in per_token else values[number]
-                results[name][place] = np.array(value, np.float32)
+                value = values[row, tokens] if output.per_token else values[number]
+                results[output.key][place] = np.array(value, np.float32)
         sink.advance(batch.size)
     return results

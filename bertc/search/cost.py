@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 
 from bertc.features import Feature, Head
-from bertc.graph.build import OUTPUTS
 from bertc.graph.sites import Role, Site
+from bertc.outputs import output_names
 from bertc.runtime.latency import measure_latency
 from bertc.search.ground import Ground
 from bertc.targets import TargetModel
+from bertc.tasks import outputs_from_head
 
 BATCH = 8
 ROUNDS = 5
@@ -35,7 +36,7 @@ def timing_at(shape: tuple[int, int], head: Head, *, vocabulary: int, positions:
             engines = {name: stack.enter_context(model.opened(threads=threads)) for name, model in models.items()}
             (found,) = measure_latency(
                 engines,
-                OUTPUTS[head.task],
+                output_names(outputs_from_head(head)),
                 vocabulary=vocabulary,
                 positions=positions,
                 shapes=((batch, min(length, positions)),),

@@ -10,7 +10,7 @@ from bertc.data.rows import Dataset, Row, sample_rows
 from bertc.errors import InputError
 from bertc.evaluate.gate import Decide, Gate
 from bertc.features import Head
-from bertc.tasks import Task
+from bertc.task import Task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -39,6 +39,7 @@ from bertc.search.pool import open_pool
 from bertc.search.trials import Memory, Trials
 from bertc.search.walk import walk_ground
 from bertc.targets import Target, TargetModel
+from bertc.tasks import outputs_from_head
 from bertc.versions import library_versions
 
 FINALISTS = 5
@@ -233,7 +234,8 @@ class _Search:
 
         def compute() -> Mapping[str, float]:
             quantized, table = self.problem.quantized(family.start), self.problem.quantization.table
-            errors = sensitivity_from_graph(quantized, table, self.problem.calibration.features, progress=Silent())
+            features, outputs = self.problem.calibration.features, outputs_from_head(self.problem.checkpoint.head)
+            errors = sensitivity_from_graph(quantized, table, features, outputs, progress=Silent())
             return {site.name: error for site, error in errors.items()}
 
         found = self.memory.figures("search-damage", key_of(family.start), compute)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,12 +13,20 @@ from bertc.data.columns import Layout
 from bertc.data.labels import check_texts, is_labelled, number_from_label
 from bertc.data.rows import Row
 from bertc.data.usual import ID, LABEL, TEXT, TEXT_A, TEXT_B, schema_from_layout
+from bertc.errors import InputError
 from bertc.evaluate.correlation import correlation_metrics
 from bertc.evaluate.formulas import Array
+from bertc.evaluate.losses import relative_error
 from bertc.evaluate.metric import Metric
 from bertc.evaluate.similarity import cosine, embedding_metrics
-from bertc.features import Feature, Head
-from bertc.tasks import Encoder, RawOutputs
+from bertc.example import Example
+from bertc.features import Feature, Head, Pooling
+from bertc.outputs import Output
+from bertc.task import Encoder, HeadBuilder, HeadFiles, RawOutputs, SizedValue, Task, Tensors, Truth
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+    from torch import Tensor
 
 KEPT_COMPONENTS = 16
 LAYOUT = Layout(choices=((TEXT_A, TEXT_B), (TEXT,)), optional=(LABEL, ID))
@@ -31,6 +39,54 @@ class FeatureExtraction:
     name: str = "feature-extraction"
     layout: Layout = LAYOUT
     main_fidelity: str = "mean_cosine"
+    window: int | None = None
+    head_weights: tuple[str, ...] = ()
+    sentence_modules: bool = True
+    no_label_loss: str = "embeddings have no loss of labels"
+
+    def has_architecture(self, name: str) -> bool:
+        """Say whether transformers calls a bare encoder this; a BertLMHeadModel is none."""
+        return name.endswith("Model") and not name.endswith("HeadModel")
+
+    def head_from_files(self, files: HeadFiles) -> Head:
+        """Return what sentence-transformers' modules say, or the mean over tokens."""
+        modules = files.sentences
+        if modules is None:
+            return Head(task=self.name, pooling=Pooling.MEAN)
+        return Head(
+            task=self.name,
+            pooling=modules.pooling,
+            normalize=modules.normalize,
+            layer_weights=modules.layer_weights,
+        )
+
+    def outputs(self, head: Head) -> tuple[Output, ...]:
+        """Return the tokens' vectors, for users alone, and the sentence's."""
+        return (
+            Output(name="last_hidden_state", per_token=True, read=False),
+            Output(name="sentence_embedding", per_token=False, alias="embedding"),
+        )
+
+    def emit_head(self, builder: HeadBuilder, head: Head, states: Sequence[ir.Value]) -> Sequence[SizedValue]:
+        """Write the layer mix, pooling and normalisation."""
+        from bertc.graph.pooling import emit_mix, emit_normalized, emit_pooled
+
+        emit, hidden = builder.emit, builder.arch.hidden
+        tokens = states[-1]
+        if head.layer_weights is not None:
+            if len(head.layer_weights) != len(states):
+                raise InputError(
+                    f"{builder.path}: the layer mix has {len(head.layer_weights)} weights where the model has "
+                    f"{len(states)} hidden states (embeddings and {builder.arch.layers} layers); save the checkpoint "
+                    "again"
+                )
+            tokens = emit_mix(emit, states, head.layer_weights)
+        assert head.pooling is not None
+        pooled = emit_pooled(emit, builder.packing, tokens, hidden, head.pooling)
+        if head.normalize:
+            pooled = emit_normalized(emit, pooled)
+        values = zip((tokens, pooled), self.outputs(head), strict=True)
+        return [(emit.op("Identity", value, name=output.name), (hidden,)) for value, output in values]
 
     def schema(self, head: Head) -> str:
         """Return the help on columns."""
@@ -82,6 +138,14 @@ class FeatureExtraction:
             for row, value in zip(outputs, similar, strict=True)
         ]
 
+    def lines(self, prediction: Mapping[str, Any]) -> list[str]:
+        """Return the embedding's beginning, or the similarity of a pair."""
+        if "similarity" in prediction:
+            return [f"similarity {prediction['similarity']:.4f}"]
+        vector = prediction["embedding"]
+        begin = ", ".join(f"{value:.4f}" for value in vector[:4])
+        return [f"[{begin}, ...] ({len(vector)} numbers; --json prints all)"]
+
     def gold(self, rows: Sequence[Row], head: Head) -> Array | None:
         """Return the scores of pairs, or None without."""
         if not rows or rows[0].label is None:
@@ -112,9 +176,25 @@ class FeatureExtraction:
         """
         return list(outputs[:, :, :KEPT_COMPONENTS].reshape(len(outputs), -1).astype(np.float16))
 
+    def split_unit(self, row: Row) -> str:
+        """Return the text's hash."""
+        return row.hash
+
+    def example(self, row: Row, feature: Feature, head: Head) -> Example:
+        """Return the feature alone: there is no truth about an embedding."""
+        return Example(feature=feature)
+
+    def label_loss(self, head: Head, outputs: Tensors, truth: Truth) -> Tensor:
+        """Raise `InputError`: there is none."""
+        raise InputError(f"{self.no_label_loss}; leave labels at 0 and distill from a teacher")
+
+    def logit_loss(self, head: Head, outputs: Tensors, teacher: Tensors, truth: Truth, temperature: float) -> Tensor:
+        """Return the relative squared error of the embeddings."""
+        return relative_error(outputs["sentence_embedding"], teacher["sentence_embedding"]).sum()
+
 
 def _similarity(outputs: NDArray[Any]) -> Array:
     return cosine(outputs[:, 0], outputs[:, 1])
 
 
-TASK = FeatureExtraction()
+TASK: Task = FeatureExtraction()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,17 +13,26 @@ from bertc.data.columns import Column, Layout
 from bertc.data.labels import check_texts, is_labelled
 from bertc.data.rows import Row
 from bertc.data.usual import ID, schema_from_layout
+from bertc.errors import InputError
 from bertc.evaluate.answers import answer_metrics
 from bertc.evaluate.fidelity import agreement_metric, distance_metric, divergence, squared_error
 from bertc.evaluate.formulas import Array
+from bertc.evaluate.losses import LOWEST, kl_divergence
 from bertc.evaluate.metric import Metric
 from bertc.evaluate.spans import Answer, Window, answer_from_windows
 from bertc.evaluate.table import hash_value
+from bertc.example import Example
 from bertc.features import Feature, Head
-from bertc.tasks import Encoder, RawOutputs
+from bertc.outputs import Output
+from bertc.task import Encoder, HeadBuilder, HeadFiles, RawOutputs, SizedValue, Task, Tensors, Truth
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+    from torch import Tensor
 
 WINDOW_TOKENS = 384
 STRIDE_TOKENS = 128  # both as in BERT's run_squad.py
+SPANS = "qa_outputs"
 
 LAYOUT = Layout(
     choices=(
@@ -47,6 +56,34 @@ class QuestionAnswering:
     name: str = "question-answering"
     layout: Layout = LAYOUT
     main_fidelity: str = "agreement"
+    window: int | None = WINDOW_TOKENS
+    head_weights: tuple[str, ...] = (f"{SPANS}.weight",)
+    sentence_modules: bool = False
+    no_label_loss: str = ""
+
+    def has_architecture(self, name: str) -> bool:
+        """Say whether transformers calls such a model this."""
+        return name.endswith("ForQuestionAnswering")
+
+    def head_from_files(self, files: HeadFiles) -> Head:
+        """Return the head. Raises `InputError` unless the weights give two scores, of start and end."""
+        name, rows = files.scores(self)
+        if rows != 2:
+            raise InputError(f"{files.folder}: {name} has {rows} rows, not 2 (start and end); use another checkpoint")
+        return Head(task=self.name)
+
+    def outputs(self, head: Head) -> tuple[Output, ...]:
+        """Return the scores of each token as the answer's first and last."""
+        return (Output(name="start_logits", per_token=True), Output(name="end_logits", per_token=True))
+
+    def emit_head(self, builder: HeadBuilder, head: Head, states: Sequence[ir.Value]) -> Sequence[SizedValue]:
+        """Write the linear layer behind every token's vector, and cut it in two."""
+        emit = builder.emit
+        spans = builder.linear(states[-1], SPANS, (builder.arch.hidden, 2), "head.span_gemm", "head.spans")
+        halves = emit.ops("Split", spans, names=("head.start", "head.end"), axis=-1, num_outputs=2)
+        axes = emit.constant("head.last", np.array([-1], np.int64))
+        names = [output.name for output in self.outputs(head)]
+        return [(emit.op("Squeeze", half, axes, name=name), ()) for half, name in zip(halves, names, strict=True)]
 
     def schema(self, head: Head) -> str:
         """Return the help on columns."""
@@ -82,6 +119,10 @@ class QuestionAnswering:
         """Return {answer, score, start, end}; the last two are characters of the context."""
         return [{"answer": a.text, "score": a.score, "start": a.start, "end": a.end} for a in outputs]
 
+    def lines(self, prediction: Mapping[str, Any]) -> list[str]:
+        """Return the answer and its score."""
+        return [f"{prediction['answer'] or '(no answer)'}  (score {prediction['score']:.3f})"]
+
     def gold(self, rows: Sequence[Row], head: Head) -> list[tuple[str, ...]] | None:
         """Return the reference answers, or None without."""
         return [row.answers for row in rows] if rows and rows[0].answers else None
@@ -109,6 +150,44 @@ class QuestionAnswering:
     def packed(self, outputs: Any) -> list[NDArray[np.float16]]:
         """Return (first character, last character + 1, score); all logits of SQuAD would be 15 MB."""
         return [np.array([min(a.start, 65504), min(a.end, 65504), a.score], np.float16) for a in outputs]
+
+    def split_unit(self, row: Row) -> str:
+        """Return the context: its other questions would tell the answers."""
+        return row.texts[1]
+
+    def example(self, row: Row, feature: Feature, head: Head) -> Example:
+        """Return bool [2, length] as gold: the tokens at which an answer starts and ends, at all of its places.
+
+        A window without an answer has no gold.
+        """
+        inside: NDArray[np.bool_] = feature.detail["context"]
+        begins, ends = feature.detail["offsets"].T  # characters of the context, 0 elsewhere
+        gold = np.zeros((2, feature.length), bool)
+        for answer in row.answers:
+            for first in _places(row.texts[1], answer):
+                last = first + len(answer) - 1
+                start = np.flatnonzero(inside & (begins <= first) & (first < ends))
+                end = np.flatnonzero(inside & (begins <= last) & (last < ends))
+                if start.size and end.size:
+                    gold[0, start[0]] = gold[1, end[-1]] = True
+        known = bool(gold.any())
+        return Example(feature=feature, scored=inside, gold=gold if known else None, labelled=int(known))
+
+    def label_loss(self, head: Head, outputs: Tensors, truth: Truth) -> Tensor:
+        """Return -log sum_{s in S} p(s) - log sum_{e in E} p(e), halved, over windows with an answer.
+
+        S and E are all places where an answer stands (Clark and Gardner 2018, arXiv:1710.10723, section 3.2), the
+        softmax is over the context alone.
+        """
+        assert truth.gold is not None
+        scores = _span_scores(outputs, truth).log_softmax(-1)  # [B, 2, S]
+        inside = scores.masked_fill(~truth.gold, LOWEST).logsumexp(-1)
+        return -(inside.mean(-1) * truth.known).sum()
+
+    def logit_loss(self, head: Head, outputs: Tensors, teacher: Tensors, truth: Truth, temperature: float) -> Tensor:
+        """Return T^2 KL(teacher || student) of the softmax of scores / T over the context, start and end averaged."""
+        ours, theirs = (_span_scores(values, truth) / temperature for values in (outputs, teacher))
+        return temperature**2 * kl_divergence(ours, theirs).mean(-1).sum()
 
 
 def _feature(index: int, window: Any) -> Feature:
@@ -140,4 +219,21 @@ def _squared_error(reference: Sequence[Answer], outputs: Sequence[Answer]) -> Ar
     return np.array([squared_error(a.logits, b.logits) for a, b in zip(reference, outputs, strict=True)])
 
 
-TASK = QuestionAnswering()
+def _places(context: str, answer: str) -> list[int]:
+    places, place = [], context.find(answer) if answer else -1
+    while place >= 0:
+        places.append(place)
+        place = context.find(answer, place + 1)
+    return places
+
+
+def _span_scores(outputs: Tensors, truth: Truth) -> Tensor:
+    """Return start and end scores [B, 2, S] with everything but the context hidden."""
+    import torch
+
+    assert truth.scored is not None
+    scores = torch.stack([outputs["start_logits"], outputs["end_logits"]], 1).float()
+    return scores.masked_fill(~truth.scored[:, None], LOWEST)
+
+
+TASK: Task = QuestionAnswering()

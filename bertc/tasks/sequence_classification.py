@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,13 +31,20 @@ from bertc.evaluate.fidelity import (
     divergence_of_labels,
 )
 from bertc.evaluate.formulas import Array
+from bertc.evaluate.losses import kl_divergence
 from bertc.evaluate.metric import Metric
+from bertc.example import IGNORED, Example
 from bertc.features import Feature, Head, Problem
-from bertc.tasks import Encoder, RawOutputs
+from bertc.outputs import Output
+from bertc.task import Encoder, HeadBuilder, HeadFiles, RawOutputs, SizedValue, Task, Tensors, Truth
+from bertc.tasks._labels import CLASSIFIERS, labels_from_files
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+    from torch import Tensor
 
 # Two regression scores agree when they differ by at most this part of the float scores' standard deviation.
 REGRESSION_TOLERANCE = 0.1
-
 
 LAYOUT = Layout(choices=((TEXT_A, TEXT_B), (TEXT,)), optional=(LABEL, ID))
 
@@ -49,6 +56,38 @@ class SequenceClassification:
     name: str = "sequence-classification"
     layout: Layout = LAYOUT
     main_fidelity: str = "agreement"
+    window: int | None = None
+    head_weights: tuple[str, ...] = CLASSIFIERS
+    sentence_modules: bool = False
+    no_label_loss: str = ""
+
+    def has_architecture(self, name: str) -> bool:
+        """Say whether transformers calls such a model this."""
+        return name.endswith("ForSequenceClassification")
+
+    def head_from_files(self, files: HeadFiles) -> Head:
+        """Return labels and problem. Raises `InputError` where configuration and weights disagree."""
+        labels = labels_from_files(files, self)
+        return Head(task=self.name, labels=labels, problem=_problem(files, len(labels)))
+
+    def outputs(self, head: Head) -> tuple[Output, ...]:
+        """Return the scores of each text."""
+        return (Output(name="logits", per_token=False),)
+
+    def emit_head(self, builder: HeadBuilder, head: Head, states: Sequence[ir.Value]) -> Sequence[SizedValue]:
+        """Write the family's layers behind the first token's vector."""
+        from bertc.graph.packing import emit_first_tokens
+
+        arch = builder.arch
+        x = emit_first_tokens(builder.emit, builder.packing, states[-1])
+        for number, (prefix, activation) in enumerate(arch.dense):
+            sizes = (arch.hidden, arch.hidden)
+            x = builder.linear(x, prefix, sizes, f"head.dense_{number}_gemm", f"head.dense_{number}")
+            how = {"approximate": "none"} if activation == "Gelu" else {}
+            x = builder.emit.op(activation, x, name=f"head.dense_{number}_active", **how)
+        scores = len(head.labels)
+        logits = builder.linear(x, arch.classifier, (arch.hidden, scores), "head.classifier_gemm", "logits")
+        return [(logits, (scores,))]
 
     def schema(self, head: Head) -> str:
         """Return the help on columns and labels."""
@@ -106,6 +145,13 @@ class SequenceClassification:
                 found.append({"label": names[0], "score": scores[names[0]], "scores": scores})
         return found
 
+    def lines(self, prediction: Mapping[str, Any]) -> list[str]:
+        """Return the label and its score, the labels, or the score alone."""
+        if "labels" in prediction:
+            return [", ".join(prediction["labels"]) or "no label"]
+        label = f"{prediction['label']}  " if "label" in prediction else ""
+        return [f"{label}{prediction['score']:.4f}"]
+
     def gold(self, rows: Sequence[Row], head: Head) -> NDArray[Any] | None:
         """Return the labels as an array, or None without labels."""
         if not rows or rows[0].label is None:
@@ -155,6 +201,49 @@ class SequenceClassification:
         """Return the logits of each row."""
         return list(outputs.astype(np.float16))
 
+    def split_unit(self, row: Row) -> str:
+        """Return the text's hash."""
+        return row.hash
+
+    def example(self, row: Row, feature: Feature, head: Head) -> Example:
+        """Return the label's id int64 [], the labels float32 [labels] or the score float32 [] as gold."""
+        if row.label is None:
+            return Example(feature=feature)
+        if head.problem == Problem.MULTI_LABEL:
+            given = np.isin(np.arange(len(head.labels)), row.label)
+            return Example(feature=feature, gold=given.astype(np.float32), labelled=1)
+        kind = np.float32 if head.problem == Problem.REGRESSION else np.int64
+        return Example(feature=feature, gold=np.asarray(row.label, kind), labelled=1)
+
+    def label_loss(self, head: Head, outputs: Tensors, truth: Truth) -> Tensor:
+        """Return cross entropy; binary cross entropy, averaged over several labels; squared error of a score."""
+        from torch.nn import functional
+
+        logits, gold = outputs["logits"].float(), truth.gold
+        assert gold is not None
+        if head.problem == Problem.REGRESSION:
+            return functional.mse_loss(logits[:, 0], gold, reduction="sum")
+        if head.problem == Problem.MULTI_LABEL:
+            return functional.binary_cross_entropy_with_logits(logits, gold, reduction="none").mean(-1).sum()
+        return functional.cross_entropy(logits, gold, ignore_index=IGNORED, reduction="sum")
+
+    def logit_loss(self, head: Head, outputs: Tensors, teacher: Tensors, truth: Truth, temperature: float) -> Tensor:
+        """Return T^2 KL(teacher || student) of the softmax of logits / T (Hinton et al. 2015, arXiv:1503.02531).
+
+        For several labels of each label's own, averaged; squared error of a score.
+        """
+        import torch
+        from torch.nn import functional
+
+        ours, theirs = outputs["logits"].float(), teacher["logits"].float()
+        if head.problem == Problem.REGRESSION:
+            return functional.mse_loss(ours, theirs, reduction="sum")
+        ours, theirs = ours / temperature, theirs / temperature
+        if head.problem == Problem.MULTI_LABEL:
+            ours, theirs = (torch.stack([x, torch.zeros_like(x)], -1) for x in (ours, theirs))
+            return temperature**2 * kl_divergence(ours, theirs).mean(-1).sum()
+        return temperature**2 * kl_divergence(ours, theirs).sum()
+
 
 def _mapped_label(row: Row, head: Head) -> Any:
     if head.problem == Problem.REGRESSION:
@@ -194,4 +283,17 @@ def _squared_error(reference: NDArray[Any], outputs: NDArray[Any]) -> Array:
     return np.stack([squared.sum(-1), np.full(len(squared), float(squared.shape[-1]))], -1)
 
 
-TASK = SequenceClassification()
+def _problem(files: HeadFiles, rows: int) -> Problem:
+    named = files.config.get("problem_type")
+    if named is None:
+        return Problem.REGRESSION if rows == 1 else Problem.SINGLE_LABEL
+    path = f"{files.folder}/config.json"
+    if named not in tuple(Problem):
+        known = ", ".join(Problem)
+        raise InputError(f"{path}: the problem_type {named!r} is unknown; write one of {known}")
+    if named == Problem.SINGLE_LABEL and rows == 1:
+        raise InputError(f"{path}: {named} needs two labels or more, there is 1; correct problem_type")
+    return Problem(named)
+
+
+TASK: Task = SequenceClassification()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,10 +19,18 @@ from bertc.evaluate.classification import softmax
 from bertc.evaluate.entities import entities_from_tags, entity_metric
 from bertc.evaluate.fidelity import agreement_metric, distance_metric, divergence, squared_error
 from bertc.evaluate.formulas import Array
+from bertc.evaluate.losses import kl_divergence
 from bertc.evaluate.metric import HIGHER, Metric
 from bertc.evaluate.table import hash_value
+from bertc.example import IGNORED, Example
 from bertc.features import Feature, Head
-from bertc.tasks import Encoder, RawOutputs
+from bertc.outputs import Output
+from bertc.task import Encoder, HeadBuilder, HeadFiles, RawOutputs, SizedValue, Task, Tensors, Truth
+from bertc.tasks._labels import CLASSIFIERS, labels_from_files
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+    from torch import Tensor
 
 WORD = re.compile(r"\w+|[^\w\s]")
 
@@ -45,6 +53,28 @@ class TokenClassification:
     name: str = "token-classification"
     layout: Layout = LAYOUT
     main_fidelity: str = "agreement"
+    window: int | None = None
+    head_weights: tuple[str, ...] = CLASSIFIERS
+    sentence_modules: bool = False
+    no_label_loss: str = ""
+
+    def has_architecture(self, name: str) -> bool:
+        """Say whether transformers calls such a model this."""
+        return name.endswith("ForTokenClassification")
+
+    def head_from_files(self, files: HeadFiles) -> Head:
+        """Return the tags. Raises `InputError` where configuration and weights disagree."""
+        return Head(task=self.name, labels=labels_from_files(files, self))
+
+    def outputs(self, head: Head) -> tuple[Output, ...]:
+        """Return the scores of each token."""
+        return (Output(name="logits", per_token=True),)
+
+    def emit_head(self, builder: HeadBuilder, head: Head, states: Sequence[ir.Value]) -> Sequence[SizedValue]:
+        """Write the linear layer behind every token's vector, which all families call alike."""
+        sizes = (builder.arch.hidden, len(head.labels))
+        logits = builder.linear(states[-1], "classifier", sizes, "head.classifier_gemm", "logits")
+        return [(logits, sizes[1:])]
 
     def schema(self, head: Head) -> str:
         """Return the help on columns and tags."""
@@ -89,6 +119,11 @@ class TokenClassification:
         """Return {words, tags, entities}; an entity has label, text, score, start and end (characters), words."""
         return [_prediction(row, logits, head) for row, logits in zip(rows, outputs, strict=True)]
 
+    def lines(self, prediction: Mapping[str, Any]) -> list[str]:
+        """Return the entities, a line each."""
+        found = [f"{item['text']}  {item['label']}  {item['score']:.3f}" for item in prediction["entities"]]
+        return found or ["no entities"]
+
     def gold(self, rows: Sequence[Row], head: Head) -> list[tuple[str, ...]] | None:
         """Return the tags, or None without."""
         return [row.tags or () for row in rows] if rows and rows[0].tags is not None else None
@@ -132,6 +167,34 @@ class TokenClassification:
     def packed(self, outputs: Any) -> list[NDArray[np.float16]]:
         """Return per word the id of the tag (-1: cut off) and its probability, flat."""
         return [_best(logits).astype(np.float16).ravel() for logits in outputs]
+
+    def split_unit(self, row: Row) -> str:
+        """Return the text's hash."""
+        return row.hash
+
+    def example(self, row: Row, feature: Feature, head: Head) -> Example:
+        """Return the tags int64 [length] as gold, `IGNORED` but for the first piece of every word."""
+        first, words = feature.detail["first"], feature.detail["words"]
+        scored = np.zeros(feature.length, bool)
+        scored[first] = True
+        if row.tags is None:
+            return Example(feature=feature, scored=scored, outputs=len(first))
+        tags = np.full(feature.length, IGNORED, np.int64)
+        tags[first] = [head.labels.index(row.tags[word]) for word in words]
+        return Example(feature=feature, scored=scored, gold=tags, outputs=len(first), labelled=len(first))
+
+    def label_loss(self, head: Head, outputs: Tensors, truth: Truth) -> Tensor:
+        """Return the cross entropy, summed over tagged words."""
+        from torch.nn import functional
+
+        assert truth.gold is not None
+        logits, tags = outputs["logits"].float().flatten(0, 1), truth.gold.flatten()
+        return functional.cross_entropy(logits, tags, ignore_index=IGNORED, reduction="sum")
+
+    def logit_loss(self, head: Head, outputs: Tensors, teacher: Tensors, truth: Truth, temperature: float) -> Tensor:
+        """Return T^2 KL(teacher || student) of the softmax of logits / T, summed over words."""
+        ours, theirs = (values["logits"].float() / temperature for values in (outputs, teacher))
+        return temperature**2 * kl_divergence(ours, theirs)[truth.scored].sum()
 
 
 def tag_ids(logits: NDArray[np.float32], head: Head) -> NDArray[np.int64]:
@@ -206,4 +269,4 @@ def _squared_error(reference: Sequence[Any], outputs: Sequence[Any]) -> Array:
     return np.array([squared_error(a, b) for a, b in zip(reference, outputs, strict=True)], np.float64)
 
 
-TASK = TokenClassification()
+TASK: Task = TokenClassification()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bertc.train.examples import Example
+from bertc.example import Example
 
 POOL = 50
 """Batches that are sorted by length together: enough that little is padded, too few to order an epoch by length."""

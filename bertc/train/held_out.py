@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -13,15 +13,13 @@ import torch
 from numpy.typing import NDArray
 
 from bertc.data.rows import Row
-from bertc.tasks import task_from_name
+from bertc.example import Example
+from bertc.task import Tensors
+from bertc.tasks import outputs_from_head, task_from_name
 from bertc.train.batches import Order, Units, parts_of_share
-from bertc.train.examples import TOKENS, Example
-from bertc.train.losses import LABELS, LOGITS, Objective, Values, part_from_examples
+from bertc.train.losses import LABELS, LOGITS, Objective, part_from_examples
 
 LOSS = "loss"
-RAW_NAMES = {"sentence_embedding": "embedding"}
-"""Outputs of the graph that tasks know under another name."""
-
 Raw = dict[str, list[NDArray[np.float32]]]
 
 
@@ -70,7 +68,7 @@ class Evaluation:
             outputs=sum(example.outputs for each in judged for example in each),
             tokens=sum(lengths) * len(judged),
         )
-        self._teacher: list[Values] = []
+        self._teacher: list[Tensors] = []
         self._theirs: Any = None
 
     def measure(self, student: torch.nn.Module, teacher: torch.nn.Module | None) -> dict[str, float | None]:
@@ -100,28 +98,24 @@ class Evaluation:
             found[agreement.name] = _defined(agreement.value(self._theirs, ours))
         return found
 
-    def _outputs(self, network: torch.nn.Module) -> list[Values]:
+    def _outputs(self, network: torch.nn.Module) -> list[Tensors]:
         with torch.no_grad(), self._precision:
             return [{name: value.float() for name, value in network(part.feeds).items()} for part in self._parts]
 
-    def _row_outputs(self, outputs: Sequence[Values]) -> Any:
+    def _row_outputs(self, outputs: Sequence[Tensors]) -> Any:
         """Cut the padding off and let the task read what the network says of each row."""
         held = self.held
         features = [example.feature for example in held.examples]
-        outputs = outputs[: len(self._orders)]
-        raw: Raw = {RAW_NAMES.get(name, name): [np.empty(0, np.float32)] * len(features) for name in outputs[0]}
-        for order, values in zip(self._orders, outputs, strict=True):
-            for name, array in _arrays(values).items():
-                for row, place in enumerate(order):
-                    per_token = held.objective.head.task == TOKENS or name.endswith(("start_logits", "end_logits"))
-                    value = array[row, : features[place].length] if per_token else array[row]
-                    raw[RAW_NAMES.get(name, name)][place] = value
         head = held.objective.head
+        read = [output for output in outputs_from_head(head) if output.read]
+        raw: Raw = {output.key: [np.empty(0, np.float32)] * len(features) for output in read}
+        for order, values in zip(self._orders, outputs[: len(self._orders)], strict=True):
+            for output in read:
+                array = values[output.name].cpu().numpy()
+                for row, place in enumerate(order):
+                    tokens = slice(features[place].length)
+                    raw[output.key][place] = array[row, tokens] if output.per_token else array[row]
         return task_from_name(head.task).row_outputs(held.rows, features, raw, head)
-
-
-def _arrays(values: Mapping[str, torch.Tensor]) -> dict[str, NDArray[np.float32]]:
-    return {name: value.cpu().numpy() for name, value in values.items()}
 
 
 def _defined(value: float) -> float | None:

@@ -17,11 +17,11 @@ import torch
 from torch.nn.parallel import DistributedDataParallel
 
 from bertc.errors import InputError
+from bertc.example import Example
 from bertc.features import Progress
 from bertc.recipe import TrainingRecipe
 from bertc.train.batches import Order, parts_of_share, steps_from, units_of_step
 from bertc.train.distributed import Processes
-from bertc.train.examples import Example
 from bertc.train.held_out import LOSS, Evaluation
 from bertc.train.losses import Objective, part_from_examples
 from bertc.train.plan import Pace, Plan, plan_from_recipe, rate_of_step

@@ -12,19 +12,18 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch.nn import functional
 
 from bertc.batches import batch_from_features
-from bertc.features import Head, Problem
+from bertc.evaluate.losses import LOWEST, kl_divergence, relative_error
+from bertc.example import IGNORED, Example
+from bertc.features import Head
+from bertc.task import Tensors
+from bertc.tasks import task_from_name
 from bertc.train.batches import Order, Units
-from bertc.train.examples import CLASSIFICATION, IGNORED, QUESTIONS, TOKENS, Example
 
 Tensor = torch.Tensor
-Values = Mapping[str, Tensor]
 
 LABELS, LOGITS, HIDDEN, ATTENTION = "labels", "logits", "hidden", "attention"
-LOWEST = -1e4
-"""A score that no softmax in float32 or bfloat16 sees."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,13 +100,15 @@ class Objective:
             names += [f"layer.{layer}.scores" for layer in range(self.layers)]
         return tuple(names)
 
-    def losses(self, student: Values, teacher: Values, part: Part, units: Units) -> dict[str, Tensor]:
+    def losses(self, student: Tensors, teacher: Tensors, part: Part, units: Units) -> dict[str, Tensor]:
         """Return each loss of a part, its sum divided by the units of the whole step."""
         found: dict[str, Tensor] = {}
         if LABELS in self.weights:
             found[LABELS] = label_loss(self.head, student, part) / max(units.labelled, 1)
         if LOGITS in self.weights:
-            found[LOGITS] = logit_loss(self.head, student, teacher, part, self.temperature) / max(units.outputs, 1)
+            task = task_from_name(self.head.task)
+            loss = task.logit_loss(self.head, student, teacher, part, self.temperature)
+            found[LOGITS] = loss / max(units.outputs, 1)
         if HIDDEN in self.weights:
             names = [name for name in self.wanted if not name.endswith(".scores")]
             found[HIDDEN] = hidden_loss([(student[n], teacher[n]) for n in names], part.mask) / units.tokens
@@ -122,52 +123,11 @@ class Objective:
         return torch.stack([self.weights[name] * loss for name, loss in losses.items()]).sum()
 
 
-def label_loss(head: Head, outputs: Values, part: Part) -> Tensor:
-    """Return the task's own loss, summed over labelled texts, tagged words or windows with an answer.
-
-    Cross entropy; binary cross entropy, averaged over the labels, where a text has several; squared error of a score;
-    for questions -log sum_{s in S} p(s) - log sum_{e in E} p(e), halved, over all places S, E where an answer stands
-    (Clark and Gardner 2018, arXiv:1710.10723, section 3.2), the softmax over the context alone.
-    """
-    first = next(iter(outputs.values()))
+def label_loss(head: Head, outputs: Tensors, part: Part) -> Tensor:
+    """Return the task's own loss, summed over what is labelled; 0, with a gradient, where nothing is."""
     if part.gold is None:
-        return first.sum() * 0.0
-    if head.task == QUESTIONS:
-        scores = _span_scores(outputs, part).log_softmax(-1)  # [B, 2, S]
-        inside = scores.masked_fill(~part.gold, LOWEST).logsumexp(-1)
-        return -(inside.mean(-1) * part.known).sum()
-    logits = outputs["logits"].float()
-    if head.task == TOKENS:
-        return functional.cross_entropy(
-            logits.flatten(0, 1), part.gold.flatten(), ignore_index=IGNORED, reduction="sum"
-        )
-    if head.problem == Problem.REGRESSION:
-        return functional.mse_loss(logits[:, 0], part.gold, reduction="sum")
-    if head.problem == Problem.MULTI_LABEL:
-        return functional.binary_cross_entropy_with_logits(logits, part.gold, reduction="none").mean(-1).sum()
-    return functional.cross_entropy(logits, part.gold, ignore_index=IGNORED, reduction="sum")
-
-
-def logit_loss(head: Head, outputs: Values, teacher: Values, part: Part, temperature: float) -> Tensor:
-    """Return the distance of the outputs from the teacher's, summed over outputs.
-
-    T^2 KL(teacher || student) of the softmax of logits / T (Hinton et al. 2015, arXiv:1503.02531), for several labels
-    of each label's own; squared error of a score; for embeddings the relative squared error.
-    """
-    if head.task == "feature-extraction":
-        return _relative_error(outputs["sentence_embedding"], teacher["sentence_embedding"]).sum()
-    if head.task == QUESTIONS:
-        ours, theirs = (_span_scores(values, part) / temperature for values in (outputs, teacher))
-        return temperature**2 * _divergence(ours, theirs).mean(-1).sum()
-    ours, theirs = outputs["logits"].float(), teacher["logits"].float()
-    if head.task == CLASSIFICATION and head.problem == Problem.REGRESSION:
-        return functional.mse_loss(ours, theirs, reduction="sum")
-    ours, theirs = ours / temperature, theirs / temperature
-    if head.task == CLASSIFICATION and head.problem == Problem.MULTI_LABEL:
-        ours, theirs = (torch.stack([x, torch.zeros_like(x)], -1) for x in (ours, theirs))
-        return temperature**2 * _divergence(ours, theirs).mean(-1).sum()
-    distance = _divergence(ours, theirs)
-    return temperature**2 * (distance if part.scored is None else distance[part.scored]).sum()
+        return next(iter(outputs.values())).sum() * 0.0
+    return task_from_name(head.task).label_loss(head, outputs, part)
 
 
 def hidden_loss(pairs: Sequence[tuple[Tensor, Tensor]], mask: Tensor) -> Tensor:
@@ -175,7 +135,7 @@ def hidden_loss(pairs: Sequence[tuple[Tensor, Tensor]], mask: Tensor) -> Tensor:
 
     As TinyBERT's hidden loss (Jiao et al. 2020, arXiv:1909.10351, eq. 8), made relative so that layers count alike.
     """
-    return torch.stack([(_relative_error(ours, theirs) * mask).sum() for ours, theirs in pairs]).mean()
+    return torch.stack([(relative_error(ours, theirs) * mask).sum() for ours, theirs in pairs]).mean()
 
 
 def attention_loss(pairs: Sequence[tuple[Tensor, Tensor]], mask: Tensor, scaling: float) -> Tensor:
@@ -188,22 +148,5 @@ def attention_loss(pairs: Sequence[tuple[Tensor, Tensor]], mask: Tensor, scaling
     distances = []
     for ours, theirs in pairs:
         shown = [(scores.float() * scaling).masked_fill(hidden, LOWEST) for scores in (ours, theirs)]
-        distances.append((_divergence(*shown).mean(1) * mask).sum())
+        distances.append((kl_divergence(*shown).mean(1) * mask).sum())
     return torch.stack(distances).mean()
-
-
-def _span_scores(outputs: Values, part: Part) -> Tensor:
-    """Return start and end scores [B, 2, S] with everything but the context hidden."""
-    assert part.scored is not None
-    scores = torch.stack([outputs["start_logits"], outputs["end_logits"]], 1).float()
-    return scores.masked_fill(~part.scored[:, None], LOWEST)
-
-
-def _divergence(ours: Tensor, theirs: Tensor) -> Tensor:
-    """Return KL(softmax(theirs) || softmax(ours)) over the last axis."""
-    return functional.kl_div(ours.log_softmax(-1), theirs.log_softmax(-1), reduction="none", log_target=True).sum(-1)
-
-
-def _relative_error(ours: Tensor, theirs: Tensor) -> Tensor:
-    theirs = theirs.float()
-    return (ours.float() - theirs).square().sum(-1) / theirs.square().sum(-1).clamp_min(1e-12)

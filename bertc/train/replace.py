@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from bertc.example import Example
 from bertc.train.batches import Order
-from bertc.train.examples import Example
 
 WHOLE = 0.25
 """Part of the texts that stay as they are."""

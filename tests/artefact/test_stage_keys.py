@@ -28,6 +28,7 @@ from bertc.graph.emit import array_of
 from bertc.graph.options import EngineOptions
 from bertc.graph.scheme import MODE_2, Granularity, Scheme
 from bertc.graph.sites import Role, Site
+from bertc.outputs import Output
 from bertc.quantize.quantization import Quantization
 from bertc.runtime.cpu import Cpu
 from bertc.search.held import HeldOut
@@ -101,10 +102,12 @@ def values(tiny_classifier: TinyModel, tmp_path: Path) -> Variations:
                 replace(run, model=replace(run.model, target=target_from_name("ort-cpu"))),
             ],
         ),
+        "outputs": ((OUTPUT,), [(), (replace(OUTPUT, per_token=True),), (replace(OUTPUT, name="scores"),)]),
         "cpu": (CPU, [replace(CPU, model="other"), replace(CPU, features=frozenset())]),
     }
 
 
+OUTPUT = Output(name="logits", per_token=False)
 HEAD = Head(task="sequence-classification", labels=("a", "b"))
 CHANGED_HEAD = {
     "task": "token-classification",

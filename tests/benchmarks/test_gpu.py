@@ -16,13 +16,14 @@ import pytest
 
 from bertc.checkpoint import checkpoint_from_path
 from bertc.errors import InputError
-from bertc.graph.build import OUTPUTS, graph_from_checkpoint
+from bertc.graph.build import graph_from_checkpoint
 from bertc.graph.interpret import Interpreter
 from bertc.runtime import ort_cuda
 from bertc.targets import target_from_name
 from tests.conftest import TinyOf
 from tests.ort_cuda_double import Play, Played
 from tests.tensorrt_double import Double
+from tests.tiny import OUTPUTS
 from tests.tiny_families import write_tiny_family
 
 ROOT = Path(__file__).parents[2]

@@ -121,6 +121,16 @@ def test_without_architectures_the_weights_tell(tmp_path: Path, task: str) -> No
     assert head(write_tiny_bert(tmp_path, task=task, config={"architectures": None})).task == task
 
 
+def test_heads_of_two_tasks_and_no_architecture_are_a_choice(tmp_path: Path) -> None:
+    path = write_tiny_bert(tmp_path, task="question-answering", config={"architectures": None})
+    weights = checkpoint_from_path(path).weights
+    tensors = {name: weights.array(name) for name in weights} | {"classifier.weight": np.zeros((2, 64), np.float32)}
+    write_safetensors(path / "model.safetensors", tensors)
+    with pytest.raises(InputError, match="choose the task question-answering or sequence-classification or token-"):
+        checkpoint_from_path(path)
+    assert head(path, "question-answering") == Head(task="question-answering")
+
+
 def test_the_user_s_task_wins(tiny: Path) -> None:
     assert head(tiny, "feature-extraction") == Head(task="feature-extraction", pooling=Pooling.MEAN)
     assert head(tiny, "token-classification").labels == ("negative", "positive")

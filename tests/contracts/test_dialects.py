@@ -12,12 +12,12 @@ import onnx_ir as ir
 import pytest
 
 import bertc.dialects
-from bertc.graph.build import INPUTS, OUTPUTS
+from bertc.graph.build import INPUTS
 from bertc.graph.emit import DOMAIN
 from bertc.graph.interpret import Interpreter
 from bertc.graph.sites import Role
 from tests.conftest import TinyOf
-from tests.tiny import quantized, rms, run_engine, tiny_scheme
+from tests.tiny import OUTPUTS, quantized, rms, run_engine, tiny_scheme
 
 MODULES = [
     importlib.import_module(f"bertc.dialects.{module.name}") for module in pkgutil.iter_modules(bertc.dialects.__path__)

@@ -10,7 +10,6 @@ import pytest
 
 from bertc.checkpoint.config import family_from_config, positions_from_config
 from bertc.errors import InputError
-from bertc.features import Head, Pooling
 from bertc.graph.architecture import Architecture, LayerNames
 from bertc.plugins import FAMILIES
 
@@ -42,18 +41,12 @@ CONFIGS: dict[str, dict[str, Any]] = {
 ACTIVATION = {"distilbert": "activation"}
 """The field that names the activation, where it is not hidden_act."""
 
-HEADS = [
-    Head(task="sequence-classification", labels=("a", "b")),
-    Head(task="token-classification", labels=("O", "B")),
-    Head(task="question-answering"),
-    Head(task="feature-extraction", pooling=Pooling.MEAN),
-]
 NAMES = FAMILIES.names()
 
 
-def architecture(family: str, head: Head, **changes: Any) -> Architecture:
+def architecture(family: str, **changes: Any) -> Architecture:
     module = FAMILIES.module(family)
-    found: Architecture = module.architecture_from_config(CONFIGS[family] | changes, head)
+    found: Architecture = module.architecture_from_config(CONFIGS[family] | changes)
     return found
 
 
@@ -61,8 +54,7 @@ def prefixes(found: Architecture) -> list[str]:
     """Return every weight name and prefix."""
     names = [found.word_embeddings, found.position_embeddings, found.embeddings_norm]
     names += [found.token_type_embeddings] if found.token_type_embeddings else []
-    names += [found.classifier] if found.classifier else []
-    names += [prefix for prefix, _ in found.dense]
+    names += [found.classifier, *(prefix for prefix, _ in found.dense)]
     fields = [field.name for field in dataclasses.fields(LayerNames)]
     return names + [getattr(layer, name) for layer in found.layer_names for name in fields]
 
@@ -78,19 +70,17 @@ def test_a_configuration_finds_its_file(family: str, tmp_path: Any) -> None:
         family_from_config(CONFIGS[family] | {"model_type": "unheard-of"}, tmp_path)
 
 
-@pytest.mark.parametrize("head", HEADS, ids=lambda head: head.task)
 @pytest.mark.parametrize("family", NAMES)
-def test_every_head_has_an_architecture(family: str, head: Head) -> None:
-    found = architecture(family, head)
+def test_every_family_has_an_architecture(family: str) -> None:
+    found = architecture(family)
     assert isinstance(found, Architecture) and len(found.layer_names) == found.layers > 0
     assert found.head_size * found.heads == found.hidden
-    assert (found.classifier is None) is (head.task == "feature-extraction")
     assert all(activation in ("Tanh", "Relu", "Gelu") for _, activation in found.dense)
 
 
 @pytest.mark.parametrize("family", NAMES)
 def test_no_weight_is_used_twice(family: str) -> None:
-    names = prefixes(architecture(family, HEADS[0]))
+    names = prefixes(architecture(family))
     assert len(set(names)) == len(names) and all(names)
     assert not any(name.startswith(f"{family}.") for name in names)  # the checkpoint takes the prefix off
 
@@ -98,12 +88,12 @@ def test_no_weight_is_used_twice(family: str) -> None:
 @pytest.mark.parametrize("family", NAMES)
 def test_an_activation_that_no_graph_has_is_refused(family: str) -> None:
     with pytest.raises(InputError, match="sigmoid_of_the_day"):
-        architecture(family, HEADS[0], **{ACTIVATION.get(family, "hidden_act"): "sigmoid_of_the_day"})
+        architecture(family, **{ACTIVATION.get(family, "hidden_act"): "sigmoid_of_the_day"})
 
 
 @pytest.mark.parametrize("family", NAMES)
 def test_the_texts_length_is_what_the_position_table_has(family: str, tmp_path: Any) -> None:
-    found = architecture(family, HEADS[0])
+    found = architecture(family)
     assert found.positions == positions_from_config(CONFIGS[family], tmp_path)
     assert found.positions + found.first_position == 50
     without = {name: value for name, value in CONFIGS[family].items() if name != "max_position_embeddings"}
@@ -115,5 +105,5 @@ def test_the_file_is_documented_and_knows_no_arrays_and_no_nodes(family: str) ->
     module = FAMILIES.module(family)
     assert inspect.getdoc(module) and inspect.getdoc(module.architecture_from_config)
     assert not {"np", "numpy", "ir", "onnx_ir", "onnx"} & set(vars(module))
-    assert list(inspect.signature(module.architecture_from_config).parameters) == ["config", "head"]
+    assert list(inspect.signature(module.architecture_from_config).parameters) == ["config"]
     assert inspect.getdoc(module.first_position)

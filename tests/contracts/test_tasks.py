@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,12 @@ from bertc.evaluate.gate import gates_from_options, judge
 from bertc.evaluate.metric import metric_from_name
 from bertc.evaluate.scores import compare_outputs
 from bertc.features import Head
-from bertc.tasks import task_from_name, task_names
+from bertc.graph.interpret import Interpreter
+from bertc.outputs import output_names
+from bertc.tasks import outputs_from_head, task_from_name, task_names
+from tests.conftest import TinyOf
 from tests.evaluate.toy import HEADS, INTENT, GateChoice, ToyEncoder, toy_raw, toy_rows
+from tests.tiny import OUTPUTS
 
 LENGTH = 24
 
@@ -42,6 +47,37 @@ def test_an_unknown_task_is_refused_with_the_list() -> None:
 
 
 @pytest.mark.parametrize("head", HEADS, ids=str)
+def test_outputs_are_the_names_that_users_know_and_what_the_task_reads(head: Head) -> None:
+    task, _, features = prepared(head)
+    outputs = task.outputs(head)
+    assert output_names(outputs) == OUTPUTS[head.task]
+    raw = toy_raw(head, features)
+    assert {output.key for output in outputs if output.read} == raw.keys()
+    for output in outputs:
+        if output.per_token and output.read:
+            assert all(len(a) == f.length for a, f in zip(raw[output.key], features, strict=True))
+
+
+@pytest.mark.parametrize("task", OUTPUTS)
+def test_the_graph_has_the_task_s_outputs_of_their_shapes(task: str, tiny_of: TinyOf) -> None:
+    model = tiny_of(task)
+    outputs = outputs_from_head(model.checkpoint.head)
+    values = Interpreter(model.graph).run(model.batch)
+    assert tuple(values) == output_names(outputs)
+    rows, length = model.batch.mask.shape
+    for output, value in zip(outputs, model.graph.graph.outputs, strict=True):
+        places = (rows, length) if output.per_token else (rows,)
+        assert values[output.name].shape[: len(places)] == places
+        assert value.shape is not None and len(value.shape) == values[output.name].ndim
+
+
+def test_tasks_are_imported_without_graphs_and_torch() -> None:
+    code = "import sys; import bertc.tasks as t; [t.task_from_name(n) for n in t.task_names()]"
+    code += "; print(sorted({'onnx', 'onnx_ir', 'onnxruntime', 'torch'} & sys.modules.keys()))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+@pytest.mark.parametrize("head", HEADS, ids=str)
 def test_features_fit_the_length_and_cover_every_row(head: Head) -> None:
     _, rows, features = prepared(head)
     assert {feature.row for feature in features} == set(range(len(rows)))
@@ -54,6 +90,7 @@ def test_outputs_predictions_and_decisions_are_one_per_row(head: Head) -> None:
     outputs = task.row_outputs(rows, features, toy_raw(head, features), head)
     predictions = task.predictions(rows, outputs, head)
     json.dumps(predictions, allow_nan=False)
+    assert all(line for prediction in predictions for line in task.lines(prediction))
     packed, decisions = task.packed(outputs), task.decisions(outputs, head)
     assert len(outputs) == len(predictions) == len(packed) == len(decisions) == len(rows)
     assert decisions.dtype == np.uint64 and all(row.ndim == 1 and row.dtype == np.float16 for row in packed)

@@ -18,11 +18,10 @@ import pytest
 from bertc.batches import Batch
 from bertc.dialects.ort_cuda import lower_graph
 from bertc.errors import InputError
-from bertc.graph.build import OUTPUTS
 from bertc.graph.interpret import Interpreter
 from bertc.runtime.ort import optimized_from_path
 from tests.conftest import TinyOf
-from tests.tiny import LAYERS, Array, TinyModel, quantized, rms, run_engine, tiny_model, tiny_scheme
+from tests.tiny import LAYERS, OUTPUTS, Array, TinyModel, quantized, rms, run_engine, tiny_model, tiny_scheme
 
 
 def real(array: Array, batch: Batch) -> Array:

@@ -18,7 +18,7 @@ from bertc.dialects import ort
 from bertc.errors import InputError
 from bertc.export.embeddings import store_embeddings
 from bertc.features import Feature, Head, Pooling
-from bertc.graph.build import OUTPUTS, graph_from_checkpoint
+from bertc.graph.build import graph_from_checkpoint
 from bertc.graph.interpret import Interpreter
 from bertc.graph.scheme import Scheme, scheme_from_options
 from bertc.graph.sites import Role, site_from_name
@@ -28,6 +28,7 @@ from bertc.runtime.ort import open_session
 from bertc.runtime.packing import packed_rows
 from tests.conftest import TinyOf
 from tests.tiny import (
+    OUTPUTS,
     Array,
     TinyModel,
     calibrated,

@@ -15,12 +15,11 @@ import pytest
 from bertc.dialects import ort
 from bertc.errors import EnvironmentLackError
 from bertc.export.embeddings import store_embeddings
-from bertc.graph.build import OUTPUTS
 from bertc.graph.sites import Role
 from bertc.runtime.optimized import Optimized, check_fusion
 from bertc.runtime.ort import optimized_from_path
 from tests.conftest import TinyOf
-from tests.tiny import LAYERS, TinyModel, engine_scheme, quantized, run_engine, tiny_model, tiny_scheme
+from tests.tiny import LAYERS, OUTPUTS, TinyModel, engine_scheme, quantized, run_engine, tiny_model, tiny_scheme
 
 FUSED = {"attention": LAYERS, "layer_norm": 1 + 2 * LAYERS, "gelu": LAYERS}
 

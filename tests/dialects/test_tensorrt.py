@@ -22,14 +22,13 @@ from bertc.dialects.tensorrt_needs import DECOMPOSED, NATIVE, NEEDS, PACKED
 from bertc.errors import InputError
 from bertc.export.embeddings import store_embeddings
 from bertc.features import Head, Pooling
-from bertc.graph.build import OUTPUTS
 from bertc.graph.edit import set_constant, values_by_name
 from bertc.graph.emit import array_of
 from bertc.graph.interpret import Interpreter
 from bertc.graph.scheme import Scheme
 from bertc.quantize.insert import quantize_graph
 from tests.conftest import TinyOf
-from tests.tiny import LAYERS, TinyModel, rms, run_engine, tiny_model, tiny_scheme
+from tests.tiny import LAYERS, OUTPUTS, TinyModel, rms, run_engine, tiny_model, tiny_scheme
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "tensorrt"
 SCHEMES = [("1", None), ("2", None), ("2", "channel"), ("3", None), ("3", "channel")]

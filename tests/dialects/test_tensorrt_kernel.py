@@ -18,10 +18,9 @@ from bertc.dialects.tensorrt_kernel import ATTRIBUTES, INPUTS, KERNEL_DOMAIN, SC
 from bertc.dialects.tensorrt_needs import KERNEL, KERNEL_OP
 from bertc.errors import InputError
 from bertc.features import Head, Pooling
-from bertc.graph.build import OUTPUTS
 from bertc.graph.emit import array_of
 from tests.dialects.test_tensorrt import check_same_function, quantized
-from tests.tiny import LAYERS, TinyModel, run_engine, tiny_model, tiny_scheme
+from tests.tiny import LAYERS, OUTPUTS, TinyModel, run_engine, tiny_model, tiny_scheme
 
 SCHEMES = [("1", None), ("2", None), ("2", "channel")]
 

@@ -15,10 +15,10 @@ from bertc.export.triton import (
     finished_model,
     name_from_path,
 )
-from bertc.graph.build import INPUTS, OUTPUTS
+from bertc.graph.build import INPUTS
 from bertc.targets import target_from_name
 from tests.conftest import TinyOf
-from tests.tiny import TinyModel, quantized, tiny_scheme
+from tests.tiny import OUTPUTS, TinyModel, quantized, tiny_scheme
 from tests.triton_schema import read_config, schema_from_proto
 
 HIDDEN = 64

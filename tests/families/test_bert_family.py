@@ -8,7 +8,6 @@ import pytest
 
 from bertc.errors import InputError
 from bertc.families.bert import architecture_from_config
-from bertc.features import Head, Pooling
 from bertc.graph.architecture import Activation
 
 CONFIG = {
@@ -20,35 +19,19 @@ CONFIG = {
     "max_position_embeddings": 50,
     "type_vocab_size": 2,
 }
-CLASSIFIER = Head(task="sequence-classification", labels=("a", "b"))
-HEADS = {
-    "sequence-classification": CLASSIFIER,
-    "token-classification": Head(task="token-classification", labels=("O", "B")),
-    "question-answering": Head(task="question-answering"),
-    "feature-extraction": Head(task="feature-extraction", pooling=Pooling.MEAN),
-}
 
 
 def test_dimensions_are_read() -> None:
-    found = architecture_from_config(CONFIG, CLASSIFIER)
+    found = architecture_from_config(CONFIG)
     assert (found.hidden, found.heads, found.layers, found.head_size) == (64, 4, 3, 16)
     assert (found.intermediate, found.vocabulary, found.positions, found.token_types) == (100, 99, 50, 2)
     assert found.activation is Activation.GELU and found.epsilon == 1e-12
     assert found.layer_names[2].query == "encoder.layer.2.attention.self.query"
 
 
-@pytest.mark.parametrize(
-    "task, dense, classifier",
-    [
-        ("sequence-classification", 1, "classifier"),
-        ("token-classification", 0, "classifier"),
-        ("question-answering", 0, "qa_outputs"),
-        ("feature-extraction", 0, None),
-    ],
-)
-def test_only_a_sequence_classifier_has_the_pooler(task: str, dense: int, classifier: str | None) -> None:
-    found = architecture_from_config(CONFIG, HEADS[task])
-    assert (len(found.dense), found.classifier) == (dense, classifier)
+def test_a_classifier_of_texts_has_the_pooler() -> None:
+    found = architecture_from_config(CONFIG)
+    assert (found.dense, found.classifier) == ((("pooler.dense", "Tanh"),), "classifier")
 
 
 @pytest.mark.parametrize(
@@ -61,7 +44,7 @@ def test_only_a_sequence_classifier_has_the_pooler(task: str, dense: int, classi
     ],
 )
 def test_activations(name: str, activation: Activation) -> None:
-    assert architecture_from_config(CONFIG | {"hidden_act": name}, CLASSIFIER).activation is activation
+    assert architecture_from_config(CONFIG | {"hidden_act": name}).activation is activation
 
 
 @pytest.mark.parametrize(
@@ -83,9 +66,9 @@ def test_activations(name: str, activation: Activation) -> None:
 )
 def test_what_is_absurd_or_another_model_is_refused_by_its_field(change: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        architecture_from_config(CONFIG | change, CLASSIFIER)
+        architecture_from_config(CONFIG | change)
 
 
 @pytest.mark.parametrize("change", [{"is_decoder": False}, {"position_embedding_type": "absolute"}, {"extra": 1}])
 def test_the_same_fields_with_ordinary_values_are_taken(change: dict[str, Any]) -> None:
-    assert architecture_from_config(CONFIG | change, CLASSIFIER).hidden == 64
+    assert architecture_from_config(CONFIG | change).hidden == 64

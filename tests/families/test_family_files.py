@@ -8,32 +8,27 @@ import pytest
 
 from bertc.errors import InputError
 from bertc.families import distilbert, electra, roberta
-from bertc.features import Head
-from tests.contracts.test_families import CONFIGS, HEADS
+from tests.contracts.test_families import CONFIGS
 
-CLASSIFIER, TAGGER, SPANS, ENCODER = HEADS
 FILES = {"roberta": roberta, "electra": electra, "distilbert": distilbert}
 
 
 @pytest.mark.parametrize(
-    "family, head, dense, classifier",
+    "family, dense, classifier",
     [
-        ("roberta", CLASSIFIER, (("classifier.dense", "Tanh"),), "classifier.out_proj"),
-        ("electra", CLASSIFIER, (("classifier.dense", "Gelu"),), "classifier.out_proj"),
-        ("distilbert", CLASSIFIER, (("pre_classifier", "Relu"),), "classifier"),
-        *((family, TAGGER, (), "classifier") for family in FILES),
-        *((family, SPANS, (), "qa_outputs") for family in FILES),
-        *((family, ENCODER, (), None) for family in FILES),
+        ("roberta", (("classifier.dense", "Tanh"),), "classifier.out_proj"),
+        ("electra", (("classifier.dense", "Gelu"),), "classifier.out_proj"),
+        ("distilbert", (("pre_classifier", "Relu"),), "classifier"),
     ],
 )
-def test_heads(family: str, head: Head, dense: tuple[tuple[str, str], ...], classifier: str | None) -> None:
-    found = FILES[family].architecture_from_config(CONFIGS[family], head)  # type: ignore[attr-defined]
+def test_heads(family: str, dense: tuple[tuple[str, str], ...], classifier: str) -> None:
+    found = FILES[family].architecture_from_config(CONFIGS[family])  # type: ignore[attr-defined]
     assert (found.dense, found.classifier) == (dense, classifier)
 
 
 @pytest.mark.parametrize("padding, first", [(1, 2), (0, 1), (5, 6)])
 def test_roberta_s_positions_begin_behind_the_padding_s(padding: int, first: int) -> None:
-    found = roberta.architecture_from_config(CONFIGS["roberta"] | {"pad_token_id": padding}, CLASSIFIER)
+    found = roberta.architecture_from_config(CONFIGS["roberta"] | {"pad_token_id": padding})
     assert (found.first_position, found.positions) == (first, 50 - first)
 
 
@@ -43,7 +38,7 @@ def test_roberta_s_padding_is_1_where_nothing_is_said() -> None:
 
 
 def test_distilbert_has_no_token_types() -> None:
-    found = distilbert.architecture_from_config(CONFIGS["distilbert"], CLASSIFIER)
+    found = distilbert.architecture_from_config(CONFIGS["distilbert"])
     assert found.token_type_embeddings is None and found.token_types == 0
     assert found.layer_names[1].attention_norm == "transformer.layer.1.sa_layer_norm"
 
@@ -64,4 +59,4 @@ def test_what_is_absurd_or_another_model_is_refused_by_its_field(
     family: str, change: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(InputError, match=message):
-        FILES[family].architecture_from_config(CONFIGS[family] | change, CLASSIFIER)  # type: ignore[attr-defined]
+        FILES[family].architecture_from_config(CONFIGS[family] | change)  # type: ignore[attr-defined]

@@ -15,11 +15,12 @@ from bertc.batches import batch_from_features
 from bertc.checkpoint import checkpoint_from_path
 from bertc.checkpoint.config import SYNONYMS
 from bertc.features import Feature
-from bertc.graph.build import OUTPUTS, graph_from_checkpoint
+from bertc.graph.build import graph_from_checkpoint
 from bertc.graph.interpret import Interpreter
 from bertc.plugins import FAMILIES
 from tests.artefacts import Bertc
 from tests.fixtures import edit_json, tiny_sentence
+from tests.tiny import OUTPUTS
 from tests.tiny_families import CLASSES, MODEL_TYPES, write_tiny_family
 
 torch = pytest.importorskip("torch")

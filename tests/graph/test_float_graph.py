@@ -13,10 +13,10 @@ from bertc.batches import Batch, batch_from_features
 from bertc.checkpoint import Checkpoint, checkpoint_from_path
 from bertc.errors import InputError
 from bertc.features import Feature, Head, Pooling
-from bertc.graph.build import OUTPUTS, graph_from_checkpoint
+from bertc.graph.build import graph_from_checkpoint
 from bertc.graph.interpret import Interpreter
 from tests.fixtures import edit_json
-from tests.tiny import Array, random_features, tiny_checkpoint
+from tests.tiny import OUTPUTS, Array, random_features, tiny_checkpoint
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
+import onnx_ir as ir
 import pytest
 
 from bertc.features import Silent
 from bertc.graph.emit import array_of
 from bertc.graph.interpret import Interpreter
 from bertc.graph.sites import Role, Site
+from bertc.outputs import Output
 from bertc.quantize.sensitivity import sensitivity_from_graph
-from tests.tiny import Array, TinyModel, quantized, rms, run_values, tiny_scheme
+from tests.tiny import Array, TinyModel, quantized, random_features, rms, run_values, tiny_model, tiny_scheme
 
+LOGITS = (Output(name="logits", per_token=False),)
 GEMM = {
     Role.QUERY_GEMM: Role.HIDDEN,
     Role.ATTENTION_GEMM: Role.CONTEXT,
@@ -101,7 +107,7 @@ def test_the_site_with_a_ruined_range_is_the_most_sensitive(tiny_classifier: Tin
             table=each,
         )
         found = quantized(model, tiny_scheme("2", "channel"))
-        errors = sensitivity_from_graph(found, each, model.features, progress=Silent())
+        errors = sensitivity_from_graph(found, each, model.features, LOGITS, progress=Silent())
         assert errors.keys() == found.scales.keys() and all(error >= 0 for error in errors.values())
         worst = max(errors, key=lambda site: errors[site])
         assert (worst == ruined) is (each is spoiled)
@@ -109,4 +115,20 @@ def test_the_site_with_a_ruined_range_is_the_most_sensitive(tiny_classifier: Tin
 
 def test_without_a_quantized_site_nothing_is_sensitive(tiny_classifier: TinyModel) -> None:
     found = quantized(tiny_classifier, tiny_scheme("1", keep_float=("layer.0", "layer.1")))
-    assert not sensitivity_from_graph(found, tiny_classifier.table, tiny_classifier.features, progress=Silent())
+    assert not sensitivity_from_graph(found, tiny_classifier.table, tiny_classifier.features, LOGITS, progress=Silent())
+
+
+def test_sensitivity_reads_every_label_where_there_are_as_many_as_tokens(tmp_path: Path) -> None:
+    labels = [f"label {number}" for number in range(12)]
+    model = tiny_model(tmp_path, labels=labels)
+    features = random_features(24, shortest=3, longest=len(labels))
+    assert max(feature.length for feature in features) == len(labels) > min(feature.length for feature in features)
+    found = quantized(model, tiny_scheme("1"))
+    turned = replace(found, graph=found.graph.clone())
+    for kind in ("weight", "bias"):
+        value = turned.graph.graph.initializers[f"head.classifier_gemm.{kind}"]
+        value.const_value = ir.tensor(np.ascontiguousarray(array_of(value)[..., ::-1]), name=value.name)
+    errors, other = (
+        sensitivity_from_graph(each, model.table, features, LOGITS, progress=Silent()) for each in (found, turned)
+    )
+    assert other == pytest.approx(errors, rel=1e-4), "the order of the labels means nothing"

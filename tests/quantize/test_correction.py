@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+import onnx_ir as ir
 import pytest
 
 from bertc.calibrate.gram import Gram, grams_from_batches
 from bertc.calibrate.method import RangeMethod
 from bertc.features import Silent
+from bertc.graph.build import graph_from_checkpoint
 from bertc.graph.emit import array_of
 from bertc.graph.sites import GEMM_INPUTS, GEMM_OUTPUTS, Role, Site
+from bertc.outputs import Output
 from bertc.quantize.correction import Correction, correction_from_grams, output_divergence, weight_scales
 from bertc.quantize.insert import Quantized, quantize_graph
 from bertc.quantize.smooth import smooth_graph
-from tests.tiny import LAYERS, TinyModel, tiny_scheme
+from tests.tiny import LAYERS, TinyModel, random_features, tiny_checkpoint, tiny_scheme
 
+LOGITS = (Output(name="logits", per_token=False),)
 SITES = tuple(Site(layer, role) for layer in range(LAYERS) for role in GEMM_INPUTS)
 
 
@@ -78,5 +84,21 @@ def test_sites_in_float_are_not_rounded(tiny_classifier: TinyModel, grams: dict[
 
 def test_divergence_is_zero_for_the_float_graph_and_only_for_it(tiny_classifier: TinyModel) -> None:
     graphs = {"itself": lambda: tiny_classifier.graph, "int8": lambda: quantized(tiny_classifier, Correction()).graph}
-    errors = output_divergence(tiny_classifier.graph, graphs, tiny_classifier.features, Silent())
+    errors = output_divergence(tiny_classifier.graph, graphs, tiny_classifier.features, LOGITS, Silent())
     assert errors["itself"] == 0 < errors["int8"]
+
+
+def test_as_many_labels_as_tokens_are_still_labels(tmp_path: Path) -> None:
+    labels = [f"label {number}" for number in range(12)]
+    graph = graph_from_checkpoint(tiny_checkpoint(tmp_path, labels=labels))
+    features = random_features(24, shortest=3, longest=len(labels))
+    assert max(feature.length for feature in features) == len(labels) > min(feature.length for feature in features)
+
+    def shifted() -> ir.Model:
+        model = graph.clone()
+        bias = model.graph.initializers["head.classifier_gemm.bias"]
+        bias.const_value = ir.tensor(array_of(bias) + np.float32([*[0] * 11, 2]), name=bias.name)
+        return model
+
+    errors = output_divergence(graph, {"shifted": shifted}, features, LOGITS, Silent())
+    assert errors["shifted"] == pytest.approx(4 / len(labels))

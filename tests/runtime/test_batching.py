@@ -11,12 +11,11 @@ import pytest
 from bertc.batches import Batch, batch_from_features, batches_from_features
 from bertc.dialects import ort
 from bertc.features import Head
-from bertc.graph.build import OUTPUTS
 from bertc.runtime import engine as engine_module
 from bertc.runtime.engine import OrtEngine, outputs_from_features
 from bertc.runtime.ort import open_session
 from tests.conftest import TinyOf
-from tests.tiny import TinyModel, random_features
+from tests.tiny import OUTPUTS, TinyModel, random_features
 
 NAMES = {
     "sequence-classification": {"logits"},

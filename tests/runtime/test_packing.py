@@ -11,7 +11,6 @@ import pytest
 from bertc.batches import Batch, packed_batch_from_features
 from bertc.dialects import ort
 from bertc.features import Head
-from bertc.graph.build import OUTPUTS
 from bertc.runtime import packing
 from bertc.runtime.engine import OrtEngine, outputs_from_features
 from bertc.runtime.ort import open_session
@@ -25,7 +24,7 @@ from bertc.runtime.packing import (
     sorted_groups,
 )
 from tests.conftest import TinyOf
-from tests.tiny import TinyModel, random_features
+from tests.tiny import OUTPUTS, TinyModel, random_features
 
 
 def lengths_of(count: int, *, seed: int = 0, shortest: int = 3, longest: int = 30) -> list[int]:

@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 
 from bertc.errors import EnvironmentLackError, InputError
-from bertc.graph.build import OUTPUTS
 from bertc.graph.edit import set_constant
 from bertc.graph.emit import array_of
 from bertc.graph.interpret import Interpreter
@@ -27,7 +26,7 @@ from bertc.runtime.optimized import INT8_ATTENTION, check_fusion
 from bertc.targets import target_from_name
 from tests.artefacts import Bertc
 from tests.conftest import TinyOf
-from tests.tiny import LAYERS, Array, TinyModel, quantized, rms, tiny_scheme
+from tests.tiny import LAYERS, OUTPUTS, Array, TinyModel, quantized, rms, tiny_scheme
 
 SCHEMES = [("1", None), ("2", None), ("2", "channel"), ("3", None)]
 TARGET = target_from_name("openvino")

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from bertc.errors import EnvironmentLackError
-from bertc.graph.build import OUTPUTS
 from bertc.graph.interpret import Interpreter
 from bertc.manifest import verify_artefact
 from bertc.runtime import openvino as runtime
@@ -20,7 +19,7 @@ from bertc.runtime.optimized import INT8_ATTENTION, check_fusion
 from bertc.targets import Target, target_from_name
 from tests.artefacts import Bertc
 from tests.conftest import TinyOf
-from tests.tiny import LAYERS, Array, TinyModel, rms
+from tests.tiny import LAYERS, OUTPUTS, Array, TinyModel, rms
 
 FLOAT = target_from_name("openvino-float")
 BF16 = target_from_name("openvino-bf16")

@@ -9,13 +9,12 @@ import numpy as np
 import pytest
 
 from bertc.errors import EnvironmentLackError, InputError
-from bertc.graph.build import OUTPUTS
 from bertc.graph.interpret import Interpreter
 from bertc.runtime.cpu import Cpu
 from bertc.runtime.ort import optimized_from_path
 from bertc.targets import target_from_name
 from tests.conftest import TinyOf
-from tests.tiny import LAYERS, TinyModel, quantized, rms, tiny_scheme
+from tests.tiny import LAYERS, OUTPUTS, TinyModel, quantized, rms, tiny_scheme
 
 INT8_TARGETS = ("ort-cpu", "ort-cpu-dynamic")
 

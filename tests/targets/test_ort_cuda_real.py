@@ -13,14 +13,13 @@ import numpy as np
 import pytest
 
 from bertc.errors import EnvironmentLackError
-from bertc.graph.build import OUTPUTS
 from bertc.graph.interpret import Interpreter
 from bertc.runtime.cpu import cpu_features
 from bertc.runtime.ort_cuda import open_session
 from bertc.targets import target_from_name
 from tests.artefacts import Bertc
 from tests.conftest import TinyOf
-from tests.tiny import LAYERS, TinyModel, rms, tiny_model
+from tests.tiny import LAYERS, OUTPUTS, TinyModel, rms, tiny_model
 
 pytestmark = [pytest.mark.gpu, pytest.mark.cuda]
 TARGET = target_from_name("ort-cuda")

@@ -11,14 +11,13 @@ import pytest
 from bertc.batches import Batch, batch_from_features, packed_batch_from_features
 from bertc.errors import EnvironmentLackError
 from bertc.features import Head, Pooling
-from bertc.graph.build import OUTPUTS
 from bertc.graph.interpret import Interpreter
 from bertc.plugins import TARGETS
 from bertc.runtime.cpu import cpu_features
 from bertc.runtime.packing import packed_rows
 from bertc.targets import Target, target_from_name
 from tests.conftest import TinyOf
-from tests.tiny import LAYERS, Array, TinyModel, quantized, rms, tiny_model, tiny_scheme
+from tests.tiny import LAYERS, OUTPUTS, Array, TinyModel, quantized, rms, tiny_model, tiny_scheme
 
 BAR = 0.3
 """Largest rms(packed - apart) over rms(engine - float): what docs/modes.md allows between two ways of computing."""

@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 
 from bertc.data.rows import Row, row_from_texts
+from bertc.example import IGNORED
 from bertc.features import Feature, Head, Problem
-from bertc.train.examples import IGNORED, examples_from_rows, split_rows
+from bertc.tasks import task_from_name
+from bertc.train.examples import examples_from_rows, split_rows
 
+TEXTS = task_from_name("sequence-classification")
 ROWS = [row_from_texts(f"text {number}", label=number % 2) for number in range(40)]
 
 
@@ -18,23 +21,23 @@ def feature(length: int, **detail: object) -> Feature:
 
 
 def test_the_split_is_seeded_and_does_not_depend_on_the_order() -> None:
-    kept, held = split_rows(ROWS, 8, seed=0, task="sequence-classification")
+    kept, held = split_rows(ROWS, 8, seed=0, task=TEXTS)
     assert len(held) == 8 and len(kept) == 32
     assert {row.hash for row in kept} | {row.hash for row in held} == {row.hash for row in ROWS}
-    _, again = split_rows(ROWS[::-1], 8, seed=0, task="sequence-classification")
+    _, again = split_rows(ROWS[::-1], 8, seed=0, task=TEXTS)
     assert {row.hash for row in again} == {row.hash for row in held}
-    _, other = split_rows(ROWS, 8, seed=1, task="sequence-classification")
+    _, other = split_rows(ROWS, 8, seed=1, task=TEXTS)
     assert {row.hash for row in other} != {row.hash for row in held}
 
 
 def test_nothing_is_held_out_where_nobody_asks() -> None:
-    assert split_rows(ROWS, 0, seed=0, task="sequence-classification") == (tuple(ROWS), ())
+    assert split_rows(ROWS, 0, seed=0, task=TEXTS) == (tuple(ROWS), ())
 
 
 @pytest.mark.parametrize("task", ["sequence-classification", "question-answering"])
 def test_the_same_text_is_never_on_both_sides(task: str) -> None:
     rows = [row_from_texts(f"question {number % 20}", f"context {number % 5}") for number in range(60)]
-    kept, held = split_rows(rows, 6, seed=3, task=task)
+    kept, held = split_rows(rows, 6, seed=3, task=task_from_name(task))
     unit = {"question-answering": lambda row: row.texts[1]}.get(task, lambda row: row.hash)
     assert held and not {unit(row) for row in kept} & {unit(row) for row in held}
 

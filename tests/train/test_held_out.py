@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from bertc.data.rows import Row
-from bertc.train.examples import Example
+from bertc.example import Example
 from bertc.train.held_out import LOSS, Evaluation, HeldOut
 from bertc.train.losses import Objective
 from bertc.train.network import Network

@@ -9,16 +9,18 @@ import pytest
 import torch
 from scipy.special import log_softmax, softmax
 
+from bertc.errors import InputError
+from bertc.example import IGNORED, Example
 from bertc.features import Feature, Head, Problem
+from bertc.task import Tensors
+from bertc.tasks import task_from_name
 from bertc.train.batches import Units
-from bertc.train.examples import IGNORED, Example
 from bertc.train.losses import (
     Objective,
     Part,
     attention_loss,
     hidden_loss,
     label_loss,
-    logit_loss,
     part_from_examples,
 )
 from tests.tiny import Array
@@ -51,6 +53,10 @@ def tensors(**arrays: Array) -> dict[str, torch.Tensor]:
 
 def head_of(problem: Problem) -> Head:
     return Head(task="sequence-classification", labels=LABELS, problem=problem)
+
+
+def logit_loss(head: Head, outputs: Tensors, teacher: Tensors, part: Part, temperature: float) -> torch.Tensor:
+    return task_from_name(head.task).logit_loss(head, outputs, teacher, part, temperature)
 
 
 def test_a_label() -> None:
@@ -110,6 +116,12 @@ def test_no_label_at_all_is_no_loss_but_has_a_gradient() -> None:
     loss = label_loss(head_of(Problem.SINGLE_LABEL), {"logits": logits}, part_of(None, None, None))
     loss.backward()  # type: ignore[no-untyped-call]
     assert float(loss.detach()) == 0 and logits.grad is not None and not logits.grad.any()
+
+
+def test_embeddings_learn_nothing_from_labels() -> None:
+    values = tensors(sentence_embedding=random(3, 8))
+    with pytest.raises(InputError, match="embeddings have no loss of labels; leave labels at 0"):
+        label_loss(Head(task="feature-extraction"), values, part_of(*np.float32([1, 2, 3])))
 
 
 def divergence(ours: Array, theirs: Array) -> Array:

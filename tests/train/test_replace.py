@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from bertc.example import Example
 from bertc.features import Feature
 from bertc.train.batches import units_of_step
-from bertc.train.examples import Example
 from bertc.train.replace import Replacement
 
 VOCABULARY = np.arange(1000, 2000)
