@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import bertc
-from bertc.cli import options
 from bertc.cli.command import Command, option
 from bertc.cli.output import Output
 from bertc.cli.tables import print_facts
@@ -72,10 +71,10 @@ def memory_bytes() -> int | None:
 
 
 def _targets(cpu: Cpu) -> list[dict[str, Any]]:
-    from bertc.targets import target_from_name
+    from bertc.targets import target_from_name, target_names
 
     found = []
-    for name in options.names_of_files("targets"):
+    for name in target_names():
         summary = ""
         try:
             target = target_from_name(name)
