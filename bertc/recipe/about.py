@@ -17,9 +17,7 @@ COLUMNS = "Which column fills a role, by name or by number from 1, where the usu
 class Section(BaseModel):
     """A table of the recipe. Strict: "yes" is no boolean, 1.5 no integer. `title` heads its options in the help."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, validate_default=True, title="Options"
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, validate_default=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ All that is said of a field - its option, docs/cli.md, the file of `bertc config
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, ConfigDict, Field
 
@@ -16,12 +16,13 @@ from bertc.recipe.training import TrainingRecipe
 AUTO_TARGET = "auto-cpu"
 """The target of `bertc build` that is not one but the fastest that passes."""
 
+Mode = Literal["1", "2", "3"]
 _PLACES = ["layer.3.output_gemm", "layer.0"]
 
 
 def _mode_name(value: Any) -> Any:
     """Take mode = 1 for mode = "1"."""
-    return str(value) if type(value) is int else value
+    return str(value) if type(value) is int and str(value) in get_args(Mode) else value
 
 
 class CalibrationRecipe(Section):
@@ -109,7 +110,7 @@ class QuantizationRecipe(Section):
     model_config = ConfigDict(title="Quantization")
 
     mode: Annotated[
-        Literal["1", "2", "3"],
+        Mode,
         BeforeValidator(_mode_name),
         Field(description="What is quantized (docs/modes.md)."),
         About(flag="--int8-mode"),

@@ -67,6 +67,8 @@ FAULTS = (
     ("[validation]\nmin_agreement = nan", "validation.min_agreement is nan, but it takes a number from 0 to 1"),
     # choices
     ('[quantization]\nmode = "4"', 'quantization.mode is "4", but it takes "1", "2" or "3"'),
+    ("[quantization]\nmode = 4", 'quantization.mode is 4, but it takes "1", "2" or "3"'),
+    ("[quantization]\nmode = true", 'quantization.mode is true, but it takes "1", "2" or "3"'),
     ("[quantization]\nmode = 2.0", 'quantization.mode is 2.0, but it takes "1", "2" or "3"'),
     (
         '[quantization]\ngranularity = "chanel"',
