@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,11 @@ class Output:
     json: bool = False
     arguments: tuple[str, ...] = ()
 
+    @property
+    def command_line(self) -> str:
+        """The command line as it can be typed again."""
+        return shlex.join(["bertc", *self.arguments])
+
     def say(self, text: str = "") -> None:
         """Print a line for people; nothing with --quiet or --json."""
         if not (self.quiet or self.json):
@@ -38,6 +44,13 @@ class Output:
     def fail(self, text: str) -> None:
         """Print the one line of a verdict that is not a pass, on stderr, whatever the flags."""
         click.echo(printable(text), err=True)
+
+    def tell(self, document: Any, *lines: str) -> None:
+        """Print a result: as JSON with --json, else in lines for people."""
+        if self.json:
+            self.print_json(document)
+        for line in lines:
+            self.say(line)
 
     def print_json(self, document: Any) -> None:
         """Print a result as JSON."""

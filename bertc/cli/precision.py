@@ -1,4 +1,4 @@
-"""What was asked for aloud and cannot be: INT8 from a target that has none."""
+"""Targets that were asked for and cannot be: INT8 from one that has none, one where several are meant."""
 
 from __future__ import annotations
 
@@ -22,3 +22,11 @@ def check_precision(recipe: Recipe, flags: Mapping[str, Any]) -> None:
     reason = target_from_name(name).no_int8
     if reason:
         raise InputError(f"the target {name} takes no --int8-mode: {reason}")
+
+
+def check_single_target(recipe: Recipe) -> None:
+    """Refuse the choice among targets where there is no data to choose by."""
+    from bertc.recipe import AUTO_TARGET
+
+    if recipe.engine.target == AUTO_TARGET:
+        raise InputError(f"{AUTO_TARGET} is for bertc build, which measures the targets; name one with --target")

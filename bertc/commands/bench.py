@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bertc.cli import options
+from bertc.cli.columns import column_option
 from bertc.cli.command import Command, option
 from bertc.cli.files import write_file
 from bertc.cli.output import Output
@@ -45,7 +45,7 @@ def shape_from_text(value: str) -> tuple[int, int]:
     help="Texts and tokens of each. Repeatable. Default: 1x32, 1x128 and 8x128, or none with --texts.",
 )
 @option("--texts", type=click.Path(path_type=Path), metavar="FILE", help="Time this file's texts, with their lengths.")
-@options.columns_option("--column", "columns", "that file", "Options")
+@column_option("columns", "The column of that file that fills a role, by name or by number from 1. Repeatable.")
 @option(
     "--batch", type=click.IntRange(min=1), metavar="N", default=32, help="Texts of a call with --texts. Default: 32."
 )

@@ -6,11 +6,11 @@ from typing import Any
 
 import click
 
-from bertc.cli import options
 from bertc.cli.command import Command, option
 from bertc.cli.output import Output
 from bertc.cli.tables import print_facts, print_table
 from bertc.errors import EXIT_PASSED
+from bertc.plugins import CALIBRATORS
 
 Facts = dict[str, Any]
 
@@ -20,10 +20,10 @@ Facts = dict[str, Any]
 @click.argument("second")
 @option(
     "--calibrator",
-    type=click.Choice(options.names_of_files("calibrators")),
+    type=click.Choice(CALIBRATORS.names()),
     default="percentile",
     metavar="NAME",
-    help=f"Of tables: {', '.join(options.names_of_files('calibrators'))}. Default: percentile.",
+    help=f"Of tables: {', '.join(CALIBRATORS.names())}. Default: percentile.",
 )
 @option(
     "--percentile",

@@ -6,17 +6,15 @@ from pathlib import Path
 
 import click
 
-from bertc.cli import options
 from bertc.cli.command import Command, option
 from bertc.cli.output import Output
 from bertc.errors import EXIT_PASSED, InputError
+from bertc.plugins import TASKS
 
 
 @click.command("config", cls=Command)
 @click.argument("checkpoint")
-@option(
-    "--task", type=click.Choice(options.names_of_files("tasks")), metavar="TASK", help="Instead of the checkpoint's."
-)
+@option("--task", type=click.Choice(TASKS.names()), metavar="TASK", help="Instead of the checkpoint's.")
 @option("-o", "--out", type=click.Path(path_type=Path), metavar="FILE", help="The recipe to write. Default: stdout.")
 @option("--force", is_flag=True, help="Replace the file if there is one.")
 def command(output: Output, checkpoint: str, task: str | None, out: Path | None, force: bool) -> int:
@@ -31,7 +29,7 @@ def command(output: Output, checkpoint: str, task: str | None, out: Path | None,
     from bertc.checkpoint import checkpoint_from_path
     from bertc.cli.files import write_file
     from bertc.recipe import Recipe
-    from bertc.recipe_text import commented_recipe
+    from bertc.recipe.commented import commented_recipe
     from bertc.tasks import task_from_name
 
     found = checkpoint_from_path(checkpoint, task=task)

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bertc.cli import options
-from bertc.cli.cache import cache_from_options
 from bertc.cli.command import Command, option
+from bertc.cli.options import overrides_from_flags
 from bertc.cli.output import Output
-from bertc.cli.precision import check_precision
-from bertc.cli.progress import shown_progress
+from bertc.cli.precision import check_precision, check_single_target
+from bertc.cli.request import Request, out_option, recipe_command
 from bertc.errors import EXIT_PASSED
 
 if TYPE_CHECKING:
@@ -25,14 +24,7 @@ MANIFEST = "manifest.json"
 
 
 @click.command("export", cls=Command)
-@options.checkpoint_argument
-@option(
-    "-o",
-    "--out",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="The file to write, or a folder for model.onnx. Default: model.onnx.",
-)
+@out_option("FILE", "The file to write, or a folder for model.onnx. Default: model.onnx.")
 @option(
     "--triton-repository",
     "repository",
@@ -40,27 +32,8 @@ MANIFEST = "manifest.json"
     metavar="DIR",
     help="Write a model of Triton Inference Server into this repository instead (docs/triton.md).",
 )
-@options.model_options
-@options.calibration_options
-@options.table_option
-@options.calibrator_options
-@options.per_site_option
-@options.quantization_options
-@options.correction_options
-@options.target_option
-@options.attention_option
-@options.length_option
-@options.cache_options
-def command(
-    output: Output,
-    checkpoint: str | None,
-    out: Path | None,
-    repository: Path | None,
-    recipe: str | None,
-    cache_dir: Path | None,
-    no_cache: bool,
-    **flags: Any,
-) -> int:
+@recipe_command("task", "calibration", "quantization", "engine.target", "engine.attention", "engine.max_length")
+def command(output: Output, request: Request, out: Path | None, repository: Path | None) -> int:
     """Write the ONNX file of CHECKPOINT for a target. Nothing proves its accuracy: that is what bertc build is for.
 
     \b
@@ -72,24 +45,20 @@ def command(
     """
     if repository is not None and out is not None:
         raise click.UsageError("--triton-repository and -o exclude each other")
-    if repository is not None and checkpoint is not None and (Path(checkpoint) / MANIFEST).is_file():
-        return _serve_artefact(output, Path(checkpoint), repository, recipe, flags)
-    wanted = options.recipe_from_flags(checkpoint, recipe, flags)
-    check_precision(wanted, flags)
-    from bertc.artefact.stages import Work
-
-    with (
-        shown_progress(output) as progress,
-        cache_from_options(cache_dir, no_cache=no_cache, progress=progress) as cache,
-    ):
+    if repository is not None and request.checkpoint is not None and (Path(request.checkpoint) / MANIFEST).is_file():
+        return _serve_artefact(output, request, Path(request.checkpoint), repository)
+    recipe = request.recipe()
+    check_single_target(recipe)
+    check_precision(recipe, request.flags)
+    with request.work() as work:
         if repository is not None:
             from bertc.serving import serve_checkpoint
 
-            path, found = serve_checkpoint(wanted, repository, work=Work(cache, progress))
+            path, found = serve_checkpoint(recipe, repository, work=work)
         else:
-            path, found = _export(wanted, out or Path("model.onnx"), Work(cache, progress))
+            path, found = _export(recipe, out or Path("model.onnx"), work)
     counts = None if found.quantized is None else dict(found.quantized.counts)
-    _print(output, path, wanted.engine.target, {"counts": counts, "unvalidated": True})
+    _print(output, path, recipe.engine.target, {"counts": counts, "unvalidated": True})
     return EXIT_PASSED
 
 
@@ -101,17 +70,15 @@ def _export(recipe: Recipe, out: Path, work: Work) -> tuple[Path, Lowered]:
 
     path = out / "model.onnx" if out.is_dir() else out
     found = export(recipe, work=work)
-    with finished_file(path) as file:
-        ir.save(found.graph, file)
+    with finished_file(path) as unfinished:
+        ir.save(found.graph, unfinished)
     return path, found
 
 
-def _serve_artefact(
-    output: Output, artefact: Path, repository: Path, recipe: str | None, flags: Mapping[str, Any]
-) -> int:
+def _serve_artefact(output: Output, request: Request, artefact: Path, repository: Path) -> int:
     from bertc.serving import serve_artefact
 
-    if recipe is not None or options.overrides_from_flags(flags):
+    if request.file is not None or overrides_from_flags(request.flags):
         raise click.UsageError(f"{artefact} is an artefact, which is served as it was built; leave the other flags out")
     path, manifest = serve_artefact(artefact, repository)
     _print(output, path, manifest.target, {"unvalidated": manifest.unvalidated})
@@ -123,9 +90,7 @@ def _print(output: Output, path: Path, target: str, facts: Mapping[str, Any]) ->
 
     files = [path] if path.is_file() else [each for each in path.rglob("*") if each.is_file()]
     size = sum(each.stat().st_size for each in files)
-    if output.json:
-        output.print_json({"model": str(path), "bytes": size, **facts})
-    output.say(f"{path}: {size / 1e6:.1f} MB for {target}")
+    output.tell({"model": str(path), "bytes": size, **facts}, f"{path}: {size / 1e6:.1f} MB for {target}")
     note = target_from_name(target).note
     if note:
         output.note(note)

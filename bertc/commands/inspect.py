@@ -8,11 +8,11 @@ from typing import Any
 
 import click
 
-from bertc.cli import options
 from bertc.cli.command import Command, option
 from bertc.cli.output import Output
 from bertc.cli.tables import print_facts, print_table
 from bertc.errors import EXIT_PASSED
+from bertc.plugins import CALIBRATORS, TASKS
 
 Facts = dict[str, Any]
 SHOWN_LABELS = 20
@@ -20,13 +20,13 @@ SHOWN_LABELS = 20
 
 @click.command("inspect", cls=Command)
 @click.argument("path")
-@option("--task", type=click.Choice(options.names_of_files("tasks")), metavar="TASK", help="Of a checkpoint: its task.")
+@option("--task", type=click.Choice(TASKS.names()), metavar="TASK", help="Of a checkpoint: its task.")
 @option(
     "--calibrator",
-    type=click.Choice(options.names_of_files("calibrators")),
+    type=click.Choice(CALIBRATORS.names()),
     default="percentile",
     metavar="NAME",
-    help=f"Of a table: {', '.join(options.names_of_files('calibrators'))}. Default: percentile.",
+    help=f"Of a table: {', '.join(CALIBRATORS.names())}. Default: percentile.",
 )
 @option(
     "--percentile",

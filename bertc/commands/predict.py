@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
-from bertc.cli import options
+from bertc.cli.columns import column_option
 from bertc.cli.command import Command, option
 from bertc.cli.output import Output, is_terminal
 from bertc.errors import EXIT_PASSED, InputError
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="A file of texts: TSV, CSV, JSONL, Parquet, plain lines, SQuAD, CoNLL; - reads plain lines from stdin.",
 )
-@options.columns_option("--column", "columns", "the file", "Options")
+@column_option("columns", "The column of the file that fills a role, by name or by number from 1. Repeatable.")
 @option("-o", "--out", "target", type=click.Path(path_type=Path), metavar="FILE", help="Write JSON lines to a file.")
 @option("--threads", type=click.IntRange(min=0), metavar="N", default=0, help="Threads; 0 is all cores. Default: 0.")
 @option("--batch", type=click.IntRange(min=1), metavar="N", default=256, help="Rows held at a time. Default: 256.")

@@ -6,15 +6,13 @@ The result is a checkpoint again: recover its accuracy with bertc finetune, or b
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from bertc.cli import options
-from bertc.cli.cache import cache_from_options
-from bertc.cli.command import Command, option
+from bertc.cli.command import Command
 from bertc.cli.output import Output
-from bertc.cli.progress import shown_progress
+from bertc.cli.request import Request, out_option, recipe_command
 from bertc.errors import EXIT_PASSED
 
 if TYPE_CHECKING:
@@ -22,22 +20,19 @@ if TYPE_CHECKING:
 
 
 @click.command("prune", cls=Command)
-@options.checkpoint_argument
-@option("-o", "--out", type=click.Path(path_type=Path), metavar="OUT", required=True, help="The folder to write.")
-@options.model_options
-@options.calibration_options
-@options.sparsity_choices
-@options.length_option
-@options.cache_options
-def command(
-    output: Output,
-    checkpoint: str | None,
-    out: Path,
-    recipe: str | None,
-    cache_dir: Path | None,
-    no_cache: bool,
-    **flags: Any,
-) -> int:
+@out_option("OUT", "The folder to write.", required=True)
+@recipe_command(
+    "task",
+    "calibration.data",
+    "calibration.columns",
+    "calibration.samples",
+    "calibration.seed",
+    "sparsity.criterion",
+    "sparsity.skip",
+    "sparsity.permute",
+    "engine.max_length",
+)
+def command(output: Output, request: Request, out: Path) -> int:
     """Set two of four weights of CHECKPOINT's encoder to zero and write it as a Hugging Face folder OUT.
 
     \b
@@ -46,20 +41,16 @@ def command(
 
     Nothing is validated: pruning alone costs accuracy, which bertc finetune recovers with the zeros in place.
     """
-    wanted = options.recipe_from_flags(checkpoint, recipe, flags)
-    from bertc.artefact.stages import Work
+    recipe = request.recipe()
     from bertc.pruning import prune_checkpoint
 
-    with (
-        shown_progress(output) as progress,
-        cache_from_options(cache_dir, no_cache=no_cache, progress=progress) as cache,
-    ):
-        pruned = prune_checkpoint(wanted, out, work=Work(cache, progress))
-    if output.json:
-        output.print_json({"checkpoint": str(out), "tensors": len(pruned.masks), "unvalidated": True})
-    for gemm in pruned.gemms:
-        output.say(f"{gemm.site.name:<28}{_told(gemm)}")
-    output.say(f"{out}: unvalidated, {len(pruned.masks)} of {len(pruned.gemms)} GEMMs are 2:4")
+    with request.work() as work:
+        pruned = prune_checkpoint(recipe, out, work=work)
+    output.tell(
+        {"checkpoint": str(out), "tensors": len(pruned.masks), "unvalidated": True},
+        *(f"{gemm.site.name:<28}{_told(gemm)}" for gemm in pruned.gemms),
+        f"{out}: unvalidated, {len(pruned.masks)} of {len(pruned.gemms)} GEMMs are 2:4",
+    )
     return EXIT_PASSED
 
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bertc.cli import options
 from bertc.cli.command import Command, option
-from bertc.cli.options import VALIDATION
+from bertc.cli.options import overrides_from_flags, recipe_options
 from bertc.cli.output import Output
 from bertc.cli.progress import shown_progress
 from bertc.cli.tables import print_facts
 from bertc.errors import EXIT_GATE, EXIT_PASSED
+from bertc.recipe.setting import title_of
 
 if TYPE_CHECKING:
     from bertc.validate import Validation
@@ -24,15 +24,23 @@ if TYPE_CHECKING:
 
 @click.command("validate", cls=Command)
 @click.argument("out", type=click.Path(path_type=Path))
-@options.validation_data_options
+@recipe_options(
+    "validation.data",
+    "validation.columns",
+    "validation.limit",
+    "validation.max_drop",
+    "validation.gates",
+    "validation.min_agreement",
+    "validation.preset",
+    "validation.decide",
+    "engine.threads",
+)
 @option(
     "--checkpoint",
     metavar="CHECKPOINT",
-    section=VALIDATION,
+    section=title_of("validation"),
     help="The float model to compare with, for data that is not the build's.",
 )
-@options.gate_options
-@options.threads_option
 def command(output: Output, out: Path, checkpoint: str | None, **flags: Any) -> int:
     """Run the engine in the folder OUT over labelled data and judge it by the gates it was built with, or by others.
 
@@ -46,7 +54,7 @@ def command(output: Output, out: Path, checkpoint: str | None, **flags: Any) -> 
     from bertc.validate import recipe_of_artefact, validate
 
     verified_manifest(out)
-    recipe = recipe_of_artefact(out, options.overrides_from_flags(flags))
+    recipe = recipe_of_artefact(out, overrides_from_flags(flags))
     with shown_progress(output) as progress:
         found = validate(out, recipe, checkpoint=checkpoint, progress=progress)
     _print(output, found)

@@ -16,7 +16,18 @@ from bertc.plugins import COMMANDS
 from tests.artefacts import Bertc
 
 ROOT = Path(__file__).parents[2]
-HEAVY = ("numpy", "onnx", "onnx_ir", "onnxruntime", "pydantic", "rich", "tokenizers", "torch", "transformers")
+HEAVY = (
+    "numpy",
+    "onnx",
+    "onnx_ir",
+    "onnxruntime",
+    "pydantic",
+    "rich",
+    "tokenizers",
+    "tomlkit",
+    "torch",
+    "transformers",
+)
 
 
 def program(*arguments: str, code: str = "from bertc.cli.main import main; main()") -> subprocess.CompletedProcess[str]:
@@ -36,6 +47,17 @@ def test_help_imports_nothing_heavy_and_is_quick() -> None:
     print(f"bertc --help: {float(seconds):.3f} s")
     assert not set(HEAVY) & set(modules)
     assert all(name in done.stdout for name in COMMANDS.names())
+
+
+def test_the_help_of_a_command_imports_the_recipe_at_most() -> None:
+    code = (
+        "import sys; from bertc.cli.main import run; run([sys.argv[1], '--help']); "
+        "print(*[name for name in sys.modules if '.' not in name], file=sys.stderr)"
+    )
+    for name, found in (("build", {"pydantic"}), ("finetune", {"pydantic"}), ("predict", set()), ("bench", set())):
+        done = program(name, code=code)
+        assert set(HEAVY) & set(done.stderr.split()) == found, name
+        assert done.stdout.startswith(f"Usage: bertc {name}")
 
 
 def test_importing_bertc_imports_no_engine() -> None:
@@ -83,6 +105,10 @@ def test_version(bertc: Bertc) -> None:
         (["bench", "x", "--shape", "3"], "BATCHxLENGTH"),
         (["predict", "x"], "either --text or --input"),
         (["gate", "x"], "--baseline"),
+        (["export", "x", "--target", "auto-cpu"], "auto-cpu is for bertc build"),
+        (["finetune", "x", "-o", "y", "--target", "auto-cpu"], "auto-cpu is for bertc build"),
+        (["finetune", "x", "-o", "y", "--distill", "hiden"], "the command line: training.distill has the key"),
+        (["build", "x", "-o", "y", "--min-agreement", "nan"], "validation.min_agreement is nan"),
     ],
 )
 def test_wrong_usage_is_one_line_and_code_2(

@@ -15,6 +15,7 @@ from bertc.cli.options import overrides_from_flags, recipe_from_flags
 from bertc.errors import InputError
 from bertc.plugins import COMMANDS
 from bertc.recipe import Recipe, TrainingRecipe
+from bertc.recipe.setting import settings_named
 
 DOCS = Path(__file__).parents[2] / "docs"
 PLAIN_DEFAULTS = {"quantization__mode", "calibration__samples", "calibration__seed", "calibration__calibrator"}
@@ -69,6 +70,29 @@ def test_a_switch_that_says_no_is_no_switch_left_out() -> None:
         given = command.make_context("build", ["x", *arguments]).params
         recipe = recipe_from_flags("x", None, {name: value for name, value in given.items() if "__" in name})
         assert recipe.quantization.bias_correction is found
+
+
+def test_switches_of_training_say_no() -> None:
+    command = importlib.import_module("bertc.commands.finetune").command
+    for arguments, quantize, scales in (
+        (["--float"], False, True),
+        (["--fixed-scales"], True, False),
+        ([], True, True),
+    ):
+        given = command.make_context("finetune", ["x", "-o", "y", *arguments]).params
+        recipe = recipe_from_flags("x", None, {name: value for name, value in given.items() if "__" in name})
+        assert (recipe.training.quantize, recipe.training.learned_scales) == (quantize, scales)
+
+
+def test_an_option_takes_what_its_field_takes() -> None:
+    options = build_options()
+    for setting in settings_named("calibration", "sparsity", "quantization", "validation", "search", "engine"):
+        kind, bounds = options[setting.destination].type, setting.bounds
+        if setting.choices:
+            assert isinstance(kind, click.Choice) and tuple(kind.choices) == setting.choices, setting.key
+        elif bounds.low is not None:
+            assert isinstance(kind, click.IntRange | click.FloatRange), setting.key
+            assert (kind.min, kind.max, kind.min_open) == (bounds.low, bounds.high, bounds.low_open), setting.key
 
 
 def test_flags_win_over_the_file_and_what_is_not_given_is_left_to_it(tmp_path: Path) -> None:

@@ -21,6 +21,13 @@ from bertc.errors import InputError
 ROOT = Path(__file__).parents[2]
 
 
+def test_a_result_is_told_in_one_form(capsys: pytest.CaptureFixture[str]) -> None:
+    for output, said in ((Output(), "a\nb\n"), (Output(json=True), '{\n  "x": 1\n}\n'), (Output(quiet=True), "")):
+        output.tell({"x": 1}, "a", "b")
+        assert capsys.readouterr().out == said
+    assert Output(arguments=("build", "a b")).command_line == "bertc build 'a b'"
+
+
 def test_without_a_terminal_each_stage_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     with shown_progress(Output()) as progress:
         progress.stage("read")

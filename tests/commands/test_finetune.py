@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import pytest
 
-from bertc.commands.finetune import weighted_names
+from bertc.cli.options import weighted_names
 from tests.artefacts import Bertc
 
 SHORT = ("--steps", "3", "--batch-size", "4", "--held-out", "4", "--no-cache")

@@ -10,7 +10,7 @@ from bertc.errors import InputError
 from bertc.graph.scheme import Granularity, scheme_from_options
 from bertc.recipe import recipe_from_path
 
-RECIPES = sorted((Path(__file__).resolve().parents[1] / "recipes").glob("*.toml"))
+RECIPES = sorted((Path(__file__).resolve().parents[2] / "recipes").glob("*.toml"))
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)

@@ -1,0 +1,110 @@
+"""What the commands on a recipe share: CHECKPOINT, --recipe, the options of fields, the cache, the progress."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bertc.cli.command import Decorator, all_of, option
+from bertc.cli.options import recipe_from_flags, recipe_options
+from bertc.cli.output import Output
+from bertc.cli.progress import shown_progress
+from bertc.recipe import Recipe
+from bertc.recipe.setting import settings_named, title_of
+
+if TYPE_CHECKING:
+    from bertc.artefact.stages import Work
+
+CACHE = "Cache"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """A command line on a recipe. `flags` has the options of fields by the names of their parameters."""
+
+    output: Output
+    checkpoint: str | None
+    file: str | None
+    flags: Mapping[str, Any]
+    cache_dir: Path | None
+    no_cache: bool
+
+    def with_columns(self, columns: tuple[tuple[str, str], ...]) -> Request:
+        """Return the request with columns of both the calibration and the validation data before each one's own."""
+        names = ("calibration__columns", "validation__columns")
+        return replace(self, flags={**self.flags, **{name: (*columns, *self.flags[name]) for name in names}})
+
+    def recipe(self) -> Recipe:
+        """Return the recipe of the file with the flags over it. Raises `InputError` naming what is wrong."""
+        return recipe_from_flags(self.checkpoint, self.file, self.flags)
+
+    @contextmanager
+    def work(self) -> Iterator[Work]:
+        """Show progress and open the cache of finished stages."""
+        from bertc.artefact.cache import StageCache, default_cache_directory  # numpy: not for --help
+        from bertc.artefact.stages import Work
+
+        directory = None if self.no_cache else self.cache_dir or default_cache_directory()
+        with shown_progress(self.output) as progress, StageCache(directory, progress=progress) as cache:
+            yield Work(cache, progress)
+
+
+def recipe_command(*names: str) -> Decorator:
+    """Declare CHECKPOINT, --recipe, the cache and the options of fields; the function gets them as `request`.
+
+    `names` are those of `recipe_options`.
+    """
+    fields = [setting.destination for setting in settings_named(*names)]
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(function)
+        def run(
+            output: Output,
+            checkpoint: str | None,
+            recipe: str | None,
+            cache_dir: Path | None,
+            no_cache: bool,
+            **given: Any,
+        ) -> Any:
+            request = Request(
+                output=output,
+                checkpoint=checkpoint,
+                file=recipe,
+                flags={name: given.pop(name) for name in fields},
+                cache_dir=cache_dir,
+                no_cache=no_cache,
+            )
+            return function(output=output, request=request, **given)
+
+        declare = all_of(
+            click.argument("checkpoint", required=False),
+            option(
+                "--recipe",
+                metavar="FILE",
+                section=title_of(""),
+                help="A TOML recipe (bertc config writes one). Flags override.",
+            ),
+            recipe_options(*names),
+            option(
+                "--cache-dir",
+                type=click.Path(path_type=Path),
+                section=CACHE,
+                help="Where finished stages are kept. Default: bertc in the user's cache folder.",
+            ),
+            option("--no-cache", is_flag=True, section=CACHE, help="Neither use nor keep finished stages."),
+        )
+        declared: Callable[..., Any] = declare(run)
+        return declared
+
+    return decorate
+
+
+def out_option(metavar: str, help: str, **keywords: Any) -> Decorator:
+    """Declare -o."""
+    return option("-o", "--out", type=click.Path(path_type=Path), metavar=metavar, help=help, **keywords)

@@ -1,0 +1,29 @@
+"""The recipe of a build: what a user decides, from flags or a TOML file. A field is described once, in `sections`."""
+
+from bertc.recipe.file import recipe_from_document, recipe_from_path, text_from_recipe
+from bertc.recipe.sections import (
+    AUTO_TARGET,
+    CalibrationRecipe,
+    EngineRecipe,
+    QuantizationRecipe,
+    Recipe,
+    SearchRecipe,
+    SparsityRecipe,
+    ValidationRecipe,
+)
+from bertc.recipe.training import TrainingRecipe
+
+__all__ = [
+    "AUTO_TARGET",
+    "CalibrationRecipe",
+    "EngineRecipe",
+    "QuantizationRecipe",
+    "Recipe",
+    "SearchRecipe",
+    "SparsityRecipe",
+    "TrainingRecipe",
+    "ValidationRecipe",
+    "recipe_from_document",
+    "recipe_from_path",
+    "text_from_recipe",
+]

@@ -1,0 +1,125 @@
+"""Recipes as TOML files: read with what flags say over them, and written."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from bertc.errors import InputError
+from bertc.recipe.faults import faults_in_order, sentence_of_fault
+from bertc.recipe.sections import Recipe
+from bertc.recipe.setting import settings
+
+if TYPE_CHECKING:
+    from tomlkit.items import Item
+
+COMMAND_LINE = "the command line"
+_PLACE = re.compile(r" \(at (?:line (?P<line>\d+), column (?P<column>\d+)|end of document)\)$")
+
+
+def recipe_from_path(path: Path, overrides: Mapping[str, Any]) -> Recipe:
+    """Read a TOML recipe; `overrides` (nested by section) win over the file.
+
+    Paths in the file are relative to the file. Raises `InputError` naming the field that is wrong.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        document = tomllib.loads(text)
+    except FileNotFoundError:
+        raise InputError(f"recipe {path} does not exist; bertc config writes one") from None
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{path}, {_syntax_fault(str(error), text)}") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"recipe {path} cannot be read: {error}; bertc config writes one") from error
+    _resolve_paths(document, path.parent)
+    return recipe_from_document(document, str(path), overrides)
+
+
+def recipe_from_document(
+    document: Mapping[str, Any], source: str, overrides: Mapping[str, Any] = MappingProxyType({})
+) -> Recipe:
+    """Check a recipe; `overrides` (nested by section) win over the document, which is `source`'s.
+
+    Raises `InputError` naming the first field that is wrong, and how many more are.
+    """
+    merged = _merged(document, overrides)
+    try:
+        return Recipe.model_validate(merged)
+    except ValidationError as error:
+        first, *more = faults_in_order(error, merged)
+        where = COMMAND_LINE if _is_given(first["loc"], overrides) else source
+        count = f" (and {len(more)} more)" if more else ""
+        raise InputError(f"{where}: {sentence_of_fault(first)}{count}") from None
+
+
+def text_from_recipe(recipe: Recipe) -> str:
+    """Write a recipe as TOML, every field that has a value."""
+    import tomlkit  # takes 0.05 s: not for --help
+
+    document = tomlkit.document()
+    for setting in settings():
+        value = value_of(recipe, setting.section, setting.name)
+        if setting.section and setting.section not in document:
+            document.add(setting.section, tomlkit.table())
+        if value is not None:
+            table: Any = document[setting.section] if setting.section else document
+            table.add(setting.name, toml_item(value))
+    return tomlkit.dumps(document)
+
+
+def value_of(recipe: Recipe, section: str, name: str) -> Any:
+    """Return the value of a field, or None."""
+    return getattr(getattr(recipe, section) if section else recipe, name)
+
+
+def toml_item(value: Any) -> Item:
+    """Return a field's value, or its example, as TOML in one line."""
+    import tomlkit
+
+    if isinstance(value, Mapping):
+        table = tomlkit.inline_table()
+        table.update(value)
+        return table
+    item: Item = tomlkit.item(list(value) if isinstance(value, tuple) else value)
+    return item
+
+
+def _is_given(place: tuple[int | str, ...], overrides: Any) -> bool:
+    """Say whether what is at a place of the recipe is an override."""
+    if not isinstance(overrides, Mapping):
+        return True
+    return bool(place) and place[0] in overrides and _is_given(place[1:], overrides[place[0]])
+
+
+def _merged(document: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the document with the overrides over it; a section that is no table stays, to be refused."""
+    merged = dict(document)
+    for section, values in overrides.items():
+        before = document.get(section, {})
+        if not isinstance(values, Mapping):
+            merged[section] = values
+        elif isinstance(before, Mapping):
+            merged[section] = {**before, **values}
+    return merged
+
+
+def _syntax_fault(error: str, text: str) -> str:
+    """Name line and column first; tomllib does not count to the end of a document."""
+    found = _PLACE.search(error)
+    lines = text.split("\n")
+    line, column = (found["line"], found["column"]) if found and found["line"] else (len(lines), len(lines[-1]) + 1)
+    return f"line {line}, column {column}: this is no TOML: {_PLACE.sub('', error)}; correct the line"
+
+
+def _resolve_paths(document: dict[str, Any], base: Path) -> None:
+    """Make the recipe's relative paths those of the recipe's folder, where something is there."""
+    for setting in settings():
+        values = document.get(setting.section) if setting.section else document
+        if setting.about.path and isinstance(values, dict) and isinstance(text := values.get(setting.name), str):
+            values[setting.name] = str(base / text) if (base / text).exists() else text
