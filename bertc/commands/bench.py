@@ -129,8 +129,7 @@ def _document(timings: tuple[Timing, ...], threads: int) -> dict[str, object]:
 
 
 def _page(timings: tuple[Timing, ...], threads: int, rounds: int) -> str:
-    from bertc.evaluate.html import html_page
-    from bertc.evaluate.page.timings import TimingRow, timings_main
+    from bertc.evaluate.page.timings import TimingRow, html_from_timings
     from bertc.runtime.cpu import cpu_features, thread_count
 
     works = []
@@ -150,4 +149,4 @@ def _page(timings: tuple[Timing, ...], threads: int, rounds: int) -> str:
         ]
         works.append((work, rows))
     facts = f"{cpu_features().model}, {thread_count(threads)} threads, {rounds} interleaved rounds"
-    return html_page("bertc bench", timings_main("bertc bench", facts, works))
+    return html_from_timings("bertc bench", facts, works)

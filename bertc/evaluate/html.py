@@ -5,69 +5,56 @@ In: a `Report`. Out: the text of a file that needs no network, no script and no 
 
 from __future__ import annotations
 
-from importlib.resources import files
+from collections import Counter
+from collections.abc import Sequence
 
-from bertc.evaluate.page.candidates import candidates_section
-from bertc.evaluate.page.markup import Markup, join, moment, tag
-from bertc.evaluate.page.pareto import search_section
-from bertc.evaluate.page.sections import (
-    cost_section,
-    data_section,
-    errors_section,
-    lowering_section,
-    provenance_section,
-    sparsity_section,
-    stages_section,
-    warnings_section,
-)
-from bertc.evaluate.page.verdict import accuracy_section, gates_section, verdict_banner
-from bertc.evaluate.report import Report
-
-# The page loads nothing and runs nothing, whatever text got into it.
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+from bertc.evaluate.page.charts import HistogramChart, chart_from_histogram
+from bertc.evaluate.page.environment import page_from_template
+from bertc.evaluate.page.figures import moment
+from bertc.evaluate.page.heat import heat_from_sites
+from bertc.evaluate.page.pareto import chart_from_search
+from bertc.evaluate.page.verdict import accuracy_from_report, mean_speed, outcome, sentences
+from bertc.evaluate.report import Report, SitePart
 
 
 def html_from_report(report: Report) -> str:
     """Return the report as one HTML document. All text of the report is escaped."""
     name = report.checkpoint.name or report.checkpoint.family
-    sections = (
-        warnings_section(report),
-        accuracy_section(report),
-        gates_section(report),
-        cost_section(report),
-        candidates_section(report.candidates),
-        search_section(report.search),
-        errors_section(report),
-        lowering_section(report),
-        sparsity_section(report),
-        data_section(report),
-        stages_section(report),
-        provenance_section(report),
-    )
-    main = tag("main", _byline(report, name), verdict_banner(report), *sections)
-    return html_page(f"{name}: bertc report", main)
-
-
-def html_page(title: str, main: Markup) -> str:
-    """Return a whole document in the report's style."""
-    head = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", http_equiv="Content-Security-Policy", content=_POLICY),
-        tag("meta", name_="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", name_="color-scheme", content="light dark"),
-        tag("title", title),
-        tag("style", Markup(_style())),
-    )
-    return "<!doctype html>\n" + tag("html", head, tag("body", main), lang="en") + "\n"
-
-
-def _style() -> str:
-    return files("bertc.evaluate.page").joinpath("report.css").read_text(encoding="utf-8")
-
-
-def _byline(report: Report, name: str) -> Markup:
     mode = report.quantization.mode
-    parts = [report.engine.target, f"INT8 mode {mode}" if mode is not None else None, moment(report.created)]
-    details = " \N{MIDDLE DOT} ".join(part for part in parts if part)
-    return tag("p", tag("strong", name), join([" ", tag("span", details)]), class_="byline")
+    details = (report.engine.target, f"INT8 mode {mode}" if mode is not None else "", moment(report.created))
+    return page_from_template(
+        "report.html",
+        title=f"{name}: bertc report",
+        name=name,
+        details=" \N{MIDDLE DOT} ".join(filter(None, details)),
+        report=report,
+        outcome=outcome(report),
+        sentences=sentences(report),
+        speed=mean_speed(report),
+        others=sorted({name for row in report.latency for name in row.others}),
+        accuracy=accuracy_from_report(report),
+        chart=chart_from_search(report.search),
+        heat=heat_from_sites(report.sites),
+        ranges=_ranges(report),
+        float_sites=_float_sites(report),
+    )
+
+
+def _ranges(report: Report) -> Sequence[tuple[SitePart, HistogramChart]]:
+    """Return the sites whose magnitudes were kept, the worst first."""
+    order = {name: index for index, name in enumerate(report.worst_sites)}
+    sites = sorted(report.sites, key=lambda site: (order.get(site.site, len(order)), -(site.error or 0.0)))
+    return [(site, chart_from_histogram(site.histogram, site.amax)) for site in sites if site.histogram is not None]
+
+
+def _float_sites(report: Report) -> Sequence[tuple[str, Sequence[str], str]]:
+    """Group the sites that stayed in float by reason: (`role (6 layers)`, their names, the reason), a role one line."""
+    by_reason: dict[str, list[str]] = {}
+    for site in report.quantization.sites_float:
+        by_reason.setdefault(site.reason, []).append(site.site)
+    groups = []
+    for reason, names in by_reason.items():
+        roles = Counter(name.rpartition(".")[2] for name in names)
+        text = ", ".join(role if count == 1 else f"{role} ({count} layers)" for role, count in roles.items())
+        groups.append((names[0] if len(names) == 1 else text, names, reason))
+    return groups

@@ -9,18 +9,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jinja2 import UndefinedError
 
 from bertc.evaluate.html import html_from_report
+from bertc.evaluate.page import environment
 from bertc.evaluate.page.charts import Axis, axis_around
-from bertc.evaluate.page.heat import heat_map
-from bertc.evaluate.page.markup import Markup, duration, fraction, moment, significant, size, tag
+from bertc.evaluate.page.environment import page_from_template
+from bertc.evaluate.page.figures import duration, fraction, interval, moment, significant, size
+from bertc.evaluate.page.heat import heat_from_sites
+from bertc.evaluate.page.timings import TimingRow, html_from_timings
 from bertc.evaluate.report import HistogramPart, Report, report_from_json, report_to_json
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # so that `tests.evaluate` is found whatever the import mode
 
 from tests.evaluate.sample_report import failed_report, sample_report
 
-HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>&amp;</style></title>"
+HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>&amp;</style></title>{{ 7 * 7 }}{% x %}{# y #}"
+TEMPLATES = sorted((Path(environment.__file__).parent / "templates").glob("*.html"))
 
 
 class Page(HTMLParser):
@@ -51,6 +56,11 @@ class Page(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         self.words += data
+
+
+def drawings(page: Page) -> int:
+    """Count the pictures; an svg inside another is a part of it."""
+    return page.attributes.count(("role", "img"))
 
 
 def changed(**update: object) -> Report:
@@ -125,7 +135,24 @@ def test_hostile_text_is_only_text() -> None:
     assert "script" not in page.tags and "img" not in page.tags
     assert not any(name.startswith("on") for name, _ in page.attributes)
     assert "<script" not in hostile and HOSTILE in page.words
-    assert page.tags.count("style") == 1 and page.tags.count("title") - page.tags.count("svg") == 1
+    assert page.tags.count("style") == 1 and page.tags.count("title") - drawings(page) == 1
+
+
+def test_hostile_names_of_engines_are_only_text() -> None:
+    row = TimingRow(engine=HOSTILE, p50=1, p95=2, p99=3, texts_per_second=9, ratio=1, ratio_range=(1, 1), spread=0.1)
+    page = Page(html_from_timings(HOSTILE, HOSTILE, [(HOSTILE, [row])]))
+    assert page.words.count(HOSTILE) >= 5 and "script" not in page.tags and "img" not in page.tags
+
+
+@pytest.mark.parametrize("template", TEMPLATES, ids=lambda path: path.stem)
+def test_no_template_leaves_the_escaping(template: Path) -> None:
+    assert not re.search(r"\|\s*safe|autoescape", template.read_text(encoding="utf-8"))
+
+
+def test_a_value_that_nobody_gave_is_an_error() -> None:
+    assert "<title>x</title>" in html_from_timings("x", "", [])
+    with pytest.raises(UndefinedError, match="title"):
+        page_from_template("timings.html", name="x", details="", works=[])
 
 
 def test_every_table_has_a_caption_and_heads_and_every_drawing_a_title() -> None:
@@ -134,25 +161,48 @@ def test_every_table_has_a_caption_and_heads_and_every_drawing_a_title() -> None
     assert tables >= 8 and page.tags.count("caption") == tables
     scopes = [value for name, value in page.attributes if name == "scope"]
     assert scopes.count("col") > tables and scopes.count("row") > tables
-    assert page.tags.count("svg") == page.tags.count("title") - 1
+    assert drawings(page) == page.tags.count("title") - 1
+
+
+def test_the_labels_of_a_narrow_table_are_its_heads() -> None:
+    tables = re.findall(r'<table class="cards">.*?</table>', html_from_report(sample_report()), flags=re.DOTALL)
+    assert len(tables) >= 5
+    for table in tables:
+        heads = re.findall(r'<th scope="col"[^>]*>(.*?)</th>', table)
+        for row in re.findall(r"<tr>(<th scope=\"row\".*?)</tr>", table, flags=re.DOTALL):
+            labels = [re.findall(r'data-head="(.*?)"', cell) for cell in re.findall(r"<td[^>]*>", row)]
+            assert labels == [[head] if head else [] for head in heads[1:]]
+
+
+def test_what_is_true_of_all_metrics_is_said_once() -> None:
+    report = sample_report()
+    page = Page(html_from_report(report)).words
+    assert len(report.metrics) > 1 and page.count("99.43 %") == 1 and page.count("0.00750") == 1
+    assert report.accuracy is not None
+    unknown = report.accuracy.model_copy(update={"agreement": None, "logit_mse": None})
+    page = Page(html_from_report(changed(accuracy=unknown))).words
+    assert "same answers" not in page and "Score error" not in page
 
 
 def test_the_heat_map_shows_every_error_and_what_stayed_float() -> None:
     sites = sample_report().sites
-    heat = heat_map(sites)
-    assert heat is not None
-    assert heat.count('class="none" title="layer.') == 6  # probs
-    steps = re.findall(r'<td class="h(\d)"', heat)
-    assert len(steps) == 42 and {"0", "6"} <= set(steps)
-    assert heat_map([site.model_copy(update={"error": None}) for site in sites]) is None
-    assert "no site" in str(heat_map([site for site in sites if site.site != "layer.2.query"]))
+    page = html_from_report(sample_report())
+    assert page.count('class="none" title="layer.') == 6  # probs
+    steps = re.findall(r'<td class="h(\d)"', page)
+    assert len(steps) == 42 and {"0", "6"} <= set(steps) and "no site" not in page
+    assert heat_from_sites([site.model_copy(update={"error": None}) for site in sites]) is None
+    fewer = tuple(site for site in sites if site.site != "layer.2.query")
+    assert "no site" in html_from_report(changed(sites=fewer))
+    unmeasured = (sites[0].model_copy(update={"error": None}), *sites[1:])
+    assert f"{sites[0].site} was not measured" in html_from_report(changed(sites=unmeasured))
 
 
 def test_equal_and_zero_errors_have_a_colour() -> None:
-    sites = [site.model_copy(update={"error": 0.0}) for site in sample_report().sites]
-    assert 'class="h0"' in str(heat_map(sites))
-    one = [site.model_copy(update={"error": 0.02}) for site in sample_report().sites]
-    assert 'class="h' in str(heat_map(one))
+    for error in (0.0, 0.02):
+        sites = tuple(site.model_copy(update={"error": error}) for site in sample_report().sites)
+        heat = heat_from_sites(sites)
+        assert heat is not None and 0 <= heat.step(error) <= 6
+        assert f'<td class="h{heat.step(error)}"' in html_from_report(changed(sites=sites))
 
 
 @pytest.mark.parametrize(
@@ -196,15 +246,11 @@ def test_the_shaded_side_follows_the_direction() -> None:
     assert re.search(r'<text x="[\d.]+%" y="33"[^>]*>limit 0\.1221<', lower)
 
 
-def test_tags_escape_unless_they_are_markup() -> None:
-    assert tag("p", "<b>", title='"x"') == '<p title="&quot;x&quot;">&lt;b&gt;</p>'
-    assert tag("p", tag("b", "x"), Markup("<i></i>")) == "<p><b>x</b><i></i></p>"
-
-
 def test_figures() -> None:
     assert fraction(0.00004, sign=True) == "0.0000" and fraction(0.5, sign=True) == "+0.5000"
     assert significant(0) == "0" and significant(123456.0) == "123000" and significant(1e-7) == "1.00e-07"
     assert size(500) == "0.5 kB" and duration(150) == "2 min 30 s" and moment("yesterday") == "yesterday"
+    assert fraction(None) == significant(None) == interval(None) == "\N{EN DASH}"
 
 
 def test_axes() -> None:

@@ -15,7 +15,7 @@ import pytest
 from bertc import __version__
 
 ROOT = Path(__file__).parents[2]
-HEAVY = ("torch", "transformers", "onnx", "onnxruntime", "onnx_ir", "pyarrow", "openvino", "huggingface_hub")
+HEAVY = ("torch", "transformers", "onnx", "onnxruntime", "onnx_ir", "pyarrow", "openvino", "huggingface_hub", "jinja2")
 HELP_SECONDS = 0.3
 
 pytestmark = pytest.mark.xdist_group("wheel")
@@ -57,7 +57,9 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     sources = {path.relative_to(ROOT).as_posix() for path in (ROOT / "bertc").rglob("*.py")}
     assert sources <= set(names)
-    assert {"bertc/py.typed", "bertc/evaluate/page/report.css"} <= set(names)
+    files = [path for path in (ROOT / "bertc").rglob("*") if path.suffix in (".html", ".css")]
+    data = {path.relative_to(ROOT).as_posix() for path in files}
+    assert len(data) > 1 and data | {"bertc/py.typed"} <= set(names)
     assert any(name.endswith("/licenses/LICENSE") for name in names)
     assert {name.split("/")[0] for name in names} == {"bertc", f"bertc-{__version__}.dist-info"}
 
@@ -65,7 +67,8 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
 def test_the_package_is_the_installed_one_and_finds_its_data(environment: Path, tmp_path: Path) -> None:
     code = (
         "import bertc; from importlib.resources import files; print(bertc.__file__);"
-        "assert files('bertc.evaluate.page').joinpath('report.css').read_text();"
+        "from bertc.evaluate.page.timings import html_from_timings;"
+        "assert '<title>bench</title>' in html_from_timings('bench', '', []);"
         "assert files('bertc').joinpath('py.typed').is_file()"
     )
     printed = run(environment / "bin" / "python", "-c", code, cwd=tmp_path)

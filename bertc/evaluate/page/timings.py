@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bertc.evaluate.page.charts import Axis, Whisker, whisker_chart
-from bertc.evaluate.page.markup import Markup, join, section, significant, table, tag
+from bertc.evaluate.page.charts import Axis, Whisker, WhiskerChart
+from bertc.evaluate.page.environment import page_from_template
+from bertc.evaluate.page.figures import significant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,14 +24,13 @@ class TimingRow:
     spread: float
 
 
-def timings_main(title: str, facts: str, works: Sequence[tuple[str, Sequence[TimingRow]]]) -> Markup:
-    """Return the page's content; `facts` says where and how it was measured."""
-    sections = [_work(number, name, rows) for number, (name, rows) in enumerate(works)]
-    return tag("main", tag("p", tag("strong", title), join([" ", tag("span", facts)]), class_="byline"), *sections)
+def html_from_timings(title: str, facts: str, works: Sequence[tuple[str, Sequence[TimingRow]]]) -> str:
+    """Return one HTML document; `facts` says where and how it was measured."""
+    charts = [(name, rows, _chart(name, rows)) for name, rows in works]
+    return page_from_template("timings.html", title=title, name=title, details=facts, works=charts)
 
 
-def _work(number: int, name: str, rows: Sequence[TimingRow]) -> Markup:
-    axis = Axis(low=0.0, high=1.05 * max(row.p99 for row in rows))
+def _chart(name: str, rows: Sequence[TimingRow]) -> WhiskerChart:
     whiskers = [
         Whisker(
             label=row.engine,
@@ -41,20 +41,5 @@ def _work(number: int, name: str, rows: Sequence[TimingRow]) -> Markup:
         )
         for place, row in enumerate(rows)
     ]
-    chart = whisker_chart(whiskers, axis=axis, limit=None, lower_is_better=True, title=f"{name}: milliseconds per call")
-    head = ("engine", "p50", "p95", "p99", "spread", "texts/s", "times as fast", "range")
-    lines = [
-        (
-            row.engine,
-            *(significant(value) for value in (row.p50, row.p95, row.p99)),
-            f"{row.spread:.1%}",
-            significant(row.texts_per_second),
-            f"{row.ratio:.2f}\N{MULTIPLICATION SIGN}",
-            f"{row.ratio_range[0]:.2f} to {row.ratio_range[1]:.2f}",
-        )
-        for row in rows
-    ]
-    caption = "Milliseconds per call (a batch), and the speed beside the first engine's"
-    figures = table(head, lines, caption=caption, numbers=range(1, 8))
-    lead = "The dot is the median, the line ends at the 99th percentile of all calls."
-    return section(name, chart, figures, identity=f"work-{number}", note=lead)
+    axis = Axis(low=0.0, high=1.05 * max(row.p99 for row in rows))
+    return WhiskerChart(title=f"{name}: milliseconds per call", whiskers=whiskers, axis=axis)
