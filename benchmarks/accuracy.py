@@ -30,9 +30,9 @@ from machine import heading, run_facts
 from bertc import __version__
 from bertc.artefact.cache import StageCache, default_cache_directory
 from bertc.artefact.stages import Work
-from bertc.features import Silent
 from bertc.finetune import finetune
 from bertc.pipeline import build
+from bertc.progress import Silent
 from bertc.pruning import prune_checkpoint
 from bertc.recipe import Recipe, recipe_from_document
 

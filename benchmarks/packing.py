@@ -122,7 +122,7 @@ def main() -> None:
         models = [stack.enter_context(bertc.load(path, threads=options.threads)) for path in options.artefact]
         first = models[0]
         columns = dict(pair.split("=", 1) for pair in options.column)
-        dataset = dataset_from_path(options.data, task=first.task.name, columns=columns, limit=options.limit)
+        dataset = dataset_from_path(options.data, layout=first.task.layout, columns=columns, limit=options.limit)
         features = first.features_from_rows(first.task.check_rows(dataset.rows, first.head))
         for name, path in (pair.split("=", 1) for pair in options.peer):
             peer = stack.enter_context(open_model(Path(path), threads=options.threads))

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bertc.versions import __version__
+
 if TYPE_CHECKING:
     from bertc.predictor import Predictor
 
 __all__ = ["__version__", "load"]
-__version__ = "0.4.0"
 
 
 def load(path: str | Path, threads: int = 0, *, packing: bool = True, cache: str | Path | None = None) -> Predictor:

@@ -25,7 +25,8 @@ from bertc.errors import BertcError, EnvironmentLackError, InputError
 from bertc.evaluate.gate import Verdict, judge
 from bertc.evaluate.report import CandidatePart
 from bertc.evaluate.scores import Score
-from bertc.features import Feature, Head
+from bertc.features import Feature
+from bertc.head import Head
 from bertc.pipeline import (
     Base,
     Built,

@@ -19,9 +19,10 @@ from bertc.batches import Batch
 from bertc.checkpoint.config import config_from_path
 from bertc.data.dataset import dataset_from_path
 from bertc.errors import InputError
-from bertc.features import Feature, Progress
+from bertc.features import Feature
 from bertc.outputs import output_names
 from bertc.predictor import Predictor, predictor_from_path
+from bertc.progress import Progress
 from bertc.runtime.cpu import pinned
 from bertc.runtime.latency import Call, full_batch, repeated, time_calls
 
@@ -142,7 +143,7 @@ def _run(predictor: Predictor, batch: Batch) -> object:
 
 def _encoded(predictor: Predictor, texts: Texts) -> list[Feature]:
     """Read the file as an artefact's task does, without labels."""
-    dataset = dataset_from_path(texts.path, task=predictor.task.name, columns=texts.columns, limit=texts.limit)
+    dataset = dataset_from_path(texts.path, layout=predictor.task.layout, columns=texts.columns, limit=texts.limit)
     bare = [replace(row, label=None, tags=None, answers=()) for row in dataset.rows]
     return predictor.features_from_rows(predictor.task.check_rows(bare, predictor.head))
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from bertc.artefact.stages import Stage, Work
 from bertc.data.encoded import Encoded
 from bertc.evaluate.scores import Comparison, compare_outputs
-from bertc.features import Head, Progress
+from bertc.head import Head
 from bertc.inputs import Proof
 from bertc.keys import Key, key_of_fields
+from bertc.progress import Progress
 from bertc.runtime.cpu import Cpu, cpu_features
 from bertc.runtime.engine import outputs_from_features
 from bertc.runtime.outputs import Outputs, read_outputs, write_outputs

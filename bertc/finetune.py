@@ -25,11 +25,11 @@ from bertc.calibrate.table import text_from_table
 from bertc.checkpoint import Checkpoint, checkpoint_from_path
 from bertc.checkpoint.write import write_checkpoint
 from bertc.errors import InputError
-from bertc.features import Progress, Silent
 from bertc.graph.build import graph_from_checkpoint
 from bertc.inputs import Inputs, checkpoint_from_recipe, inputs_from_recipe, length_of_inputs, table_from_inputs
 from bertc.manifest import write_manifest
 from bertc.plan import checked_target, plan_from_recipe
+from bertc.progress import Progress, Silent
 from bertc.recipe import Recipe
 from bertc.runtime.cpu import cpu_features
 from bertc.sparsity.pattern import masks_from_graph
@@ -184,15 +184,13 @@ class _Run:
             raise
 
     def _trainer(self, state: Any) -> Trainer:
-        import torch
-
+        from bertc.train.distributed import use_threads
         from bertc.train.held_out import Evaluation, HeldOut, held_out_objective
         from bertc.train.loop import Lesson, Trainer
         from bertc.train.losses import Objective
         from bertc.train.student import teacher_from_checkpoint
 
-        if self.recipe.engine.threads:
-            torch.set_num_threads(self.recipe.engine.threads)
+        use_threads(self.recipe.engine.threads)
         device, data = self.processes.device, self.data
         architecture = self.checkpoint.architecture
         objective = Objective(
@@ -240,9 +238,9 @@ class _Run:
 
     def report(self, outcome: Outcome, command: str) -> dict[str, Any]:
         """Return what was done."""
-        import torch
+        from bertc.train.distributed import facts_of_torch
 
-        recipe = self.recipe
+        recipe, torch = self.recipe, facts_of_torch()
         return {
             "schema": 1,
             "command": command,
@@ -271,8 +269,8 @@ class _Run:
             "precision": self.precision[0],
             "device": str(self.processes.device),
             "processes": self.processes.world,
-            "threads": torch.get_num_threads(),
-            "versions": {**library_versions(), "torch": torch.__version__},
+            "threads": torch["threads"],
+            "versions": {**library_versions(), "torch": torch["version"]},
         }
 
     def write(self, folder: Path, report: Mapping[str, Any]) -> dict[str, Any]:

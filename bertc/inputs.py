@@ -16,8 +16,8 @@ from bertc.data.encoded import Encoded
 from bertc.data.rows import sample_rows
 from bertc.errors import InputError
 from bertc.evaluate.gate import Decide, Gate, gates_from_options
-from bertc.features import Head
 from bertc.graph.scheme import DEFAULT_SMOOTHING, Scheme
+from bertc.head import Head
 from bertc.plan import method_from_recipe
 from bertc.recipe import CalibrationRecipe, Recipe, SparsityRecipe, ValidationRecipe
 from bertc.search.held import HeldOut, budget_on_held_out, check_enough, held_out_rows
@@ -161,7 +161,7 @@ def proof_from_recipe(wanted: ValidationRecipe, checkpoint: Checkpoint, max_leng
     if wanted.data is None:
         return None
     task = task_from_name(checkpoint.head.task)
-    dataset = dataset_from_path(wanted.data, task=task.name, columns=wanted.columns, limit=wanted.limit)
+    dataset = dataset_from_path(wanted.data, layout=task.layout, columns=wanted.columns, limit=wanted.limit)
     rows = task.check_rows(dataset.rows, checkpoint.head)
     features = task.features_from_rows(rows, checkpoint.encoder, max_length)
     texts = Encoded(
@@ -176,7 +176,7 @@ def calibration_from_recipe(wanted: CalibrationRecipe, checkpoint: Checkpoint, m
     if wanted.data is None:
         raise InputError(NO_TEXT)
     task = task_from_name(checkpoint.head.task)
-    dataset = dataset_from_path(wanted.data, task=task.name, columns=wanted.columns)
+    dataset = dataset_from_path(wanted.data, layout=task.layout, columns=wanted.columns)
     chosen = [
         replace(row, label=None, tags=None, answers=())
         for row in sample_rows(dataset, wanted.samples, seed=wanted.seed)
@@ -241,7 +241,7 @@ def held_out_from_recipe(recipe: Recipe, inputs: Inputs, proof: Proof | None) ->
         )
     head, wanted = inputs.checkpoint.head, recipe.calibration
     task = task_from_name(head.task)
-    dataset = dataset_from_path(calibration.path, task=task.name, columns=wanted.columns)
+    dataset = dataset_from_path(calibration.path, layout=task.layout, columns=wanted.columns)
     known = calibration.rows if proof is None else (*calibration.rows, *proof.texts.rows)
     used = {row.hash for row in known}
     chosen = held_out_rows(dataset, calibration.path, used, rows=recipe.search.rows, seed=wanted.seed)

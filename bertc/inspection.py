@@ -14,8 +14,8 @@ from bertc.checkpoint import checkpoint_from_path
 from bertc.checkpoint.files import read_object
 from bertc.errors import InputError
 from bertc.evaluate.report import Report, report_from_json
-from bertc.features import Head
 from bertc.graph.sites import Role, Site
+from bertc.head import Head
 from bertc.manifest import MANIFEST_NAME, Manifest, unmet_demands, verify_artefact
 from bertc.predictor import HEAD_FILE, head_from_document
 from bertc.runtime.cpu import cpu_features

@@ -5,25 +5,24 @@ An artefact folder in, its `Manifest` out, or a refusal that names the file. Not
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
 import re
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from bertc import __version__
+from bertc.digest import digest_of_file, files_of_folder
 from bertc.errors import InputError
 from bertc.runtime.cpu import Cpu
+from bertc.versions import __version__
 
 MANIFEST_NAME = "manifest.json"
 _LARGEST_MANIFEST = 16 << 20  # bytes; ours has some ten entries, more is not a manifest
-_CHUNK = 1 << 20
 # What hubs and file browsers add to a folder; bertc reads none of them, so they cannot change what an artefact does.
 _BYSTANDER = re.compile(r"\.[^/]*(/.*)?|README(\.md)?|LICENSE(\.(md|txt))?", re.IGNORECASE)
 
@@ -89,23 +88,6 @@ class Manifest(_Frozen):
     cpu: CpuRecord
     valid_on: ValidOn
     binding: Binding | None = None
-
-
-def digest_of_file(path: Path) -> str:
-    """Return the sha256 of a file in hexadecimal, reading it in pieces. Raises `OSError`."""
-    sha = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            sha.update(chunk)
-    return sha.hexdigest()
-
-
-def files_of_folder(folder: Path) -> tuple[str, ...]:
-    """List everything in a folder that is not a directory, as sorted relative paths with forward slashes.
-
-    A symbolic link counts as a file, also where it points to a directory. Raises `OSError`.
-    """
-    return tuple(sorted(_walk(folder, "")))
 
 
 def write_manifest(
@@ -195,15 +177,6 @@ def unmet_demands(manifest: Manifest, cpu: Cpu) -> tuple[str, ...]:
         if demands.cpu_features_any and not cpu.features & set(demands.cpu_features_any):
             unmet.append(" or ".join(demands.cpu_features_any))
     return tuple(unmet)
-
-
-def _walk(folder: Path, prefix: str) -> Iterator[str]:
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                yield from _walk(Path(entry.path), f"{prefix}{entry.name}/")
-            else:
-                yield prefix + entry.name
 
 
 def _record(path: Path) -> FileRecord:

@@ -21,7 +21,8 @@ from bertc.checkpoint.text import TextEncoder
 from bertc.checkpoint.tokenizer import text_encoder_from_path
 from bertc.data.rows import Row, row_from_texts
 from bertc.errors import EnvironmentLackError, InputError
-from bertc.features import Feature, Head, Pooling, Problem
+from bertc.features import Feature
+from bertc.head import Head, Pooling, Problem
 from bertc.manifest import Manifest, unmet_demands, verify_artefact
 from bertc.runtime.cpu import cpu_features
 from bertc.runtime.engine import Closing, Engine, outputs_from_features

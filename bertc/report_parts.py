@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from bertc import __version__
 from bertc.artefact.stages import StageTime
 from bertc.calibrate.carried import notes_of_ranges
 from bertc.calibrate.histogram import bin_values
@@ -54,6 +53,7 @@ from bertc.search_part import reasons_from_search, search_part, warnings_from_se
 from bertc.sparsity.stage import VerifiedSparsity
 from bertc.sparsity_part import sparsity_part
 from bertc.targets import Target
+from bertc.versions import __version__
 
 WORST = 3
 HISTOGRAM_BINS = 48

@@ -19,7 +19,8 @@ from bertc.data.columns import Layout
 from bertc.data.rows import Row
 from bertc.errors import InputError
 from bertc.example import Example
-from bertc.features import Feature, Head, Pooling
+from bertc.features import Feature
+from bertc.head import Head, Pooling
 from bertc.outputs import Output
 
 if TYPE_CHECKING:

@@ -26,9 +26,11 @@ from bertc.evaluate.regression import keys_from_hashes
 from bertc.evaluate.rows import ROWS_FILE, rows_from_path
 from bertc.evaluate.scores import Score, compare_outputs, scores_from_table
 from bertc.evaluate.table import MetricRows, RowTable, hash_labels, kept_statistics
-from bertc.features import Feature, Problem, Progress
+from bertc.features import Feature
 from bertc.graph.build import graph_from_checkpoint
+from bertc.head import Problem
 from bertc.predictor import Predictor, predictor_from_path
+from bertc.progress import Progress
 from bertc.recipe import Recipe, ValidationRecipe, recipe_from_path
 from bertc.runtime.engine import outputs_from_features
 from bertc.targets import target_from_name
@@ -120,7 +122,7 @@ def _run_engine(predictor: Predictor, wanted: ValidationRecipe, stored: RowTable
     if not Path(wanted.data).exists():
         raise InputError(f"{wanted.data}: there is no such file; name the validation data with --validation-data")
     progress.stage("read")
-    dataset = dataset_from_path(wanted.data, task=task.name, columns=wanted.columns, limit=wanted.limit)
+    dataset = dataset_from_path(wanted.data, layout=task.layout, columns=wanted.columns, limit=wanted.limit)
     rows = task.check_rows(dataset.rows, head)
     labelled = task.gold(rows, head) is not None
     gates = gates_from_options(wanted, task, head, labelled=labelled)

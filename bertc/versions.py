@@ -1,9 +1,11 @@
-"""The versions of the libraries that an artefact's figures depend on."""
+"""The version of bertc, and those of the libraries that an artefact's figures depend on."""
 
 from __future__ import annotations
 
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+
+__version__ = "0.4.0"
 
 LIBRARIES = ("onnxruntime", "onnx", "onnx_ir", "numpy", "tokenizers")
 

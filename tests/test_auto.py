@@ -20,9 +20,11 @@ from bertc.cli.main import run as run_command
 from bertc.commands import build as build_command
 from bertc.errors import EnvironmentLackError, InputError
 from bertc.evaluate.html import html_from_report
-from bertc.features import Feature, Head, Silent
+from bertc.features import Feature
+from bertc.head import Head
 from bertc.manifest import verify_artefact
 from bertc.pipeline import Built
+from bertc.progress import Silent
 from bertc.recipe import Recipe, recipe_from_document
 from bertc.runtime.engine import Engine
 from bertc.runtime.openvino import OpenvinoRuntime

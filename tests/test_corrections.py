@@ -15,11 +15,11 @@ from bertc.calibrate.method import RangeMethod
 from bertc.checkpoint import checkpoint_from_path
 from bertc.errors import InputError
 from bertc.evaluate.report import Report
-from bertc.features import Silent
 from bertc.graph.build import graph_from_checkpoint
 from bertc.inputs import calibration_from_recipe, inputs_from_recipe, table_from_inputs
 from bertc.pipeline import build
 from bertc.plan import correction_from_recipe, scheme_from_recipe
+from bertc.progress import Silent
 from bertc.quantize.correction import Correction
 from bertc.quantize.correction_stage import chosen_correction
 from bertc.quantize.quantization import Quantization

@@ -10,8 +10,8 @@ import pytest
 from bertc.artefact.cache import StageCache
 from bertc.artefact.stages import Work
 from bertc.data import dataset
-from bertc.features import Silent
 from bertc.partial import calibrate, export, quantize
+from bertc.progress import Silent
 from bertc.recipe import Recipe, recipe_from_document
 from tests.fixtures import tiny_sentence, write_tiny_bert
 

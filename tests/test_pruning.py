@@ -18,13 +18,13 @@ from bertc.checkpoint import checkpoint_from_path
 from bertc.errors import InputError
 from bertc.evaluate.html import html_from_report
 from bertc.evaluate.report import Report, report_from_json, report_to_json
-from bertc.features import Silent
 from bertc.graph.build import graph_from_checkpoint
 from bertc.graph.interpret import Interpreter
 from bertc.inputs import check_sparsity
 from bertc.inspection import kind_of_path
 from bertc.manifest import verify_artefact
 from bertc.pipeline import build
+from bertc.progress import Silent
 from bertc.pruning import prune_checkpoint
 from bertc.recipe import Recipe, recipe_from_document
 from bertc.sparsity.pattern import gemms_of_graph, masks_from_graph

@@ -14,8 +14,8 @@ from bertc.checkpoint import checkpoint_from_path
 from bertc.checkpoint.write import write_checkpoint
 from bertc.errors import InputError
 from bertc.evaluate.report import Report
-from bertc.features import Silent
 from bertc.pipeline import build
+from bertc.progress import Silent
 from bertc.recipe import recipe_from_document
 from tests.fixtures import SPECIAL_TOKENS, edit_json, tiny_sentence, tiny_vocab, write_tiny_bert, write_tokenizer
 

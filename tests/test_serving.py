@@ -7,7 +7,7 @@ from pathlib import Path
 import onnxruntime
 import pytest
 
-from bertc.manifest import digest_of_file
+from bertc.digest import digest_of_file
 from bertc.plugins import TARGETS
 from bertc.targets import target_from_name
 from tests.artefacts import Bertc

@@ -17,11 +17,13 @@ from bertc.calibrate.method import RangeMethod
 from bertc.calibrate.table import CalibrationTable
 from bertc.checkpoint import Checkpoint, checkpoint_from_path
 from bertc.dialects import ort
-from bertc.features import Feature, Head, Silent
+from bertc.features import Feature
 from bertc.graph.build import graph_from_checkpoint
 from bertc.graph.edit import values_by_name
 from bertc.graph.scheme import DEFAULT_SMOOTHING, Scheme, scheme_from_options
 from bertc.graph.standard import standard_from_graph
+from bertc.head import Head
+from bertc.progress import Silent
 from bertc.quantize.insert import Quantized, quantize_graph
 from bertc.runtime.ort import open_session
 from tests.fixtures import write_tiny_bert

@@ -194,7 +194,7 @@ def traffic_of(options: argparse.Namespace, checkpoint: Checkpoint, validation: 
         (name, _, rest), file = asked.partition("=")[0].partition(":"), asked.partition("=")[2]
         task = task_from_name(rest)
         length = QA_WINDOW if rest == "question-answering" else checkpoint.encoder.max_length
-        rows = dataset_from_path(file, task=rest).rows
+        rows = dataset_from_path(file, layout=task_from_name(rest).layout).rows
         encoded = task.features_from_rows(rows[: options.traffic_tokens], checkpoint.encoder, length)
         found[name] = first_tokens(pairs(encoded), options.traffic_tokens)
     return found

@@ -14,8 +14,8 @@ def built(
     """Build with the defaults; not validated, as the peers are not: the benchmark compares the outputs itself."""
     from bertc.artefact.cache import StageCache
     from bertc.artefact.stages import Work
-    from bertc.features import Silent
     from bertc.pipeline import build
+    from bertc.progress import Silent
     from bertc.recipe import recipe_from_document
 
     calibration = json.loads((folder.parent / "calibration.json").read_text(encoding="utf-8"))

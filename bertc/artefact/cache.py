@@ -20,11 +20,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bertc import __version__
 from bertc.artefact.lock import try_lock
+from bertc.digest import digest_of_file, files_of_folder
 from bertc.errors import EnvironmentLackError
-from bertc.features import Progress, Silent
-from bertc.manifest import digest_of_file, files_of_folder
+from bertc.progress import Progress, Silent
+from bertc.versions import __version__
 
 DEFAULT_BYTES = 4 << 30
 _LAYOUT = "v1"

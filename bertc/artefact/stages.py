@@ -20,9 +20,9 @@ import onnx_ir as ir
 
 from bertc.artefact.cache import StageCache, key_from_parts
 from bertc.errors import BertcError
-from bertc.features import Progress
 from bertc.graph.digest import digest_of_graph
 from bertc.keys import key_of
+from bertc.progress import Progress
 from bertc.versions import library_versions
 
 P = ParamSpec("P")

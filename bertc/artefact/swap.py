@@ -18,9 +18,10 @@ from pathlib import Path
 
 from bertc.artefact.exchange import exchange_folders
 from bertc.artefact.lock import build_lock
+from bertc.digest import files_of_folder
 from bertc.errors import BertcError, InputError
-from bertc.features import Progress, Silent
-from bertc.manifest import MANIFEST_NAME, files_of_folder, foreign_files
+from bertc.manifest import MANIFEST_NAME, foreign_files
+from bertc.progress import Progress, Silent
 
 _MARKER = "made-by-bertc"
 _NEW = "new"

@@ -21,9 +21,10 @@ from bertc.calibrate.per_site import best_range
 from bertc.calibrate.smoothing import consumed_weights, smoothing_factors
 from bertc.calibrate.table import CalibrationTable, Statistics
 from bertc.errors import InputError
-from bertc.features import Feature, Progress
+from bertc.features import Feature
 from bertc.graph.interpret import Interpreter
 from bertc.graph.sites import GEMM_OUTPUTS, Role, Site
+from bertc.progress import Progress
 
 TOKENS_PER_BATCH = 512
 """Bounds memory: a MiniLM's sites take about 0.15 MiB per token at short lengths."""

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from bertc.batches import batches_from_features
 from bertc.errors import InputError
-from bertc.features import Feature, Progress
+from bertc.features import Feature
 from bertc.graph.interpret import Interpreter
 from bertc.graph.sites import GEMM_INPUTS, Site
+from bertc.progress import Progress
 
 TOKENS_PER_BATCH = 1024
 SAMPLE = 768

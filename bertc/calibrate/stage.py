@@ -12,9 +12,9 @@ from bertc.calibrate.collect import ranges_from_batches
 from bertc.calibrate.gram import grams_from_batches
 from bertc.calibrate.table import CalibrationTable, table_from_path, text_from_table
 from bertc.data.encoded import Encoded
-from bertc.features import Progress
 from bertc.graph.edit import layers_of_graph
 from bertc.graph.sites import GEMM_INPUTS, Site
+from bertc.progress import Progress
 
 FILE = "calibration.json"
 

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bertc.checkpoint.text import TextEncoder
-from bertc.features import Head
 from bertc.graph.architecture import Architecture
+from bertc.head import Head
 from bertc.plugins import FAMILIES
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bertc.errors import InputError
-from bertc.features import Head
+from bertc.head import Head
 from bertc.task import HeadFiles, Task
 from bertc.tasks import task_from_name, task_names
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from bertc.checkpoint.checkpoint import Checkpoint
 from bertc.checkpoint.config import config_from_path, family_from_config
-from bertc.checkpoint.digest import digest_from_files
 from bertc.checkpoint.head import head_from_files
 from bertc.checkpoint.hub import local_folder
 from bertc.checkpoint.sentences import sentence_modules_from_path
 from bertc.checkpoint.tokenizer import TOKENIZER_FILES, text_encoder_from_path
 from bertc.checkpoint.weights import weights_from_path
+from bertc.digest import digest_from_files
 from bertc.task import HeadFiles
 from bertc.tasks import task_from_name
 

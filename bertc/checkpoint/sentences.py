@@ -16,7 +16,7 @@ from bertc.checkpoint.files import contained_path, read_json, read_object, read_
 from bertc.checkpoint.safetensors_file import SafetensorsFile
 from bertc.checkpoint.weights import MappedWeights
 from bertc.errors import InputError
-from bertc.features import Pooling
+from bertc.head import Pooling
 
 POOLING_FLAGS = {
     "pooling_mode_cls_token": Pooling.CLS,

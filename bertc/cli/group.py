@@ -6,9 +6,9 @@ import ast
 
 import click
 
-import bertc
 from bertc.cli.output import Output
 from bertc.plugins import COMMANDS
+from bertc.versions import __version__
 
 PROGRAM = "bertc"
 
@@ -57,7 +57,7 @@ def root_command(arguments: tuple[str, ...]) -> click.Group:
         epilog="Exit codes: 0 passed, 1 the verdict is not a pass, 2 wrong input or usage, 3 the environment lacks "
         "something, 70 an internal error.",
     )
-    @click.version_option(bertc.__version__, prog_name=PROGRAM)
+    @click.version_option(__version__, prog_name=PROGRAM)
     @click.option("-q", "--quiet", is_flag=True, help="Say results and errors only.")
     @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
     @click.pass_context

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-import bertc
 from bertc.cli.command import Command, option
 from bertc.cli.output import Output
 from bertc.cli.tables import print_facts
 from bertc.errors import EXIT_PASSED, BertcError
 from bertc.plugins import TARGETS
+from bertc.versions import __version__
 
 if TYPE_CHECKING:
     from bertc.runtime.cpu import Cpu
@@ -42,7 +42,7 @@ def command(output: Output, cache_dir: Path | None) -> int:
 
     cpu = cpu_features()
     facts = {
-        "bertc": bertc.__version__,
+        "bertc": __version__,
         "python": platform.python_version(),
         "system": platform.platform(),
         "cpu": cpu.model,

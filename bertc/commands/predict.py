@@ -88,7 +88,7 @@ def _file_rows(predictor: Predictor, source: str, columns: dict[str, str]) -> It
     from bertc.data.rows import row_from_texts
 
     if source != "-":
-        return rows_from_path(source, task=predictor.head.task, columns=columns)
+        return rows_from_path(source, layout=predictor.task.layout, columns=columns)
     if columns:
         raise InputError("stdin is read as plain lines, which have no columns; leave --column away")
     lines = ((number, line.strip()) for number, line in enumerate(sys.stdin, start=1))

@@ -21,7 +21,6 @@ from bertc.data.rows import Dataset, Row, digest_rows
 from bertc.data.squad import rows_from_squad
 from bertc.data.tsv import table_from_delimited
 from bertc.errors import InputError
-from bertc.tasks import task_from_name
 
 Item = TypeVar("Item")
 
@@ -38,11 +37,11 @@ ROW_FORMS = {"lines": rows_from_lines, "conll": rows_from_conll, "squad": rows_f
 def dataset_from_path(
     path: Path | str,
     *,
-    task: str,
+    layout: Layout,
     columns: Mapping[str, str] | None = None,
     limit: int | None = None,
 ) -> Dataset:
-    """Read a data file for a task.
+    """Read a data file; `layout` says which roles a task's columns have.
 
     `columns` maps a role to a column's name or, from 1, its number ("text" -> "sentence", "score" -> "5"); what it
     leaves out is chosen by the usual names. With `limit` a seeded uniform sample of that many rows is kept, in the
@@ -52,7 +51,7 @@ def dataset_from_path(
     path = Path(path)
     if limit is not None and limit < 1:
         raise InputError(f"{path}: a limit of {limit} rows leaves nothing; give a limit of at least 1")
-    opened, used, form = _open_rows(path, task, columns or {})
+    opened, used, form = _open_rows(path, layout, columns or {})
     rows = _take(opened, limit)
     if not rows:
         raise InputError(f"{path}: holds no rows; give a file with at least one")
@@ -61,18 +60,17 @@ def dataset_from_path(
     )
 
 
-def rows_from_path(path: Path | str, *, task: str, columns: Mapping[str, str] | None = None) -> Iterator[Row]:
+def rows_from_path(path: Path | str, *, layout: Layout, columns: Mapping[str, str] | None = None) -> Iterator[Row]:
     """Read a data file row by row, as `predict` does: memory does not grow with TSV, CSV, JSON Lines and plain text.
 
     Raises `InputError` with file, line and remedy, for the columns at once and for a row when it is reached.
     """
-    return _open_rows(Path(path), task, columns or {})[0]
+    return _open_rows(Path(path), layout, columns or {})[0]
 
 
-def _open_rows(path: Path, task: str, columns: Mapping[str, str]) -> tuple[Iterator[Row], Mapping[str, str], str]:
+def _open_rows(path: Path, layout: Layout, columns: Mapping[str, str]) -> tuple[Iterator[Row], Mapping[str, str], str]:
     """Return the rows, which column fills which role, and the form."""
     form = form_from_path(path)
-    layout = task_from_name(task).layout
     if form in ROW_FORMS:
         if columns:
             raise InputError(f"{path}: the form {form} has no columns to name; leave the columns away")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from bertc.evaluate.formulas import Array
 from bertc.evaluate.metric import HIGHER, LOWER, Metric
-from bertc.features import Head, Problem
+from bertc.head import Head, Problem
 
 Mask = NDArray[np.bool_]
 

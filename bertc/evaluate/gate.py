@@ -15,7 +15,7 @@ from typing import Any, Literal, Protocol
 from bertc.errors import InputError
 from bertc.evaluate.metric import metric_from_name
 from bertc.evaluate.scores import Score
-from bertc.features import Head
+from bertc.head import Head
 from bertc.task import Task
 
 Decide = Literal["point", "bound"]

@@ -11,7 +11,7 @@ import numpy as np
 
 from bertc.errors import InputError
 from bertc.evaluate.formulas import FORMULAS, Array
-from bertc.features import Head
+from bertc.head import Head
 
 if TYPE_CHECKING:
     from bertc.task import Task

@@ -15,7 +15,7 @@ import numpy as np
 from bertc.evaluate.classification import label_metric, probabilities, truth
 from bertc.evaluate.formulas import Array
 from bertc.evaluate.metric import Metric
-from bertc.features import Head, Problem
+from bertc.head import Head, Problem
 
 SERVED_THRESHOLD = 0.5
 

@@ -18,7 +18,8 @@ from bertc.evaluate.bootstrap import RESAMPLES, Sample, bootstrap_values, groups
 from bertc.evaluate.metric import HIGHER, Metric, metric_from_name, value_of
 from bertc.evaluate.operating import OperatingPoint, operating_points
 from bertc.evaluate.table import MetricRows, RowTable, hash_labels, kept_statistics
-from bertc.features import Feature, Head
+from bertc.features import Feature
+from bertc.head import Head
 from bertc.task import RawOutputs, Task
 
 

@@ -14,12 +14,12 @@ import onnx_ir as ir
 
 from bertc.checkpoint import Checkpoint
 from bertc.errors import InputError
-from bertc.features import Head
 from bertc.graph.architecture import Activation, LayerNames
 from bertc.graph.attention import AttentionInputs, attention_function
 from bertc.graph.emit import DOMAIN, IR_VERSION, OPSET, Emitter
 from bertc.graph.packing import SENTENCES, emit_packing
 from bertc.graph.sites import Role, Site
+from bertc.head import Head
 from bertc.tasks import task_from_name
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")

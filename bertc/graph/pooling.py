@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-from bertc.features import Pooling
 from bertc.graph.emit import Emitter
 from bertc.graph.packing import Packing, emit_first_tokens, emit_unpacked
+from bertc.head import Pooling
 
 
 def emit_mix(emit: Emitter, states: Sequence[ir.Value], weights: Sequence[float]) -> ir.Value:

@@ -21,10 +21,10 @@ from bertc.artefact.stages import Stage, Work
 from bertc.calibrate.gram import grams_from_batches
 from bertc.data.encoded import Encoded
 from bertc.errors import InputError
-from bertc.features import Progress
 from bertc.graph.scheme import Scheme
 from bertc.graph.sites import GEMM_INPUTS, Site, site_from_name
 from bertc.outputs import Output
+from bertc.progress import Progress
 from bertc.quantize.correction import NO_CORRECTION, Correction, Rounded, correction_from_grams, output_divergence
 from bertc.quantize.insert import quantize_graph
 from bertc.quantize.quantization import Quantization

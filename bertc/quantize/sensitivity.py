@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 
 from bertc.batches import Batch, batch_from_features
 from bertc.calibrate.table import CalibrationTable
-from bertc.features import Feature, Progress
+from bertc.features import Feature
 from bertc.graph.edit import insert_after, values_by_name
 from bertc.graph.emit import Emitter
 from bertc.graph.interpret import Interpreter
 from bertc.graph.sites import Site
 from bertc.graph.standard import standard_from_graph
 from bertc.outputs import Output, vector_from_values
+from bertc.progress import Progress
 from bertc.quantize.insert import Quantized
 
 SWITCHES = "site_switches"

@@ -9,9 +9,9 @@ from pathlib import Path
 from bertc.artefact.stages import Stage
 from bertc.calibrate.table import CalibrationTable
 from bertc.data.encoded import Encoded
-from bertc.features import Progress
 from bertc.graph.sites import Site, site_from_name
 from bertc.outputs import Output
+from bertc.progress import Progress
 from bertc.quantize.insert import Quantized
 from bertc.quantize.sensitivity import sensitivity_from_graph
 

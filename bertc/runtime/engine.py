@@ -14,8 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bertc.batches import Batch
-from bertc.features import Feature, Head, Progress, Silent
+from bertc.features import Feature
+from bertc.head import Head
 from bertc.outputs import output_names
+from bertc.progress import Progress, Silent
 from bertc.runtime.packing import planned_batches
 from bertc.tasks import outputs_from_head
 

@@ -88,22 +88,21 @@ def _package_need(requirement: str, packages: tuple[str, ...], version_of: Versi
 
 
 def _ort_needs(driver: Driver, version_of: Version) -> tuple[Need, ...]:
-    import onnxruntime as ort
-
     package = _package_need(ort_cuda.REQUIREMENT, ("onnxruntime-gpu",), version_of)
-    there = ort_cuda.PROVIDER in ort.get_available_providers()
+    found = ort_cuda.installed_onnxruntime()
     remedy = ""
-    if not there:
+    if not found.has_cuda:
         install = f"pip install --force-reinstall '{ort_cuda.REQUIREMENT}'"
         # Both packages have the same files, and the one that was installed last won.
         remedy = f"pip uninstall onnxruntime, then {install}" if version_of("onnxruntime") else install
-    built = str(getattr(ort, "cuda_version", "") or "")
     provider = Need(
         name="CUDA provider",
-        found=f"in onnxruntime {ort.__version__}" + (f", built for CUDA {built}" if built else "") if there else None,
+        found=f"in onnxruntime {found.version}" + (f", built for CUDA {found.cuda}" if found.cuda else "")
+        if found.has_cuda
+        else None,
         remedy=remedy,
     )
-    if there and built and driver.cuda is not None and _numbers(driver.cuda)[0] < _numbers(built)[0]:
+    if found.has_cuda and found.cuda and driver.cuda is not None and _numbers(driver.cuda)[0] < _numbers(found.cuda)[0]:
         newer = f"the driver runs CUDA up to {driver.cuda}: update it, or install an onnxruntime-gpu for that CUDA"
         return (package, Need(name=provider.name, found=provider.found, remedy=newer))
     return (package, provider)

@@ -19,7 +19,7 @@ import numpy as np
 
 from bertc.batches import Batch
 from bertc.errors import BertcError, EnvironmentLackError, InputError
-from bertc.features import SILENCE, Progress
+from bertc.progress import SILENCE, Progress
 from bertc.runtime.cpu import thread_count
 from bertc.runtime.engine import Array, Closing, Engine
 from bertc.runtime.openvino_cache import compiled_from_cache

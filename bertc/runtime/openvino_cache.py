@@ -14,8 +14,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from bertc.digest import digest_of_file
 from bertc.errors import EnvironmentLackError
-from bertc.manifest import digest_of_file
 
 DIGEST_BYTES = 32
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from bertc.errors import InputError
-from bertc.features import SILENCE, Progress
 from bertc.graph.scheme import Scheme
+from bertc.progress import SILENCE, Progress
 from bertc.runtime.cpu import thread_count
 from bertc.runtime.engine import Engine, OrtEngine
 from bertc.runtime.optimized import Optimized

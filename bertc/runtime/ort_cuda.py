@@ -45,6 +45,26 @@ class Placement:
     cpu: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstalledOnnxruntime:
+    """The ONNX Runtime that is imported: its version, the CUDA that it was built for (if it says), its provider."""
+
+    version: str
+    cuda: str
+    has_cuda: bool
+
+
+def installed_onnxruntime() -> InstalledOnnxruntime:
+    """Ask ONNX Runtime what it is."""
+    import onnxruntime as ort
+
+    return InstalledOnnxruntime(
+        version=ort.__version__,
+        cuda=str(getattr(ort, "cuda_version", "") or ""),
+        has_cuda=PROVIDER in ort.get_available_providers(),
+    )
+
+
 class CudaEngine(OrtEngine):
     """A session on the GPU, whose inputs and outputs are bound to the GPU's memory."""
 

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from bertc.features import SILENCE, Progress
+from bertc.progress import SILENCE, Progress
 from bertc.runtime.engine import Engine
 from bertc.runtime.optimized import Optimized
 

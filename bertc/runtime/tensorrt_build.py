@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from bertc.errors import EnvironmentLackError, InputError
-from bertc.features import Progress
+from bertc.progress import Progress
 from bertc.runtime.cuda_memory import Device
 from bertc.runtime.tensorrt import listener, open_library, sentence_from_errors, version_from_text
 from bertc.runtime.tensorrt_kernel import register_kernel

@@ -6,8 +6,9 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 
-from bertc.features import Feature, Head
+from bertc.features import Feature
 from bertc.graph.sites import Role, Site
+from bertc.head import Head
 from bertc.outputs import output_names
 from bertc.runtime.latency import measure_latency
 from bertc.search.ground import Ground

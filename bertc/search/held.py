@@ -9,7 +9,7 @@ from bertc.data.encoded import Encoded
 from bertc.data.rows import Dataset, Row, sample_rows
 from bertc.errors import InputError
 from bertc.evaluate.gate import Decide, Gate
-from bertc.features import Head
+from bertc.head import Head
 from bertc.task import Task
 
 

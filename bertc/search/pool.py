@@ -13,7 +13,8 @@ from multiprocessing import get_context, parent_process
 from pathlib import Path
 
 from bertc.errors import EnvironmentLackError
-from bertc.features import Feature, Head
+from bertc.features import Feature
+from bertc.head import Head
 from bertc.runtime.engine import outputs_from_features
 from bertc.runtime.outputs import Outputs
 from bertc.targets import TargetModel, target_from_name

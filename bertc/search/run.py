@@ -20,12 +20,12 @@ import onnx_ir as ir
 from bertc.artefact.stages import Work
 from bertc.checkpoint import Checkpoint
 from bertc.data.encoded import Encoded
-from bertc.features import Progress, Silent
 from bertc.graph.digest import digest_of_graph
 from bertc.graph.options import EngineOptions
 from bertc.graph.scheme import Scheme
 from bertc.graph.sites import Role, Site
 from bertc.keys import Key, key_of
+from bertc.progress import Progress, Silent
 from bertc.quantize.insert import Quantized
 from bertc.quantize.lowered import Lowered, lowered_graph
 from bertc.quantize.quantization import Quantization

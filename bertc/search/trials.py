@@ -10,9 +10,10 @@ from typing import TypeVar
 
 from bertc.artefact.cache import StageCache, key_from_parts
 from bertc.evaluate.scores import compare_outputs
-from bertc.features import Head, Progress
 from bertc.graph.scheme import Scheme
+from bertc.head import Head
 from bertc.keys import Key
+from bertc.progress import Progress
 from bertc.runtime.outputs import Outputs, read_outputs, write_outputs
 from bertc.search.held import HeldOut
 from bertc.search.judge import Judged, judged_from_comparison

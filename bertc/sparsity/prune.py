@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from bertc.calibrate.gram import Gram
 from bertc.calibrate.smoothing import CONSUMERS
 from bertc.errors import InputError
-from bertc.features import Progress
 from bertc.graph.edit import layers_of_graph, remove_unused, set_constant, values_by_name
 from bertc.graph.emit import array_of
 from bertc.graph.sites import GEMM_OUTPUTS, Role, Site
+from bertc.progress import Progress
 from bertc.sparsity.criteria import Criterion, criterion_from_name
 from bertc.sparsity.pattern import GROUP, Mask, gemms_of_graph, is_sparse, mask_from_scores, weight_name
 from bertc.sparsity.permute import (

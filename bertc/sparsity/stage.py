@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from bertc.artefact.stages import Stage, Work
 from bertc.calibrate.gram import Gram, grams_from_batches
 from bertc.data.encoded import Encoded
-from bertc.features import Progress, Silent
 from bertc.graph.edit import set_constant
 from bertc.graph.emit import array_of
 from bertc.graph.sites import Site, site_from_name
 from bertc.keys import Key, key_of_fields
+from bertc.progress import Progress, Silent
 from bertc.sparsity.pattern import masks_from_graph
 from bertc.sparsity.prune import Pruned, PrunedGemm, State, prune_graph, unpruned_gemms
 from bertc.sparsity.verify import verify_pattern

@@ -13,15 +13,15 @@ from typing import Literal
 
 import onnx_ir as ir
 
+from bertc.digest import digest_of_file
 from bertc.errors import InputError
-from bertc.features import SILENCE, Progress
 from bertc.graph.fused import AttentionNeeds
 from bertc.graph.options import DEFAULT_OPTIONS, EngineOptions
 from bertc.graph.scheme import Scheme
 from bertc.graph.sites import Role
 from bertc.keys import Key
-from bertc.manifest import digest_of_file
 from bertc.plugins import TARGETS
+from bertc.progress import SILENCE, Progress
 from bertc.runtime.cpu import Cpu
 from bertc.runtime.engine import Engine
 from bertc.runtime.optimized import Optimized

@@ -11,11 +11,11 @@ import onnx_ir as ir
 
 from bertc.dialects import tensorrt
 from bertc.dialects.tensorrt_needs import DECOMPOSED, KERNEL, KERNEL_PLUGIN, NATIVE, NEEDS, PACKED
-from bertc.features import SILENCE, Progress
 from bertc.graph.emit import array_of
 from bertc.graph.options import EngineOptions
 from bertc.graph.scheme import Scheme
 from bertc.graph.sites import Role, Site
+from bertc.progress import SILENCE, Progress
 from bertc.runtime.cuda_memory import current_device
 from bertc.runtime.engine import Engine
 from bertc.runtime.optimized import Optimized

@@ -9,7 +9,7 @@ from functools import cache
 from typing import cast
 
 from bertc.errors import InputError
-from bertc.features import Head
+from bertc.head import Head
 from bertc.outputs import Output
 from bertc.plugins import TASKS
 from bertc.task import Task

@@ -20,7 +20,8 @@ from bertc.evaluate.losses import relative_error
 from bertc.evaluate.metric import Metric
 from bertc.evaluate.similarity import cosine, embedding_metrics
 from bertc.example import Example
-from bertc.features import Feature, Head, Pooling
+from bertc.features import Feature
+from bertc.head import Head, Pooling
 from bertc.outputs import Output
 from bertc.task import Encoder, HeadBuilder, HeadFiles, RawOutputs, SizedValue, Task, Tensors, Truth
 

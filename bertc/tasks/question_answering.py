@@ -22,7 +22,8 @@ from bertc.evaluate.metric import Metric
 from bertc.evaluate.spans import Answer, Window, answer_from_windows
 from bertc.evaluate.table import hash_value
 from bertc.example import Example
-from bertc.features import Feature, Head
+from bertc.features import Feature
+from bertc.head import Head
 from bertc.outputs import Output
 from bertc.task import Encoder, HeadBuilder, HeadFiles, RawOutputs, SizedValue, Task, Tensors, Truth
 

@@ -34,7 +34,8 @@ from bertc.evaluate.formulas import Array
 from bertc.evaluate.losses import kl_divergence
 from bertc.evaluate.metric import Metric
 from bertc.example import IGNORED, Example
-from bertc.features import Feature, Head, Problem
+from bertc.features import Feature
+from bertc.head import Head, Problem
 from bertc.outputs import Output
 from bertc.task import Encoder, HeadBuilder, HeadFiles, RawOutputs, SizedValue, Task, Tensors, Truth
 from bertc.tasks._labels import CLASSIFIERS, labels_from_files

@@ -23,7 +23,8 @@ from bertc.evaluate.losses import kl_divergence
 from bertc.evaluate.metric import HIGHER, Metric
 from bertc.evaluate.table import hash_value
 from bertc.example import IGNORED, Example
-from bertc.features import Feature, Head
+from bertc.features import Feature
+from bertc.head import Head
 from bertc.outputs import Output
 from bertc.task import Encoder, HeadBuilder, HeadFiles, RawOutputs, SizedValue, Task, Tensors, Truth
 from bertc.tasks._labels import CLASSIFIERS, labels_from_files

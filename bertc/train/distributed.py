@@ -62,6 +62,17 @@ class Processes:
         return found
 
 
+def use_threads(threads: int) -> None:
+    """Let torch compute with so many threads; 0 leaves it as it is."""
+    if threads:
+        torch.set_num_threads(threads)
+
+
+def facts_of_torch() -> dict[str, Any]:
+    """Return torch's version and the threads that it computes with."""
+    return {"version": torch.__version__, "threads": torch.get_num_threads()}
+
+
 @contextmanager
 def joined_processes(device: str) -> Iterator[Processes]:
     """Join the processes that torchrun started (its environment variables say so), or stand alone.

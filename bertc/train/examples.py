@@ -10,7 +10,8 @@ from collections.abc import Sequence
 
 from bertc.data.rows import Row
 from bertc.example import Example
-from bertc.features import Feature, Head
+from bertc.features import Feature
+from bertc.head import Head
 from bertc.task import Task
 from bertc.tasks import task_from_name
 

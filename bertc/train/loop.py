@@ -18,7 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from bertc.errors import InputError
 from bertc.example import Example
-from bertc.features import Progress
+from bertc.progress import Progress
 from bertc.recipe import TrainingRecipe
 from bertc.train.batches import Order, parts_of_share, steps_from, units_of_step
 from bertc.train.distributed import Processes

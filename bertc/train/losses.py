@@ -16,7 +16,7 @@ import torch
 from bertc.batches import batch_from_features
 from bertc.evaluate.losses import LOWEST, kl_divergence, relative_error
 from bertc.example import IGNORED, Example
-from bertc.features import Head
+from bertc.head import Head
 from bertc.task import Tensors
 from bertc.tasks import task_from_name
 from bertc.train.batches import Order, Units

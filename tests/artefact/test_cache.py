@@ -15,7 +15,7 @@ import pytest
 import bertc
 from bertc.artefact.cache import StageCache, default_cache_directory, key_from_parts
 from bertc.errors import EnvironmentLackError
-from bertc.features import Silent
+from bertc.progress import Silent
 
 KEY = key_from_parts("calibrate", {"seed": 0})
 

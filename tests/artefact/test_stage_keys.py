@@ -21,13 +21,14 @@ from bertc.calibrate.table import CalibrationTable
 from bertc.data.encoded import Encoded
 from bertc.data.rows import row_from_texts
 from bertc.evaluation import Run
-from bertc.features import Feature, Head
+from bertc.features import Feature
 from bertc.graph.build import graph_from_checkpoint
 from bertc.graph.edit import set_constant
 from bertc.graph.emit import array_of
 from bertc.graph.options import EngineOptions
 from bertc.graph.scheme import MODE_2, Granularity, Scheme
 from bertc.graph.sites import Role, Site
+from bertc.head import Head
 from bertc.outputs import Output
 from bertc.quantize.quantization import Quantization
 from bertc.runtime.cpu import Cpu

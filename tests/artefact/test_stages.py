@@ -11,7 +11,7 @@ import pytest
 from bertc.artefact.cache import StageCache
 from bertc.artefact.stages import Stage, Work
 from bertc.errors import InputError
-from bertc.features import Progress, Silent
+from bertc.progress import Progress, Silent
 
 
 class Heard(Silent):

@@ -8,9 +8,9 @@ import pytest
 from bertc.calibrate import gram
 from bertc.calibrate.gram import grams_from_batches
 from bertc.errors import InputError
-from bertc.features import Silent
 from bertc.graph.interpret import Interpreter
 from bertc.graph.sites import Role, Site
+from bertc.progress import Silent
 from tests.tiny import TinyModel
 
 SITES = (Site(0, Role.HIDDEN), Site(1, Role.GELU))

@@ -10,8 +10,8 @@ import pytest
 
 from bertc.checkpoint import checkpoint_from_path
 from bertc.errors import InputError
-from bertc.features import Head, Pooling, Problem
 from bertc.graph.build import graph_from_checkpoint
+from bertc.head import Head, Pooling, Problem
 from tests.fixtures import (
     edit_json,
     tiny_tensors,

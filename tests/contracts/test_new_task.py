@@ -32,7 +32,8 @@ from bertc.data.usual import ID, LABEL, TEXT, schema_from_layout
 from bertc.evaluate.correlation import correlation_metrics
 from bertc.evaluate.fidelity import agreement_metric, distance_metric
 from bertc.example import Example
-from bertc.features import Feature, Head, Pooling
+from bertc.features import Feature
+from bertc.head import Head, Pooling
 from bertc.outputs import Output
 
 

@@ -19,8 +19,8 @@ from bertc.evaluate.formulas import FORMULAS
 from bertc.evaluate.gate import gates_from_options, judge
 from bertc.evaluate.metric import metric_from_name
 from bertc.evaluate.scores import compare_outputs
-from bertc.features import Head
 from bertc.graph.interpret import Interpreter
+from bertc.head import Head
 from bertc.outputs import output_names
 from bertc.tasks import outputs_from_head, task_from_name, task_names
 from tests.conftest import TinyOf

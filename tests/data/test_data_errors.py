@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from bertc.data.dataset import dataset_from_path
 from bertc.errors import EXIT_INPUT, InputError
 from bertc.tasks import task_names
+from tests.data.reading import dataset_of
 
 CASES: dict[str, tuple[str, str | bytes, dict[str, Any], str]] = {
     "empty": ("a.tsv", b"", {}, "is empty"),
@@ -58,7 +58,7 @@ def test_bad_files_get_one_sentence(tmp_path: Path, case: str) -> None:
     if path.suffix == ".parquet":
         pytest.importorskip("pyarrow")
     with pytest.raises(InputError, match=message) as caught:
-        dataset_from_path(path, task="sequence-classification", **options)
+        dataset_of(path, task="sequence-classification", **options)
     text = str(caught.value)
     assert str(path) in text and "\n" not in text and caught.value.exit_code == EXIT_INPUT
     assert len(text) < 400 and caught.value.__cause__ is None
@@ -92,7 +92,7 @@ def test_random_damage_is_read_or_refused(tmp_path: Path, task: str) -> None:
         path = tmp_path / f"file{suffix}"
         path.write_bytes(bytes(damaged))
         try:
-            read += len(dataset_from_path(path, task=task)) > 0
+            read += len(dataset_of(path, task=task)) > 0
         except InputError as error:
             assert "\n" not in str(error)
     assert read > 20
@@ -100,9 +100,9 @@ def test_random_damage_is_read_or_refused(tmp_path: Path, task: str) -> None:
 
 def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file"):
-        dataset_from_path(tmp_path / "nothing.tsv", task="sequence-classification")
+        dataset_of(tmp_path / "nothing.tsv", task="sequence-classification")
     with pytest.raises(InputError, match="is a folder"):
-        dataset_from_path(tmp_path, task="sequence-classification")
+        dataset_of(tmp_path, task="sequence-classification")
 
 
 @pytest.mark.parametrize(
@@ -123,8 +123,8 @@ def test_a_squad_file_in_disorder(tmp_path: Path, change: Any, message: str) -> 
     }
     path = tmp_path / "a.json"
     path.write_text(json.dumps(data))
-    assert len(dataset_from_path(path, task="question-answering")) == 1
+    assert len(dataset_of(path, task="question-answering")) == 1
     change(data)
     path.write_text(json.dumps(data))
     with pytest.raises(InputError, match=message):
-        dataset_from_path(path, task="question-answering")
+        dataset_of(path, task="question-answering")

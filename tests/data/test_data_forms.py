@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from bertc.data import dataset
-from bertc.data.dataset import dataset_from_path, form_from_path
+from bertc.data.dataset import form_from_path
 from bertc.errors import EnvironmentLackError, InputError
+from tests.data.reading import dataset_of
 
 CLASSIFY = "sequence-classification"
 
@@ -23,12 +24,12 @@ def written(folder: Path, name: str, content: str | bytes) -> Path:
 
 
 def texts(path: Path, **options: Any) -> list[tuple[str, ...]]:
-    return [row.texts for row in dataset_from_path(path, task=options.pop("task", CLASSIFY), **options).rows]
+    return [row.texts for row in dataset_of(path, task=options.pop("task", CLASSIFY), **options).rows]
 
 
 def test_tsv_has_no_quoting(tmp_path: Path) -> None:
     path = written(tmp_path, "a.tsv", 'label\tsentence\r\n1\t" lone quote\r\n\r\n0\tfine "\r\n')
-    data = dataset_from_path(path, task=CLASSIFY)
+    data = dataset_of(path, task=CLASSIFY)
     assert [row.texts for row in data.rows] == [('" lone quote',), ('fine "',)]
     assert [row.label for row in data.rows] == ["1", "0"]
     assert [row.line for row in data.rows] == [2, 4]
@@ -37,7 +38,7 @@ def test_tsv_has_no_quoting(tmp_path: Path) -> None:
 
 def test_csv_is_quoted_and_may_span_lines(tmp_path: Path) -> None:
     path = written(tmp_path, "a.csv", 'text,label\n"one, two\nthree","4"\n"say ""hi""",5\n')
-    data = dataset_from_path(path, task=CLASSIFY)
+    data = dataset_of(path, task=CLASSIFY)
     assert [row.texts[0] for row in data.rows] == ["one, two\nthree", 'say "hi"']
     assert [row.line for row in data.rows] == [2, 4] and data.form == "csv"
 
@@ -50,7 +51,7 @@ def test_a_csv_of_tabs_without_header_takes_numbers(tmp_path: Path) -> None:
     line = "captions\tf\t2012\t0001\t5.000\tA plane.\tAn air plane.\n"
     path = written(tmp_path, "sts.csv", line + line.rstrip("\n") + "\tmore\tfields\n")
     columns = {"text_a": "6", "text_b": "7", "score": "5"}
-    data = dataset_from_path(path, task="feature-extraction", columns=columns)
+    data = dataset_of(path, task="feature-extraction", columns=columns)
     assert [row.texts for row in data.rows] == [("A plane.", "An air plane.")] * 2
     assert [row.label for row in data.rows] == ["5.000"] * 2 and data.form == "tsv"
 
@@ -69,26 +70,26 @@ def test_a_csv_of_tabs_without_header_takes_numbers(tmp_path: Path) -> None:
 )
 def test_usual_names_are_found(tmp_path: Path, names: str, roles: tuple[str, ...]) -> None:
     cells = ",".join("x" for _ in names.split(","))
-    data = dataset_from_path(written(tmp_path, "a.csv", f"{names}\n{cells}\n"), task=CLASSIFY)
+    data = dataset_of(written(tmp_path, "a.csv", f"{names}\n{cells}\n"), task=CLASSIFY)
     assert dict(data.columns) == dict(zip(roles, names.split(","), strict=True))
 
 
 def test_a_header_is_told_from_a_first_row(tmp_path: Path) -> None:
     path = written(tmp_path, "a.tsv", "a great film\tpositive\nboring\tnegative\n")
-    data = dataset_from_path(path, task=CLASSIFY, columns={"text": "1", "label": "2"})
+    data = dataset_of(path, task=CLASSIFY, columns={"text": "1", "label": "2"})
     assert [row.label for row in data.rows] == ["positive", "negative"]
     for header in ("label\tfoo", "bar\ttext"):
         headed = written(tmp_path, "b.tsv", f"{header}\n1\ta great film\n")
-        assert len(dataset_from_path(headed, task=CLASSIFY, columns={"text": "2", "label": "1"})) == 1
+        assert len(dataset_of(headed, task=CLASSIFY, columns={"text": "2", "label": "1"})) == 1
     named = written(tmp_path, "c.tsv", "foo\tbar\n1\ta great film\n")
-    assert len(dataset_from_path(named, task=CLASSIFY, columns={"text": "bar", "label": "foo"})) == 1
+    assert len(dataset_of(named, task=CLASSIFY, columns={"text": "bar", "label": "foo"})) == 1
 
 
 def test_named_columns_win(tmp_path: Path) -> None:
     path = written(tmp_path, "a.csv", "text,other,label,y2\nt,o,l,y\n")
-    data = dataset_from_path(path, task=CLASSIFY, columns={"text": "other", "label": "y2"})
+    data = dataset_of(path, task=CLASSIFY, columns={"text": "other", "label": "y2"})
     assert data.rows[0].texts == ("o",) and data.rows[0].label == "y"
-    numbered = dataset_from_path(path, task=CLASSIFY, columns={"text": "2", "label": "4"})
+    numbered = dataset_of(path, task=CLASSIFY, columns={"text": "2", "label": "4"})
     assert numbered.rows == data.rows
 
 
@@ -98,13 +99,13 @@ def test_jsonl_and_a_json_array(tmp_path: Path) -> None:
     array = written(tmp_path, "b.json", json.dumps(items))
     misnamed = written(tmp_path, "c.json", "\n".join(map(json.dumps, items)) + "\n")
     for path, form in ((lines, "jsonl"), (array, "json"), (misnamed, "jsonl")):
-        data = dataset_from_path(path, task=CLASSIFY)
+        data = dataset_of(path, task=CLASSIFY)
         assert [row.label for row in data.rows] == [["x", "y"], None] and data.form == form
 
 
 def test_tokens_from_json_lists(tmp_path: Path) -> None:
     path = written(tmp_path, "a.jsonl", '{"tokens": ["Mary", "runs"], "ner_tags": [1, 0]}\n')
-    row = dataset_from_path(path, task="token-classification").rows[0]
+    row = dataset_of(path, task="token-classification").rows[0]
     assert row.words == ("Mary", "runs") and row.tags == (1, 0) and row.texts == ("Mary runs",)
 
 
@@ -115,7 +116,7 @@ def test_questions_from_a_table(tmp_path: Path) -> None:
         "context": "it is me",
         "answers": {"text": ["me", "me"], "answer_start": [6, 6]},
     }
-    row = dataset_from_path(written(tmp_path, "a.jsonl", json.dumps(item)), task="question-answering").rows[0]
+    row = dataset_of(written(tmp_path, "a.jsonl", json.dumps(item)), task="question-answering").rows[0]
     assert row.texts == ("who?", "it is me") and row.answers == ("me",) and row.id == "q1"
 
 
@@ -125,14 +126,14 @@ def test_parquet(tmp_path: Path) -> None:
 
     table = pyarrow.table({"sentence": ["a", "b"], "label": [0, 1], "idx": [7, 8]})
     parquet.write_table(table, tmp_path / "a.parquet")
-    data = dataset_from_path(tmp_path / "a.parquet", task=CLASSIFY)
+    data = dataset_of(tmp_path / "a.parquet", task=CLASSIFY)
     assert [(row.texts, row.label, row.id) for row in data.rows] == [(("a",), 0, "7"), (("b",), 1, "8")]
 
 
 def test_parquet_without_pyarrow_is_a_lack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(EnvironmentLackError, match=r"pip install 'bertc\[parquet\]'"):
-        dataset_from_path(written(tmp_path, "a.parquet", b"PAR1"), task=CLASSIFY)
+        dataset_of(written(tmp_path, "a.parquet", b"PAR1"), task=CLASSIFY)
 
 
 def test_plain_lines(tmp_path: Path) -> None:
@@ -145,7 +146,7 @@ CONLL = "-DOCSTART- -X- O\n\nMary NNP B-person\nruns VB O\n\n\n# . O\n"
 
 @pytest.mark.parametrize("name", ["a.conll", "a.txt", "a.annotated"])
 def test_conll(tmp_path: Path, name: str) -> None:
-    data = dataset_from_path(written(tmp_path, name, CONLL), task="token-classification")
+    data = dataset_of(written(tmp_path, name, CONLL), task="token-classification")
     assert [(row.words, row.tags, row.line) for row in data.rows] == [
         (("Mary", "runs"), ("B-person", "O"), 3),
         (("#",), ("O",), 7),
@@ -154,7 +155,7 @@ def test_conll(tmp_path: Path, name: str) -> None:
 
 
 def test_conll_without_tags_is_unlabelled(tmp_path: Path) -> None:
-    data = dataset_from_path(written(tmp_path, "a.conll", "Mary\nruns\n"), task="token-classification")
+    data = dataset_of(written(tmp_path, "a.conll", "Mary\nruns\n"), task="token-classification")
     assert data.rows[0].words == ("Mary", "runs") and data.rows[0].tags is None
 
 
@@ -167,10 +168,10 @@ def squad(title: str | None = "T", **extra: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("indent", [None, 1])
 def test_squad(tmp_path: Path, indent: int | None) -> None:
     path = written(tmp_path, "a.json", json.dumps(squad(), indent=indent))
-    row = dataset_from_path(path, task="question-answering").rows[0]
+    row = dataset_of(path, task="question-answering").rows[0]
     assert row.texts == ("who?", "me") and row.answers == ("me",) and (row.group, row.id) == ("T", "q")
     untitled = written(tmp_path, "b.json", json.dumps(squad(None)))
-    assert dataset_from_path(untitled, task="question-answering").rows[0].group == "article 0"
+    assert dataset_of(untitled, task="question-answering").rows[0].group == "article 0"
 
 
 def test_the_form_is_found_by_content_too(tmp_path: Path) -> None:
@@ -182,21 +183,19 @@ def test_the_form_is_found_by_content_too(tmp_path: Path) -> None:
 
 def test_a_limit_keeps_a_seeded_sample_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = written(tmp_path, "a.txt", "\n".join(f"line {i}" for i in range(500)))
-    first = dataset_from_path(path, task=CLASSIFY, limit=20)
-    assert first == dataset_from_path(path, task=CLASSIFY, limit=20)
+    first = dataset_of(path, task=CLASSIFY, limit=20)
+    assert first == dataset_of(path, task=CLASSIFY, limit=20)
     monkeypatch.setattr(dataset, "SEED", 2)
-    assert first.rows != dataset_from_path(path, task=CLASSIFY, limit=20).rows
+    assert first.rows != dataset_of(path, task=CLASSIFY, limit=20).rows
     lines = [row.line for row in first.rows]
     assert lines == sorted(lines) and len(set(lines)) == 20 and max(lines) > 250
-    assert len(dataset_from_path(path, task=CLASSIFY, limit=1000)) == 500
+    assert len(dataset_of(path, task=CLASSIFY, limit=1000)) == 500
     with pytest.raises(InputError, match="at least 1"):
-        dataset_from_path(path, task=CLASSIFY, limit=0)
+        dataset_of(path, task=CLASSIFY, limit=0)
 
 
 def test_the_digest_knows_texts_and_labels(tmp_path: Path) -> None:
     contents = ["text,label\na,1\n", "text,label\na,2\n", "text,label\nb,1\n"]
-    sets = [
-        dataset_from_path(written(tmp_path, f"{i}.csv", content), task=CLASSIFY) for i, content in enumerate(contents)
-    ]
+    sets = [dataset_of(written(tmp_path, f"{i}.csv", content), task=CLASSIFY) for i, content in enumerate(contents)]
     assert len({data.digest for data in sets}) == 3
     assert sets[0].rows[0].hash == sets[1].rows[0].hash != sets[2].rows[0].hash

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bertc.data.dataset import dataset_from_path
 from bertc.data.rows import overlap, sample_rows
+from tests.data.reading import dataset_of
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 
@@ -33,21 +33,21 @@ STSB = {"text_a": "6", "text_b": "7", "score": "5"}
     ],
 )
 def test_every_row_is_read(file: str, task: str, columns: dict[str, str] | None, form: str, rows: int) -> None:
-    data = dataset_from_path(SHARED / file, task=task, columns=columns)
+    data = dataset_of(SHARED / file, task=task, columns=columns)
     assert len(data) == rows and data.form == form
     assert all(row.labelled and all(row.texts) for row in data.rows)
 
 
 def test_words_and_articles_are_counted() -> None:
-    tokens = dataset_from_path(SHARED / "wnut17/emerging.test.annotated", task="token-classification").rows
+    tokens = dataset_of(SHARED / "wnut17/emerging.test.annotated", task="token-classification").rows
     assert sum(len(row.words or ()) for row in tokens) == 23_394
-    questions = dataset_from_path(SHARED / "squad/dev-v1.1.json", task="question-answering").rows
+    questions = dataset_of(SHARED / "squad/dev-v1.1.json", task="question-answering").rows
     assert len({row.group for row in questions}) == 48
 
 
 def test_calibration_text_of_sst2_is_long_and_the_one_shared_sentence_is_found() -> None:
-    train = dataset_from_path(SHARED / "sst2/train.tsv", task="sequence-classification")
-    dev = dataset_from_path(SHARED / "sst2/dev.tsv", task="sequence-classification")
+    train = dataset_of(SHARED / "sst2/train.tsv", task="sequence-classification")
+    dev = dataset_of(SHARED / "sst2/dev.tsv", task="sequence-classification")
     chosen = sample_rows(train, 256)
     mean = sum(len(row.texts[0]) for row in chosen) / len(chosen)
     plain = sum(len(row.texts[0]) for row in train.rows) / len(train)

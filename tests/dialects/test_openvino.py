@@ -12,12 +12,12 @@ import pytest
 
 from bertc.dialects.openvino import FLOAT_ROLES, lower_graph
 from bertc.errors import InputError
-from bertc.features import Head, Pooling
 from bertc.graph.edit import set_constant, values_by_name
 from bertc.graph.emit import array_of
 from bertc.graph.interpret import Interpreter
 from bertc.graph.scheme import Scheme
 from bertc.graph.sites import Role, Site
+from bertc.head import Head, Pooling
 from tests.tiny import LAYERS, TinyModel, quantized, rms, tiny_model, tiny_scheme
 
 SCHEMES = [("1", None), ("2", None), ("2", "channel"), ("3", None), ("3", "channel")]

@@ -17,11 +17,12 @@ from bertc.checkpoint.text import TextEncoder
 from bertc.dialects import ort
 from bertc.errors import InputError
 from bertc.export.embeddings import store_embeddings
-from bertc.features import Feature, Head, Pooling
+from bertc.features import Feature
 from bertc.graph.build import graph_from_checkpoint
 from bertc.graph.interpret import Interpreter
 from bertc.graph.scheme import Scheme, scheme_from_options
 from bertc.graph.sites import Role, site_from_name
+from bertc.head import Head, Pooling
 from bertc.quantize.insert import quantize_graph
 from bertc.runtime.engine import outputs_from_features
 from bertc.runtime.ort import open_session

@@ -21,11 +21,11 @@ from bertc.dialects.tensorrt_half import MASKED_HALF, use_half
 from bertc.dialects.tensorrt_needs import DECOMPOSED, NATIVE, NEEDS, PACKED
 from bertc.errors import InputError
 from bertc.export.embeddings import store_embeddings
-from bertc.features import Head, Pooling
 from bertc.graph.edit import set_constant, values_by_name
 from bertc.graph.emit import array_of
 from bertc.graph.interpret import Interpreter
 from bertc.graph.scheme import Scheme
+from bertc.head import Head, Pooling
 from bertc.quantize.insert import quantize_graph
 from tests.conftest import TinyOf
 from tests.tiny import LAYERS, OUTPUTS, TinyModel, rms, run_engine, tiny_model, tiny_scheme

@@ -17,8 +17,8 @@ from bertc.dialects.tensorrt import lower_graph
 from bertc.dialects.tensorrt_kernel import ATTRIBUTES, INPUTS, KERNEL_DOMAIN, SCALES, kernel_function
 from bertc.dialects.tensorrt_needs import KERNEL, KERNEL_OP
 from bertc.errors import InputError
-from bertc.features import Head, Pooling
 from bertc.graph.emit import array_of
+from bertc.head import Head, Pooling
 from tests.dialects.test_tensorrt import check_same_function, quantized
 from tests.tiny import LAYERS, OUTPUTS, TinyModel, run_engine, tiny_model, tiny_scheme
 

@@ -17,11 +17,11 @@ from bertc.dialects.tensorrt import lower_graph
 from bertc.dialects.tensorrt_needs import PLUGIN
 from bertc.dialects.tensorrt_plugin import ATTRIBUTES, PLUGIN_DOMAIN, PLUGIN_OP, plugin_function
 from bertc.errors import InputError
-from bertc.features import Head, Pooling
 from bertc.graph.edit import values_by_name
 from bertc.graph.emit import array_of
 from bertc.graph.interpret import Interpreter
 from bertc.graph.scheme import Scheme
+from bertc.head import Head, Pooling
 from tests.dialects.test_tensorrt import check_same_function, quantized
 from tests.tiny import LAYERS, OUTPUTS, TinyModel, run_engine, tiny_model, tiny_scheme
 

@@ -15,12 +15,12 @@ from bertc.checkpoint import checkpoint_from_path
 from bertc.dialects.tensorrt import lower_graph
 from bertc.dialects.tensorrt_needs import DECOMPOSED, KERNEL
 from bertc.export.embeddings import store_embeddings
-from bertc.features import Silent
 from bertc.graph.build import graph_from_checkpoint
 from bertc.graph.edit import set_constant
 from bertc.graph.emit import array_of
 from bertc.graph.interpret import Interpreter
 from bertc.inputs import calibration_from_recipe, scheme_from_recipe, table_from_text, validation_from_recipe
+from bertc.progress import Silent
 from bertc.quantize.insert import quantize_graph
 from bertc.recipe import recipe_from_document
 from bertc.targets import target_from_name

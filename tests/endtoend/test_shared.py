@@ -18,8 +18,8 @@ from bertc.artefact.stages import Work
 from bertc.batches import batch_from_features
 from bertc.cli.main import run
 from bertc.data.rows import row_from_texts
-from bertc.features import Silent
 from bertc.pipeline import build
+from bertc.progress import Silent
 from bertc.recipe import recipe_from_document
 from bertc.validate import recipe_of_artefact, validate
 from tests.endtoend.conftest import report_of

@@ -18,10 +18,10 @@ from bertc.calibrate.method import RangeMethod
 from bertc.calibrate.table import table_from_path
 from bertc.checkpoint import checkpoint_from_path
 from bertc.evaluate.report import Report
-from bertc.features import Silent
 from bertc.finetune import finetune
 from bertc.inputs import scheme_from_recipe, validation_from_recipe
 from bertc.pipeline import build
+from bertc.progress import Silent
 from bertc.recipe import Recipe, recipe_from_document
 from bertc.runtime.engine import outputs_from_features
 from bertc.targets import target_from_name

@@ -12,7 +12,7 @@ from bertc.errors import InputError
 from bertc.evaluate.classification import probabilities
 from bertc.evaluate.formulas import FORMULAS
 from bertc.evaluate.metric import metric_from_name
-from bertc.features import Head
+from bertc.head import Head
 from bertc.tasks import task_from_name
 from tests.evaluate.toy import INTENT, MULTI, STARS, TOPIC
 

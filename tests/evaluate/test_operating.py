@@ -8,7 +8,7 @@ import pytest
 from bertc.evaluate.metric import metric_from_name
 from bertc.evaluate.operating import OperatingPoint, operating_point, operating_points
 from bertc.evaluate.report import OperatingPoint as ReportPoint
-from bertc.features import Head
+from bertc.head import Head
 from bertc.tasks import task_from_name
 from tests.evaluate.toy import INTENT, MULTI, TOPIC
 

@@ -18,7 +18,7 @@ from bertc.evaluate.regression import Regression, regression_from_reports
 from bertc.evaluate.rows import bytes_from_rows, rows_from_path, write_rows
 from bertc.evaluate.scores import Comparison, compare_outputs
 from bertc.evaluate.summaries import junit_from_regression, junit_from_verdict, markdown_from_regression
-from bertc.features import Head
+from bertc.head import Head
 from bertc.tasks import task_from_name
 from tests.evaluate.toy import EMBED, HEADS, INTENT, QA, ToyEncoder, toy_raw, toy_rows
 

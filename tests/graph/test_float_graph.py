@@ -12,9 +12,10 @@ import pytest
 from bertc.batches import Batch, batch_from_features
 from bertc.checkpoint import Checkpoint, checkpoint_from_path
 from bertc.errors import InputError
-from bertc.features import Feature, Head, Pooling
+from bertc.features import Feature
 from bertc.graph.build import graph_from_checkpoint
 from bertc.graph.interpret import Interpreter
+from bertc.head import Head, Pooling
 from tests.fixtures import edit_json
 from tests.tiny import OUTPUTS, Array, random_features, tiny_checkpoint
 

@@ -9,12 +9,12 @@ import onnx_ir as ir
 import pytest
 
 from bertc.batches import Batch, batch_from_features, packed_batch_from_features
-from bertc.features import Head, Pooling
 from bertc.graph.edit import remove_unused
 from bertc.graph.interpret import Interpreter
 from bertc.graph.last_layer import read_first_tokens
 from bertc.graph.packing import unpack_rows
 from bertc.graph.sites import Role, Site
+from bertc.head import Head, Pooling
 from tests.conftest import TinyOf
 from tests.tiny import LAYERS, OUTPUTS, TinyModel, quantized, random_features, run_values, tiny_model, tiny_scheme
 

@@ -11,11 +11,11 @@ import pytest
 
 from bertc.batches import Batch, batch_from_features, packed_batch_from_features
 from bertc.export.embeddings import store_embeddings
-from bertc.features import Head, Pooling
 from bertc.graph.build import graph_from_checkpoint
 from bertc.graph.edit import remove_unused
 from bertc.graph.interpret import Interpreter
 from bertc.graph.packing import unpack_rows
+from bertc.head import Head, Pooling
 from tests.conftest import TinyOf
 from tests.tiny import OUTPUTS, Array, TinyModel, random_features, tiny_checkpoint, tiny_model
 

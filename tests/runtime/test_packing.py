@@ -10,7 +10,7 @@ import pytest
 
 from bertc.batches import Batch, packed_batch_from_features
 from bertc.dialects import ort
-from bertc.features import Head
+from bertc.head import Head
 from bertc.runtime import packing
 from bertc.runtime.engine import OrtEngine, outputs_from_features
 from bertc.runtime.ort import open_session

@@ -12,11 +12,11 @@ import pytest
 from bertc.calibrate.gram import Gram, grams_from_batches
 from bertc.calibrate.smoothing import CONSUMERS
 from bertc.errors import InputError
-from bertc.features import Silent
 from bertc.graph.edit import set_constant
 from bertc.graph.emit import array_of
 from bertc.graph.sites import Role, Site
 from bertc.plugins import CRITERIA
+from bertc.progress import Silent
 from bertc.sparsity.pattern import gemms_of_graph, is_sparse, masks_from_graph, weight_name
 from bertc.sparsity.prune import Pruned, State, first_layers, prune_graph, unpruned_gemms
 from tests.tiny import TinyModel

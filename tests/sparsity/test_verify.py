@@ -8,9 +8,9 @@ import pytest
 
 from bertc.calibrate.method import RangeMethod
 from bertc.errors import EXIT_INTERNAL
-from bertc.features import Silent
 from bertc.graph.edit import set_constant
 from bertc.graph.emit import array_of
+from bertc.progress import Silent
 from bertc.quantize.insert import quantize_graph
 from bertc.sparsity.prune import Pruned, prune_graph
 from bertc.sparsity.verify import BrokenPatternError, stored_weight, verify_pattern

@@ -10,8 +10,8 @@ import pytest
 
 from bertc.batches import Batch, batch_from_features, packed_batch_from_features
 from bertc.errors import EnvironmentLackError
-from bertc.features import Head, Pooling
 from bertc.graph.interpret import Interpreter
+from bertc.head import Head, Pooling
 from bertc.plugins import TARGETS
 from bertc.runtime.cpu import cpu_features
 from bertc.runtime.packing import packed_rows

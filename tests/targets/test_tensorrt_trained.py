@@ -22,13 +22,13 @@ from bertc.checkpoint import checkpoint_from_path
 from bertc.dialects.tensorrt import lower_graph
 from bertc.dialects.tensorrt_needs import DECOMPOSED, NATIVE, NEEDS, PACKED, PLUGIN
 from bertc.dialects.tensorrt_plugin import PLUGIN_DOMAIN, PLUGIN_OP
-from bertc.features import Silent
 from bertc.graph.build import graph_from_checkpoint
 from bertc.graph.edit import set_constant
 from bertc.graph.emit import array_of
 from bertc.graph.interpret import Interpreter
 from bertc.inputs import length_of_inputs, proof_from_recipe
 from bertc.partial import export
+from bertc.progress import Silent
 from bertc.recipe import Recipe, recipe_from_document
 from bertc.tasks import task_from_name
 from tests.artefacts import Bertc

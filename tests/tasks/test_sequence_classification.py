@@ -9,7 +9,7 @@ import pytest
 
 from bertc.data.rows import row_from_texts
 from bertc.errors import InputError
-from bertc.features import Head
+from bertc.head import Head
 from bertc.tasks import task_from_name
 from tests.evaluate.toy import INTENT, MULTI, STARS, ToyEncoder
 

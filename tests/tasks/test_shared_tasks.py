@@ -25,7 +25,7 @@ pytestmark = [
 def prepared(model: str, data: str, rows: int | None = None) -> tuple[Checkpoint, Task, tuple[Row, ...], list[Feature]]:
     checkpoint = checkpoint_from_path(SHARED / "models" / model)
     task = task_from_name(checkpoint.head.task)
-    read = dataset_from_path(SHARED / "data" / data, task=task.name).rows[:rows]
+    read = dataset_from_path(SHARED / "data" / data, layout=task.layout).rows[:rows]
     checked = task.check_rows(read, checkpoint.head)
     return checkpoint, task, checked, task.features_from_rows(checked, checkpoint.encoder, 512)
 

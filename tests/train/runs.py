@@ -10,8 +10,8 @@ from safetensors.numpy import load_file
 
 from bertc.artefact.cache import StageCache
 from bertc.artefact.stages import Work
-from bertc.features import Progress, Silent
 from bertc.finetune import finetune
+from bertc.progress import Progress, Silent
 from bertc.recipe import Recipe, recipe_from_document
 from tests.tiny import Array
 

@@ -7,7 +7,8 @@ import pytest
 
 from bertc.data.rows import Row, row_from_texts
 from bertc.example import IGNORED
-from bertc.features import Feature, Head, Problem
+from bertc.features import Feature
+from bertc.head import Head, Problem
 from bertc.tasks import task_from_name
 from bertc.train.examples import examples_from_rows, split_rows
 

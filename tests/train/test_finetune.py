@@ -20,9 +20,9 @@ from bertc.calibrate.method import RangeMethod
 from bertc.calibrate.table import table_from_path
 from bertc.checkpoint import checkpoint_from_path
 from bertc.errors import InputError
-from bertc.features import Silent
 from bertc.graph.build import graph_from_checkpoint
 from bertc.manifest import verify_artefact
+from bertc.progress import Silent
 from bertc.quantize.insert import quantize_graph
 from bertc.sparsity.pattern import masks_from_graph
 from bertc.train.loop import Trainer

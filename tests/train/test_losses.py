@@ -11,7 +11,8 @@ from scipy.special import log_softmax, softmax
 
 from bertc.errors import InputError
 from bertc.example import IGNORED, Example
-from bertc.features import Feature, Head, Problem
+from bertc.features import Feature
+from bertc.head import Head, Problem
 from bertc.task import Tensors
 from bertc.tasks import task_from_name
 from bertc.train.batches import Units

@@ -31,7 +31,7 @@ def test_sentiment_in_mode_2(shared_path: Path, tmp_path: Path) -> None:
     task = task_from_name(checkpoint.head.task)
 
     def batch_of(file: str, rows: int) -> tuple[object, ...]:
-        read = dataset_from_path(shared_path / "data" / "sst2" / file, task=task.name).rows[:rows]
+        read = dataset_from_path(shared_path / "data" / "sst2" / file, layout=task.layout).rows[:rows]
         return tuple(task.features_from_rows(task.check_rows(read, checkpoint.head), checkpoint.encoder, 128))
 
     graph = graph_from_checkpoint(checkpoint)
