@@ -82,7 +82,7 @@ test-cuda: $(VENV)/.dev
 # Triton is a large download that nothing else of the tests needs. With a GPU the kernels run on it, else interpreted.
 test-triton: $(VENV)/.dev
 	@$(PIP) install --editable '.[triton]'
-	@$(BIN)/python -m pytest -m triton -rpsfE --no-header -q tests/kernels $(ARGS)
+	@$(BIN)/python -m pytest -m triton -rpsfE --no-header -q tests/runtime/tensorrt/kernels $(ARGS)
 
 bench: $(VENV)/.dev
 	@for script in benchmarks/*.py benchmarks/peers; do \

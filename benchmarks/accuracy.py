@@ -28,12 +28,12 @@ from typing import Any
 from machine import heading, run_facts
 
 from bertc import __version__
-from bertc.artefact.cache import StageCache, default_cache_directory
-from bertc.artefact.stages import Work
-from bertc.finetune import finetune
-from bertc.pipeline import build
-from bertc.progress import Silent
-from bertc.pruning import prune_checkpoint
+from bertc.cache.stages import Work
+from bertc.cache.store import StageCache, default_cache_directory
+from bertc.core.progress import Silent
+from bertc.jobs.build import build
+from bertc.jobs.finetune import finetune
+from bertc.jobs.prune import prune_checkpoint
 from bertc.recipe import Recipe, recipe_from_document
 
 Result = dict[str, Any]

@@ -50,7 +50,7 @@ def ways_of(case: Case) -> dict[str, Way]:
     """Return what is compared."""
     import torch
 
-    from bertc.kernels.attention import attention_from_codes, attention_from_halves
+    from bertc.runtime.tensorrt.kernels.row_attention import attention_from_codes, attention_from_halves
 
     ends = torch.tensor([0, *case.lengths], dtype=torch.int32, device="cuda").cumsum(0, dtype=torch.int32)
     amax = [float(each.abs().max()) / 127 for each in case.operands]

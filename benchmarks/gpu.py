@@ -32,19 +32,20 @@ from machine import heading, run_facts
 from torch import Tensor
 from torch.nn import functional
 
-from bertc.batches import Batch
 from bertc.checkpoint import Checkpoint, checkpoint_from_path
+from bertc.core.batch import Batch
+from bertc.core.outputs import output_names
 from bertc.errors import BertcError, EnvironmentLackError, InputError
 from bertc.evaluate.scores import compare_outputs
-from bertc.graph.architecture import Activation, LayerNames
-from bertc.graph.build import graph_from_checkpoint
-from bertc.inputs import validation_from_recipe
-from bertc.outputs import output_names
+from bertc.graph.encoder import graph_from_checkpoint
+from bertc.ir.architecture import Activation, LayerNames
+from bertc.jobs.inputs import validation_from_recipe
 from bertc.recipe import recipe_from_document
-from bertc.runtime import ort_cuda, tensorrt_engine
 from bertc.runtime.engine import Array, Engine, outputs_from_features
-from bertc.runtime.gpu import driver_of_machine
 from bertc.runtime.latency import full_batch, repeated, time_calls
+from bertc.runtime.machine.gpu import driver_of_machine
+from bertc.runtime.ort import cuda as ort_cuda
+from bertc.runtime.tensorrt import gpu_engine as tensorrt_engine
 from bertc.targets import target_from_name
 from bertc.tasks import outputs_from_head, task_from_name
 

@@ -6,8 +6,8 @@ import sys
 from datetime import UTC, datetime
 from typing import Any
 
-from bertc.runtime.cpu import cpu_features, usable_cores
-from bertc.versions import library_versions
+from bertc.core.versions import library_versions
+from bertc.runtime.machine.cpu import cpu_features, usable_cores
 
 
 def run_facts(*libraries: str, threads: int = 0) -> dict[str, Any]:

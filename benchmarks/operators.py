@@ -22,12 +22,12 @@ from typing import Any
 
 from machine import heading, run_facts
 
-from bertc.batches import Batch
-from bertc.checkpoint.config import config_from_path
-from bertc.predictor import verified_manifest
+from bertc.checkpoint.config_json import config_from_path
+from bertc.core.batch import Batch
+from bertc.jobs.predict import verified_manifest
 from bertc.runtime.latency import full_batch
-from bertc.runtime.openvino import Precision, compile_options
-from bertc.runtime.ort import session_options
+from bertc.runtime.openvino.compiled_model import Precision, compile_options
+from bertc.runtime.ort.inference_session import session_options
 from bertc.targets import target_from_name
 
 WARM = 3

@@ -21,13 +21,13 @@ from typing import Any
 import numpy as np
 from machine import heading, run_facts
 
-from bertc.batches import Batch
-from bertc.checkpoint.config import config_from_path
-from bertc.outputs import output_names
-from bertc.predictor import predictor_from_path, verified_manifest
+from bertc.checkpoint.config_json import config_from_path
+from bertc.core.batch import Batch
+from bertc.core.outputs import output_names
+from bertc.jobs.predict import predictor_from_path, verified_manifest
 from bertc.runtime.latency import full_batch, repeated, time_calls
-from bertc.runtime.openvino import compile_options
-from bertc.runtime.ort import session_options
+from bertc.runtime.openvino.compiled_model import compile_options
+from bertc.runtime.ort.inference_session import session_options
 from bertc.targets import target_from_name
 
 SHAPES = "1x32,1x128,16x128,8x384"

@@ -27,13 +27,13 @@ import numpy as np
 from machine import run_facts
 
 import bertc
-from bertc.batches import Batch, batch_from_features, batches_from_features
+from bertc.core.batch import Batch, batch_from_features, batches_from_features
+from bertc.core.feature import Feature
+from bertc.core.outputs import output_names
 from bertc.data.dataset import dataset_from_path
-from bertc.features import Feature
-from bertc.outputs import output_names
+from bertc.runtime.batch_plan import planned_batches
 from bertc.runtime.engine import TOKENS_PER_BATCH
-from bertc.runtime.openvino import open_model
-from bertc.runtime.packing import planned_batches
+from bertc.runtime.openvino.compiled_model import open_model
 from bertc.targets import target_from_name
 
 SECONDS_BETWEEN = 0.05

@@ -29,11 +29,11 @@ from typing import Any
 
 from machine import heading, run_facts
 
-from bertc.manifest import verify_artefact
-from bertc.outputs import output_names
-from bertc.predictor import Predictor, predictor_from_path
-from bertc.runtime.cpu import usable_cores
+from bertc.artefact.manifest import verify_artefact
+from bertc.core.outputs import output_names
+from bertc.jobs.predict import Predictor, predictor_from_path
 from bertc.runtime.latency import full_batch
+from bertc.runtime.machine.cpu import usable_cores
 from bertc.targets import target_from_name
 
 LENGTHS = (16, 32, 64, 128, 256, 384, 512)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bertc.versions import __version__
+from bertc.core.versions import __version__
 
 if TYPE_CHECKING:
-    from bertc.predictor import Predictor
+    from bertc.jobs.predict import Predictor
 
 __all__ = ["__version__", "load"]
 
@@ -25,6 +25,6 @@ def load(path: str | Path, threads: int = 0, *, packing: bool = True, cache: str
     Raises `bertc.errors.InputError` if it is no artefact or a file was changed, and
     `bertc.errors.EnvironmentLackError` if this machine cannot run it.
     """
-    from bertc.predictor import predictor_from_path  # the runtime: not for who only wants the version or the help
+    from bertc.jobs.predict import predictor_from_path  # the runtime: not for who only wants the version or the help
 
     return predictor_from_path(path, threads=threads, packing=packing, cache=cache)

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from bertc.cli.group import PROGRAM, root_command, summary_of
-from bertc.plugins import COMMANDS
+from bertc.core.plugins import COMMANDS
 
 PAGE = Path(__file__).with_name("cli.md")
 WIDTH = 100

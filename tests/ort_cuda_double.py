@@ -10,9 +10,9 @@ from typing import Any
 import onnxruntime
 import pytest
 
-from bertc.runtime import ort_cuda as library
-from bertc.runtime.gpu import Driver, Gpu
-from bertc.runtime.ort_binding import GRAPH_OPTION
+from bertc.runtime.machine.gpu import Driver, Gpu
+from bertc.runtime.ort import cuda as library
+from bertc.runtime.ort.binding import GRAPH_OPTION
 
 GPU = Driver(cuda="13.0", gpus=(Gpu(name="NVIDIA L4", capability=89, memory_bytes=24 << 30),), lack="")
 Session = onnxruntime.InferenceSession

@@ -9,8 +9,8 @@ from dataclasses import replace
 import onnx_ir as ir
 import pytest
 
-from bertc.dialects.tensorrt_needs import NEEDS
-from bertc.graph.options import EngineOptions
+from bertc.export.engine_options import EngineOptions
+from bertc.export.tensorrt.limits import NEEDS
 from bertc.targets import target_from_name
 from tests.tensorrt_double import Double
 from tests.tiny import TinyModel, quantized, tiny_model, tiny_scheme

@@ -11,21 +11,21 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from bertc.batches import Batch, batch_from_features
 from bertc.calibrate.collect import ranges_from_batches
 from bertc.calibrate.method import RangeMethod
 from bertc.calibrate.table import CalibrationTable
 from bertc.checkpoint import Checkpoint, checkpoint_from_path
-from bertc.dialects import ort
-from bertc.features import Feature
-from bertc.graph.build import graph_from_checkpoint
-from bertc.graph.edit import values_by_name
-from bertc.graph.scheme import DEFAULT_SMOOTHING, Scheme, scheme_from_options
-from bertc.graph.standard import standard_from_graph
-from bertc.head import Head
-from bertc.progress import Silent
+from bertc.core.batch import Batch, batch_from_features
+from bertc.core.feature import Feature
+from bertc.core.head import Head
+from bertc.core.progress import Silent
+from bertc.export.ort import lower as ort
+from bertc.graph.encoder import graph_from_checkpoint
+from bertc.ir.edit import values_by_name
+from bertc.ir.scheme import DEFAULT_SMOOTHING, Scheme, scheme_from_options
+from bertc.ir.standard import standard_from_graph
 from bertc.quantize.insert import Quantized, quantize_graph
-from bertc.runtime.ort import open_session
+from bertc.runtime.ort.inference_session import open_session
 from tests.fixtures import write_tiny_bert
 
 LAYERS = 2

@@ -33,9 +33,9 @@ from bertc.checkpoint import Checkpoint, checkpoint_from_path
 from bertc.data.dataset import dataset_from_path
 from bertc.data.encoded import Encoded
 from bertc.errors import BertcError
-from bertc.inputs import calibration_from_recipe, length_of_inputs, proof_from_recipe
+from bertc.jobs.inputs import calibration_from_recipe, length_of_inputs, proof_from_recipe
 from bertc.recipe import Recipe, recipe_from_document
-from bertc.runtime.cpu import cpu_features, usable_cores
+from bertc.runtime.machine.cpu import cpu_features, usable_cores
 from bertc.tasks import task_from_name
 
 PARTS = ("build", "accuracy", "latency", "throughput")

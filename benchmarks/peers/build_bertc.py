@@ -12,10 +12,10 @@ def built(
     checkpoint: Path, folder: Path, inputs: Inputs, target: str, mode: str | None = None, granularity: str | None = None
 ) -> None:
     """Build with the defaults; not validated, as the peers are not: the benchmark compares the outputs itself."""
-    from bertc.artefact.cache import StageCache
-    from bertc.artefact.stages import Work
-    from bertc.pipeline import build
-    from bertc.progress import Silent
+    from bertc.cache.stages import Work
+    from bertc.cache.store import StageCache
+    from bertc.core.progress import Silent
+    from bertc.jobs.build import build
     from bertc.recipe import recipe_from_document
 
     calibration = json.loads((folder.parent / "calibration.json").read_text(encoding="utf-8"))

@@ -140,10 +140,10 @@ class Bertc(Opened):
     """An artefact, used as `bertc.load` gives it: whole lists of texts go in, it makes the batches."""
 
     def __init__(self, wanted: dict[str, Any]) -> None:
-        from bertc.batches import Batch
-        from bertc.features import Feature as Encoded
-        from bertc.outputs import output_names
-        from bertc.predictor import predictor_from_path
+        from bertc.core.batch import Batch
+        from bertc.core.feature import Feature as Encoded
+        from bertc.core.outputs import output_names
+        from bertc.jobs.predict import predictor_from_path
 
         self.predictor = predictor_from_path(Path(wanted["folder"]) / "out", threads=wanted["threads"])
         self.names = output_names(self.predictor.task.outputs(self.predictor.head))

@@ -20,10 +20,10 @@ from environments import HERE, ROOT, LackError, environment_variables, python_of
 from turns import FailedError, Process, last_line, shapes_text, timed_shape, timed_stream
 
 from bertc.checkpoint import Checkpoint
+from bertc.core.outputs import output_names
 from bertc.data.encoded import Encoded
 from bertc.evaluate.scores import compare_outputs
-from bertc.graph.build import graph_from_checkpoint
-from bertc.outputs import output_names
+from bertc.graph.encoder import graph_from_checkpoint
 from bertc.runtime.engine import outputs_from_features
 from bertc.targets import target_from_name
 from bertc.tasks import task_from_name

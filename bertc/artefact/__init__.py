@@ -1,4 +1,1 @@
-"""Folders on disk that are whole or absent: the artefact's swap, the lock on it, and the cache of finished stages.
-
-Nothing here knows what is inside the files it moves.
-"""
+"""The artefact: a folder that is whole or absent, what it holds, and the manifest that says so."""

@@ -17,11 +17,11 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from bertc.artefact.exchange import exchange_folders
-from bertc.artefact.lock import build_lock
-from bertc.digest import files_of_folder
+from bertc.artefact.manifest import MANIFEST_NAME, foreign_files
+from bertc.cache.lock import build_lock
+from bertc.core.digest import files_of_folder
+from bertc.core.progress import Progress, Silent
 from bertc.errors import BertcError, InputError
-from bertc.manifest import MANIFEST_NAME, foreign_files
-from bertc.progress import Progress, Silent
 
 _MARKER = "made-by-bertc"
 _NEW = "new"

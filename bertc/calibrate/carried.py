@@ -17,8 +17,8 @@ from bertc.calibrate.table import CalibrationTable, Statistics, table_from_path
 from bertc.checkpoint import Checkpoint
 from bertc.checkpoint.quantizers import QuantizerRanges, ranges_from_checkpoint
 from bertc.errors import InputError
-from bertc.graph.scheme import Scheme
-from bertc.graph.sites import Role, Site
+from bertc.ir.scheme import Scheme
+from bertc.ir.sites import Role, Site
 
 TABLE_FILE = "calibration.json"
 """A table of the checkpoint that lies in its folder; it is no part of the checkpoint's digest, which it names."""

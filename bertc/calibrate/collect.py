@@ -14,17 +14,17 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from bertc.batches import batches_from_features
 from bertc.calibrate.gram import Gram
 from bertc.calibrate.histogram import counts_from_values
 from bertc.calibrate.per_site import best_range
 from bertc.calibrate.smoothing import consumed_weights, smoothing_factors
 from bertc.calibrate.table import CalibrationTable, Statistics
+from bertc.core.batch import batches_from_features
+from bertc.core.feature import Feature
+from bertc.core.progress import Progress
 from bertc.errors import InputError
-from bertc.features import Feature
-from bertc.graph.interpret import Interpreter
-from bertc.graph.sites import GEMM_OUTPUTS, Role, Site
-from bertc.progress import Progress
+from bertc.ir.interpret import Interpreter
+from bertc.ir.sites import GEMM_OUTPUTS, Role, Site
 
 TOKENS_PER_BATCH = 512
 """Bounds memory: a MiniLM's sites take about 0.15 MiB per token at short lengths."""

@@ -13,12 +13,12 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from bertc.batches import batches_from_features
+from bertc.core.batch import batches_from_features
+from bertc.core.feature import Feature
+from bertc.core.progress import Progress
 from bertc.errors import InputError
-from bertc.features import Feature
-from bertc.graph.interpret import Interpreter
-from bertc.graph.sites import GEMM_INPUTS, Site
-from bertc.progress import Progress
+from bertc.ir.interpret import Interpreter
+from bertc.ir.sites import GEMM_INPUTS, Site
 
 TOKENS_PER_BATCH = 1024
 SAMPLE = 768

@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from bertc.core.array_text import array_from_text, text_from_array
 from bertc.errors import InputError
-from bertc.packing import array_from_text, text_from_array
 
 BINS = 1 << 15
 Counts = NDArray[np.int64]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bertc.keys import Key, key_of_fields
+from bertc.core.keys import Key, key_of_fields
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

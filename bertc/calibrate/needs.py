@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from bertc.calibrate.table import CalibrationTable
 from bertc.errors import InputError
-from bertc.graph.scheme import Scheme
-from bertc.graph.sites import GEMM_OUTPUTS, Role, Site
+from bertc.ir.scheme import Scheme
+from bertc.ir.sites import GEMM_OUTPUTS, Role, Site
 
 TEXT = "name text with --calibration-data"
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from bertc.graph.affine import codes_from_weights, fake_quantize, scale_from_amax, weight_amax
+from bertc.ir.affine import codes_from_weights, fake_quantize, scale_from_amax, weight_amax
 
 EXPONENTS = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95)
 SHARES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5)

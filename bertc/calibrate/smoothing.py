@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from bertc.calibrate.per_site import EXPONENTS, output_error
 from bertc.calibrate.table import Statistics
-from bertc.graph.emit import array_of
-from bertc.graph.one_sided import lower_bounds
-from bertc.graph.sites import Role, Site
+from bertc.ir.emit import array_of
+from bertc.ir.one_sided import lower_bounds
+from bertc.ir.sites import Role, Site
 
 Array = NDArray[np.float32]
 CONSUMERS = {

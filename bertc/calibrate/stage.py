@@ -7,14 +7,14 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from bertc.artefact.stages import Stage, Work
+from bertc.cache.stages import Stage, Work
 from bertc.calibrate.collect import ranges_from_batches
 from bertc.calibrate.gram import grams_from_batches
 from bertc.calibrate.table import CalibrationTable, table_from_path, text_from_table
+from bertc.core.progress import Progress
 from bertc.data.encoded import Encoded
-from bertc.graph.edit import layers_of_graph
-from bertc.graph.sites import GEMM_INPUTS, Site
-from bertc.progress import Progress
+from bertc.ir.edit import layers_of_graph
+from bertc.ir.sites import GEMM_INPUTS, Site
 
 FILE = "calibration.json"
 

@@ -16,14 +16,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bertc.calibrate.calibrators import calibrator_from_name
 from bertc.calibrate.histogram import BINS, Counts, bin_values, counts_from_text, text_from_counts
 from bertc.calibrate.method import RangeMethod
-from bertc.calibrators import calibrator_from_name
+from bertc.core.array_text import array_from_text, text_from_array
+from bertc.core.keys import Key
 from bertc.errors import InputError
-from bertc.graph.affine import CODE_MAX
-from bertc.graph.sites import Role, Site, site_from_name
-from bertc.keys import Key
-from bertc.packing import array_from_text, text_from_array
+from bertc.ir.affine import CODE_MAX
+from bertc.ir.sites import Role, Site, site_from_name
 
 SCHEMA = 1
 MOST_BYTES = 1 << 24

@@ -11,10 +11,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from bertc.checkpoint.text import TextEncoder
-from bertc.graph.architecture import Architecture
-from bertc.head import Head
-from bertc.plugins import FAMILIES
+from bertc.checkpoint.text_encoder import TextEncoder
+from bertc.core.head import Head
+from bertc.core.plugins import FAMILIES
+from bertc.ir.architecture import Architecture
 
 
 class Weights(Protocol):

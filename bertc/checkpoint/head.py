@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from bertc.core.head import Head
 from bertc.errors import InputError
-from bertc.head import Head
-from bertc.task import HeadFiles, Task
+from bertc.evaluate.task import HeadFiles, Task
 from bertc.tasks import task_from_name, task_names
 
 

@@ -28,8 +28,8 @@ from numpy.typing import NDArray
 
 from bertc.checkpoint.checkpoint import Checkpoint
 from bertc.errors import InputError
-from bertc.graph.architecture import LayerNames
-from bertc.graph.sites import Role, Site
+from bertc.ir.architecture import LayerNames
+from bertc.ir.sites import Role, Site
 
 LEAVES = ("_amax", "quant_max", "quant_min")
 SAME = 1e-4

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from bertc.checkpoint.checkpoint import Checkpoint
-from bertc.checkpoint.config import config_from_path, family_from_config
+from bertc.checkpoint.config_json import config_from_path, family_from_config
 from bertc.checkpoint.head import head_from_files
 from bertc.checkpoint.hub import local_folder
-from bertc.checkpoint.sentences import sentence_modules_from_path
+from bertc.checkpoint.sentence_modules import sentence_modules_from_path
 from bertc.checkpoint.tokenizer import TOKENIZER_FILES, text_encoder_from_path
 from bertc.checkpoint.weights import weights_from_path
-from bertc.digest import digest_from_files
-from bertc.task import HeadFiles
+from bertc.core.digest import digest_from_files
+from bertc.evaluate.task import HeadFiles
 from bertc.tasks import task_from_name
 
 

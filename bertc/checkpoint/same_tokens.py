@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from bertc.checkpoint.checkpoint import Checkpoint
-from bertc.checkpoint.text import TextEncoder
-from bertc.features import Feature
+from bertc.checkpoint.text_encoder import TextEncoder
+from bertc.core.feature import Feature
 
 COMPARED_ROWS = 64
 """Rows of text that are enough to tell."""

@@ -14,9 +14,9 @@ from typing import Any
 
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
-from bertc.checkpoint.config import family_from_config, positions_from_config
+from bertc.checkpoint.config_json import family_from_config, positions_from_config
 from bertc.checkpoint.files import read_bytes, read_object_if_there
-from bertc.checkpoint.text import TextEncoder
+from bertc.checkpoint.text_encoder import TextEncoder
 from bertc.checkpoint.vocabulary import (
     BERT_TOKENS,
     ROBERTA_TOKENS,

@@ -7,14 +7,14 @@ import ast
 import click
 
 from bertc.cli.output import Output
-from bertc.plugins import COMMANDS
-from bertc.versions import __version__
+from bertc.core.plugins import COMMANDS
+from bertc.core.versions import __version__
 
 PROGRAM = "bertc"
 
 
 class LazyGroup(click.Group):
-    """A group whose commands are the files of bertc/commands."""
+    """A group whose commands are the files of bertc/cli/commands."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """List the commands by file name, without importing one."""

@@ -14,7 +14,7 @@ import click
 from bertc.cli.output import Output, printable
 
 if TYPE_CHECKING:
-    from bertc.progress import Progress
+    from bertc.core.progress import Progress
 
 NAME_WIDTH = 20
 BAR_WIDTH = 20

@@ -19,7 +19,7 @@ from bertc.recipe import Recipe
 from bertc.recipe.setting import settings_named, title_of
 
 if TYPE_CHECKING:
-    from bertc.artefact.stages import Work
+    from bertc.cache.stages import Work
 
 CACHE = "Cache"
 
@@ -47,8 +47,8 @@ class Request:
     @contextmanager
     def work(self) -> Iterator[Work]:
         """Show progress and open the cache of finished stages."""
-        from bertc.artefact.cache import StageCache, default_cache_directory  # numpy: not for --help
-        from bertc.artefact.stages import Work
+        from bertc.cache.stages import Work
+        from bertc.cache.store import StageCache, default_cache_directory  # numpy: not for --help
 
         directory = None if self.no_cache else self.cache_dir or default_cache_directory()
         with shown_progress(self.output) as progress, StageCache(directory, progress=progress) as cache:

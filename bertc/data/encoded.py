@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from bertc.core.feature import Feature
+from bertc.core.keys import Key
 from bertc.data.rows import Row
-from bertc.features import Feature
-from bertc.keys import Key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bertc.core.array_text import array_from_text, text_from_array
 from bertc.errors import InputError
 from bertc.evaluate.metric import value_of
-from bertc.evaluate.rows import SavedRows, arrays_from_table, rows_from_report, saved_from_arrays
-from bertc.packing import array_from_text, text_from_array
+from bertc.evaluate.rows_file import SavedRows, arrays_from_table, rows_from_report, saved_from_arrays
 
 KIND = "bertc baseline"
 MOST_BYTES = 1 << 30  # an unpacked array larger than this is no baseline

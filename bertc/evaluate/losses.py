@@ -1,4 +1,4 @@
-"""What training minimises: torch's counterparts of the distances of `bertc.evaluate.fidelity`, in float32."""
+"""What training minimises: torch's counterparts of the distances of `bertc.evaluate.metrics.fidelity`, in float32."""
 
 from __future__ import annotations
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bertc.core.head import Head
 from bertc.errors import InputError
 from bertc.evaluate.formulas import FORMULAS, Array
-from bertc.head import Head
 
 if TYPE_CHECKING:
-    from bertc.task import Task
+    from bertc.evaluate.task import Task
 
 HIGHER = "higher"
 LOWER = "lower"

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from bertc.evaluate.classification import label_metric, probabilities, truth
+from bertc.core.head import Head, Problem
 from bertc.evaluate.formulas import Array
 from bertc.evaluate.metric import Metric
-from bertc.head import Head, Problem
+from bertc.evaluate.metrics.classification import label_metric, probabilities, truth
 
 SERVED_THRESHOLD = 0.5
 

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from bertc.errors import InputError
 from bertc.evaluate.baseline import rows_from_baseline
-from bertc.evaluate.classification import ALIASES
-from bertc.evaluate.gate import Decide, Gate, Verdict, judge, limit_from_text
-from bertc.evaluate.rows import SavedRows, rows_from_report
+from bertc.evaluate.gates import Decide, Gate, Verdict, judge, limit_from_text
+from bertc.evaluate.metrics.classification import ALIASES
+from bertc.evaluate.row_table import MetricRows, RowTable
+from bertc.evaluate.rows_file import SavedRows, rows_from_report
 from bertc.evaluate.scores import Score, scores_from_table
-from bertc.evaluate.table import MetricRows, RowTable
 
 DEFAULT_LIMIT = "0.5%"
 

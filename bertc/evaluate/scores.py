@@ -12,15 +12,15 @@ from typing import Any
 
 import numpy as np
 
+from bertc.core.feature import Feature
+from bertc.core.head import Head
 from bertc.data.rows import Row
 from bertc.errors import InputError
 from bertc.evaluate.bootstrap import RESAMPLES, Sample, bootstrap_values, groups_from_names, interval
 from bertc.evaluate.metric import HIGHER, Metric, metric_from_name, value_of
 from bertc.evaluate.operating import OperatingPoint, operating_points
-from bertc.evaluate.table import MetricRows, RowTable, hash_labels, kept_statistics
-from bertc.features import Feature
-from bertc.head import Head
-from bertc.task import RawOutputs, Task
+from bertc.evaluate.row_table import MetricRows, RowTable, hash_labels, kept_statistics
+from bertc.evaluate.task import RawOutputs, Task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

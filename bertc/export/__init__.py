@@ -1,1 +1,1 @@
-"""Export: a graph in a dialect, written as ONNX."""
+"""Export: the compiler's graph in the operators of one runtime, one folder each."""

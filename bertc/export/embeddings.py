@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from bertc.graph.affine import CODE_MAX, WEIGHT_CODE_MIN, scale_from_amax
-from bertc.graph.edit import remove_unused, values_by_name
-from bertc.graph.emit import Emitter, array_of
+from bertc.ir.affine import CODE_MAX, WEIGHT_CODE_MIN, scale_from_amax
+from bertc.ir.edit import remove_unused, values_by_name
+from bertc.ir.emit import Emitter, array_of
 
 TABLES = {"embeddings.words": "embeddings.word", "embeddings.positions": "embeddings.position"}
 """The looked-up value and the initializer it comes from."""

@@ -1,1 +1,1 @@
-"""The shared language of the compiler: the graph in ONNX, its sites, the affine arithmetic and the scheme."""
+"""The front end: a checkpoint becomes the float graph, encoder and heads."""

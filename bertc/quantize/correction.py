@@ -13,18 +13,18 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from bertc.batches import batches_from_features
 from bertc.calibrate.gram import Gram
 from bertc.calibrate.smoothing import CONSUMERS
 from bertc.calibrate.table import CalibrationTable
-from bertc.features import Feature
-from bertc.graph.affine import codes_from_weights, scale_from_amax, weight_amax
-from bertc.graph.emit import array_of
-from bertc.graph.interpret import Interpreter
-from bertc.graph.scheme import Scheme
-from bertc.graph.sites import Site
-from bertc.outputs import Output, vector_from_values
-from bertc.progress import Progress
+from bertc.core.batch import batches_from_features
+from bertc.core.feature import Feature
+from bertc.core.outputs import Output, vector_from_values
+from bertc.core.progress import Progress
+from bertc.ir.affine import codes_from_weights, scale_from_amax, weight_amax
+from bertc.ir.emit import array_of
+from bertc.ir.interpret import Interpreter
+from bertc.ir.scheme import Scheme
+from bertc.ir.sites import Site
 from bertc.quantize.rounding import codes_from_moments
 from bertc.quantize.smooth import smooth_graph
 from bertc.quantize.split import split_graph, split_table, splits_from_table

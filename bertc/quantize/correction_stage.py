@@ -17,14 +17,14 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from bertc.artefact.stages import Stage, Work
+from bertc.cache.stages import Stage, Work
 from bertc.calibrate.gram import grams_from_batches
+from bertc.core.outputs import Output
+from bertc.core.progress import Progress
 from bertc.data.encoded import Encoded
 from bertc.errors import InputError
-from bertc.graph.scheme import Scheme
-from bertc.graph.sites import GEMM_INPUTS, Site, site_from_name
-from bertc.outputs import Output
-from bertc.progress import Progress
+from bertc.ir.scheme import Scheme
+from bertc.ir.sites import GEMM_INPUTS, Site, site_from_name
 from bertc.quantize.correction import NO_CORRECTION, Correction, Rounded, correction_from_grams, output_divergence
 from bertc.quantize.insert import quantize_graph
 from bertc.quantize.quantization import Quantization
@@ -56,7 +56,7 @@ class CorrectionWish:
     def choices(self, scheme: Scheme) -> Choices:
         """Return what is tried: one scale per tensor is rounded to nearest, since weights are not what it suffers from.
 
-        >>> from bertc.graph.scheme import scheme_from_options
+        >>> from bertc.ir.scheme import scheme_from_options
         >>> CorrectionWish(bias=False).choices(scheme_from_options("1", layers=1))
         ((False, False), (True, False))
         """

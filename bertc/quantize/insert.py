@@ -14,16 +14,16 @@ from bertc.calibrate.method import RangeMethod
 from bertc.calibrate.needs import check_needs
 from bertc.calibrate.smoothing import CONSUMERS
 from bertc.calibrate.table import CalibrationTable
+from bertc.core.keys import Key
 from bertc.errors import InputError
-from bertc.graph.affine import codes_from_weights, grid_from_range, scale_from_amax
-from bertc.graph.attention import attention_function, inputs_of
-from bertc.graph.digest import digest_of_graph
-from bertc.graph.edit import insert_after, layers_of_graph, remove_unused, set_constant, values_by_name
-from bertc.graph.emit import DOMAIN, Emitter, array_of
-from bertc.graph.one_sided import lower_bounds
-from bertc.graph.scheme import Scheme
-from bertc.graph.sites import GEMM_INPUTS, GEMM_OUTPUTS, Role, Site
-from bertc.keys import Key
+from bertc.ir.affine import codes_from_weights, grid_from_range, scale_from_amax
+from bertc.ir.attention import attention_function, inputs_of
+from bertc.ir.edit import insert_after, layers_of_graph, remove_unused, set_constant, values_by_name
+from bertc.ir.emit import DOMAIN, Emitter, array_of
+from bertc.ir.graph_digest import digest_of_graph
+from bertc.ir.one_sided import lower_bounds
+from bertc.ir.scheme import Scheme
+from bertc.ir.sites import GEMM_INPUTS, GEMM_OUTPUTS, Role, Site
 from bertc.quantize.correction import NO_CORRECTION, Correction, weight_scales
 from bertc.quantize.smooth import UNSMOOTHED, smooth_graph
 from bertc.quantize.split import split_graph, split_table, splits_from_table

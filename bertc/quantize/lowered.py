@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from bertc.export.embeddings import StoredEmbeddings, store_embeddings
-from bertc.graph.options import DEFAULT_OPTIONS, EngineOptions
+from bertc.export.engine_options import DEFAULT_OPTIONS, EngineOptions
 from bertc.quantize.correction import NO_CORRECTION, Correction
 from bertc.quantize.insert import Quantized, quantize_graph
 from bertc.quantize.quantization import Quantization

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from bertc.calibrate.method import RangeMethod
 from bertc.calibrate.table import CalibrationTable
-from bertc.graph.scheme import Scheme
-from bertc.keys import Key, key_of_fields
+from bertc.core.keys import Key, key_of_fields
+from bertc.ir.scheme import Scheme
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from bertc.graph.affine import CODE_MAX, WEIGHT_CODE_MIN
-from bertc.linalg import inverse_factor
+from bertc.core.linalg import inverse_factor
+from bertc.ir.affine import CODE_MAX, WEIGHT_CODE_MIN
 
 DAMPING = 0.01
 """Share of the mean energy added to every channel's, as in the paper: the inverse exists and forgets the noise."""

@@ -13,16 +13,16 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from bertc.batches import Batch, batch_from_features
 from bertc.calibrate.table import CalibrationTable
-from bertc.features import Feature
-from bertc.graph.edit import insert_after, values_by_name
-from bertc.graph.emit import Emitter
-from bertc.graph.interpret import Interpreter
-from bertc.graph.sites import Site
-from bertc.graph.standard import standard_from_graph
-from bertc.outputs import Output, vector_from_values
-from bertc.progress import Progress
+from bertc.core.batch import Batch, batch_from_features
+from bertc.core.feature import Feature
+from bertc.core.outputs import Output, vector_from_values
+from bertc.core.progress import Progress
+from bertc.ir.edit import insert_after, values_by_name
+from bertc.ir.emit import Emitter
+from bertc.ir.interpret import Interpreter
+from bertc.ir.sites import Site
+from bertc.ir.standard import standard_from_graph
 from bertc.quantize.insert import Quantized
 
 SWITCHES = "site_switches"

@@ -6,12 +6,12 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from bertc.artefact.stages import Stage
+from bertc.cache.stages import Stage
 from bertc.calibrate.table import CalibrationTable
+from bertc.core.outputs import Output
+from bertc.core.progress import Progress
 from bertc.data.encoded import Encoded
-from bertc.graph.sites import Site, site_from_name
-from bertc.outputs import Output
-from bertc.progress import Progress
+from bertc.ir.sites import Site, site_from_name
 from bertc.quantize.insert import Quantized
 from bertc.quantize.sensitivity import sensitivity_from_graph
 

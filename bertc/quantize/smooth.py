@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from bertc.calibrate.smoothing import CONSUMERS
 from bertc.calibrate.table import CalibrationTable
 from bertc.errors import InputError
-from bertc.graph.edit import insert_after, set_constant
-from bertc.graph.emit import Emitter, array_of
-from bertc.graph.scheme import Scheme
-from bertc.graph.sites import RESIDUALS, Role, Site
+from bertc.ir.edit import insert_after, set_constant
+from bertc.ir.emit import Emitter, array_of
+from bertc.ir.scheme import Scheme
+from bertc.ir.sites import RESIDUALS, Role, Site
 
 Array = NDArray[np.float32]
 UNSMOOTHED = ".unsmoothed"

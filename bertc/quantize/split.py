@@ -16,10 +16,10 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from bertc.calibrate.table import CalibrationTable, Statistics
-from bertc.graph.edit import set_constant
-from bertc.graph.emit import array_of
-from bertc.graph.scheme import Scheme
-from bertc.graph.sites import Role, Site
+from bertc.ir.edit import set_constant
+from bertc.ir.emit import array_of
+from bertc.ir.scheme import Scheme
+from bertc.ir.sites import Role, Site
 
 SHARE = 96
 """One channel is added for so many: about one percent of the feed-forward's work."""

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
-from bertc.plugins import Plugins
+from bertc.core.plugins import Plugins
 
 COLUMNS = "Which column fills a role, by name or by number from 1, where the usual names do not find it."
 """The meaning of every field that maps roles to columns."""

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, ConfigDict, Field
 
-from bertc.plugins import CALIBRATORS, CRITERIA, TARGETS, TASKS
+from bertc.core.plugins import CALIBRATORS, CRITERIA, TARGETS, TASKS
 from bertc.recipe.about import COLUMNS, About, Plugin, Section
 from bertc.recipe.training import TrainingRecipe
 

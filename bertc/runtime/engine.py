@@ -13,12 +13,12 @@ from typing import Any, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from bertc.batches import Batch
-from bertc.features import Feature
-from bertc.head import Head
-from bertc.outputs import output_names
-from bertc.progress import Progress, Silent
-from bertc.runtime.packing import planned_batches
+from bertc.core.batch import Batch
+from bertc.core.feature import Feature
+from bertc.core.head import Head
+from bertc.core.outputs import output_names
+from bertc.core.progress import Progress, Silent
+from bertc.runtime.batch_plan import planned_batches
 from bertc.tasks import outputs_from_head
 
 Array = NDArray[np.float32]

@@ -11,7 +11,7 @@ from statistics import fmean, median
 
 import numpy as np
 
-from bertc.batches import Batch
+from bertc.core.batch import Batch
 from bertc.runtime.engine import Engine
 
 SHAPES = ((1, 32), (1, 128), (8, 128))

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from bertc.progress import SILENCE, Progress
+from bertc.core.progress import SILENCE, Progress
 from bertc.runtime.engine import Engine
 from bertc.runtime.optimized import Optimized
 

@@ -6,10 +6,10 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 
-from bertc.features import Feature
-from bertc.graph.sites import Role, Site
-from bertc.head import Head
-from bertc.outputs import output_names
+from bertc.core.feature import Feature
+from bertc.core.head import Head
+from bertc.core.outputs import output_names
+from bertc.ir.sites import Role, Site
 from bertc.runtime.latency import measure_latency
 from bertc.search.ground import Ground
 from bertc.targets import TargetModel

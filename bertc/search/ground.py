@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from bertc.calibrate.smoothing import CONSUMERS
-from bertc.graph.sites import Role, Site
+from bertc.ir.sites import Role, Site
 
 NOISE = 0.01
 """Part of an engine's time below which a difference is no difference."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
+from bertc.core.head import Head
 from bertc.data.encoded import Encoded
 from bertc.data.rows import Dataset, Row, sample_rows
 from bertc.errors import InputError
-from bertc.evaluate.gate import Decide, Gate
-from bertc.head import Head
-from bertc.task import Task
+from bertc.evaluate.gates import Decide, Gate
+from bertc.evaluate.task import Task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

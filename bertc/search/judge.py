@@ -15,7 +15,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from bertc.evaluate.gate import Z95, Decide, Gate
+from bertc.evaluate.gates import Z95, Decide, Gate
 from bertc.evaluate.scores import Comparison, Score
 
 MOST = 1e6

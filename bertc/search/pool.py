@@ -12,11 +12,11 @@ from contextlib import contextmanager
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 
+from bertc.core.feature import Feature
+from bertc.core.head import Head
 from bertc.errors import EnvironmentLackError
-from bertc.features import Feature
-from bertc.head import Head
 from bertc.runtime.engine import outputs_from_features
-from bertc.runtime.outputs import Outputs
+from bertc.runtime.outputs_file import Outputs
 from bertc.targets import TargetModel, target_from_name
 
 Run = Callable[[TargetModel], Callable[[], Outputs]]

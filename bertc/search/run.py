@@ -17,20 +17,21 @@ from typing import Any
 
 import onnx_ir as ir
 
-from bertc.artefact.stages import Work
+from bertc.cache.stages import Work
 from bertc.checkpoint import Checkpoint
+from bertc.core.keys import Key, key_of
+from bertc.core.progress import Progress, Silent
+from bertc.core.versions import library_versions
 from bertc.data.encoded import Encoded
-from bertc.graph.digest import digest_of_graph
-from bertc.graph.options import EngineOptions
-from bertc.graph.scheme import Scheme
-from bertc.graph.sites import Role, Site
-from bertc.keys import Key, key_of
-from bertc.progress import Progress, Silent
+from bertc.export.engine_options import EngineOptions
+from bertc.ir.graph_digest import digest_of_graph
+from bertc.ir.scheme import Scheme
+from bertc.ir.sites import Role, Site
 from bertc.quantize.insert import Quantized
 from bertc.quantize.lowered import Lowered, lowered_graph
 from bertc.quantize.quantization import Quantization
 from bertc.quantize.sensitivity import sensitivity_from_graph
-from bertc.runtime.cpu import cpu_features, usable_cores
+from bertc.runtime.machine.cpu import cpu_features, usable_cores
 from bertc.search.cost import Measure, costs_from_times, roles_to_time, shape_of_text, timing_at
 from bertc.search.ground import NOISE, Ground
 from bertc.search.held import HeldOut
@@ -40,7 +41,6 @@ from bertc.search.trials import Memory, Trials
 from bertc.search.walk import walk_ground
 from bertc.targets import Target, TargetModel
 from bertc.tasks import outputs_from_head
-from bertc.versions import library_versions
 
 FINALISTS = 5
 

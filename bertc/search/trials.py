@@ -8,13 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from bertc.artefact.cache import StageCache, key_from_parts
+from bertc.cache.store import StageCache, key_from_parts
+from bertc.core.head import Head
+from bertc.core.keys import Key
+from bertc.core.progress import Progress
 from bertc.evaluate.scores import compare_outputs
-from bertc.graph.scheme import Scheme
-from bertc.head import Head
-from bertc.keys import Key
-from bertc.progress import Progress
-from bertc.runtime.outputs import Outputs, read_outputs, write_outputs
+from bertc.ir.scheme import Scheme
+from bertc.runtime.outputs_file import Outputs, read_outputs, write_outputs
 from bertc.search.held import HeldOut
 from bertc.search.judge import Judged, judged_from_comparison
 from bertc.search.pool import Run

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from bertc.graph.sites import Site
+from bertc.ir.sites import Site
 from bertc.search.ground import Ground
 
 AT_ONCE = 4

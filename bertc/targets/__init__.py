@@ -13,21 +13,21 @@ from typing import Literal
 
 import onnx_ir as ir
 
-from bertc.digest import digest_of_file
+from bertc.core.digest import digest_of_file
+from bertc.core.keys import Key
+from bertc.core.plugins import TARGETS
+from bertc.core.progress import SILENCE, Progress
+from bertc.core.versions import library_versions
 from bertc.errors import InputError
-from bertc.graph.fused import AttentionNeeds
-from bertc.graph.options import DEFAULT_OPTIONS, EngineOptions
-from bertc.graph.scheme import Scheme
-from bertc.graph.sites import Role
-from bertc.keys import Key
-from bertc.plugins import TARGETS
-from bertc.progress import SILENCE, Progress
-from bertc.runtime.cpu import Cpu
+from bertc.export.engine_options import DEFAULT_OPTIONS, EngineOptions
+from bertc.ir.fused import AttentionNeeds
+from bertc.ir.scheme import Scheme
+from bertc.ir.sites import Role
 from bertc.runtime.engine import Engine
+from bertc.runtime.machine.cpu import Cpu
 from bertc.runtime.optimized import Optimized
 from bertc.runtime.runtime import Runtime
-from bertc.runtime.serving import Served
-from bertc.versions import library_versions
+from bertc.runtime.served import Served
 
 
 def take_any_cpu(cpu: Cpu) -> None:
@@ -83,7 +83,7 @@ class Target:
     """Raises `EnvironmentLackError` for a CPU that does not run it exactly."""
 
     packs_rows: bool = False
-    """Whether its engine takes several texts in a row (`bertc.graph.packing`)."""
+    """Whether its engine takes several texts in a row (`bertc.ir.sentences`)."""
 
     def check_machine(self, cpu: Cpu, attention: str | None = None) -> None:
         """Raise `EnvironmentLackError` where the runtime is missing, or cannot run the target exactly on this CPU.

@@ -7,15 +7,15 @@ from functools import partial
 
 import onnx_ir as ir
 
-from bertc.dialects import openvino
-from bertc.graph.last_layer import read_first_tokens
-from bertc.graph.options import EngineOptions
-from bertc.graph.scheme import Scheme
-from bertc.graph.sites import Role, Site
-from bertc.runtime.cpu import VNNI_FEATURES, check_vnni
-from bertc.runtime.openvino import OpenvinoRuntime
+from bertc.export.engine_options import EngineOptions
+from bertc.export.openvino import lower as openvino
+from bertc.ir.last_layer import read_first_tokens
+from bertc.ir.scheme import Scheme
+from bertc.ir.sites import Role, Site
+from bertc.runtime.machine.cpu import VNNI_FEATURES, check_vnni
+from bertc.runtime.openvino.compiled_model import OpenvinoRuntime
 from bertc.runtime.optimized import INT8_ATTENTION
-from bertc.runtime.serving import OPENVINO
+from bertc.runtime.served import OPENVINO
 from bertc.targets import Target
 
 ATTENTION_OPERANDS = (Role.QUERY, Role.KEY, Role.VALUE, Role.PROBS)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from bertc.errors import EnvironmentLackError
-from bertc.runtime.cpu import BF16_FEATURES, Cpu
-from bertc.runtime.openvino import OpenvinoRuntime
+from bertc.runtime.machine.cpu import BF16_FEATURES, Cpu
+from bertc.runtime.openvino.compiled_model import OpenvinoRuntime
 from bertc.targets import openvino_float
 
 

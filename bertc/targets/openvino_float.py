@@ -6,12 +6,12 @@ from collections.abc import Mapping
 
 import onnx_ir as ir
 
-from bertc.dialects import openvino
-from bertc.graph.last_layer import read_first_tokens
-from bertc.graph.options import EngineOptions
-from bertc.graph.scheme import Scheme
-from bertc.runtime.openvino import OpenvinoRuntime
-from bertc.runtime.serving import OPENVINO
+from bertc.export.engine_options import EngineOptions
+from bertc.export.openvino import lower as openvino
+from bertc.ir.last_layer import read_first_tokens
+from bertc.ir.scheme import Scheme
+from bertc.runtime.openvino.compiled_model import OpenvinoRuntime
+from bertc.runtime.served import OPENVINO
 from bertc.targets import Target
 
 

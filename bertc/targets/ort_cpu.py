@@ -6,12 +6,12 @@ from functools import partial
 
 import onnx_ir as ir
 
-from bertc.dialects import ort
-from bertc.graph.last_layer import read_first_tokens
-from bertc.graph.options import EngineOptions
-from bertc.runtime.cpu import VNNI_FEATURES, check_vnni
-from bertc.runtime.ort import OrtRuntime, expected_fusion
-from bertc.runtime.serving import ORT_CPU
+from bertc.export.engine_options import EngineOptions
+from bertc.export.ort import lower as ort
+from bertc.ir.last_layer import read_first_tokens
+from bertc.runtime.machine.cpu import VNNI_FEATURES, check_vnni
+from bertc.runtime.ort.inference_session import OrtRuntime, expected_fusion
+from bertc.runtime.served import ORT_CPU
 from bertc.targets import Target
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from bertc.dialects import ort_cuda
-from bertc.graph.options import EngineOptions
-from bertc.runtime.ort import expected_fusion
-from bertc.runtime.ort_cuda import OrtCudaRuntime
-from bertc.runtime.serving import Served
+from bertc.export.engine_options import EngineOptions
+from bertc.export.ort import lower_cuda as ort_cuda
+from bertc.runtime.ort.cuda import OrtCudaRuntime
+from bertc.runtime.ort.inference_session import expected_fusion
+from bertc.runtime.served import Served
 from bertc.targets import Target
 
 

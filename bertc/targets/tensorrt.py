@@ -9,23 +9,23 @@ from typing import ClassVar, Literal
 
 import onnx_ir as ir
 
-from bertc.dialects import tensorrt
-from bertc.dialects.tensorrt_needs import DECOMPOSED, KERNEL, KERNEL_PLUGIN, NATIVE, NEEDS, PACKED
-from bertc.graph.emit import array_of
-from bertc.graph.options import EngineOptions
-from bertc.graph.scheme import Scheme
-from bertc.graph.sites import Role, Site
-from bertc.progress import SILENCE, Progress
-from bertc.runtime.cuda_memory import current_device
+from bertc.core.progress import SILENCE, Progress
+from bertc.export.engine_options import EngineOptions
+from bertc.export.tensorrt import lower as tensorrt
+from bertc.export.tensorrt.limits import DECOMPOSED, KERNEL, KERNEL_PLUGIN, NATIVE, NEEDS, PACKED
+from bertc.ir.emit import array_of
+from bertc.ir.scheme import Scheme
+from bertc.ir.sites import Role, Site
 from bertc.runtime.engine import Engine
 from bertc.runtime.optimized import Optimized
 from bertc.runtime.runtime import Runtime
-from bertc.runtime.serving import Served
-from bertc.runtime.tensorrt import check_attention_here, check_installed
-from bertc.runtime.tensorrt_build import Plan, engine_from_plan
-from bertc.runtime.tensorrt_engine import deserialized, open_engine
-from bertc.runtime.tensorrt_layers import optimized_from_engine
-from bertc.runtime.tensorrt_profiles import PROFILES_KEY, profiles_from_lengths, profiles_from_text, text_from_profiles
+from bertc.runtime.served import Served
+from bertc.runtime.tensorrt.builder import Plan, engine_from_plan
+from bertc.runtime.tensorrt.cuda_memory import current_device
+from bertc.runtime.tensorrt.gpu_engine import deserialized, open_engine
+from bertc.runtime.tensorrt.inspector import optimized_from_engine
+from bertc.runtime.tensorrt.library import check_attention_here, check_installed
+from bertc.runtime.tensorrt.profiles import PROFILES_KEY, profiles_from_lengths, profiles_from_text, text_from_profiles
 from bertc.targets import Target
 
 LAYER_FORMS: Mapping[str, Literal["padded", "packed"]] = {NATIVE: "padded", PACKED: "packed"}

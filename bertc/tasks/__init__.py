@@ -1,4 +1,4 @@
-"""A task is one file here, found by its name: a constant `TASK` that obeys the protocol `bertc.task.Task`.
+"""A task is one file here, found by its name: a constant `TASK` that obeys the protocol `bertc.evaluate.task.Task`.
 
 What two tasks share lies in a file whose name begins with an underscore. No file reading belongs here.
 """
@@ -8,11 +8,11 @@ from __future__ import annotations
 from functools import cache
 from typing import cast
 
+from bertc.core.head import Head
+from bertc.core.outputs import Output
+from bertc.core.plugins import TASKS
 from bertc.errors import InputError
-from bertc.head import Head
-from bertc.outputs import Output
-from bertc.plugins import TASKS
-from bertc.task import Task
+from bertc.evaluate.task import Task
 
 MEMBERS = tuple(name for name in vars(Task) if not name.startswith("_"))
 
@@ -31,7 +31,9 @@ def task_from_name(name: str) -> Task:
     module = TASKS.module(name)
     missing = [member for member in MEMBERS if not hasattr(module.TASK, member)]
     if missing:
-        raise InputError(f"{module.__file__}: TASK lacks {', '.join(missing)}; see the protocol bertc.task.Task")
+        raise InputError(
+            f"{module.__file__}: TASK lacks {', '.join(missing)}; see the protocol bertc.evaluate.task.Task"
+        )
     if module.TASK.name != name:
         raise InputError(f"{module.__file__}: TASK has the name '{module.TASK.name}'; give it the file's, '{name}'")
     return cast(Task, module.TASK)

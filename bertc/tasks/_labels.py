@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bertc.errors import InputError
-from bertc.task import HeadFiles, Task
+from bertc.evaluate.task import HeadFiles, Task
 
 CLASSIFIERS = ("classifier.weight", "classifier.out_proj.weight")
 """The last matrix of a classifier, of texts or of tokens, in all families."""

@@ -9,21 +9,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bertc.core.example import Example
+from bertc.core.feature import Feature
+from bertc.core.head import Head, Pooling
+from bertc.core.outputs import Output
 from bertc.data.columns import Layout
 from bertc.data.labels import check_texts, is_labelled, number_from_label
 from bertc.data.rows import Row
 from bertc.data.usual import ID, LABEL, TEXT, TEXT_A, TEXT_B, schema_from_layout
 from bertc.errors import InputError
-from bertc.evaluate.correlation import correlation_metrics
 from bertc.evaluate.formulas import Array
 from bertc.evaluate.losses import relative_error
 from bertc.evaluate.metric import Metric
-from bertc.evaluate.similarity import cosine, embedding_metrics
-from bertc.example import Example
-from bertc.features import Feature
-from bertc.head import Head, Pooling
-from bertc.outputs import Output
-from bertc.task import Encoder, HeadBuilder, HeadFiles, RawOutputs, SizedValue, Task, Tensors, Truth
+from bertc.evaluate.metrics.correlation import correlation_metrics
+from bertc.evaluate.metrics.similarity import cosine, embedding_metrics
+from bertc.evaluate.task import Encoder, HeadBuilder, HeadFiles, RawOutputs, SizedValue, Task, Tensors, Truth
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -70,7 +70,7 @@ class FeatureExtraction:
 
     def emit_head(self, builder: HeadBuilder, head: Head, states: Sequence[ir.Value]) -> Sequence[SizedValue]:
         """Write the layer mix, pooling and normalisation."""
-        from bertc.graph.pooling import emit_mix, emit_normalized, emit_pooled
+        from bertc.ir.pooling import emit_mix, emit_normalized, emit_pooled
 
         emit, hidden = builder.emit, builder.arch.hidden
         tokens = states[-1]

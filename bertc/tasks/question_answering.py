@@ -9,23 +9,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bertc.core.example import Example
+from bertc.core.feature import Feature
+from bertc.core.head import Head
+from bertc.core.outputs import Output
 from bertc.data.columns import Column, Layout
 from bertc.data.labels import check_texts, is_labelled
 from bertc.data.rows import Row
 from bertc.data.usual import ID, schema_from_layout
 from bertc.errors import InputError
-from bertc.evaluate.answers import answer_metrics
-from bertc.evaluate.fidelity import agreement_metric, distance_metric, divergence, squared_error
 from bertc.evaluate.formulas import Array
 from bertc.evaluate.losses import LOWEST, kl_divergence
 from bertc.evaluate.metric import Metric
-from bertc.evaluate.spans import Answer, Window, answer_from_windows
-from bertc.evaluate.table import hash_value
-from bertc.example import Example
-from bertc.features import Feature
-from bertc.head import Head
-from bertc.outputs import Output
-from bertc.task import Encoder, HeadBuilder, HeadFiles, RawOutputs, SizedValue, Task, Tensors, Truth
+from bertc.evaluate.metrics.answers import answer_metrics
+from bertc.evaluate.metrics.fidelity import agreement_metric, distance_metric, divergence, squared_error
+from bertc.evaluate.metrics.spans import Answer, Window, answer_from_windows
+from bertc.evaluate.row_table import hash_value
+from bertc.evaluate.task import Encoder, HeadBuilder, HeadFiles, RawOutputs, SizedValue, Task, Tensors, Truth
 
 if TYPE_CHECKING:
     import onnx_ir as ir

@@ -10,34 +10,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bertc.core.example import IGNORED, Example
+from bertc.core.feature import Feature
+from bertc.core.head import Head, Problem
+from bertc.core.outputs import Output
 from bertc.data.columns import Layout
 from bertc.data.labels import check_texts, id_from_label, is_labelled, number_from_label
 from bertc.data.rows import Row
 from bertc.data.usual import ID, LABEL, TEXT, TEXT_A, TEXT_B, schema_from_layout
 from bertc.errors import InputError
-from bertc.evaluate.classification import (
-    ALIASES,
-    BASES,
-    decided,
-    label_metric,
-    label_metrics,
-    probabilities,
-)
-from bertc.evaluate.correlation import correlation_metrics, error_metric
-from bertc.evaluate.fidelity import (
-    agreement_metric,
-    distance_metric,
-    divergence,
-    divergence_of_labels,
-)
 from bertc.evaluate.formulas import Array
 from bertc.evaluate.losses import kl_divergence
 from bertc.evaluate.metric import Metric
-from bertc.example import IGNORED, Example
-from bertc.features import Feature
-from bertc.head import Head, Problem
-from bertc.outputs import Output
-from bertc.task import Encoder, HeadBuilder, HeadFiles, RawOutputs, SizedValue, Task, Tensors, Truth
+from bertc.evaluate.metrics.classification import ALIASES, BASES, decided, label_metric, label_metrics, probabilities
+from bertc.evaluate.metrics.correlation import correlation_metrics, error_metric
+from bertc.evaluate.metrics.fidelity import agreement_metric, distance_metric, divergence, divergence_of_labels
+from bertc.evaluate.task import Encoder, HeadBuilder, HeadFiles, RawOutputs, SizedValue, Task, Tensors, Truth
 from bertc.tasks._labels import CLASSIFIERS, labels_from_files
 
 if TYPE_CHECKING:
@@ -77,7 +65,7 @@ class SequenceClassification:
 
     def emit_head(self, builder: HeadBuilder, head: Head, states: Sequence[ir.Value]) -> Sequence[SizedValue]:
         """Write the family's layers behind the first token's vector."""
-        from bertc.graph.packing import emit_first_tokens
+        from bertc.ir.sentences import emit_first_tokens
 
         arch = builder.arch
         x = emit_first_tokens(builder.emit, builder.packing, states[-1])

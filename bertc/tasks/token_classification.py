@@ -10,23 +10,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bertc.core.example import IGNORED, Example
+from bertc.core.feature import Feature
+from bertc.core.head import Head
+from bertc.core.outputs import Output
 from bertc.data.columns import Column, Layout
 from bertc.data.labels import check_texts, id_from_label, is_labelled
 from bertc.data.rows import Row
 from bertc.data.usual import ID, TEXT, schema_from_layout
 from bertc.errors import InputError
-from bertc.evaluate.classification import softmax
-from bertc.evaluate.entities import entities_from_tags, entity_metric
-from bertc.evaluate.fidelity import agreement_metric, distance_metric, divergence, squared_error
 from bertc.evaluate.formulas import Array
 from bertc.evaluate.losses import kl_divergence
 from bertc.evaluate.metric import HIGHER, Metric
-from bertc.evaluate.table import hash_value
-from bertc.example import IGNORED, Example
-from bertc.features import Feature
-from bertc.head import Head
-from bertc.outputs import Output
-from bertc.task import Encoder, HeadBuilder, HeadFiles, RawOutputs, SizedValue, Task, Tensors, Truth
+from bertc.evaluate.metrics.classification import softmax
+from bertc.evaluate.metrics.entities import entities_from_tags, entity_metric
+from bertc.evaluate.metrics.fidelity import agreement_metric, distance_metric, divergence, squared_error
+from bertc.evaluate.row_table import hash_value
+from bertc.evaluate.task import Encoder, HeadBuilder, HeadFiles, RawOutputs, SizedValue, Task, Tensors, Truth
 from bertc.tasks._labels import CLASSIFIERS, labels_from_files
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bertc.example import Example
+from bertc.core.example import Example
 
 POOL = 50
 """Batches that are sorted by length together: enough that little is padded, too few to order an epoch by length."""

@@ -8,11 +8,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
+from bertc.core.example import Example
+from bertc.core.feature import Feature
+from bertc.core.head import Head
 from bertc.data.rows import Row
-from bertc.example import Example
-from bertc.features import Feature
-from bertc.head import Head
-from bertc.task import Task
+from bertc.evaluate.task import Task
 from bertc.tasks import task_from_name
 
 

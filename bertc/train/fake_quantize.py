@@ -1,4 +1,4 @@
-"""Fake quantization with a straight-through gradient: the arithmetic of `bertc.graph.affine` on torch tensors.
+"""Fake quantization with a straight-through gradient: the arithmetic of `bertc.ir.affine` on torch tensors.
 
 Everything here is float32 whatever the input is, so that a student under bfloat16 autocast quantizes as its build will.
 """
@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from bertc.graph.affine import ACTIVATION_CODE_MIN, CODE_MAX, SMALLEST_AMAX, WEIGHT_CODE_MIN
+from bertc.ir.affine import ACTIVATION_CODE_MIN, CODE_MAX, SMALLEST_AMAX, WEIGHT_CODE_MIN
 
 Tensor = torch.Tensor
 

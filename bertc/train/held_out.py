@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from bertc.core.example import Example
 from bertc.data.rows import Row
-from bertc.example import Example
-from bertc.task import Tensors
+from bertc.evaluate.task import Tensors
 from bertc.tasks import outputs_from_head, task_from_name
 from bertc.train.batches import Order, Units, parts_of_share
 from bertc.train.losses import LABELS, LOGITS, Objective, part_from_examples

@@ -16,17 +16,17 @@ from typing import Any
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
+from bertc.core.example import Example
+from bertc.core.progress import Progress
 from bertc.errors import InputError
-from bertc.example import Example
-from bertc.progress import Progress
 from bertc.recipe import TrainingRecipe
 from bertc.train.batches import Order, parts_of_share, steps_from, units_of_step
 from bertc.train.distributed import Processes
 from bertc.train.held_out import LOSS, Evaluation
 from bertc.train.losses import Objective, part_from_examples
-from bertc.train.plan import Pace, Plan, plan_from_recipe, rate_of_step
 from bertc.train.replace import Replacement
 from bertc.train.state import StateFolder
+from bertc.train.step_plan import Pace, Plan, plan_from_recipe, rate_of_step
 
 PACE_SECONDS = 4.0
 PACE_STEPS = 3

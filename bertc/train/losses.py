@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from bertc.batches import batch_from_features
+from bertc.core.batch import batch_from_features
+from bertc.core.example import IGNORED, Example
+from bertc.core.head import Head
 from bertc.evaluate.losses import LOWEST, kl_divergence, relative_error
-from bertc.example import IGNORED, Example
-from bertc.head import Head
-from bertc.task import Tensors
+from bertc.evaluate.task import Tensors
 from bertc.tasks import task_from_name
 from bertc.train.batches import Order, Units
 

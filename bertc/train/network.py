@@ -15,14 +15,14 @@ import torch
 from numpy.typing import NDArray
 
 from bertc.errors import InputError
-from bertc.graph.emit import array_of
-from bertc.graph.standard import standard_from_graph
+from bertc.ir.emit import array_of
+from bertc.ir.standard import standard_from_graph
 from bertc.train.fake_quantize import Coded, quantize_weights, scale_of_weights
 from bertc.train.program import Step, program_from_graph
 
 Tensor = torch.Tensor
 PARAMETERS = (".weight", ".bias", ".gamma", ".beta", ".word", ".position", ".token_type")
-"""How the initializers that hold weights end (bertc/graph/build.py); every other one is a constant."""
+"""How the initializers that hold weights end (bertc/graph/encoder.py); every other one is a constant."""
 
 
 class Network(torch.nn.Module):

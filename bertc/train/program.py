@@ -15,8 +15,8 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from bertc.errors import InputError
-from bertc.graph.emit import array_of
-from bertc.graph.one_sided import zero_point_of
+from bertc.ir.emit import array_of
+from bertc.ir.one_sided import zero_point_of
 from bertc.train.fake_quantize import (
     fake_quantize,
     float32_product,

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from bertc.example import Example
+from bertc.core.example import Example
 from bertc.train.batches import Order
 
 WHOLE = 0.25

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bertc.calibrate.table import CalibrationTable
-from bertc.graph.affine import CODE_MAX
-from bertc.graph.scheme import Scheme
-from bertc.graph.sites import Role, Site
+from bertc.ir.affine import CODE_MAX
+from bertc.ir.scheme import Scheme
+from bertc.ir.sites import Role, Site
 
 Array = NDArray[np.float32]
 

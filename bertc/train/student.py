@@ -18,11 +18,11 @@ from bertc.calibrate.table import CalibrationTable
 from bertc.checkpoint import Checkpoint
 from bertc.errors import InputError
 from bertc.export.embeddings import TABLES
-from bertc.graph.affine import CODE_MAX
-from bertc.graph.build import graph_from_checkpoint, parameters_from_checkpoint
-from bertc.graph.emit import array_of
-from bertc.graph.scheme import Scheme
-from bertc.graph.sites import Site, site_from_name
+from bertc.graph.encoder import graph_from_checkpoint, parameters_from_checkpoint
+from bertc.ir.affine import CODE_MAX
+from bertc.ir.emit import array_of
+from bertc.ir.scheme import Scheme
+from bertc.ir.sites import Site, site_from_name
 from bertc.quantize.insert import TIES, quantize_graph
 from bertc.quantize.smooth import smooth_graph, unsmoothed_weights
 from bertc.train.network import Network

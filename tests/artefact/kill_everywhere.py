@@ -14,9 +14,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from bertc.artefact import swap
+from bertc.artefact.manifest import verify_artefact, write_manifest
 from bertc.errors import InputError
-from bertc.manifest import verify_artefact, write_manifest
-from bertc.runtime.cpu import Cpu
+from bertc.runtime.machine.cpu import Cpu
 
 CPU = Cpu(model="test", features=frozenset(), cores=1)
 EVENTS = {"open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.truncate", "os.scandir", "ctypes.dlsym"}

@@ -12,16 +12,9 @@ from typing import Any
 
 import pytest
 
+from bertc.artefact.manifest import Binding, ValidOn, read_manifest, unmet_demands, verify_artefact, write_manifest
 from bertc.errors import InputError
-from bertc.manifest import (
-    Binding,
-    ValidOn,
-    read_manifest,
-    unmet_demands,
-    verify_artefact,
-    write_manifest,
-)
-from bertc.runtime.cpu import Cpu
+from bertc.runtime.machine.cpu import Cpu
 
 CPU = Cpu(model="AMD EPYC", vendor="AuthenticAMD", machine="x86_64", features=frozenset({"avx2", "avx512f"}), cores=2)
 

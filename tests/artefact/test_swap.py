@@ -15,10 +15,10 @@ import pytest
 import bertc
 from bertc.artefact import swap
 from bertc.artefact.exchange import exchange_folders
+from bertc.artefact.manifest import verify_artefact, write_manifest
 from bertc.artefact.swap import artefact_folder
 from bertc.errors import BertcError, InputError
-from bertc.manifest import verify_artefact, write_manifest
-from bertc.runtime.cpu import Cpu
+from bertc.runtime.machine.cpu import Cpu
 
 # A child finds the package under test wherever this process found it.
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(bertc.__file__).parents[1])}

@@ -16,9 +16,9 @@ import pytest
 
 from bertc.checkpoint import checkpoint_from_path
 from bertc.errors import InputError
-from bertc.graph.build import graph_from_checkpoint
-from bertc.graph.interpret import Interpreter
-from bertc.runtime import ort_cuda
+from bertc.graph.encoder import graph_from_checkpoint
+from bertc.ir.interpret import Interpreter
+from bertc.runtime.ort import cuda as ort_cuda
 from bertc.targets import target_from_name
 from tests.conftest import TinyOf
 from tests.ort_cuda_double import Play, Played

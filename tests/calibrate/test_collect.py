@@ -12,14 +12,14 @@ from bertc.calibrate import collect
 from bertc.calibrate.histogram import BINS
 from bertc.calibrate.smoothing import CONSUMERS, raised_factors, smoothing_vector
 from bertc.calibrate.table import CalibrationTable, text_from_table
+from bertc.core.feature import Feature
 from bertc.errors import InputError
-from bertc.features import Feature
-from bertc.graph.edit import set_constant
-from bertc.graph.emit import array_of
-from bertc.graph.interpret import Interpreter
-from bertc.graph.one_sided import LOWEST
-from bertc.graph.scheme import DEFAULT_SMOOTHING
-from bertc.graph.sites import GEMM_INPUTS, Role, Site
+from bertc.ir.edit import set_constant
+from bertc.ir.emit import array_of
+from bertc.ir.interpret import Interpreter
+from bertc.ir.one_sided import LOWEST
+from bertc.ir.scheme import DEFAULT_SMOOTHING
+from bertc.ir.sites import GEMM_INPUTS, Role, Site
 from tests.tiny import LAYERS, Array, TinyModel, calibrated, random_features
 
 HEADS = 2

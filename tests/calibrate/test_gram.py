@@ -7,10 +7,10 @@ import pytest
 
 from bertc.calibrate import gram
 from bertc.calibrate.gram import grams_from_batches
+from bertc.core.progress import Silent
 from bertc.errors import InputError
-from bertc.graph.interpret import Interpreter
-from bertc.graph.sites import Role, Site
-from bertc.progress import Silent
+from bertc.ir.interpret import Interpreter
+from bertc.ir.sites import Role, Site
 from tests.tiny import TinyModel
 
 SITES = (Site(0, Role.HIDDEN), Site(1, Role.GELU))

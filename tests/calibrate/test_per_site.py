@@ -12,9 +12,9 @@ from bertc.calibrate.gram import grams_from_batches
 from bertc.calibrate.method import RangeMethod
 from bertc.calibrate.per_site import SHARES, best_range, output_error
 from bertc.calibrate.table import CalibrationTable, merge_tables, table_from_path, text_from_table
-from bertc.graph.scheme import DEFAULT_SMOOTHING
-from bertc.graph.sites import GEMM_INPUTS, Role, Site
-from bertc.progress import Silent
+from bertc.core.progress import Silent
+from bertc.ir.scheme import DEFAULT_SMOOTHING
+from bertc.ir.sites import GEMM_INPUTS, Role, Site
 from tests.tiny import LAYERS, TinyModel
 
 SITES = tuple(Site(layer, role) for layer in range(LAYERS) for role in GEMM_INPUTS)

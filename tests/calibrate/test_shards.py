@@ -10,9 +10,9 @@ import numpy as np
 from bertc.calibrate.collect import plain_from_batches, smoothed_from_batches
 from bertc.calibrate.smoothing import smoothing_factors
 from bertc.calibrate.table import CalibrationTable, merge_tables, text_from_table
-from bertc.graph.interpret import Interpreter
-from bertc.graph.scheme import DEFAULT_SMOOTHING
-from bertc.progress import Silent
+from bertc.core.progress import Silent
+from bertc.ir.interpret import Interpreter
+from bertc.ir.scheme import DEFAULT_SMOOTHING
 from tests.tiny import TinyModel
 
 

@@ -24,8 +24,8 @@ from bertc.calibrate.table import (
     text_from_table,
 )
 from bertc.errors import InputError
-from bertc.graph.scheme import DEFAULT_SMOOTHING
-from bertc.graph.sites import Role, Site
+from bertc.ir.scheme import DEFAULT_SMOOTHING
+from bertc.ir.sites import Role, Site
 from tests.tiny import TinyModel, calibrated, quantized, random_features, tiny_scheme
 
 GELU = Site(0, Role.GELU)

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from bertc.checkpoint import checkpoint_from_path
+from bertc.core.head import Head, Pooling, Problem
 from bertc.errors import InputError
-from bertc.graph.build import graph_from_checkpoint
-from bertc.head import Head, Pooling, Problem
+from bertc.graph.encoder import graph_from_checkpoint
 from tests.fixtures import (
     edit_json,
     tiny_tensors,

@@ -11,7 +11,7 @@ from bertc.checkpoint import Checkpoint, checkpoint_from_path
 from bertc.checkpoint.quantizers import QuantizerRanges, ranges_from_checkpoint
 from bertc.checkpoint.write import write_checkpoint
 from bertc.errors import InputError
-from bertc.graph.sites import Role, Site
+from bertc.ir.sites import Role, Site
 from tests.fixtures import write_tiny_bert
 from tests.foreign import FASTER_TRANSFORMER, LAYERS, amax_of, change, scalar, tensors_of, write_foreign
 

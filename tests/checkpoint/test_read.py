@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from bertc.checkpoint import checkpoint_from_path
+from bertc.core.plugins import FAMILIES
 from bertc.errors import EnvironmentLackError, InputError
-from bertc.plugins import FAMILIES
 from tests.fixtures import ARCHITECTURES, edit_json, tiny_vocab, write_json, write_tiny_bert
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from bertc.checkpoint import Checkpoint, TextEncoder, checkpoint_from_path
 from bertc.checkpoint.same_tokens import same_tokens
+from bertc.core.feature import Feature
 from bertc.data.rows import Row
-from bertc.features import Feature
 from bertc.tasks import task_from_name
 from tests.fixtures import SPECIAL_TOKENS, tiny_sentence, tiny_vocab, write_tiny_bert, write_tokenizer
 

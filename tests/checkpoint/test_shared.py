@@ -13,7 +13,7 @@ import pytest
 import safetensors
 
 from bertc.checkpoint import checkpoint_from_path
-from bertc.head import Pooling
+from bertc.core.head import Pooling
 
 SHARED = Path(__file__).parents[3] / "shared"
 NAMES = ("minilm-sst2", "minilm-squad", "minilm-wnut17", "all-MiniLM-L6-v2")

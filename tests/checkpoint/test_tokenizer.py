@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bertc.checkpoint.text import TextEncoder
+from bertc.checkpoint.text_encoder import TextEncoder
 from bertc.checkpoint.tokenizer import text_encoder_from_path
 from bertc.errors import InputError
 from tests.checkpoint.encoded import encoded

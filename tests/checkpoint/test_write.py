@@ -10,8 +10,8 @@ import pytest
 from bertc.checkpoint import checkpoint_from_path
 from bertc.checkpoint.write import write_checkpoint
 from bertc.errors import InputError
-from bertc.graph.build import graph_from_checkpoint, parameters_from_checkpoint
-from bertc.graph.emit import array_of
+from bertc.graph.encoder import graph_from_checkpoint, parameters_from_checkpoint
+from bertc.ir.emit import array_of
 from tests.fixtures import write_tiny_bert, write_tiny_sentences
 
 NAME = "encoder.layer.0.output.dense.weight"

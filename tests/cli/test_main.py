@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from bertc.cli.group import summary_of
+from bertc.core.plugins import COMMANDS
 from bertc.errors import EnvironmentLackError, InputError
-from bertc.plugins import COMMANDS
 from tests.artefacts import Bertc
 
 ROOT = Path(__file__).parents[2]
@@ -142,7 +142,7 @@ def test_errors_become_a_line_and_a_code(
     def fail() -> None:
         raise error
 
-    monkeypatch.setattr("bertc.runtime.cpu.cpu_features", fail)
+    monkeypatch.setattr("bertc.runtime.machine.cpu.cpu_features", fail)
     called = bertc("doctor")
     assert called.code == code
     assert words in called.err

@@ -12,8 +12,8 @@ import pytest
 from pydantic import BaseModel
 
 from bertc.cli.options import overrides_from_flags, recipe_from_flags
+from bertc.core.plugins import COMMANDS
 from bertc.errors import InputError
-from bertc.plugins import COMMANDS
 from bertc.recipe import Recipe, TrainingRecipe
 from bertc.recipe.setting import settings_named
 
@@ -24,7 +24,7 @@ PLAIN_DEFAULTS |= {"validation__decide", "engine__target", "engine__threads"}
 
 def build_options() -> dict[str, click.Option]:
     """Return the options of `bertc build` by parameter name."""
-    command = importlib.import_module("bertc.commands.build").command
+    command = importlib.import_module("bertc.cli.commands.build").command
     return {option.name: option for option in command.params if isinstance(option, click.Option)}
 
 
@@ -40,7 +40,7 @@ def test_every_field_of_a_recipe_has_a_flag() -> None:
 
 
 def test_the_flags_of_training_are_fields_and_tell_their_defaults() -> None:
-    command = importlib.import_module("bertc.commands.finetune").command
+    command = importlib.import_module("bertc.cli.commands.finetune").command
     flags = {str(option.name): option for option in command.params if isinstance(option, click.Option)}
     names = {name.partition("__")[2] for name in flags if name.startswith("training__")}
     assert names < TrainingRecipe.model_fields.keys()
@@ -59,13 +59,13 @@ def test_help_texts_repeat_the_defaults_of_the_recipe() -> None:
 
 
 def test_no_option_has_a_default_of_its_own() -> None:
-    command = importlib.import_module("bertc.commands.build").command
+    command = importlib.import_module("bertc.cli.commands.build").command
     given = command.make_context("build", ["x"]).params
     assert overrides_from_flags({name: value for name, value in given.items() if "__" in name}) == {}
 
 
 def test_a_switch_that_says_no_is_no_switch_left_out() -> None:
-    command = importlib.import_module("bertc.commands.build").command
+    command = importlib.import_module("bertc.cli.commands.build").command
     for arguments, found in ((["--no-bias-correction"], False), (["--bias-correction"], True), ([], None)):
         given = command.make_context("build", ["x", *arguments]).params
         recipe = recipe_from_flags("x", None, {name: value for name, value in given.items() if "__" in name})
@@ -73,7 +73,7 @@ def test_a_switch_that_says_no_is_no_switch_left_out() -> None:
 
 
 def test_switches_of_training_say_no() -> None:
-    command = importlib.import_module("bertc.commands.finetune").command
+    command = importlib.import_module("bertc.cli.commands.finetune").command
     for arguments, quantize, scales in (
         (["--float"], False, True),
         (["--fixed-scales"], True, False),

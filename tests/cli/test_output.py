@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from bertc.cli.files import finished_file, write_file
 from bertc.cli.output import Output, printable
 from bertc.cli.progress import shown_progress, time_text
-from bertc.cli.summary import signed
+from bertc.cli.result_files import finished_file, write_file
 from bertc.cli.tables import print_facts, print_table
 from bertc.errors import InputError
+from bertc.report.text import signed
 
 ROOT = Path(__file__).parents[2]
 

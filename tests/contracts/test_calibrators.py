@@ -8,11 +8,11 @@ import inspect
 import numpy as np
 import pytest
 
-import bertc.calibrators as package
+import bertc.calibrate.calibrators as package
+from bertc.calibrate.calibrators import calibrator_from_name
 from bertc.calibrate.histogram import BINS, counts_from_values
-from bertc.calibrators import calibrator_from_name
+from bertc.core.plugins import CALIBRATORS
 from bertc.errors import InputError
-from bertc.plugins import CALIBRATORS
 
 NAMES = CALIBRATORS.names()
 SAMPLES = {

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from bertc.calibrate.gram import Gram
+from bertc.core.plugins import CRITERIA
 from bertc.errors import InputError
-from bertc.plugins import CRITERIA
-from bertc.sparsity.criteria import criterion_from_name
-from bertc.sparsity.criteria.magnitude import prune_weight as prune_by_magnitude
-from bertc.sparsity.pattern import is_sparse
-from tests.sparsity.correlated import correlated_gram, gram_of, output_error, random_weight
+from bertc.prune.criteria import criterion_from_name
+from bertc.prune.criteria.magnitude import prune_weight as prune_by_magnitude
+from bertc.prune.pattern import is_sparse
+from tests.prune.correlated import correlated_gram, gram_of, output_error, random_weight
 
 NAMES = CRITERIA.names()
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from bertc.errors import EnvironmentLackError
-from bertc.runtime.cuda_memory import Buffer, Stream, current_device
+from bertc.runtime.tensorrt.cuda_memory import Buffer, Stream, current_device
 
 runtime = pytest.importorskip("cuda.bindings.runtime", reason="cuda-bindings exists for Linux and Windows")
 STUB = Path(__file__).parents[2] / "stubs" / "cuda" / "cuda" / "bindings" / "runtime.pyi"

@@ -11,27 +11,36 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-import bertc.dialects
-from bertc.graph.build import INPUTS
-from bertc.graph.emit import DOMAIN
-from bertc.graph.interpret import Interpreter
-from bertc.graph.sites import Role
+import bertc.export
+from bertc.graph.encoder import INPUTS
+from bertc.ir.emit import DOMAIN
+from bertc.ir.interpret import Interpreter
+from bertc.ir.sites import Role
 from tests.conftest import TinyOf
 from tests.tiny import OUTPUTS, quantized, rms, run_engine, tiny_scheme
 
 MODULES = [
-    importlib.import_module(f"bertc.dialects.{module.name}") for module in pkgutil.iter_modules(bertc.dialects.__path__)
+    importlib.import_module(module.name)
+    for module in pkgutil.walk_packages(bertc.export.__path__, "bertc.export.")
+    if not module.ispkg
 ]
+SHARED = {"bertc.export.embeddings", "bertc.export.engine_options", "bertc.export.half"}
 DIALECTS = [module for module in MODULES if hasattr(module, "lower_graph")]
-each_dialect = pytest.mark.parametrize("dialect", DIALECTS, ids=lambda module: module.__name__.rsplit(".", 1)[1])
+each_dialect = pytest.mark.parametrize(
+    "dialect", DIALECTS, ids=lambda module: module.__name__.removeprefix("bertc.export.")
+)
 
 
 def test_every_file_is_a_dialect_or_a_part_of_one() -> None:
     names = {module.__name__ for module in DIALECTS}
-    assert "bertc.dialects.ort" in names
+    assert "bertc.export.ort.lower" in names
     for module in MODULES:
         assert inspect.getdoc(module)
-        assert module in DIALECTS or any(module.__name__.startswith(f"{name}_") for name in names)
+        assert (
+            module in DIALECTS
+            or module.__name__ in SHARED
+            or any(module.__name__.startswith(f"{name.rsplit('.', 1)[0]}.") for name in names)
+        )
 
 
 @each_dialect

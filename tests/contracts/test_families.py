@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from bertc.checkpoint.config import family_from_config, positions_from_config
+from bertc.checkpoint.config_json import family_from_config, positions_from_config
+from bertc.core.plugins import FAMILIES
 from bertc.errors import InputError
-from bertc.graph.architecture import Architecture, LayerNames
-from bertc.plugins import FAMILIES
+from bertc.ir.architecture import Architecture, LayerNames
 
 BERT = {
     "hidden_size": 48,

@@ -29,12 +29,12 @@ import numpy as np
 from bertc.data.columns import Layout
 from bertc.data.labels import check_texts, is_labelled, number_from_label
 from bertc.data.usual import ID, LABEL, TEXT, schema_from_layout
-from bertc.evaluate.correlation import correlation_metrics
-from bertc.evaluate.fidelity import agreement_metric, distance_metric
-from bertc.example import Example
-from bertc.features import Feature
-from bertc.head import Head, Pooling
-from bertc.outputs import Output
+from bertc.evaluate.metrics.correlation import correlation_metrics
+from bertc.evaluate.metrics.fidelity import agreement_metric, distance_metric
+from bertc.core.example import Example
+from bertc.core.feature import Feature
+from bertc.core.head import Head, Pooling
+from bertc.core.outputs import Output
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class MeanScoring:
         return Output(name="token_scores", per_token=True, alias="tokens"), Output(name="score", per_token=False)
 
     def emit_head(self, builder, head, states):
-        from bertc.graph.pooling import emit_pooled
+        from bertc.ir.pooling import emit_pooled
 
         tokens = builder.linear(states[-1], "scorer", (builder.arch.hidden, 1), "head.score_gemm", "token_scores")
         pooled = emit_pooled(builder.emit, builder.packing, tokens, 1, Pooling.MEAN)
@@ -229,7 +229,7 @@ def test_a_task_that_lacks_something_is_refused(add: Add, old: str, new: str, to
 
 
 def test_a_head_that_writes_other_outputs_than_it_promises_is_refused(add: Add, checkpoint: Path) -> None:
-    from bertc.graph.build import graph_from_checkpoint
+    from bertc.graph.encoder import graph_from_checkpoint
 
     add(TASK.replace('name="score")', 'name="scored")'))
     with pytest.raises(AssertionError, match="mean-scoring writes scored where it promises score"):

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from bertc.core.plugins import TARGETS
 from bertc.errors import InputError
-from bertc.graph.build import INPUTS
-from bertc.graph.emit import DOMAIN
-from bertc.graph.sites import Role
-from bertc.plugins import TARGETS
-from bertc.runtime.cpu import INT8_FEATURES
+from bertc.graph.encoder import INPUTS
+from bertc.ir.emit import DOMAIN
+from bertc.ir.sites import Role
+from bertc.runtime.machine.cpu import INT8_FEATURES
 from bertc.runtime.runtime import Runtime
 from bertc.targets import Target, target_from_name
 from tests.tiny import LAYERS, TinyModel, quantized, tiny_scheme

@@ -13,15 +13,15 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from bertc.core.head import Head
+from bertc.core.outputs import output_names
 from bertc.data.rows import row_from_texts
 from bertc.errors import InputError
 from bertc.evaluate.formulas import FORMULAS
-from bertc.evaluate.gate import gates_from_options, judge
+from bertc.evaluate.gates import gates_from_options, judge
 from bertc.evaluate.metric import metric_from_name
 from bertc.evaluate.scores import compare_outputs
-from bertc.graph.interpret import Interpreter
-from bertc.head import Head
-from bertc.outputs import output_names
+from bertc.ir.interpret import Interpreter
 from bertc.tasks import outputs_from_head, task_from_name, task_names
 from tests.conftest import TinyOf
 from tests.evaluate.toy import HEADS, INTENT, GateChoice, ToyEncoder, toy_raw, toy_rows

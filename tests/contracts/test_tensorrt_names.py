@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
-from bertc.dialects.tensorrt_needs import NATIVE, NEEDS
-from bertc.dialects.tensorrt_plugin import ATTRIBUTES
+from bertc.export.tensorrt.limits import NATIVE, NEEDS
+from bertc.export.tensorrt.plugin import ATTRIBUTES
 
 ROOT = Path(__file__).parents[2]
 NAMES = ROOT / "stubs" / "names"
@@ -200,7 +200,7 @@ def test_the_names_say_where_they_are_from() -> None:
 
 # --- mypy against both stubs ------------------------------------------------------------------------------------------
 
-FILES = ("bertc/runtime/tensorrt*.py", "bertc/runtime/cuda_memory.py")
+FILES = ("bertc/runtime/tensorrt/*.py",)
 CONSTANT = {"tensorrt-10": "always_false", "tensorrt-11": "always_true"}
 
 

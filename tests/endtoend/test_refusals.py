@@ -400,7 +400,7 @@ def test_rows_that_were_not_validated_on_are_refused_before_the_engine_runs(
     def run(*_: object, **__: object) -> None:
         raise AssertionError("the engine ran over rows that are refused")
 
-    monkeypatch.setattr("bertc.predictor.Predictor.run_features", run)
+    monkeypatch.setattr("bertc.jobs.predict.Predictor.run_features", run)
     other = bertc("validate", artefact, "--validation-data", place.train)
     assert other.code == 2
     assert "24 of 24 rows" in other.error

@@ -13,15 +13,15 @@ import numpy as np
 import pytest
 
 import bertc
-from bertc.artefact.cache import StageCache
-from bertc.artefact.stages import Work
-from bertc.batches import batch_from_features
+from bertc.cache.stages import Work
+from bertc.cache.store import StageCache
 from bertc.cli.main import run
+from bertc.core.batch import batch_from_features
+from bertc.core.progress import Silent
 from bertc.data.rows import row_from_texts
-from bertc.pipeline import build
-from bertc.progress import Silent
+from bertc.jobs.build import build
+from bertc.jobs.validate import recipe_of_artefact, validate
 from bertc.recipe import recipe_from_document
-from bertc.validate import recipe_of_artefact, validate
 from tests.endtoend.conftest import report_of
 
 pytestmark = [pytest.mark.shared, pytest.mark.xdist_group("shared-builds")]

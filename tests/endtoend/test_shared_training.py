@@ -11,18 +11,18 @@ import numpy as np
 import pytest
 import torch
 
-from bertc.artefact.cache import StageCache
-from bertc.artefact.stages import Work
-from bertc.batches import batches_from_features
+from bertc.cache.stages import Work
+from bertc.cache.store import StageCache
 from bertc.calibrate.method import RangeMethod
 from bertc.calibrate.table import table_from_path
 from bertc.checkpoint import checkpoint_from_path
-from bertc.evaluate.report import Report
-from bertc.finetune import finetune
-from bertc.inputs import scheme_from_recipe, validation_from_recipe
-from bertc.pipeline import build
-from bertc.progress import Silent
+from bertc.core.batch import batches_from_features
+from bertc.core.progress import Silent
+from bertc.jobs.build import build
+from bertc.jobs.finetune import finetune
+from bertc.jobs.inputs import scheme_from_recipe, validation_from_recipe
 from bertc.recipe import Recipe, recipe_from_document
+from bertc.report.schema import Report
 from bertc.runtime.engine import outputs_from_features
 from bertc.targets import target_from_name
 from bertc.train.student import student_from_checkpoint

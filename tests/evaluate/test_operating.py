@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from bertc.core.head import Head
 from bertc.evaluate.metric import metric_from_name
 from bertc.evaluate.operating import OperatingPoint, operating_point, operating_points
-from bertc.evaluate.report import OperatingPoint as ReportPoint
-from bertc.head import Head
+from bertc.report.schema import OperatingPoint as ReportPoint
 from bertc.tasks import task_from_name
 from tests.evaluate.toy import INTENT, MULTI, TOPIC
 

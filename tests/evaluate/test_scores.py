@@ -9,12 +9,12 @@ import time
 import numpy as np
 import pytest
 
+from bertc.core.feature import Feature
 from bertc.data.rows import row_from_texts
 from bertc.errors import InputError
 from bertc.evaluate.bootstrap import Sample, bootstrap_values, groups_from_names, interval
-from bertc.evaluate.report import MetricPart
 from bertc.evaluate.scores import Comparison, compare_outputs, scores_from_table
-from bertc.features import Feature
+from bertc.report.schema import MetricPart
 from bertc.tasks import task_from_name
 from tests.evaluate.toy import INTENT
 

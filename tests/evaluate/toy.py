@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from bertc.core.feature import Feature
+from bertc.core.head import Head, Pooling, Problem
 from bertc.data.rows import Row, row_from_texts
-from bertc.features import Feature
-from bertc.head import Head, Pooling, Problem
 
 INTENT = Head(task="sequence-classification", labels=("ham", "spam"), problem=Problem.SINGLE_LABEL)
 TOPIC = Head(task="sequence-classification", labels=("art", "bank", "car"), problem=Problem.SINGLE_LABEL)

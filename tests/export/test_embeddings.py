@@ -8,8 +8,8 @@ import onnx_ir as ir
 import pytest
 
 from bertc.export.embeddings import TABLES, store_embeddings
-from bertc.graph.emit import array_of
-from bertc.graph.interpret import Interpreter
+from bertc.ir.emit import array_of
+from bertc.ir.interpret import Interpreter
 from tests.tiny import Array, TinyModel, quantized, rms, run_values, tiny_scheme
 
 NAMES = list(TABLES.items())

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bertc.batches import Batch, batch_from_features
 from bertc.checkpoint import Checkpoint, checkpoint_from_path
+from bertc.core.batch import Batch, batch_from_features
+from bertc.core.feature import Feature
+from bertc.core.head import Head, Pooling
 from bertc.errors import InputError
-from bertc.features import Feature
-from bertc.graph.build import graph_from_checkpoint
-from bertc.graph.interpret import Interpreter
-from bertc.head import Head, Pooling
+from bertc.graph.encoder import graph_from_checkpoint
+from bertc.ir.interpret import Interpreter
 from tests.fixtures import edit_json
 from tests.tiny import OUTPUTS, Array, random_features, tiny_checkpoint
 

@@ -10,10 +10,10 @@ import onnx_ir as ir
 import onnxruntime as ort
 import pytest
 
-from bertc.graph.emit import DOMAIN
-from bertc.graph.interpret import Interpreter
-from bertc.graph.sites import Role, Site
-from bertc.graph.standard import standard_from_graph
+from bertc.ir.emit import DOMAIN
+from bertc.ir.interpret import Interpreter
+from bertc.ir.sites import Role, Site
+from bertc.ir.standard import standard_from_graph
 from bertc.quantize.smooth import smooth_graph
 from tests.conftest import TinyOf
 from tests.tiny import Array, TinyModel, quantized, tiny_scheme

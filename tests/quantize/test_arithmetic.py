@@ -9,11 +9,11 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from bertc.graph.emit import array_of
-from bertc.graph.interpret import Interpreter
-from bertc.graph.sites import Role, Site
-from bertc.outputs import Output
-from bertc.progress import Silent
+from bertc.core.outputs import Output
+from bertc.core.progress import Silent
+from bertc.ir.emit import array_of
+from bertc.ir.interpret import Interpreter
+from bertc.ir.sites import Role, Site
 from bertc.quantize.sensitivity import sensitivity_from_graph
 from tests.tiny import Array, TinyModel, quantized, random_features, rms, run_values, tiny_model, tiny_scheme
 

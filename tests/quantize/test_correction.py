@@ -10,11 +10,11 @@ import pytest
 
 from bertc.calibrate.gram import Gram, grams_from_batches
 from bertc.calibrate.method import RangeMethod
-from bertc.graph.build import graph_from_checkpoint
-from bertc.graph.emit import array_of
-from bertc.graph.sites import GEMM_INPUTS, GEMM_OUTPUTS, Role, Site
-from bertc.outputs import Output
-from bertc.progress import Silent
+from bertc.core.outputs import Output
+from bertc.core.progress import Silent
+from bertc.graph.encoder import graph_from_checkpoint
+from bertc.ir.emit import array_of
+from bertc.ir.sites import GEMM_INPUTS, GEMM_OUTPUTS, Role, Site
 from bertc.quantize.correction import Correction, correction_from_grams, output_divergence, weight_scales
 from bertc.quantize.insert import Quantized, quantize_graph
 from bertc.quantize.smooth import smooth_graph

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bertc.graph.sites import GEMM_INPUTS, Role
+from bertc.ir.sites import GEMM_INPUTS, Role
 from tests.tiny import LAYERS, TinyModel, engine_scheme, quantized, tiny_scheme
 
 GOLDEN = Path(__file__).parents[1] / "golden"

@@ -9,10 +9,10 @@ import pytest
 
 from bertc.calibrate.method import RangeMethod
 from bertc.calibrate.smoothing import SHARE_BELOW, raised_factors
-from bertc.graph.emit import array_of
-from bertc.graph.scheme import Scheme
-from bertc.graph.sites import Role, Site
-from bertc.graph.standard import standard_from_graph
+from bertc.ir.emit import array_of
+from bertc.ir.scheme import Scheme
+from bertc.ir.sites import Role, Site
+from bertc.ir.standard import standard_from_graph
 from bertc.quantize.insert import Quantized, quantize_graph
 from tests.tiny import LAYERS, TinyModel, quantized, rms, run_values, tiny_scheme
 

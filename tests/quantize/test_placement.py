@@ -12,11 +12,11 @@ import pytest
 from bertc.calibrate.method import RangeMethod
 from bertc.calibrate.smoothing import CONSUMERS
 from bertc.errors import InputError
-from bertc.graph.affine import scale_from_amax
-from bertc.graph.edit import values_by_name
-from bertc.graph.emit import array_of
-from bertc.graph.scheme import Scheme
-from bertc.graph.sites import GEMM_INPUTS, GEMM_OUTPUTS, RESIDUALS, Role, Site
+from bertc.ir.affine import scale_from_amax
+from bertc.ir.edit import values_by_name
+from bertc.ir.emit import array_of
+from bertc.ir.scheme import Scheme
+from bertc.ir.sites import GEMM_INPUTS, GEMM_OUTPUTS, RESIDUALS, Role, Site
 from bertc.quantize.insert import Quantized, quantize_graph
 from tests.tiny import LAYERS, TinyModel, calibrated, quantized, random_features, tiny_model, tiny_scheme
 

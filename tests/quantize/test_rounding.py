@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bertc.graph.affine import codes_from_weights, scale_from_amax, weight_amax
+from bertc.ir.affine import codes_from_weights, scale_from_amax, weight_amax
 from bertc.quantize.rounding import codes_from_moments
 
 

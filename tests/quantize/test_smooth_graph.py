@@ -9,13 +9,13 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
+from bertc.core.head import Head, Pooling
 from bertc.errors import InputError
-from bertc.graph.edit import set_constant, values_by_name
-from bertc.graph.emit import array_of
-from bertc.graph.interpret import Interpreter
-from bertc.graph.scheme import Scheme
-from bertc.graph.sites import GEMM_INPUTS, Role, Site
-from bertc.head import Head, Pooling
+from bertc.ir.edit import set_constant, values_by_name
+from bertc.ir.emit import array_of
+from bertc.ir.interpret import Interpreter
+from bertc.ir.scheme import Scheme
+from bertc.ir.sites import GEMM_INPUTS, Role, Site
 from bertc.quantize.smooth import UNSMOOTHED, smooth_graph
 from tests.conftest import TinyOf
 from tests.tiny import LAYERS, Array, TinyModel, run_values, tiny_model, tiny_scheme

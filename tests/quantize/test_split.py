@@ -10,11 +10,11 @@ import pytest
 
 from bertc.calibrate.gram import Gram
 from bertc.calibrate.method import RangeMethod
-from bertc.graph.edit import set_constant
-from bertc.graph.emit import array_of
-from bertc.graph.interpret import Interpreter
-from bertc.graph.scheme import Scheme
-from bertc.graph.sites import Role, Site
+from bertc.ir.edit import set_constant
+from bertc.ir.emit import array_of
+from bertc.ir.interpret import Interpreter
+from bertc.ir.scheme import Scheme
+from bertc.ir.sites import Role, Site
 from bertc.quantize.insert import quantize_graph
 from bertc.quantize.split import SHARE, split_from_sizes, split_graph, split_table, splits_from_table
 from tests.tiny import LAYERS, TinyModel, calibrated, quantized, tiny_scheme

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from bertc.core.plugins import TARGETS
 from bertc.errors import InputError
-from bertc.plugins import TARGETS
 from bertc.recipe import Recipe, recipe_from_document, recipe_from_path
 
 SECTIONS = "[calibration], [sparsity], [quantization], [validation], [search], [engine] and [training]"

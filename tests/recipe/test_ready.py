@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bertc.errors import InputError
-from bertc.graph.scheme import Granularity, scheme_from_options
+from bertc.ir.scheme import Granularity, scheme_from_options
 from bertc.recipe import recipe_from_path
 
 RECIPES = sorted((Path(__file__).resolve().parents[2] / "recipes").glob("*.toml"))

@@ -8,12 +8,12 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from bertc.batches import Batch, batch_from_features, batches_from_features
-from bertc.dialects import ort
-from bertc.head import Head
+from bertc.core.batch import Batch, batch_from_features, batches_from_features
+from bertc.core.head import Head
+from bertc.export.ort import lower as ort
 from bertc.runtime import engine as engine_module
 from bertc.runtime.engine import OrtEngine, outputs_from_features
-from bertc.runtime.ort import open_session
+from bertc.runtime.ort.inference_session import open_session
 from tests.conftest import TinyOf
 from tests.tiny import OUTPUTS, TinyModel, random_features
 

@@ -9,8 +9,8 @@ from functools import partial
 import pytest
 
 from bertc.runtime import latency
-from bertc.runtime.cpu import pinned
 from bertc.runtime.latency import full_batch, repeated, time_calls
+from bertc.runtime.machine.cpu import pinned
 
 
 def test_calls_take_turns_and_the_first_of_a_turn_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bertc.evaluate.gate import Gate, limit_from_text
+from bertc.evaluate.gates import Gate, limit_from_text
 from bertc.evaluate.scores import Score
 from bertc.search.judge import MOST, Judged, judged_from_comparison
 

@@ -9,17 +9,17 @@ from typing import Any
 
 import pytest
 
-from bertc.artefact.cache import StageCache
-from bertc.artefact.stages import Work
+from bertc.cache.stages import Work
+from bertc.cache.store import StageCache
 from bertc.cli.main import run as run_command
 from bertc.errors import InputError
-from bertc.graph.scheme import DEFAULT_SMOOTHING
-from bertc.pipeline import Built, build
+from bertc.ir.scheme import DEFAULT_SMOOTHING
+from bertc.jobs.build import Built, build
 from bertc.recipe import recipe_from_document, recipe_from_path
 from bertc.search import cost, pool, run
 from bertc.targets import TargetModel
 from tests.fixtures import tiny_sentence, write_tiny_bert
-from tests.test_pipeline import Noted
+from tests.jobs.test_build import Noted
 
 LABELS = ("negative", "positive")
 Search = Callable[..., Built]
@@ -181,7 +181,7 @@ def problem_of(build_of: Search, monkeypatch: pytest.MonkeyPatch, **sections: di
         seen.append(problem)
         return real(problem, **options)
 
-    monkeypatch.setattr("bertc.pipeline.search_scheme", spy)
+    monkeypatch.setattr("bertc.jobs.build.search_scheme", spy)
     build_of(**sections)
     return seen[0]
 
@@ -230,7 +230,7 @@ def test_text_without_labels_is_judged_by_the_distance_from_float(
 def test_what_cannot_be_searched_is_refused_at_once(
     search: Search, monkeypatch: pytest.MonkeyPatch, sections: dict[str, Any], reason: str
 ) -> None:
-    monkeypatch.setattr("bertc.pipeline.graph_from_checkpoint", lambda *_: pytest.fail("too late"))
+    monkeypatch.setattr("bertc.jobs.build.graph_from_checkpoint", lambda *_: pytest.fail("too late"))
     with pytest.raises(InputError, match=reason):
         search(**sections)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from bertc.graph.sites import Role, Site
+from bertc.ir.sites import Role, Site
 from bertc.search.ground import Ground
 from bertc.search.walk import walk_ground
 

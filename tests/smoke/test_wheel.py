@@ -67,7 +67,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
 def test_the_package_is_the_installed_one_and_finds_its_data(environment: Path, tmp_path: Path) -> None:
     code = (
         "import bertc; from importlib.resources import files; print(bertc.__file__);"
-        "from bertc.evaluate.page.timings import html_from_timings;"
+        "from bertc.report.html.timings import html_from_timings;"
         "assert '<title>bench</title>' in html_from_timings('bench', '', []);"
         "assert files('bertc').joinpath('py.typed').is_file()"
     )

@@ -15,13 +15,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bertc.artefact.manifest import verify_artefact
 from bertc.errors import EnvironmentLackError, InputError
-from bertc.graph.edit import set_constant
-from bertc.graph.emit import array_of
-from bertc.graph.interpret import Interpreter
-from bertc.manifest import verify_artefact
-from bertc.runtime import openvino as runtime
-from bertc.runtime.cpu import Cpu, cpu_features
+from bertc.ir.edit import set_constant
+from bertc.ir.emit import array_of
+from bertc.ir.interpret import Interpreter
+from bertc.runtime.machine.cpu import Cpu, cpu_features
+from bertc.runtime.openvino import compiled_model as runtime
 from bertc.runtime.optimized import INT8_ATTENTION, check_fusion
 from bertc.targets import target_from_name
 from tests.artefacts import Bertc

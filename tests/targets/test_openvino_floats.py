@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from bertc.artefact.manifest import verify_artefact
 from bertc.errors import EnvironmentLackError
-from bertc.graph.interpret import Interpreter
-from bertc.manifest import verify_artefact
-from bertc.runtime import openvino as runtime
-from bertc.runtime.cpu import BF16_FEATURES, Cpu, cpu_features
+from bertc.ir.interpret import Interpreter
+from bertc.runtime.machine.cpu import BF16_FEATURES, Cpu, cpu_features
+from bertc.runtime.openvino import compiled_model as runtime
 from bertc.runtime.optimized import INT8_ATTENTION, check_fusion
 from bertc.targets import Target, target_from_name
 from tests.artefacts import Bertc

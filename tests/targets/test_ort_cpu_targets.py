@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from bertc.errors import EnvironmentLackError, InputError
-from bertc.graph.interpret import Interpreter
-from bertc.runtime.cpu import Cpu
-from bertc.runtime.ort import optimized_from_path
+from bertc.ir.interpret import Interpreter
+from bertc.runtime.machine.cpu import Cpu
+from bertc.runtime.ort.inference_session import optimized_from_path
 from bertc.targets import target_from_name
 from tests.conftest import TinyOf
 from tests.tiny import LAYERS, OUTPUTS, TinyModel, quantized, rms, tiny_scheme

@@ -16,12 +16,12 @@ import numpy as np
 import onnxruntime
 import pytest
 
+from bertc.artefact.manifest import read_manifest
 from bertc.errors import EnvironmentLackError, InputError
-from bertc.graph.interpret import Interpreter
-from bertc.manifest import read_manifest
-from bertc.runtime import ort_cuda as library
-from bertc.runtime.cpu import cpu_features
-from bertc.runtime.gpu import Driver
+from bertc.ir.interpret import Interpreter
+from bertc.runtime.machine.cpu import cpu_features
+from bertc.runtime.machine.gpu import Driver
+from bertc.runtime.ort import cuda as library
 from bertc.targets import target_from_name
 from tests.artefacts import Bertc
 from tests.ort_cuda_double import Play, Played

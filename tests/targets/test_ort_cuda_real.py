@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from bertc.errors import EnvironmentLackError
-from bertc.graph.interpret import Interpreter
-from bertc.runtime.cpu import cpu_features
-from bertc.runtime.ort_cuda import open_session
+from bertc.ir.interpret import Interpreter
+from bertc.runtime.machine.cpu import cpu_features
+from bertc.runtime.ort.cuda import open_session
 from bertc.targets import target_from_name
 from tests.artefacts import Bertc
 from tests.conftest import TinyOf

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bertc.batches import Batch, batch_from_features, packed_batch_from_features
+from bertc.core.batch import Batch, batch_from_features, packed_batch_from_features
+from bertc.core.head import Head, Pooling
+from bertc.core.plugins import TARGETS
 from bertc.errors import EnvironmentLackError
-from bertc.graph.interpret import Interpreter
-from bertc.head import Head, Pooling
-from bertc.plugins import TARGETS
-from bertc.runtime.cpu import cpu_features
-from bertc.runtime.packing import packed_rows
+from bertc.ir.interpret import Interpreter
+from bertc.runtime.batch_plan import packed_rows
+from bertc.runtime.machine.cpu import cpu_features
 from bertc.targets import Target, target_from_name
 from tests.conftest import TinyOf
 from tests.tiny import LAYERS, OUTPUTS, Array, TinyModel, quantized, rms, tiny_model, tiny_scheme

@@ -15,10 +15,10 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
+from bertc.artefact.manifest import read_manifest
 from bertc.errors import EnvironmentLackError, InputError
-from bertc.manifest import read_manifest
-from bertc.runtime import tensorrt as library
-from bertc.runtime.cpu import cpu_features
+from bertc.runtime.machine.cpu import cpu_features
+from bertc.runtime.tensorrt import library
 from tests.artefacts import Bertc
 from tests.fixtures import write_tiny_bert
 from tests.tensorrt_double import Double

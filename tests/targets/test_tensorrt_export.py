@@ -8,8 +8,8 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from bertc.dialects.tensorrt_needs import KERNEL_OP
-from bertc.dialects.tensorrt_plugin import PLUGIN_OP
+from bertc.export.tensorrt.limits import KERNEL_OP
+from bertc.export.tensorrt.plugin import PLUGIN_OP
 from bertc.targets.tensorrt import TensorrtRuntime
 from tests.artefacts import Bertc
 from tests.fixtures import write_tiny_bert

@@ -1,6 +1,6 @@
 """`--attention kernel` against a double of TensorRT: what is registered, in which form, and what a node becomes.
 
-The kernel's compiler is a double too; the real one, without TensorRT, is in tests/kernels. Nothing here shows that
+The kernel's compiler is a double too; the real one, without TensorRT, is in tests/runtime/tensorrt/kernels. Nothing here shows that
 TensorRT takes the plugin.
 """
 
@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from bertc.errors import EnvironmentLackError
-from bertc.graph.options import EngineOptions
-from bertc.runtime import tensorrt as library
-from bertc.runtime.cpu import cpu_features
-from bertc.runtime.tensorrt_kernel import register_kernel
+from bertc.export.engine_options import EngineOptions
+from bertc.runtime.machine.cpu import cpu_features
+from bertc.runtime.tensorrt import library
+from bertc.runtime.tensorrt.kernel_plugin import register_kernel
 from bertc.targets import target_from_name
 from tests.tensorrt_double import Double
 from tests.tiny import LAYERS, TinyModel, quantized, tiny_model, tiny_scheme
@@ -35,9 +35,9 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         asked.append({"capability": capability} | options)
         return SimpleNamespace(name="attend", ptx=".entry attend()", threads=128, shared=20480, rows=64)
 
-    module: Any = ModuleType("bertc.kernels.ahead")
+    module: Any = ModuleType("bertc.runtime.tensorrt.kernels.ahead")
     module.compiled_attention = compiled_attention
-    monkeypatch.setitem(sys.modules, "bertc.kernels.ahead", module)
+    monkeypatch.setitem(sys.modules, "bertc.runtime.tensorrt.kernels.ahead", module)
     return asked
 
 
@@ -92,7 +92,7 @@ def test_no_other_attention_registers_it(
 
 def test_without_triton_it_is_refused_before_and_at_the_build(double: Double, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "triton", None)
-    monkeypatch.setitem(sys.modules, "bertc.kernels.ahead", None)
+    monkeypatch.setitem(sys.modules, "bertc.runtime.tensorrt.kernels.ahead", None)
     monkeypatch.setattr(library, "find_spec", lambda name: None if name == "triton" else object())
     for call in (lambda: TARGET.check_machine(cpu_features(), "kernel"), lambda: register_kernel(PLUGIN)):
         with pytest.raises(EnvironmentLackError, match=r'needs.*pip install "bertc\[triton\]"'):

@@ -14,13 +14,13 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
+from bertc.artefact.manifest import read_manifest
 from bertc.errors import EnvironmentLackError
-from bertc.graph.interpret import Interpreter
-from bertc.graph.options import EngineOptions
-from bertc.manifest import read_manifest
-from bertc.runtime.cpu import cpu_features
+from bertc.export.engine_options import EngineOptions
+from bertc.ir.interpret import Interpreter
+from bertc.runtime.machine.cpu import cpu_features
 from bertc.runtime.optimized import check_fusion
-from bertc.runtime.tensorrt_engine import open_engine
+from bertc.runtime.tensorrt.gpu_engine import open_engine
 from bertc.targets import target_from_name
 from tests.artefacts import Bertc
 from tests.fixtures import write_tiny_bert

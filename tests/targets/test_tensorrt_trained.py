@@ -15,20 +15,20 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from bertc.artefact.cache import StageCache
-from bertc.artefact.stages import Work
-from bertc.batches import batches_from_features
+from bertc.cache.stages import Work
+from bertc.cache.store import StageCache
 from bertc.checkpoint import checkpoint_from_path
-from bertc.dialects.tensorrt import lower_graph
-from bertc.dialects.tensorrt_needs import DECOMPOSED, NATIVE, NEEDS, PACKED, PLUGIN
-from bertc.dialects.tensorrt_plugin import PLUGIN_DOMAIN, PLUGIN_OP
-from bertc.graph.build import graph_from_checkpoint
-from bertc.graph.edit import set_constant
-from bertc.graph.emit import array_of
-from bertc.graph.interpret import Interpreter
-from bertc.inputs import length_of_inputs, proof_from_recipe
-from bertc.partial import export
-from bertc.progress import Silent
+from bertc.core.batch import batches_from_features
+from bertc.core.progress import Silent
+from bertc.export.tensorrt.limits import DECOMPOSED, NATIVE, NEEDS, PACKED, PLUGIN
+from bertc.export.tensorrt.lower import lower_graph
+from bertc.export.tensorrt.plugin import PLUGIN_DOMAIN, PLUGIN_OP
+from bertc.graph.encoder import graph_from_checkpoint
+from bertc.ir.edit import set_constant
+from bertc.ir.emit import array_of
+from bertc.ir.interpret import Interpreter
+from bertc.jobs.export import export
+from bertc.jobs.inputs import length_of_inputs, proof_from_recipe
 from bertc.recipe import Recipe, recipe_from_document
 from bertc.tasks import task_from_name
 from tests.artefacts import Bertc

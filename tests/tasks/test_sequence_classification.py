@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bertc.core.head import Head
 from bertc.data.rows import row_from_texts
 from bertc.errors import InputError
-from bertc.head import Head
 from bertc.tasks import task_from_name
 from tests.evaluate.toy import INTENT, MULTI, STARS, ToyEncoder
 

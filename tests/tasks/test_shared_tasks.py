@@ -9,9 +9,9 @@ import pytest
 
 from bertc.checkpoint.checkpoint import Checkpoint
 from bertc.checkpoint.read import checkpoint_from_path
+from bertc.core.feature import Feature
 from bertc.data.dataset import dataset_from_path
 from bertc.data.rows import Row
-from bertc.features import Feature
 from bertc.tasks import Task, task_from_name
 
 SHARED = Path(__file__).parents[3] / "shared"

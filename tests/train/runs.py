@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from safetensors.numpy import load_file
 
-from bertc.artefact.cache import StageCache
-from bertc.artefact.stages import Work
-from bertc.finetune import finetune
-from bertc.progress import Progress, Silent
+from bertc.cache.stages import Work
+from bertc.cache.store import StageCache
+from bertc.core.progress import Progress, Silent
+from bertc.jobs.finetune import finetune
 from bertc.recipe import Recipe, recipe_from_document
 from tests.tiny import Array
 

@@ -7,8 +7,8 @@ from itertools import chain, islice
 import numpy as np
 import pytest
 
-from bertc.example import Example
-from bertc.features import Feature
+from bertc.core.example import Example
+from bertc.core.feature import Feature
 from bertc.train.batches import PART_TOKENS, parts_of_share, steps_from, steps_of_epoch, steps_per_epoch, units_of_step
 
 LENGTHS = [int(length) for length in np.random.default_rng(0).integers(3, 60, 103)]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from bertc.core.example import IGNORED
+from bertc.core.feature import Feature
+from bertc.core.head import Head, Problem
 from bertc.data.rows import Row, row_from_texts
-from bertc.example import IGNORED
-from bertc.features import Feature
-from bertc.head import Head, Problem
 from bertc.tasks import task_from_name
 from bertc.train.examples import examples_from_rows, split_rows
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from bertc.graph import affine
+from bertc.ir import affine
 from bertc.train import fake_quantize as own
 from bertc.train.fake_quantize import (
     fake_quantize,

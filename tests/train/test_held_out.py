@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+from bertc.core.example import Example
 from bertc.data.rows import Row
-from bertc.example import Example
 from bertc.train.held_out import LOSS, Evaluation, HeldOut
 from bertc.train.losses import Objective
 from bertc.train.network import Network

@@ -9,11 +9,11 @@ import pytest
 import torch
 from scipy.special import log_softmax, softmax
 
+from bertc.core.example import IGNORED, Example
+from bertc.core.feature import Feature
+from bertc.core.head import Head, Problem
 from bertc.errors import InputError
-from bertc.example import IGNORED, Example
-from bertc.features import Feature
-from bertc.head import Head, Problem
-from bertc.task import Tensors
+from bertc.evaluate.task import Tensors
 from bertc.tasks import task_from_name
 from bertc.train.batches import Units
 from bertc.train.losses import (

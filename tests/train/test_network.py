@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from bertc.errors import InputError
-from bertc.graph.build import parameters_from_checkpoint
-from bertc.graph.emit import array_of
-from bertc.graph.interpret import Interpreter
+from bertc.graph.encoder import parameters_from_checkpoint
+from bertc.ir.emit import array_of
+from bertc.ir.interpret import Interpreter
 from bertc.train.network import Network
 from tests.tiny import TinyModel, quantized, tiny_scheme
 from tests.train.runs import scale_parameters

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from bertc.example import Example
-from bertc.features import Feature
+from bertc.core.example import Example
+from bertc.core.feature import Feature
 from bertc.train.batches import units_of_step
 from bertc.train.replace import Replacement
 

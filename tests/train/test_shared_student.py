@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from bertc.batches import batch_from_features
 from bertc.calibrate.method import RangeMethod
 from bertc.checkpoint import checkpoint_from_path
 from bertc.checkpoint.write import write_checkpoint
+from bertc.core.batch import batch_from_features
 from bertc.data.dataset import dataset_from_path
 from bertc.export.embeddings import store_embeddings
-from bertc.graph.build import graph_from_checkpoint
-from bertc.graph.interpret import Interpreter
-from bertc.graph.scheme import scheme_from_options
+from bertc.graph.encoder import graph_from_checkpoint
+from bertc.ir.interpret import Interpreter
+from bertc.ir.scheme import scheme_from_options
 from bertc.quantize.insert import quantize_graph
 from bertc.tasks import task_from_name
 from bertc.train.student import student_from_checkpoint, table_from_student, weights_from_student

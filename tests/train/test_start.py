@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from bertc.calibrate.method import RangeMethod
-from bertc.graph.affine import CODE_MAX
-from bertc.graph.build import graph_from_checkpoint
-from bertc.graph.scheme import DEFAULT_SMOOTHING
-from bertc.graph.sites import Role, Site
+from bertc.graph.encoder import graph_from_checkpoint
+from bertc.ir.affine import CODE_MAX
+from bertc.ir.scheme import DEFAULT_SMOOTHING
+from bertc.ir.sites import Role, Site
 from bertc.quantize.insert import quantize_graph
 from bertc.train.start import largest_of_start, table_of_start, weights_of_start
 from tests.tiny import TinyModel, tiny_scheme

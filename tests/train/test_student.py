@@ -10,18 +10,18 @@ import onnx_ir as ir
 import pytest
 import torch
 
-from bertc.batches import Batch
 from bertc.calibrate.method import RangeMethod
 from bertc.calibrate.table import CalibrationTable
 from bertc.checkpoint import Checkpoint, checkpoint_from_path
 from bertc.checkpoint.write import write_checkpoint
+from bertc.core.batch import Batch
 from bertc.errors import InputError
 from bertc.export.embeddings import TABLES, store_embeddings
-from bertc.graph.build import graph_from_checkpoint
-from bertc.graph.emit import array_of
-from bertc.graph.interpret import Interpreter
-from bertc.graph.scheme import Scheme
-from bertc.graph.sites import Role, Site
+from bertc.graph.encoder import graph_from_checkpoint
+from bertc.ir.emit import array_of
+from bertc.ir.interpret import Interpreter
+from bertc.ir.scheme import Scheme
+from bertc.ir.sites import Role, Site
 from bertc.quantize.insert import quantize_graph
 from bertc.train.network import Network
 from bertc.train.student import (

@@ -1,0 +1,1 @@
+"""Finished stages on disk: computed once, taken again while their inputs are the same."""

@@ -1,0 +1,113 @@
+"""The stages of one run: timed, kept in the cache, and taken from it when what they take did not change.
+
+A cached stage is a value, `Stage`, and its key is composed of the keys of exactly the values that its function takes:
+there is no second list of them that could lack one.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from inspect import signature
+from pathlib import Path
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
+
+import onnx_ir as ir
+
+from bertc.cache.store import StageCache, key_from_parts
+from bertc.core.keys import key_of
+from bertc.core.progress import Progress
+from bertc.core.versions import library_versions
+from bertc.errors import BertcError
+from bertc.ir.graph_digest import digest_of_graph
+
+P = ParamSpec("P")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage(Generic[P, Result]):
+    """A function whose result is kept. It takes a progress sink and values that have keys, and nothing else.
+
+    `write` keeps a result in a folder, `read` gives it back.
+    """
+
+    name: str
+    function: Callable[Concatenate[Progress, P], Result]
+    write: Callable[[Result, Path], None]
+    read: Callable[[Path], Result]
+
+    def key(self, *values: P.args, **named: P.kwargs) -> str:
+        """Return the key of the result for these values. Raises `TypeError` for a value that has no key."""
+        bound = signature(self.function).bind(None, *values, **named)
+        bound.apply_defaults()
+        taken = list(bound.arguments.items())[1:]  # without the progress sink
+        parts: dict[str, Any] = {name: _key_of_value(value) for name, value in taken}
+        parts["versions"] = library_versions()
+        return key_from_parts(self.name, parts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageTime:
+    """Wall seconds of one stage, whether the cache gave it, and the process's peak memory so far in MiB."""
+
+    name: str
+    seconds: float
+    cached: bool
+    peak_rss_mib: float
+
+
+class Work:
+    """What every stage of a run needs: the cache, the progress sink, and the times so far, which grow."""
+
+    def __init__(self, cache: StageCache, progress: Progress) -> None:
+        self.cache = cache
+        self.progress = progress
+        self.times: list[StageTime] = []
+
+    @contextmanager
+    def timed(self, name: str) -> Iterator[None]:
+        """Announce and time a stage that is not kept."""
+        self.progress.stage(name)
+        begin = time.perf_counter()
+        yield
+        self._record(name, begin, cached=False)
+
+    def kept(self, stage: Stage[P, Result], *values: P.args, **named: P.kwargs) -> Result:
+        """Return a stage's result for these values from the cache, or compute it and keep it."""
+        begin = time.perf_counter()
+        key = stage.key(*values, **named)
+        found = self.cache.get(stage.name, key)
+        if found is not None:
+            try:
+                result = stage.read(found)
+            except BertcError as error:  # written by a bertc of another format
+                self.progress.note(f"{stage.name}: computed again, since its cache entry cannot be read ({error})")
+            else:
+                self.progress.note(f"{stage.name}: unchanged, taken from the cache")
+                self._record(stage.name, begin, cached=True)
+                return result
+        result = stage.function(self.progress, *values, **named)
+        with self.cache.put(stage.name, key) as folder:
+            if folder is not None:
+                stage.write(result, folder)
+        self._record(stage.name, begin, cached=False)
+        return result
+
+    def _record(self, name: str, begin: float, *, cached: bool) -> None:
+        seconds = time.perf_counter() - begin
+        self.times.append(StageTime(name=name, seconds=seconds, cached=cached, peak_rss_mib=peak_rss_mib()))
+
+
+def _key_of_value(value: Any) -> Any:
+    return digest_of_graph(value) if isinstance(value, ir.Model) else key_of(value)
+
+
+def peak_rss_mib() -> float:
+    """Return the process's peak resident memory in MiB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1024 if sys.platform != "darwin" else peak / 2**20  # Linux counts KiB, macOS bytes

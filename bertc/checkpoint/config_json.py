@@ -1,0 +1,91 @@
+"""config.json: read, and checked as far as no model family needs to be known.
+
+A folder comes in, a read-only mapping goes out. Whether the weights have the configured shapes is for the family.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from bertc.checkpoint.files import read_object
+from bertc.core.plugins import FAMILIES
+from bertc.errors import InputError
+
+# Smallest and largest size that is believable: beyond them the file is damaged, and memory would run out later.
+SIZES = {
+    "vocab_size": (1, 10_000_000),
+    "hidden_size": (1, 65_536),
+    "num_hidden_layers": (1, 1_000),
+    "num_attention_heads": (1, 4_096),
+    "intermediate_size": (1, 1_000_000),
+    "max_position_embeddings": (1, 10_000_000),
+    "type_vocab_size": (0, 65_536),
+    "num_labels": (1, 1_000_000),
+    "dim": (1, 65_536),
+    "n_layers": (1, 1_000),
+    "n_heads": (1, 4_096),
+    "hidden_dim": (1, 1_000_000),
+}
+SYNONYMS = {"qdqbert": "bert", "xlm-roberta": "roberta", "camembert": "roberta"}
+"""Model types that compute what a family computes: transformers' QDQBERT is BERT with fake quantizers."""
+
+
+def config_from_path(folder: Path) -> Mapping[str, Any]:
+    """Read and check `folder`/config.json. Raises `InputError` if it is missing, damaged or absurd."""
+    path = folder / "config.json"
+    if not path.is_file():
+        raise InputError(f"{folder} holds no config.json; give the folder of a Hugging Face checkpoint")
+    config = read_object(path)
+    for name, (least, most) in SIZES.items():
+        _check_size(path, config, name, least, most)
+    hidden, heads = config.get("hidden_size"), config.get("num_attention_heads")
+    if hidden is not None and heads is not None and hidden % heads != 0:
+        raise InputError(
+            f"{path}: hidden_size {hidden} is no multiple of num_attention_heads {heads}; correct the file"
+        )
+    epsilon = config.get("layer_norm_eps", 1e-12)
+    if isinstance(epsilon, bool) or not isinstance(epsilon, int | float) or not 0 < epsilon < 1:
+        raise InputError(f"{path}: layer_norm_eps is {epsilon!r}, not a number between 0 and 1; correct the file")
+    return MappingProxyType(config)
+
+
+def family_from_config(config: Mapping[str, Any], folder: Path) -> str:
+    """Return the model family (a name of `bertc.checkpoint.families`). Raises `InputError` if it is none of them."""
+    families = FAMILIES.names()
+    known = ", ".join(sorted({*families, *SYNONYMS}))
+    name = config.get("model_type")
+    if not isinstance(name, str) or not name:
+        raise InputError(f"{folder}/config.json has no model_type; add it (supported: {known})")
+    family = SYNONYMS.get(name, name).replace("_", "-")
+    if family not in families:
+        raise InputError(f"{folder}/config.json has the model_type {name!r}; bertc supports only: {known}")
+    return family
+
+
+def positions_from_config(config: Mapping[str, Any], folder: Path) -> int | None:
+    """Return how many tokens a text of the model may have; None where config.json does not say.
+
+    Raises `InputError` where the position table has no row for a text.
+    """
+    rows = config.get("max_position_embeddings")
+    family = FAMILIES.module(family_from_config(config, folder))
+    first = int(family.first_position(config))
+    if rows is None:
+        return None
+    if rows <= first:
+        raise InputError(
+            f"{folder}/config.json: max_position_embeddings {rows} leaves no position for a text, whose first token "
+            f"has the number {first}; correct the file"
+        )
+    return int(rows) - first
+
+
+def _check_size(path: Path, config: Mapping[str, Any], name: str, least: int, most: int) -> None:
+    value = config.get(name)
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise InputError(f"{path}: {name} is {value!r}, not a whole number from {least} to {most}; correct the file")

@@ -1,0 +1,94 @@
+"""What the families share: BERT's encoder, whose fields in config.json and weights they name as they like."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from bertc.errors import InputError
+from bertc.ir.architecture import Activation, Architecture, LayerNames
+
+ACTIVATIONS = {
+    "gelu": Activation.GELU,
+    "gelu_new": Activation.GELU_TANH,
+    "gelu_pytorch_tanh": Activation.GELU_TANH,
+    "relu": Activation.RELU,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fields:
+    """How a family's config.json calls the dimensions that not all call alike."""
+
+    hidden: str
+    heads: str
+    layers: str
+    intermediate: str
+    activation: str
+
+
+def encoder_from_config(
+    config: Mapping[str, Any], fields: Fields, layer_names: Callable[[int], LayerNames]
+) -> Architecture:
+    """Read an encoder without token types and without a dense layer before its classifier.
+
+    Raises `InputError` naming the field that is missing, absurd or not supported.
+    """
+    hidden, heads = widths(config, fields.hidden, fields.heads)
+    refuse_variants(config)
+    layers = positive(config, fields.layers)
+    return Architecture(
+        hidden=hidden,
+        layers=layers,
+        heads=heads,
+        intermediate=positive(config, fields.intermediate),
+        vocabulary=positive(config, "vocab_size"),
+        positions=positive(config, "max_position_embeddings"),
+        token_types=0,
+        epsilon=float(config.get("layer_norm_eps", 1e-12)),
+        activation=activation(config, fields.activation),
+        word_embeddings="embeddings.word_embeddings.weight",
+        position_embeddings="embeddings.position_embeddings.weight",
+        token_type_embeddings=None,
+        embeddings_norm="embeddings.LayerNorm",
+        layer_names=tuple(layer_names(layer) for layer in range(layers)),
+        dense=(),
+        classifier="classifier",
+    )
+
+
+def positive(config: Mapping[str, Any], name: str) -> int:
+    """Return a size. Raises `InputError` where it is missing or none."""
+    value = config.get(name)
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 < value < 2**31:
+        raise InputError(f"config.json: {name} must be a positive integer, not {value!r}")
+    return value
+
+
+def widths(config: Mapping[str, Any], hidden: str, heads: str) -> tuple[int, int]:
+    """Return hidden size and number of heads by their fields' names. Raises `InputError` where one does not divide."""
+    size, count = positive(config, hidden), positive(config, heads)
+    if size % count:
+        raise InputError(f"config.json: {hidden} {size} is not a multiple of {heads} {count}")
+    return size, count
+
+
+def activation(config: Mapping[str, Any], name: str) -> Activation:
+    """Return the activation between the feed-forward GEMMs. Raises `InputError` for one that no graph has."""
+    found = str(config.get(name, "gelu"))
+    if found not in ACTIVATIONS:
+        raise InputError(f"config.json: {name} '{found}' is not supported; supported are {', '.join(ACTIVATIONS)}")
+    return ACTIVATIONS[found]
+
+
+def refuse_variants(config: Mapping[str, Any]) -> None:
+    """Refuse what shares a family's model type but computes something else."""
+    if config.get("position_embedding_type", "absolute") != "absolute":
+        raise InputError(
+            f"config.json: position_embedding_type '{config['position_embedding_type']}' is not supported; "
+            "bertc reads models with absolute positions"
+        )
+    for flag in ("is_decoder", "add_cross_attention"):
+        if config.get(flag):
+            raise InputError(f"config.json: {flag} is set, but bertc compiles encoders only")

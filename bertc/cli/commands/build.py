@@ -1,0 +1,89 @@
+"""Compile a checkpoint to a validated INT8 engine.
+
+Everything from reading the checkpoint to the verdict, by flags or a recipe.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from bertc.cli.columns import column_option
+from bertc.cli.command import Command, option
+from bertc.cli.int8_request import check_precision
+from bertc.cli.output import Output
+from bertc.cli.request import Request, out_option, recipe_command
+from bertc.cli.tables import print_facts
+from bertc.errors import EXIT_GATE, EXIT_PASSED
+from bertc.recipe import AUTO_TARGET, Recipe
+from bertc.recipe.setting import title_of
+
+if TYPE_CHECKING:
+    from bertc.report.schema import Report
+
+VALIDATION = title_of("validation")
+
+
+@click.command("build", cls=Command)
+@out_option("OUT", "The folder of the artefact.")
+@recipe_command("task", "calibration", "sparsity", "quantization", "validation", "search", "engine")
+@column_option("columns", "A column of both the calibration and the validation data. Repeatable.", section=VALIDATION)
+@option("--schema", is_flag=True, section=VALIDATION, help="Say which columns the checkpoint's task reads, and stop.")
+def command(
+    output: Output, request: Request, out: Path | None, columns: tuple[tuple[str, str], ...], schema: bool
+) -> int:
+    """Compile CHECKPOINT (a Hugging Face folder or hub id) to an INT8 engine in the folder OUT and prove its accuracy.
+
+    \b
+      bertc build CHECKPOINT -o OUT --calibration-data train.tsv --validation-data dev.tsv --max-drop 1%
+      bertc build --recipe recipe.toml -o OUT
+
+    Exit code 0 if the engine passes its gates, 1 if not; in both cases OUT holds the engine and its report.
+    """
+    recipe = request.with_columns(columns).recipe()
+    check_precision(recipe, request.flags)
+    if schema:
+        return _print_schema(output, recipe)
+    if out is None:
+        raise click.UsageError("name the folder of the artefact with -o OUT")
+    from bertc.jobs.build import build
+    from bertc.jobs.fastest import build_fastest  # numpy and onnx_ir: not for --help
+    from bertc.report.schema import report_to_json
+
+    make = build_fastest if recipe.engine.target == AUTO_TARGET else build
+    with request.work() as work:
+        line = output.command_line
+        report = make(recipe, out, work=work, command=line).report
+    if output.json:
+        click.echo(report_to_json(report), nl=False)
+    return _conclude(output, report, out)
+
+
+def _conclude(output: Output, report: Report, out: Path) -> int:
+    """Print the summary, and the one line of a verdict that is not a pass."""
+    from bertc.report.text import facts_from_report, failure_text, worst_sites
+
+    warnings = (("warning", text) for text in report.warnings)
+    print_facts(output, [*facts_from_report(report), *warnings, ("report", str(out / "report.html"))])
+    if report.search is not None and not report.search.passed:
+        output.fail(f"not passed: {next(text for text in report.warnings if text.startswith('the search found'))}")
+        return EXIT_GATE
+    if report.passed or report.unvalidated:
+        return EXIT_PASSED
+    output.fail(failure_text(report.gates, worst_sites(report)))
+    return EXIT_GATE
+
+
+def _print_schema(output: Output, recipe: Recipe) -> int:
+    from bertc.checkpoint import checkpoint_from_path
+    from bertc.tasks import task_from_name
+
+    head = checkpoint_from_path(recipe.checkpoint, task=recipe.task).head
+    text = task_from_name(head.task).schema(head)
+    if output.json:
+        output.print_json({"task": head.task, "labels": list(head.labels), "schema": text})
+    else:
+        click.echo(text)
+    return EXIT_PASSED

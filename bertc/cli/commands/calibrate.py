@@ -1,0 +1,50 @@
+"""Observe a checkpoint's ranges over text and write a table.
+
+One table serves every mode, granularity and calibrator.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from bertc.cli.command import Command
+from bertc.cli.output import Output
+from bertc.cli.request import Request, out_option, recipe_command
+from bertc.errors import EXIT_PASSED
+
+
+@click.command("calibrate", cls=Command)
+@out_option("FILE", "The table to write. Default: calibration.json.", default="calibration.json")
+@recipe_command(
+    "task",
+    "calibration.data",
+    "calibration.columns",
+    "calibration.samples",
+    "calibration.seed",
+    "calibration.per_site",
+    "quantization.smoothing",
+    "engine.max_length",
+)
+def command(output: Output, request: Request, out: Path) -> int:
+    """Run the float model of CHECKPOINT over text and write what was seen at every site.
+
+    \b
+      bertc calibrate CHECKPOINT --calibration-data train.tsv -o calibration.json
+      bertc build CHECKPOINT --calibration calibration.json --validation-data dev.tsv -o OUT
+    """
+    recipe = request.recipe()
+    from bertc.calibrate.table import text_from_table
+    from bertc.cli.result_files import write_file
+    from bertc.jobs.export import calibrate
+
+    with request.work() as work:
+        table = calibrate(recipe, work=work)
+    write_file(out, text_from_table(table))
+    rows, sites = table.origin.get("rows"), len(table.sites)
+    output.tell(
+        {"table": str(out), "rows": rows, "sites": sites, "checkpoint": table.checkpoint},
+        f"{out}: {sites} sites over {rows} rows of {table.origin.get('data')}",
+    )
+    return EXIT_PASSED

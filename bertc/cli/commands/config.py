@@ -1,0 +1,46 @@
+"""Write a recipe for a checkpoint, every default explained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from bertc.cli.command import Command, option
+from bertc.cli.output import Output
+from bertc.core.plugins import TASKS
+from bertc.errors import EXIT_PASSED, InputError
+
+
+@click.command("config", cls=Command)
+@click.argument("checkpoint")
+@option("--task", type=click.Choice(TASKS.names()), metavar="TASK", help="Instead of the checkpoint's.")
+@option("-o", "--out", type=click.Path(path_type=Path), metavar="FILE", help="The recipe to write. Default: stdout.")
+@option("--force", is_flag=True, help="Replace the file if there is one.")
+def command(output: Output, checkpoint: str, task: str | None, out: Path | None, force: bool) -> int:
+    """Write a TOML recipe with all defaults for CHECKPOINT, to be edited and committed.
+
+    \b
+      bertc config CHECKPOINT -o recipe.toml
+      bertc build --recipe recipe.toml -o OUT
+    """
+    if out is not None and out.exists() and not force:
+        raise InputError(f"{out} exists; choose another file, or replace it with --force")
+    from bertc.checkpoint import checkpoint_from_path
+    from bertc.cli.result_files import write_file
+    from bertc.recipe import Recipe
+    from bertc.recipe.commented import commented_recipe
+    from bertc.tasks import task_from_name
+
+    found = checkpoint_from_path(checkpoint, task=task)
+    recipe = Recipe(checkpoint=checkpoint, task=task or found.head.task)
+    if output.json:
+        output.print_json(recipe.model_dump(mode="json"))
+        return EXIT_PASSED
+    text = commented_recipe(recipe, schema=task_from_name(found.head.task).schema(found.head))
+    if out is None:
+        click.echo(text, nl=False)
+    else:
+        write_file(out, text)
+        output.say(f"wrote {out}; name the data in it, then run bertc build --recipe {out} -o OUT")
+    return EXIT_PASSED

@@ -1,0 +1,98 @@
+"""Write a model file for a target, or for Triton Inference Server."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bertc.cli.command import Command, option
+from bertc.cli.int8_request import check_precision, check_single_target
+from bertc.cli.options import overrides_from_flags
+from bertc.cli.output import Output
+from bertc.cli.request import Request, out_option, recipe_command
+from bertc.errors import EXIT_PASSED
+
+if TYPE_CHECKING:
+    from bertc.cache.stages import Work
+    from bertc.quantize.lowered import Lowered
+    from bertc.recipe import Recipe
+
+MANIFEST = "manifest.json"
+
+
+@click.command("export", cls=Command)
+@out_option("FILE", "The file to write, or a folder for model.onnx. Default: model.onnx.")
+@option(
+    "--triton-repository",
+    "repository",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Write a model of Triton Inference Server into this repository instead (docs/triton.md).",
+)
+@recipe_command("task", "calibration", "quantization", "engine.target", "engine.attention", "engine.max_length")
+def command(output: Output, request: Request, out: Path | None, repository: Path | None) -> int:
+    """Write the ONNX file of CHECKPOINT for a target. Nothing proves its accuracy: that is what bertc build is for.
+
+    \b
+      bertc export CHECKPOINT --calibration calibration.json -o model.onnx
+      bertc export CHECKPOINT --target float -o float.onnx
+      bertc export OUT --triton-repository models
+
+    With --triton-repository, CHECKPOINT may be the folder of an artefact, whose engine is taken as it was validated.
+    """
+    if repository is not None and out is not None:
+        raise click.UsageError("--triton-repository and -o exclude each other")
+    if repository is not None and request.checkpoint is not None and (Path(request.checkpoint) / MANIFEST).is_file():
+        return _serve_artefact(output, request, Path(request.checkpoint), repository)
+    recipe = request.recipe()
+    check_single_target(recipe)
+    check_precision(recipe, request.flags)
+    with request.work() as work:
+        if repository is not None:
+            from bertc.jobs.serve import serve_checkpoint
+
+            path, found = serve_checkpoint(recipe, repository, work=work)
+        else:
+            path, found = _export(recipe, out or Path("model.onnx"), work)
+    counts = None if found.quantized is None else dict(found.quantized.counts)
+    _print(output, path, recipe.engine.target, {"counts": counts, "unvalidated": True})
+    return EXIT_PASSED
+
+
+def _export(recipe: Recipe, out: Path, work: Work) -> tuple[Path, Lowered]:
+    import onnx_ir as ir
+
+    from bertc.cli.result_files import finished_file
+    from bertc.jobs.export import export
+
+    path = out / "model.onnx" if out.is_dir() else out
+    found = export(recipe, work=work)
+    with finished_file(path) as unfinished:
+        ir.save(found.graph, unfinished)
+    return path, found
+
+
+def _serve_artefact(output: Output, request: Request, artefact: Path, repository: Path) -> int:
+    from bertc.jobs.serve import serve_artefact
+
+    if request.file is not None or overrides_from_flags(request.flags):
+        raise click.UsageError(f"{artefact} is an artefact, which is served as it was built; leave the other flags out")
+    path, manifest = serve_artefact(artefact, repository)
+    _print(output, path, manifest.target, {"unvalidated": manifest.unvalidated})
+    return EXIT_PASSED
+
+
+def _print(output: Output, path: Path, target: str, facts: Mapping[str, Any]) -> None:
+    from bertc.targets import target_from_name
+
+    files = [path] if path.is_file() else [each for each in path.rglob("*") if each.is_file()]
+    size = sum(each.stat().st_size for each in files)
+    output.tell({"model": str(path), "bytes": size, **facts}, f"{path}: {size / 1e6:.1f} MB for {target}")
+    note = target_from_name(target).note
+    if note:
+        output.note(note)
+    if facts["unvalidated"]:
+        output.note("unvalidated: nothing proves the accuracy of this model; bertc build does")

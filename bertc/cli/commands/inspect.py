@@ -1,0 +1,154 @@
+"""Show what is in a checkpoint, a table or an artefact."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bertc.cli.command import Command, option
+from bertc.cli.output import Output
+from bertc.cli.tables import print_facts, print_table
+from bertc.core.plugins import CALIBRATORS, TASKS
+from bertc.errors import EXIT_PASSED
+
+Facts = dict[str, Any]
+SHOWN_LABELS = 20
+
+
+@click.command("inspect", cls=Command)
+@click.argument("path")
+@option("--task", type=click.Choice(TASKS.names()), metavar="TASK", help="Of a checkpoint: its task.")
+@option(
+    "--calibrator",
+    type=click.Choice(CALIBRATORS.names()),
+    default="percentile",
+    metavar="NAME",
+    help=f"Of a table: {', '.join(CALIBRATORS.names())}. Default: percentile.",
+)
+@option(
+    "--percentile",
+    type=click.FloatRange(50, 100, min_open=True),
+    metavar="N",
+    help="Of a table: the percentile. Default: 99.99, and the maximum on the residual stream.",
+)
+def command(output: Output, path: str, task: str | None, calibrator: str, percentile: float | None) -> int:
+    """Describe PATH: a checkpoint (folder or hub id), a calibration table, or the folder of an artefact.
+
+    A checkpoint's sizes and head; a table's origin and the range of each site; an artefact's files (verified), engine,
+    verdict, and the range and error of each site.
+    """
+    from bertc.calibrate.method import RangeMethod
+    from bertc.jobs import inspect as inspection
+
+    method = RangeMethod(calibrator=calibrator, percentile=percentile)
+    kind = inspection.kind_of_path(path)
+    readers: dict[str, Callable[[], Facts]] = {
+        "checkpoint": lambda: inspection.facts_of_checkpoint(path, task=task),
+        "table": lambda: inspection.facts_of_table(Path(path), method),
+        "artefact": lambda: inspection.facts_of_artefact(Path(path)),
+    }
+    facts = readers[kind]()
+    if output.json:
+        output.print_json(facts)
+    else:
+        {"checkpoint": _print_checkpoint, "table": _print_table, "artefact": _print_artefact}[kind](output, facts)
+    return EXIT_PASSED
+
+
+def _print_checkpoint(output: Output, facts: Facts) -> None:
+    print_facts(
+        output,
+        [
+            ("checkpoint", facts["path"]),
+            ("digest", facts["digest"]),
+            ("family", facts["family"]),
+            ("layers", f"{facts['layers']} of width {facts['hidden']}, {facts['heads']} heads"),
+            ("feed-forward", f"{facts['intermediate']}, {facts['activation']}"),
+            ("vocabulary", f"{facts['vocabulary']} tokens"),
+            ("length", f"at most {facts['max_length']} tokens ({facts['positions']} positions)"),
+            ("parameters", f"{facts['parameters'] / 1e6:.1f} million"),
+            ("ignored", f"{facts['ignored_bytes'] / 1e6:.1f} MB that are no part of the model"),
+            *head_lines(facts["head"]),
+        ],
+    )
+
+
+def head_lines(head: Facts) -> list[tuple[str, str]]:
+    """Describe a head in lines."""
+    lines = [("task", str(head["task"]))]
+    labels = head.get("labels", ())
+    if labels:
+        more = f", ... ({len(labels)} in all)" if len(labels) > SHOWN_LABELS else ""
+        lines.append(("labels", ", ".join(labels[:SHOWN_LABELS]) + more))
+    rest = {name: value for name, value in head.items() if name not in ("task", "labels")}
+    return lines + [(name.replace("_", " "), str(value)) for name, value in rest.items()]
+
+
+def _print_table(output: Output, facts: Facts) -> None:
+    origin = [(name.replace("_", " "), str(value)) for name, value in facts["origin"].items()]
+    lines = [("table", facts["path"]), ("checkpoint", facts["checkpoint"]), *origin]
+    exponent = facts["exponent"]
+    lines.append(("smoothing", "none" if exponent is None else f"exponent {exponent:g}"))
+    print_facts(output, lines)
+    output.say()
+    rows = [
+        (site["site"], _note(site), number(site["largest"]), number(site["amax"]), percent(site["error"]))
+        for site in facts["sites"]
+    ]
+    print_table(output, ("site", "", "largest", f"{facts['calibrator']}", "error"), rows, numbers=3)
+    for site in facts["sites"]:
+        if "refused" in site:
+            output.say(f"refused: {site['refused']}")
+
+
+def _note(site: Facts) -> str:
+    return "smoothed" if site["smoothed"] else "fixed by hand" if "fixed" in site else ""
+
+
+def _print_artefact(output: Output, facts: Facts) -> None:
+    from bertc.report.text import verdict_text
+
+    checkpoint, quantization, accuracy = facts["checkpoint"], facts["quantization"], facts["accuracy"]
+    lines = [
+        ("artefact", f"{facts['path']}: all {len(facts['files'])} files are as they were built"),
+        ("verdict", verdict_text(facts["passed"], unvalidated=facts["unvalidated"])),
+        ("target", facts["target"]),
+        ("mode", "none" if quantization["mode"] is None else f"INT8 mode {quantization['mode']}"),
+        ("weights", quantization["weights"]),
+        ("sites", f"{quantization['sites_int8']} in INT8, {len(quantization['sites_float'])} in float"),
+        ("checkpoint", f"{checkpoint['name']}, {checkpoint['layers']} layers, digest {checkpoint['digest']}"),
+        *head_lines(facts["head"]),
+        ("length", f"at most {facts['max_length']} tokens"),
+        ("built", f"{facts['created']} by bertc {facts['bertc']} on {facts['cpu']}"),
+        ("runs here", "yes" if not facts["lacking_here"] else f"no: it needs {'; '.join(facts['lacking_here'])}"),
+        ("size", f"{facts['bytes'] / 1e6:.1f} MB"),
+    ]
+    if accuracy is not None:
+        change = f"{accuracy['reference']:.4f} (float) -> {accuracy['engine']:.4f}, {accuracy['samples']} rows"
+        lines.insert(2, ("metric", f"{accuracy['metric']} {change}"))
+    print_facts(output, lines)
+    output.say()
+    print_table(output, ("file", "bytes"), [(name, str(size)) for name, size in facts["files"].items()], numbers=1)
+    if facts["sites"]:
+        output.say()
+        rows = [
+            (site["site"], number(site["amax"]), percent(site["error"]), number(site["sensitivity"]))
+            for site in facts["sites"]
+        ]
+        print_table(output, ("site", "amax", "error", "effect on outputs"), rows, numbers=3)
+        output.say()
+        print_facts(output, [("worst sites", ", ".join(facts["worst_sites"]) or "not measured")])
+    print_facts(output, [("warning", text) for text in facts["warnings"]])
+
+
+def number(value: float | None) -> str:
+    """Write a number with four digits; a dash for none."""
+    return "-" if value is None else f"{value:.4g}"
+
+
+def percent(value: float | None) -> str:
+    """Write a fraction as per cent; a dash for none."""
+    return "-" if value is None else f"{value:.2%}"

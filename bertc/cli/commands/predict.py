@@ -1,0 +1,121 @@
+"""Ask an artefact: texts in, answers out."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from itertools import zip_longest
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+import click
+
+from bertc.cli.columns import column_option
+from bertc.cli.command import Command, option
+from bertc.cli.output import Output, is_terminal
+from bertc.errors import EXIT_PASSED, InputError
+
+if TYPE_CHECKING:
+    from bertc.data.rows import Row
+    from bertc.evaluate.task import Task
+    from bertc.jobs.predict import Predictor
+
+
+@click.command("predict", cls=Command)
+@click.argument("out", type=click.Path(path_type=Path))
+@option("--text", "texts", multiple=True, help="A text (for question answering: the question). Repeatable.")
+@option("--pair", "pairs", multiple=True, help="The text's second text (the question's context). Repeatable.")
+@option(
+    "--input",
+    "source",
+    metavar="FILE",
+    help="A file of texts: TSV, CSV, JSONL, Parquet, plain lines, SQuAD, CoNLL; - reads plain lines from stdin.",
+)
+@column_option("columns", "The column of the file that fills a role, by name or by number from 1. Repeatable.")
+@option("-o", "--out", "target", type=click.Path(path_type=Path), metavar="FILE", help="Write JSON lines to a file.")
+@option("--threads", type=click.IntRange(min=0), metavar="N", default=0, help="Threads; 0 is all cores. Default: 0.")
+@option("--batch", type=click.IntRange(min=1), metavar="N", default=256, help="Rows held at a time. Default: 256.")
+def command(
+    output: Output,
+    out: Path,
+    texts: tuple[str, ...],
+    pairs: tuple[str, ...],
+    source: str | None,
+    columns: tuple[tuple[str, str], ...],
+    target: Path | None,
+    threads: int,
+    batch: int,
+) -> int:
+    """Ask the engine in the folder OUT, without the checkpoint it was built from.
+
+    \b
+      bertc predict OUT --text "a gripping film"
+      bertc predict OUT --text "who wrote it?" --pair "It was written by Ada."
+      bertc predict OUT --input texts.jsonl -o answers.jsonl
+
+    A line of JSON per text, in their order, in bounded memory; for --text in a terminal, plain text.
+    """
+    if bool(texts) == (source is not None):
+        raise click.UsageError("give either --text or --input FILE")
+    if pairs and len(pairs) != len(texts):
+        raise click.UsageError(f"{len(texts)} texts came with {len(pairs)} pairs; give one --pair for each --text")
+    import bertc  # the runtime is loaded when it is asked for
+
+    with bertc.load(out, threads=threads) as predictor, ExitStack() as files:
+        if predictor.unvalidated:
+            output.warn(f"{out} is unvalidated: nothing proves the accuracy of these answers")
+        rows = _file_rows(predictor, source, dict(columns)) if source is not None else _text_rows(texts, pairs)
+        answers = predictor.predict_rows(rows, batch=batch)
+        if source is None and target is None and not output.json and is_terminal():
+            _print_plain(texts, answers, predictor.task)
+        else:
+            _write_lines(answers, _opened(target, files))
+    return EXIT_PASSED
+
+
+def _text_rows(texts: tuple[str, ...], pairs: tuple[str, ...]) -> Iterator[Row]:
+    from bertc.data.rows import row_from_texts
+
+    for number, (text, pair) in enumerate(zip_longest(texts, pairs), start=1):
+        yield row_from_texts(text, *(() if pair is None else (pair,)), id=str(number), source="--text")
+
+
+def _file_rows(predictor: Predictor, source: str, columns: dict[str, str]) -> Iterable[Row]:
+    from bertc.data.dataset import rows_from_path
+    from bertc.data.rows import row_from_texts
+
+    if source != "-":
+        return rows_from_path(source, layout=predictor.task.layout, columns=columns)
+    if columns:
+        raise InputError("stdin is read as plain lines, which have no columns; leave --column away")
+    lines = ((number, line.strip()) for number, line in enumerate(sys.stdin, start=1))
+    return (row_from_texts(text, source="stdin", line=number) for number, text in lines if text)
+
+
+def _opened(target: Path | None, files: ExitStack) -> TextIO:
+    """Open the file of answers, which appears when all of them are there; stdout without one."""
+    if target is None:
+        return sys.stdout or files.enter_context(Path(os.devnull).open("w", encoding="utf-8"))
+    from bertc.cli.result_files import finished_file
+
+    work = files.enter_context(finished_file(target))
+    return files.enter_context(work.open("w", encoding="utf-8"))
+
+
+def _write_lines(answers: Iterable[dict[str, Any]], stream: TextIO) -> None:
+    for answer in answers:
+        stream.write(json.dumps(answer, ensure_ascii=False) + "\n")
+
+
+def _print_plain(texts: tuple[str, ...], answers: Iterable[dict[str, Any]], task: Task) -> None:
+    """Print the best answer beside its text."""
+    from bertc.cli.output import printable
+
+    for text, answer in zip(texts, answers, strict=True):
+        if len(texts) > 1:
+            click.echo(printable(text))
+        for line in task.lines(answer):
+            click.echo(printable(("  " if len(texts) > 1 else "") + line))

@@ -1,0 +1,46 @@
+"""What stands on an encoder: the head of a model, as a value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from bertc.core.keys import Key, key_of_fields
+
+
+class Problem(StrEnum):
+    """What a classification head's scores mean."""
+
+    SINGLE_LABEL = "single_label_classification"
+    MULTI_LABEL = "multi_label_classification"
+    REGRESSION = "regression"
+
+
+class Pooling(StrEnum):
+    """How token vectors become one sentence vector."""
+
+    CLS = "cls"
+    MEAN = "mean"
+    MAX = "max"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Head:
+    """What stands on the encoder.
+
+    `task` is a module name of `bertc.tasks` with hyphens. `labels[i]` is the name of score i, where the task names its
+    scores. `pooling`, `normalize` and `layer_weights` say how token vectors become a text's, where the task does that:
+    `layer_weights` mixes the hidden states, one weight per layer output (embeddings first), or None for the last layer
+    alone.
+    """
+
+    task: str
+    labels: tuple[str, ...] = ()
+    problem: Problem | None = None
+    pooling: Pooling | None = None
+    normalize: bool = False
+    layer_weights: tuple[float, ...] | None = None
+
+    def cache_key(self) -> Key:
+        """Return all of it."""
+        return key_of_fields(self)

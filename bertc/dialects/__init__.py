@@ -1,1 +1,0 @@
-"""A dialect is one file here: it lowers a graph of the compiler to the operators of one runtime."""

@@ -1,0 +1,1 @@
+"""The metrics: decisions or outputs of a model in, statistics per row out."""

@@ -1,0 +1,51 @@
+"""Metrics that need no labels: how near an engine's outputs are to the float model's.
+
+Their `gold` is the float model's outputs, so the float model itself scores 1 (agreement) or 0 (distances).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bertc.evaluate.formulas import Array
+from bertc.evaluate.metric import HIGHER, LOWER, Metric
+from bertc.evaluate.metrics.classification import sigmoid, softmax
+
+
+def agreement_metric(agrees: Callable[[Any, Any], NDArray[Any]]) -> Metric:
+    """Return the share of decisions that are the float model's. `agrees` gives [n] or [n, (agreeing, decisions)]."""
+
+    def statistics(reference: Any, outputs: Any) -> Array:
+        found = np.asarray(agrees(reference, outputs), dtype=np.float64)
+        return found if found.ndim == 2 else np.stack([found, np.ones_like(found)], -1)
+
+    return Metric(name="agreement", direction=HIGHER, statistics=statistics, formula="ratio", fidelity=True)
+
+
+def distance_metric(name: str, distance: Callable[[Any, Any], Array]) -> Metric:
+    """Return a mean distance, lower is better. `distance` gives [n, (sum, count)]."""
+    return Metric(name=name, direction=LOWER, statistics=distance, formula="ratio", fidelity=True)
+
+
+def squared_error(reference: NDArray[Any], outputs: NDArray[Any]) -> tuple[float, float]:
+    """Return (sum of squared differences, number of values), entries that are NaN on both sides left out."""
+    difference = reference.astype(np.float64) - outputs
+    kept = ~np.isnan(difference)
+    return float((difference[kept] ** 2).sum()), float(kept.sum())
+
+
+def divergence(reference: NDArray[Any], outputs: NDArray[Any]) -> Array:
+    """Return KL(float || engine) in nats of the softmax over the last axis.   sum p (log p - log q)."""
+    p, q = softmax(reference), softmax(outputs)
+    tiny = np.finfo(np.float64).tiny
+    return np.asarray(np.maximum((p * (np.log(p + tiny) - np.log(q + tiny))).sum(-1), 0.0))
+
+
+def divergence_of_labels(reference: NDArray[Any], outputs: NDArray[Any]) -> Array:
+    """Return KL(float || engine) in nats, the mean over independent labels (sigmoid), [n]."""
+    p, q = (np.clip(sigmoid(logits), 1e-12, 1 - 1e-12) for logits in (reference, outputs))
+    return np.asarray((p * np.log(p / q) + (1 - p) * np.log((1 - p) / (1 - q))).mean(-1))

@@ -1,0 +1,100 @@
+"""Metrics of embeddings: cosine to the float model's, and whether retrieval finds the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bertc.evaluate.formulas import Array
+from bertc.evaluate.metric import HIGHER, Metric
+from bertc.evaluate.metrics.fidelity import distance_metric
+
+# Retrieval compares every text with every other; with this many it is a second's work.
+CORPUS_TEXTS = 4096
+BLOCK_TEXTS = 512
+RECALL_AT = 10
+TIE = 1e-6  # cosines this near are equal: float32 sums of 384 products differ in the seventh digit
+
+
+def unit_vectors(embeddings: NDArray[Any]) -> NDArray[np.float32]:
+    """Return vectors of length 1 along the last axis; a zero vector stays zero."""
+    lengths = np.linalg.norm(embeddings, axis=-1, keepdims=True)
+    return np.asarray(embeddings / np.maximum(lengths, np.finfo(np.float32).tiny), np.float32)
+
+
+def cosine(a: NDArray[Any], b: NDArray[Any]) -> Array:
+    """Return the cosine of vectors along the last axis."""
+    return np.asarray((unit_vectors(a).astype(np.float64) * unit_vectors(b)).sum(-1))
+
+
+def embedding_metrics() -> tuple[Metric, ...]:
+    """Return mean_cosine, agreement (same nearest neighbour), recall_at_10 and logit_mse. Embeddings: [n, texts, H]."""
+    mean = Metric(name="mean_cosine", direction=HIGHER, statistics=_mean_cosine, formula="ratio", fidelity=True)
+    return (
+        mean,
+        replace(mean, name="agreement", statistics=_same_neighbour, whole_set=True),
+        replace(mean, name="recall_at_10", statistics=_recall, whole_set=True),
+        distance_metric("logit_mse", _squared_error),
+    )
+
+
+def _mean_cosine(reference: Any, outputs: Any) -> Array:
+    values = cosine(reference, outputs)
+    return np.stack([values.sum(-1), np.full(len(values), float(values.shape[-1]))], -1)
+
+
+def _squared_error(reference: Any, outputs: Any) -> Array:
+    squared = (reference.astype(np.float64) - outputs) ** 2
+    return np.stack([squared.sum((-1, -2)), np.full(len(squared), float(squared[0].size))], -1)
+
+
+def _same_neighbour(reference: Any, outputs: Any) -> Array:
+    """Share of texts whose nearest neighbour is one of the float model's nearest."""
+
+    def agreeing(float_scores: Array, scores: Array) -> Array:
+        best = scores.argmax(-1)
+        found = np.take_along_axis(float_scores, best[:, None], -1)[:, 0]
+        return np.asarray(found >= float_scores.max(-1) - TIE, np.float64)
+
+    return _over_texts(reference, outputs, agreeing)
+
+
+def _recall(reference: Any, outputs: Any) -> Array:
+    """Share of the engine's ten nearest that are among the float model's ten nearest (ties count)."""
+
+    def overlapping(float_scores: Array, scores: Array) -> Array:
+        count = min(RECALL_AT, scores.shape[1] - 1)
+        mine = np.argpartition(scores, -count, axis=-1)[:, -count:]
+        bar = np.partition(float_scores, -count, axis=-1)[:, -count]
+        return np.asarray((np.take_along_axis(float_scores, mine, -1) >= bar[:, None] - TIE).mean(-1))
+
+    return _over_texts(reference, outputs, overlapping)
+
+
+def _over_texts(reference: Any, outputs: Any, judge: Callable[[Array, Array], Array]) -> Array:
+    """Return [rows, (sum, texts)] of a judgement per text; texts beyond the corpus are not asked."""
+    rows, texts = reference.shape[:2]
+    statistics = np.zeros((rows, 2))
+    for start, float_scores, scores in _score_blocks(reference, outputs):
+        where = np.arange(start, start + len(scores)) // texts
+        np.add.at(statistics[:, 0], where, judge(float_scores, scores))
+        np.add.at(statistics[:, 1], where, 1.0)
+    return statistics
+
+
+def _score_blocks(reference: Any, outputs: Any) -> Iterator[tuple[int, Array, Array]]:
+    vectors = [unit_vectors(x.reshape(-1, x.shape[-1])[:CORPUS_TEXTS]) for x in (reference, outputs)]
+    for start in range(0, len(vectors[0]), BLOCK_TEXTS):
+        if len(vectors[0]) < 2:
+            return
+        found = []
+        for unit in vectors:
+            scores = (unit[start : start + BLOCK_TEXTS] @ unit.T).astype(np.float64)
+            index = np.arange(len(scores))
+            scores[index, start + index] = -np.inf  # a text is not its own neighbour
+            found.append(scores)
+        yield start, found[0], found[1]

@@ -1,0 +1,1 @@
+"""Lowering to what OpenVINO runs."""

@@ -1,0 +1,1 @@
+"""Lowering to what ONNX Runtime runs, on the CPU and with its CUDA provider."""

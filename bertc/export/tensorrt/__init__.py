@@ -1,0 +1,1 @@
+"""Lowering to what TensorRT runs."""

@@ -1,0 +1,71 @@
+"""Run any graph of the compiler as it stands: the interpreter of calibration and the simulator of every scheme.
+
+ONNX Runtime executes it with all graph optimizations off: at its default level it would fuse a Q/DQ graph into INT8
+kernels, and the simulator would no longer be the reference of what the scheme means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from bertc.core.batch import Batch
+from bertc.ir.sites import Role, Site
+from bertc.ir.standard import standard_from_graph
+
+Array = NDArray[np.float32]
+
+
+class Interpreter:
+    """An open session over a graph in standard operators. With `observe_sites`, every site's value can be read."""
+
+    def __init__(self, graph: ir.Model, *, observe_sites: bool = False, threads: int = 0) -> None:
+        import onnxruntime as ort  # not at import: `bertc --help` must answer at once
+
+        model = standard_from_graph(graph)
+        self.outputs = [str(value.name) for value in model.graph.outputs]
+        self.sites: list[Site] = []
+        if observe_sites:
+            self.sites = _expose_sites(model)
+        options = ort.SessionOptions()
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        # Every batch has another shape: patterns and arenas made for one are of no use to the next, and pile up.
+        options.enable_mem_pattern = False
+        options.enable_cpu_mem_arena = False
+        self._session = ort.InferenceSession(
+            ir.to_proto(model).SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+        self._inputs = [value.name for value in self._session.get_inputs()]
+
+    def run(self, batch: Batch, extra: dict[str, Any] | None = None) -> dict[str, Array]:
+        """Return the model's outputs; `extra` feeds inputs that are no text."""
+        names = [name for name in self._inputs if name not in (extra or {})]
+        feeds = batch.feeds(names) | (extra or {})
+        return dict(zip(self.outputs, self._session.run(self.outputs, feeds), strict=True))
+
+    def run_sites(self, batch: Batch, sites: Sequence[Site]) -> list[tuple[Site, Array]]:
+        """Return the values of sites."""
+        names = [site.name for site in sites]
+        return list(zip(sites, self._session.run(names, batch.feeds(self._inputs)), strict=True))
+
+
+def _expose_sites(model: ir.Model) -> list[Site]:
+    """Make every site's value an output of the model; returns the sites in order."""
+    values = {value.name: value for node in model.graph for value in node.outputs}
+    sites = []
+    layer = 0
+    while Site(layer, Role.HIDDEN).name in values:
+        sites += [Site(layer, role) for role in Role]
+        layer += 1
+    for site in sites:
+        value = values[site.name]
+        value.dtype = ir.DataType.FLOAT
+        value.shape = ir.Shape(None for _ in range(4 if site.role in (Role.SCORES, Role.PROBS) else 3))
+        model.graph.outputs.append(value)
+    return sites

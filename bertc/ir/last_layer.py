@@ -1,0 +1,86 @@
+"""Compute of the last layer only what a classifier reads: each sentence's first token.
+
+Keys and values of the last layer are needed for every token; its queries, and all that follows them, only for the
+tokens that the head reads. Rows do not touch each other outside attention, so the answers stay the same. Of the
+multiplications in a last layer's GEMMs five sixths go: 14 % of a model with 6 layers, 7 % with 12.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import onnx_ir as ir
+
+from bertc.ir.attention import OP_TYPES, inputs_of
+from bertc.ir.edit import insert_after, remove_unused, values_by_name
+from bertc.ir.emit import Emitter
+from bertc.ir.sentences import emit_first_places, packing_of
+
+
+def read_first_tokens(graph: ir.Model) -> ir.Model:
+    """Return a classifier's graph, float or Q/DQ, with a last layer for first tokens; another head's as it is."""
+    values = values_by_name(graph)
+    first = values.get("head.first_token")
+    if first is None or len(values["encoder.output"].uses()) != 1:
+        return graph  # token-wise heads, and embeddings, which are served with the tokens beside them
+    model = graph.clone()
+    values = values_by_name(model)
+    emit = Emitter()
+    firsts = emit_first_places(emit, packing_of(model))
+    attention = _before(values["encoder.output"], OP_TYPES)
+    hidden = _before(inputs_of(attention).query, ("LayerNormalization",)).outputs[0]
+    rows = _Rows(emit, hidden, firsts.select(emit, hidden, f"{hidden.name}.first"))
+    inputs = inputs_of(attention)
+    whole = rows.nodes_to(inputs.key) | rows.nodes_to(inputs.value)
+    for node in rows.nodes_to(values["encoder.output"]) - whole:
+        for place, operand in enumerate(node.inputs):
+            if node is not attention and operand is not None:
+                node.replace_input_with(place, rows.of(operand, whole))
+    attention.replace_input_with(0, rows.of(inputs.query, whole))
+    attention.replace_input_with(3, firsts.sentences)
+    gather = values["head.first_token"].producer()
+    assert gather is not None
+    gather.replace_input_with(1, firsts.slots)
+    insert_after(model, hidden, emit, hidden, ())
+    remove_unused(model)
+    return model
+
+
+def _before(value: ir.Value, op_types: Sequence[str]) -> ir.Node:
+    """Return the node of such a type that a value depends on last."""
+    waiting = [value]
+    while True:
+        node = waiting.pop(0).producer()
+        if node is not None and node.op_type in op_types:
+            return node
+        if node is not None:
+            waiting += [operand for operand in node.inputs if operand is not None]
+
+
+class _Rows:
+    """The values behind a hidden state that have one row for each first token, not for each token."""
+
+    def __init__(self, emit: Emitter, hidden: ir.Value, chosen: ir.Value) -> None:
+        self.emit = emit
+        self.hidden = hidden
+        self.done = {hidden: chosen}
+
+    def nodes_to(self, value: ir.Value) -> set[ir.Node]:
+        """Return the nodes between the hidden state and a value."""
+        node = value.producer()
+        if value is self.hidden or node is None:
+            return set()
+        before = [self.nodes_to(operand) for operand in node.inputs if operand is not None]
+        reached = any(before) or self.hidden in node.inputs
+        return set[ir.Node]().union({node}, *before) if reached else set()
+
+    def of(self, value: ir.Value, whole: set[ir.Node]) -> ir.Value:
+        """Return a value for the first tokens. Nodes of `whole` keep all tokens, so they are written a second time."""
+        node = value.producer()
+        if value not in self.done and node in whole:
+            assert node is not None
+            operands = [None if each is None else self.of(each, whole) for each in node.inputs]
+            attributes = {name: attribute.value for name, attribute in node.attributes.items()}
+            name = f"{value.name}.first"
+            self.done[value] = self.emit.op(node.op_type, *operands, name=name, domain=node.domain, **attributes)
+        return self.done.get(value, value)

@@ -1,0 +1,174 @@
+"""Several sentences in one row: what the graph derives from the numbers in `attention_mask`, in standard operators.
+
+`attention_mask` is int64 [B, S]. A token's number is 1 + the column in which its sentence starts, 0 for padding, so an
+ordinary mask of 0 and 1 is the case of one sentence per row. A token's position in its sentence then is its column
+minus the number, plus one: no search for the sentence's start. Padding counts as part of the first sentence, so that
+an ordinary mask, wherever its zeros stand, gives every column as its position.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from bertc.ir.edit import insert_after, values_by_name
+from bertc.ir.emit import Emitter
+
+SENTENCES = "sentences"
+"""The dimension of outputs that have one entry for each sentence, not for each row."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Packing:
+    """What follows from the mask, int64 [B, S]: each token's column, sentence and position in it.
+
+    columns: counted from 1; sentence: the number, 1 for padding.
+    """
+
+    mask: ir.Value
+    columns: ir.Value
+    sentence: ir.Value
+    positions: ir.Value
+
+
+def emit_packing(emit: Emitter, mask: ir.Value) -> Packing:
+    """Write sentences and positions."""
+    one = emit.constant("packing.one", np.int64(1))
+    sentence = emit.op("Max", mask, one, name="packing.sentence")
+    axis = emit.constant("packing.axis", np.array(1, np.int64))
+    ones = emit.op("Min", sentence, one, name="packing.ones")
+    columns = emit.op("CumSum", ones, axis, name="packing.columns")
+    positions = emit.op("Sub", columns, sentence, name="packing.positions")
+    return Packing(mask=mask, columns=columns, sentence=sentence, positions=positions)
+
+
+def packing_of(model: ir.Model) -> Packing:
+    """Find again what `emit_packing` wrote."""
+    values = values_by_name(model)
+    (mask,) = [value for value in model.graph.inputs if value.name == "attention_mask"]
+    return Packing(
+        mask=mask,
+        columns=values["packing.columns"],
+        sentence=values["packing.sentence"],
+        positions=values["packing.positions"],
+    )
+
+
+def emit_first_tokens(emit: Emitter, packing: Packing, tokens: ir.Value) -> ir.Value:
+    """Write the vector of every sentence's first token, row by row. tokens: [B, S, hidden]; returns [N, hidden]."""
+    starts = emit.op("NonZero", _starts(emit, packing, "head"), name="head.starts")
+    coordinates = emit.op("Transpose", starts, perm=[1, 0], name="head.start_places")  # [N, 2]
+    return emit.op("GatherND", tokens, coordinates, name="head.first_token")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FirstTokens:
+    """The first tokens of a batch's rows, Q of them in the row that has most; other rows fill up with any token.
+
+    places: their columns, and sentences: their numbers, int64 [B, Q]; slots: row and place there of each of the N
+    sentences, int64 [N, 2].
+    """
+
+    places: ir.Value
+    sentences: ir.Value
+    slots: ir.Value
+
+    def select(self, emit: Emitter, tokens: ir.Value, name: str) -> ir.Value:
+        """Write the rows of tokens [B, S, hidden] that stand at the places: [B, Q, hidden]."""
+        last = emit.constant("first.last", np.array([-1], np.int64))
+        coordinates = emit.op("Unsqueeze", self.places, last, name="first.coordinates")
+        return emit.op("GatherND", tokens, coordinates, name=name, batch_dims=1)
+
+
+def emit_first_places(emit: Emitter, packing: Packing) -> FirstTokens:
+    """Write where every row's first tokens are."""
+    starts = _starts(emit, packing, "first")
+    axis = emit.constant("first.axis", np.array([1], np.int64))
+    ones = emit.op("Cast", starts, to=int(ir.DataType.INT64), name="first.ones")
+    counts = emit.op("ReduceSum", ones, axis, keepdims=0, name="first.counts")
+    most = emit.op("ReduceMax", counts, keepdims=1, name="first.most")  # [1]
+    behind = emit.constant("first.behind", np.int64(np.iinfo(np.int32).max))
+    order = emit.op("Where", starts, packing.columns, behind, name="first.order")
+    _, places = emit.ops("TopK", order, most, names=("first.columns", "first.places"), axis=1, largest=0, sorted=1)
+    sentences = emit.op("GatherElements", packing.sentence, places, axis=1, name="first.sentences")
+    taken = emit.op("GatherElements", ones, places, axis=1, name="first.taken")
+    slots = emit.op("NonZero", taken, name="first.slot_places")
+    slots = emit.op("Transpose", slots, perm=[1, 0], name="first.slots")
+    return FirstTokens(places=places, sentences=sentences, slots=slots)
+
+
+def emit_unpacked(emit: Emitter, packing: Packing, tokens: ir.Value, hidden: int) -> tuple[ir.Value, ir.Value]:
+    """Write one row for each sentence again, L the longest one: [N, L, hidden], and the ordinary mask int64 [N, L]."""
+    zero, one = (emit.constant(f"unpacked.{name}", np.int64(value)) for name, value in (("zero", 0), ("one", 1)))
+    last = emit.constant("unpacked.last", np.array([-1], np.int64))
+    starts = emit.op("Reshape", _starts(emit, packing, "unpacked"), last, name="unpacked.starts")
+    starts = emit.op("NonZero", starts, name="unpacked.first_places")  # [1, N]: places in the flattened [B * S]
+    shown = emit.op("Min", packing.mask, one, name="unpacked.shown")
+    shown = emit.op("Mul", packing.positions, shown, name="unpacked.shown_positions")
+    longest = emit.op("ReduceMax", shown, keepdims=0, name="unpacked.last_position")
+    longest = emit.op("Add", longest, one, name="unpacked.longest")
+    offsets = emit.op("Range", zero, longest, one, name="unpacked.offsets")
+    column = emit.op("Transpose", starts, perm=[1, 0], name="unpacked.firsts")  # [N, 1]
+    places = emit.op("Add", column, offsets, name="unpacked.unbounded")  # [N, L]
+    # Behind a row's end lie the columns before the sentence in the next row, of lower numbers; the last row's next is
+    # the first.
+    size = emit.op("Size", packing.mask, name="unpacked.size")
+    places = emit.op("Mod", places, size, name="unpacked.places")
+    numbers = emit.op("Reshape", packing.mask, last, name="unpacked.numbers")
+    sentences = emit.op("Reshape", packing.sentence, last, name="unpacked.sentences")
+    found = emit.op("Gather", numbers, places, axis=0, name="unpacked.found")
+    own = emit.op("Gather", sentences, column, axis=0, name="unpacked.own")  # [N, 1]
+    mask = emit.op("Equal", found, own, name="unpacked.visible")
+    mask = emit.op("Cast", mask, to=int(ir.DataType.INT64), name="unpacked.mask")
+    shape = emit.constant("unpacked.flat", np.array([-1, hidden], np.int64))
+    tokens = emit.op("Reshape", tokens, shape, name="unpacked.all_tokens")
+    return emit.op("Gather", tokens, places, axis=0, name="unpacked.tokens"), mask
+
+
+def emit_visible(emit: Emitter, sentences: ir.Value, mask: ir.Value, prefix: str) -> ir.Value:
+    """Write which keys each query sees: those of its sentence. Returns bool [B, Q, S].
+
+    sentences: the queries' numbers, int64 [B, Q]; mask: the keys', int64 [B, S].
+    """
+    last = emit.op("Constant", value_ints=[2], name=f"{prefix}query_axis")
+    middle = emit.op("Constant", value_ints=[1], name=f"{prefix}key_axis")
+    queries = emit.op("Unsqueeze", sentences, last, name=f"{prefix}sentence_of_queries")
+    keys = emit.op("Unsqueeze", mask, middle, name=f"{prefix}sentence_of_keys")
+    return emit.op("Equal", queries, keys, name=f"{prefix}visible")
+
+
+def unpack_rows(model: ir.Model) -> None:
+    """Let every row be one sentence, in place: what a dialect that derives nothing else from the mask starts with."""
+    values = values_by_name(model)
+    _replace(values["embeddings.position_rows"], values["embeddings.positions"])
+    if "unpacked.tokens" in values:
+        flattened = values["unpacked.all_tokens"].producer()
+        assert flattened is not None and flattened.inputs[0] is not None
+        _replace(values["unpacked.tokens"], flattened.inputs[0])
+        (mask,) = [value for value in model.graph.inputs if value.name == "attention_mask"]
+        _replace(values["unpacked.mask"], mask)
+    if "head.first_token" in values:
+        value = values["head.first_token"]
+        node = value.producer()
+        assert node is not None
+        emit = Emitter()
+        first = emit.constant("head.first", np.array(0, np.int64))
+        name, value.name = str(value.name), f"{value.name}.packed"
+        plain = emit.op("Gather", node.inputs[0], first, axis=1, name=name)
+        insert_after(model, value, emit, plain, list(value.uses()))
+    for output in model.graph.outputs:
+        if output.shape is not None and output.shape[0] == SENTENCES:
+            output.shape = ir.Shape(["batch", *list(output.shape)[1:]])
+
+
+def _replace(value: ir.Value, replacement: ir.Value) -> None:
+    for use in list(value.uses()):
+        use.node.replace_input_with(use.idx, replacement)
+
+
+def _starts(emit: Emitter, packing: Packing, prefix: str) -> ir.Value:
+    """Write which tokens are the first of a sentence: bool [B, S]. An ordinary mask's are the first column."""
+    zero = emit.constant(f"{prefix}.first_position", np.int64(0))
+    return emit.op("Equal", packing.positions, zero, name=f"{prefix}.is_first")

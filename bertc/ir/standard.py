@@ -1,0 +1,41 @@
+"""Write a graph in standard operators alone: attention's body in the place of its node, sites still by name."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from bertc.ir.attention import OP_TYPES, AttentionShape, emit_attention, inputs_of
+from bertc.ir.emit import DOMAIN, OPSET, Emitter
+
+
+def standard_from_graph(graph: ir.Model) -> ir.Model:
+    """Return a copy of the graph with attention expanded; the inner sites are `layer.<i>.scores` and `.probs`."""
+    model = graph.clone()
+    for node in list(model.graph):
+        if node.domain == DOMAIN and node.op_type in OP_TYPES:
+            _expand(model, node)
+    model.functions.clear()
+    model.opset_imports.clear()
+    model.opset_imports[""] = OPSET
+    return model
+
+
+def _expand(model: ir.Model, node: ir.Node) -> None:
+    """Put the body of one attention node in its place."""
+    context = node.outputs[0]
+    prefix = str(context.name).removesuffix("context")
+    emit = Emitter()
+    shape = AttentionShape(
+        split=emit.constant(f"{prefix}split", np.array(node.attributes["split"].as_ints(), np.int64)),
+        merge=emit.constant(f"{prefix}merge", np.array([0, 0, -1], np.int64)),
+        scaling=emit.constant(f"{prefix}scaling", np.float32(node.attributes["scaling"].as_float())),
+    )
+    inputs = inputs_of(node)
+    name = context.name
+    context.name = f"{name}.replaced"
+    result = emit_attention(emit, inputs, shape, prefix)
+    ir.convenience.replace_nodes_and_values(model.graph, node, [node], emit.nodes, [context], [result])
+    result.name = name
+    for value in emit.initializers:
+        model.graph.register_initializer(value)

@@ -1,0 +1,285 @@
+"""The compiler from end to end. Reading `build_into` is reading the table of contents.
+
+checkpoint -> graph -> calibrate -> quantize -> export -> engine -> evaluate -> verdict
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import onnx_ir as ir
+
+from bertc.artefact.space import BUILD_BYTES, check_space
+from bertc.artefact.swap import artefact_folder, scratch_beside
+from bertc.artefact.write import write_artefact
+from bertc.cache.stages import Work
+from bertc.core.outputs import output_names
+from bertc.core.versions import library_versions
+from bertc.evaluate.gates import Verdict, judge
+from bertc.evaluate.scores import Comparison
+from bertc.graph.encoder import graph_from_checkpoint
+from bertc.ir.sites import Site
+from bertc.jobs.evaluation import Run, compare_models
+from bertc.jobs.inputs import (
+    Inputs,
+    checkpoint_from_recipe,
+    held_out_from_recipe,
+    inputs_from_recipe,
+    length_of_inputs,
+    proof_from_recipe,
+    table_from_inputs,
+)
+from bertc.jobs.plan import Plan, checked_target, plan_from_recipe
+from bertc.jobs.reference import reference_from_path
+from bertc.jobs.searched import recipe_of_scheme, schemes_to_search
+from bertc.prune.layers import Pruned
+from bertc.prune.stage import VerifiedSparsity, pruned_graph, verify_sparsity
+from bertc.quantize.correction import Correction
+from bertc.quantize.correction_stage import chosen_correction
+from bertc.quantize.lowered import Lowered, lowered_graph
+from bertc.quantize.quantization import Quantization
+from bertc.quantize.sensitivity_stage import SENSITIVITY
+from bertc.recipe import Recipe
+from bertc.report.parts.built import BuildFacts, report_from_facts
+from bertc.report.schema import CandidatePart, Report
+from bertc.runtime.latency import Latency, measure_latency
+from bertc.runtime.machine.cpu import cpu_features
+from bertc.runtime.optimized import Optimized, check_fusion
+from bertc.search.run import SearchProblem, SearchResult, search_scheme
+from bertc.targets import TargetModel, target_from_name
+from bertc.tasks import outputs_from_head
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Built:
+    """What a build gives: the report, and the verdict unless it was unvalidated."""
+
+    report: Report
+    verdict: Verdict | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Base:
+    """What every engine of a build has in common: the inputs, the graph (pruned or not), and the float reference."""
+
+    inputs: Inputs
+    graph: ir.Model
+    pruned: Pruned | None
+    reference: TargetModel
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """A target's model: as a graph, and as the files that open."""
+
+    lowered: Lowered
+    files: TargetModel
+
+
+def build(recipe: Recipe, out: Path, *, work: Work, command: str) -> Built:
+    """Compile a checkpoint into the folder `out`.
+
+    Raises `InputError` and `EnvironmentLackError` before anything slow where that can be known; the verdict of the
+    gates is a result, not an error.
+    """
+    checked_target(recipe.engine.target, recipe.engine.attention)  # before a folder is made
+    with artefact_folder(out, progress=work.progress) as folder:
+        return build_into(folder, recipe, work=work, command=command)
+
+
+def build_into(
+    folder: Path, recipe: Recipe, *, work: Work, command: str, candidates: tuple[CandidatePart, ...] = ()
+) -> Built:
+    """Compile for a target that runs here, into a working folder; `candidates` are what the recipe was chosen from."""
+    created = datetime.now(UTC)
+    with scratch_beside(folder) as scratch:
+        inputs, plan = read_inputs(recipe, work=work)
+        base = prepared(inputs, scratch, work=work)
+        quantization = quantization_for(plan, base, work=work)
+        search = searched(recipe, plan, base, quantization, scratch, work=work)
+        if search is not None and quantization is not None:
+            quantization = replace(quantization, scheme=search.scheme)
+            recipe = recipe_of_scheme(recipe, search.scheme, layers=search.layers)
+        correction = correction_for(plan, base, quantization, work=work)
+        model = write_model(plan, base, quantization, correction, folder, work=work)
+        optimized = checked_fusion(plan, base, quantization, model, work=work)
+        comparison = evaluated(plan, base, model, work=work)
+        verdict = None
+        if comparison is not None and inputs.proof is not None:
+            verdict = judge(comparison.scores, inputs.proof.gates, decide=inputs.proof.decide)
+        sensitivity = sensitivity_of_sites(inputs, quantization, model, work=work)
+        latency = timed_beside_float(plan, base, model, work=work)
+        facts = BuildFacts(
+            recipe=recipe,
+            command=command,
+            created=created,
+            checkpoint=inputs.checkpoint,
+            max_length=inputs.max_length,
+            row_length=plan.row_length,
+            target=plan.target,
+            quantization=quantization,
+            quantized=model.lowered.quantized,
+            correction=correction,
+            stored=model.lowered.stored,
+            sparsity=verified_sparsity(base.pruned, model.lowered),
+            optimized=optimized,
+            engine_bytes={path.name: path.stat().st_size for path in model.files.paths},
+            reference_bytes=base.reference.path.stat().st_size,
+            validation=None if inputs.proof is None else inputs.proof.texts,
+            comparison=comparison,
+            verdict=verdict,
+            sensitivity=sensitivity,
+            latency=latency,
+            search=search,
+            candidates=candidates,
+            stages=tuple(work.times),
+            cpu=cpu_features(),
+            versions=library_versions(plan.target.runtime.library),
+        )
+        report = report_from_facts(facts)
+        write_artefact(folder, facts, report)
+    return Built(report=report, verdict=verdict)
+
+
+def read_inputs(recipe: Recipe, *, work: Work) -> tuple[Inputs, Plan]:
+    """Read all that a recipe names, refusing at once what cannot be, in the order of what is refused soonest."""
+    with work.timed("read"):
+        checkpoint = checkpoint_from_recipe(recipe)
+        longest = length_of_inputs(checkpoint, recipe.engine.max_length)
+        scheme = plan_from_recipe(recipe, checkpoint, longest=longest).scheme  # refuses before any text is read
+        proof = proof_from_recipe(recipe.validation, checkpoint, longest)
+        source = inputs_from_recipe(recipe, checkpoint, scheme, max_length=longest)
+        texts = None if proof is None else proof.texts
+        inputs = replace(
+            source,
+            reference=reference_from_path(recipe.validation.reference, checkpoint, texts, max_length=longest),
+            proof=proof,
+            held_out=held_out_from_recipe(recipe, source, proof),
+        )
+    return inputs, plan_from_recipe(recipe, checkpoint, inputs.lengths, longest=longest)
+
+
+def prepared(inputs: Inputs, scratch: Path, *, work: Work) -> Base:
+    """Write the float reference, which is not shipped, and prune: the reference stays the checkpoint as it is."""
+    check_space(scratch, BUILD_BYTES * inputs.checkpoint.parameters, "the build")
+    with work.timed("reference"):
+        graph = graph_from_checkpoint(inputs.checkpoint)
+        compared = graph if inputs.reference is None else graph_from_checkpoint(inputs.reference)
+        target = target_from_name("float")
+        reference = target.written_model(target.onnx_from_graph(compared), scratch)
+    pruned = pruned_graph(graph, inputs.sparsity, inputs.calibration, work=work)
+    return Base(
+        inputs=inputs,
+        graph=graph if pruned is None else pruned.graph,
+        pruned=pruned,
+        reference=reference,
+    )
+
+
+def quantization_for(plan: Plan, base: Base, *, work: Work) -> Quantization | None:
+    """Take the table that was given, or calibrate; None for a target without static INT8."""
+    if plan.scheme is None:
+        return None
+    return Quantization(
+        scheme=plan.scheme, table=table_from_inputs(base.inputs, base.graph, work=work), method=plan.method
+    )
+
+
+def correction_for(plan: Plan, base: Base, quantization: Quantization | None, *, work: Work) -> Correction:
+    """Decide how the weights are rounded."""
+    inputs = base.inputs
+    outputs = outputs_from_head(inputs.checkpoint.head)
+    return chosen_correction(base.graph, quantization, inputs.calibration, plan.correction, outputs, work=work)
+
+
+def searched(
+    recipe: Recipe, plan: Plan, base: Base, quantization: Quantization | None, scratch: Path, *, work: Work
+) -> SearchResult | None:
+    """Find the scheme, where the recipe asks for a search."""
+    inputs = base.inputs
+    if inputs.held_out is None or inputs.calibration is None or quantization is None:
+        return None
+    problem = SearchProblem(
+        checkpoint=inputs.checkpoint,
+        graph=base.graph,
+        target=plan.target,
+        options=plan.options,
+        quantization=quantization,
+        starts=schemes_to_search(recipe, plan, quantization, layers=inputs.checkpoint.architecture.layers),
+        calibration=inputs.calibration,
+        held=inputs.held_out,
+        reference=base.reference,
+        scratch=scratch,
+        trials=recipe.search.trials,
+        workers=recipe.search.workers,
+        threads=plan.threads,
+    )
+    with work.timed("search"):
+        return search_scheme(problem, work=work)
+
+
+def write_model(
+    plan: Plan, base: Base, quantization: Quantization | None, correction: Correction, folder: Path, *, work: Work
+) -> Model:
+    """Quantize, lower, and write the files of the target's model."""
+    with work.timed("quantize and export"):
+        lowered = lowered_graph(base.graph, plan.target, quantization, correction, options=plan.options)
+        cache = work.cache.directory
+        files = plan.target.written_model(lowered.graph, folder, progress=work.progress, cache=cache)
+    return Model(lowered=lowered, files=files)
+
+
+def checked_fusion(plan: Plan, base: Base, quantization: Quantization | None, model: Model, *, work: Work) -> Optimized:
+    """Read what the runtime made of the model, and refuse an engine that is not fused as its layers imply."""
+    with work.timed("engine"):
+        optimized = model.files.optimized()
+        quantized = model.lowered.quantized
+        if quantized is not None and quantization is not None:
+            layers = base.inputs.checkpoint.architecture.layers
+            expected = plan.target.expected_fusion(quantization.scheme, layers)
+            check_fusion(optimized, expected=expected, gemms_int8=quantized.counts.get("weights", 0))
+    return optimized
+
+
+def evaluated(plan: Plan, base: Base, model: Model, *, work: Work) -> Comparison | None:
+    """Compare the engine with the float reference on all the validation data; None without."""
+    proof = base.inputs.proof
+    if proof is None:
+        return None
+    engine = Run(model=model.files, threads=plan.threads, row_length=plan.row_length)
+    reference = Run(model=base.reference, threads=plan.threads)
+    return compare_models(reference, engine, proof, base.inputs.checkpoint.head, work=work)
+
+
+def sensitivity_of_sites(
+    inputs: Inputs, quantization: Quantization | None, model: Model, *, work: Work
+) -> Mapping[Site, float]:
+    """Measure each site's share of the error on some text."""
+    quantized, texts = model.lowered.quantized, inputs.texts
+    if quantized is None or quantization is None or texts is None:
+        return {}
+    outputs = outputs_from_head(inputs.checkpoint.head)
+    return work.kept(SENSITIVITY, quantized, quantization.table, texts, outputs)
+
+
+def timed_beside_float(plan: Plan, base: Base, model: Model, *, work: Work) -> tuple[Latency, ...]:
+    """Time the engine beside the float reference, interleaved."""
+    checkpoint = base.inputs.checkpoint
+    with work.timed("latency"), ExitStack() as stack:
+        both = {"float": base.reference, "engine": model.files}
+        return measure_latency(
+            {name: stack.enter_context(found.opened(threads=plan.threads)) for name, found in both.items()},
+            output_names(outputs_from_head(checkpoint.head)),
+            vocabulary=checkpoint.architecture.vocabulary,
+            positions=checkpoint.architecture.positions,
+        )
+
+
+def verified_sparsity(pruned: Pruned | None, lowered: Lowered) -> VerifiedSparsity | None:
+    """Check that what was pruned is 2:4 as codes and in the model."""
+    quantized = None if lowered.quantized is None else lowered.quantized.graph
+    return verify_sparsity(pruned, quantized, lowered.graph)

@@ -1,0 +1,301 @@
+"""Target `auto-cpu`: of all engines that this processor can run, the fastest on the user's own texts that passes.
+
+In: a recipe whose target is `auto-cpu`. Out: the artefact of the engine that was chosen, built as if its target had
+been named; its report lists the others with the reason against each.
+
+Every candidate is exported and timed; then the gates judge them from the fastest on, until one passes. The slower ones
+need no verdict, and the weights of those that are not judged need no correction.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from statistics import fmean, median
+from typing import Any
+
+from bertc.artefact.swap import artefact_folder, scratch_beside
+from bertc.cache.stages import Work
+from bertc.cache.store import StageCache
+from bertc.core.feature import Feature
+from bertc.core.head import Head
+from bertc.errors import BertcError, EnvironmentLackError, InputError
+from bertc.evaluate.gates import Verdict, judge
+from bertc.evaluate.scores import Score
+from bertc.jobs.build import (
+    Base,
+    Built,
+    Model,
+    build_into,
+    checked_fusion,
+    correction_for,
+    evaluated,
+    prepared,
+    quantization_for,
+    read_inputs,
+    write_model,
+)
+from bertc.jobs.plan import Plan, checked_target, plan_from_recipe
+from bertc.quantize.correction import NO_CORRECTION
+from bertc.quantize.quantization import Quantization
+from bertc.recipe import QuantizationRecipe, Recipe
+from bertc.report.schema import CandidatePart
+from bertc.runtime.batch_plan import row_length_from_lengths
+from bertc.runtime.engine import Engine, outputs_from_features
+from bertc.runtime.latency import time_calls
+from bertc.targets import target_from_name
+
+AUTO = "auto-cpu"
+INT8_TARGETS = ("openvino", "ort-cpu")
+SCHEMES = (("1", None), ("2", "channel"))
+OTHERS = ("openvino-bf16", "ort-cpu-dynamic", "openvino-float", "float")
+"""Targets and schemes, the expected fastest first: this is their order where they are equally fast."""
+
+BATCH = 32
+ROUNDS = 5
+TIMED_TOKENS = 2048
+"""Texts are timed up to this many tokens: enough to have all lengths, few enough for a second or so of each engine."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """An engine to try: a name for people, and the recipe that builds it alone."""
+
+    name: str
+    recipe: Recipe
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Speed:
+    """Milliseconds per text: one at a time, and as texts arrive in batches."""
+
+    alone: float
+    batched: float
+
+    @property
+    def mean(self) -> float:
+        """What candidates are ordered by: the geometric mean of both."""
+        return math.sqrt(self.alone * self.batched)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """What the gates say of an engine."""
+
+    verdict: Verdict
+    score: Score
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exported:
+    """A candidate's model, weights rounded to nearest, and how it was made."""
+
+    candidate: Candidate
+    plan: Plan
+    quantization: Quantization | None
+    model: Model
+
+
+Measure = Callable[[Mapping[str, Engine], Sequence[Feature], Head], Mapping[str, Speed]]
+
+
+def build_fastest(recipe: Recipe, out: Path, *, work: Work, command: str, measure: Measure | None = None) -> Built:
+    """Build the fastest candidate that passes the gates into `out`, or the nearest to passing if none does.
+
+    `measure` replaces the timing. Raises `InputError` for a recipe that leaves nothing to choose by.
+    """
+    _check(recipe)
+    with (
+        artefact_folder(out, progress=work.progress) as folder,
+        scratch_beside(folder) as scratch,
+        _cached(work, scratch) as shared,
+    ):
+        choice = _Choice(candidates_from_recipe(recipe), scratch, shared)
+        chosen, listed = choice.made(measure or measured_speeds)
+        final = Work(shared.cache, work.progress)  # the report has the times of the build that counts
+        return build_into(folder, chosen.recipe, work=final, command=command, candidates=tuple(listed))
+
+
+def candidates_from_recipe(recipe: Recipe) -> list[Candidate]:
+    """List what is tried, the expected fastest first; a mode or granularity that the recipe names is the only one."""
+    wanted = recipe.quantization
+    named = wanted.model_fields_set & {"mode", "granularity"}
+    schemes = [(wanted.mode, wanted.granularity)] if named else SCHEMES
+    found = []
+    for target in INT8_TARGETS:
+        for mode, granularity in schemes:
+            words = f"{target} mode {mode}" + (f" {granularity}" if granularity else "")
+            found.append(Candidate(name=words, recipe=_with(recipe, target, mode=mode, granularity=granularity)))
+    # A scheme that the recipe names is not theirs, and one in BF16 or FP32 would refuse it.
+    plain = recipe.model_copy(update={"quantization": QuantizationRecipe()})
+    return found + [Candidate(name=target, recipe=_with(plain, target)) for target in OTHERS]
+
+
+def measured_speeds(engines: Mapping[str, Engine], features: Sequence[Feature], head: Head) -> Mapping[str, Speed]:
+    """Time engines over texts, packed as they will be, interleaved: medians over rounds of milliseconds per text."""
+    lengths = [feature.length for feature in features]
+    row_length = row_length_from_lengths(lengths, max(lengths))
+    times = {}
+    for step in (1, BATCH):
+        parts = [features[start : start + step] for start in range(0, len(features), step)]
+        calls = {
+            name: [partial(outputs_from_features, engine, part, head, row_length=row_length) for part in parts]
+            for name, engine in engines.items()
+        }
+        seconds = time_calls(calls, ROUNDS)
+        times[step] = {
+            name: median(1e3 * sum(turn) / len(features) for turn in turns) for name, turns in seconds.items()
+        }
+    return {name: Speed(alone=times[1][name], batched=times[BATCH][name]) for name in engines}
+
+
+def timed_features(features: Sequence[Feature]) -> list[Feature]:
+    """Return texts for timing: evenly spread, in their order, up to `TIMED_TOKENS` tokens, so that lengths are real."""
+    most = max(1, int(TIMED_TOKENS / fmean(feature.length for feature in features)))
+    step = -(-len(features) // most)
+    return list(features[::step])
+
+
+class _Choice:
+    """Lives for one call of `build_fastest`. `reasons` grows: why a candidate was not chosen."""
+
+    def __init__(self, candidates: Sequence[Candidate], scratch: Path, work: Work) -> None:
+        self.candidates = candidates
+        self.scratch = scratch
+        self.work = work
+        inputs, _ = read_inputs(candidates[0].recipe, work=work)
+        self.base: Base = prepared(inputs, self._folder("reference"), work=work)
+        self.reasons: dict[str, str] = {}
+
+    def made(self, measure: Measure) -> tuple[Candidate, list[CandidatePart]]:
+        """Return the chosen candidate, and the list of all for the report."""
+        exported = [found for found in map(self._export, self.candidates) if found is not None]
+        if not exported:
+            raise EnvironmentLackError(f"no engine can be built here: {'; '.join(self.reasons.values())}")
+        self.work.progress.stage("candidates: speed")
+        speeds = self._speeds(exported, measure)
+        order = sorted(exported, key=lambda found: speeds[found.candidate.name].mean)
+        judged: dict[str, Judgement] = {}
+        for found in order:
+            judged[found.candidate.name] = self._judged(found)
+            if judged[found.candidate.name].verdict.passed:
+                break
+        chosen = chosen_name(judged)
+        listed = [self._part(found.candidate, speeds, judged, chosen) for found in order]
+        listed += [self._part(other, speeds, judged, chosen) for other in self.candidates if other.name in self.reasons]
+        return next(found.candidate for found in order if found.candidate.name == chosen), listed
+
+    def _export(self, candidate: Candidate) -> Exported | None:
+        """Write a candidate's model as its build would; None, and a reason, where that is refused."""
+        inputs = self.base.inputs
+        try:
+            checked_target(candidate.recipe.engine.target)
+            plan = plan_from_recipe(candidate.recipe, inputs.checkpoint, inputs.lengths, longest=inputs.max_length)
+            quantization = quantization_for(plan, self.base, work=self.work)
+            model = write_model(
+                plan, self.base, quantization, NO_CORRECTION, self._folder(candidate.name), work=self.work
+            )
+            checked_fusion(plan, self.base, quantization, model, work=self.work)
+        except BertcError as error:
+            self.reasons[candidate.name] = str(error)
+            self.work.progress.note(f"{candidate.name} cannot be built: {error}")
+            return None
+        return Exported(candidate=candidate, plan=plan, quantization=quantization, model=model)
+
+    def _speeds(self, exported: Sequence[Exported], measure: Measure) -> Mapping[str, Speed]:
+        texts = self.base.inputs.texts
+        assert texts is not None
+        with ExitStack() as stack:
+            engines = {
+                found.candidate.name: stack.enter_context(found.model.files.opened(threads=found.plan.threads))
+                for found in exported
+            }
+            return measure(engines, timed_features(texts.features), self.base.inputs.checkpoint.head)
+
+    def _judged(self, found: Exported) -> Judgement:
+        """Ask the gates of the model as its build would make it."""
+        base, plan, model = self.base, found.plan, found.model
+        proof = base.inputs.proof
+        assert proof is not None
+        correction = correction_for(plan, base, found.quantization, work=self.work)
+        if correction.gemms:
+            folder = self._folder(f"{found.candidate.name} corrected")
+            model = write_model(plan, base, found.quantization, correction, folder, work=self.work)
+        comparison = evaluated(plan, base, model, work=self.work)
+        assert comparison is not None
+        return Judgement(verdict=judge(comparison.scores, proof.gates, decide=proof.decide), score=comparison.accuracy)
+
+    def _part(
+        self, candidate: Candidate, speeds: Mapping[str, Speed], judged: Mapping[str, Judgement], chosen: str
+    ) -> CandidatePart:
+        """Write a candidate's line of the report."""
+        name, recipe = candidate.name, candidate.recipe
+        speed, judgement = speeds.get(name), judged.get(name)
+        facts: dict[str, Any] = {}
+        if target_from_name(recipe.engine.target).static_int8:
+            facts |= {"mode": int(recipe.quantization.mode), "granularity": recipe.quantization.granularity}
+        if speed is not None:
+            facts |= {"milliseconds_alone": speed.alone, "milliseconds_batched": speed.batched}
+        if judgement is not None:
+            verdicts = [gate.verdict for gate in judgement.verdict.gates if gate.verdict != "pass"]
+            facts |= {"verdict": verdicts[0] if verdicts else "pass", "drop": judgement.score.drop}
+            facts |= {"agreement": judgement.score.agreement}
+        reason = self.reasons.get(name) or _reason(name, speeds, judgement, chosen)
+        return CandidatePart(name=name, target=recipe.engine.target, chosen=name == chosen, reason=reason, **facts)
+
+    def _folder(self, name: str) -> Path:
+        folder = self.scratch / name.replace(" ", "-")
+        folder.mkdir()
+        return folder
+
+
+def chosen_name(judged: Mapping[str, Judgement]) -> str:
+    """Return the one that passed, which is the last; where none did, the one that loses least."""
+    last = list(judged)[-1]
+    if judged[last].verdict.passed:
+        return last
+    return min(judged, key=lambda name: judged[name].score.drop)
+
+
+def _reason(name: str, speeds: Mapping[str, Speed], judgement: Judgement | None, chosen: str) -> str:
+    """Say why a candidate was chosen or not."""
+    if judgement is None:
+        return f"slower: {speeds[name].mean / speeds[chosen].mean:.2f} times the time of {chosen}"
+    if judgement.verdict.passed:
+        return "the fastest that passes the gates"
+    missed = "; ".join(gate.reason for gate in judgement.verdict.gates if gate.verdict != "pass")
+    return f"{'the best found, though none passes' if name == chosen else 'faster, but not passed'}: {missed}"
+
+
+def _check(recipe: Recipe) -> None:
+    """Refuse what leaves nothing to choose by."""
+    if recipe.search.enabled:
+        raise InputError(
+            f"--search needs a target to search on, and {AUTO} chooses one; build with {AUTO} first, then search with "
+            "the target that it chose"
+        )
+    if recipe.validation.data is None:
+        raise InputError(
+            f"{AUTO} keeps the fastest engine that passes the gates, and there is no validation data to judge with; "
+            "name a file with --validation-data, or choose a target"
+        )
+
+
+@contextmanager
+def _cached(work: Work, scratch: Path) -> Iterator[Work]:
+    """Give work with the user's cache, or one for this build alone: what candidates share is computed once."""
+    if work.cache.directory is not None:
+        yield Work(work.cache, work.progress)
+        return
+    with StageCache(scratch / "cache", progress=work.progress) as own:
+        yield Work(own, work.progress)
+
+
+def _with(recipe: Recipe, target: str, **quantization: Any) -> Recipe:
+    engine = recipe.engine.model_copy(update={"target": target})
+    scheme = recipe.quantization.model_copy(update=quantization)
+    return recipe.model_copy(update={"engine": engine, "quantization": scheme})

@@ -1,0 +1,261 @@
+"""What a recipe names, read and checked before anything slow: checkpoint, texts, gates, table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import onnx_ir as ir
+
+from bertc.cache.stages import Work
+from bertc.calibrate.carried import given_table, own_table
+from bertc.calibrate.stage import calibrated_table
+from bertc.calibrate.table import CalibrationTable
+from bertc.checkpoint import Checkpoint, checkpoint_from_path
+from bertc.core.head import Head
+from bertc.data.dataset import dataset_from_path
+from bertc.data.encoded import Encoded
+from bertc.data.rows import sample_rows
+from bertc.errors import InputError
+from bertc.evaluate.gates import Decide, Gate, gates_from_options
+from bertc.ir.scheme import DEFAULT_SMOOTHING, Scheme
+from bertc.jobs.plan import method_from_recipe
+from bertc.prune.criteria import criterion_from_name
+from bertc.prune.layers import skipped_gemms
+from bertc.prune.stage import Sparsity
+from bertc.recipe import CalibrationRecipe, Recipe, SparsityRecipe, ValidationRecipe
+from bertc.search.held import HeldOut, budget_on_held_out, check_enough, held_out_rows
+from bertc.tasks import task_from_name
+
+NO_TEXT = "there is no calibration text; name a file with --calibration-data"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proof:
+    """What an engine is judged by: labelled text, the gates on it, and by the drop or by its interval."""
+
+    texts: Encoded
+    gates: tuple[Gate, ...]
+    decide: Decide
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inputs:
+    """All that a job reads.
+
+    `max_length` is the most tokens of a model input. `table` are the user's ranges or the
+    checkpoint's own; without them the text is calibrated on, with smoothing factors of `exponent` and what `per_site`
+    names chosen for each site. `sparsity` is what is to be pruned, None for nothing. `reference` is the float model to
+    compare with, None for the checkpoint itself; `proof` judges an engine, `held_out` a search.
+    """
+
+    checkpoint: Checkpoint
+    max_length: int
+    table: CalibrationTable | None
+    calibration: Encoded | None
+    exponent: float
+    per_site: tuple[str, ...]
+    sparsity: Sparsity | None
+    reference: Checkpoint | None = None
+    proof: Proof | None = None
+    held_out: HeldOut | None = None
+
+    @property
+    def texts(self) -> Encoded | None:
+        """Some text: that of the calibration, or else of the validation."""
+        if self.calibration is not None:
+            return self.calibration
+        return None if self.proof is None else self.proof.texts
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """The token counts of all texts."""
+        every = (self.calibration, None if self.proof is None else self.proof.texts)
+        return tuple(length for texts in every if texts is not None for length in texts.lengths)
+
+
+def inputs_from_recipe(recipe: Recipe, checkpoint: Checkpoint, scheme: Scheme | None, *, max_length: int) -> Inputs:
+    """Read what a checkpoint is made an engine of with: its ranges, or the text that they come from.
+
+    Raises `InputError` for a table or a sparsity that cannot be, and where text is needed and none is named.
+    """
+    wanted = recipe.calibration
+    check_sparsity(recipe, checkpoint)
+    sparsity = sparsity_from_recipe(recipe.sparsity)
+    table = None if scheme is None else _table(recipe, checkpoint, scheme)
+    unneeded = scheme is None or (wanted.data is None and table is not None)
+    texts = None if unneeded and not needs_text(sparsity) else calibration_from_recipe(wanted, checkpoint, max_length)
+    return Inputs(
+        checkpoint=checkpoint,
+        max_length=max_length,
+        table=table,
+        calibration=texts,
+        exponent=recipe.quantization.smoothing or DEFAULT_SMOOTHING,
+        per_site=wanted.per_site,
+        sparsity=sparsity,
+    )
+
+
+def table_from_inputs(inputs: Inputs, graph: ir.Model, *, work: Work) -> CalibrationTable:
+    """Return the table that was given, or calibrate the checkpoint's graph (pruned or not) on the text."""
+    return calibrated(inputs, graph, work=work) if inputs.table is None else inputs.table
+
+
+def calibrated(inputs: Inputs, graph: ir.Model, *, work: Work) -> CalibrationTable:
+    """Observe a graph's sites on the text. Raises `InputError` where there is none."""
+    if inputs.calibration is None:
+        raise InputError(NO_TEXT)
+    return calibrated_table(
+        graph,
+        inputs.calibration,
+        checkpoint=inputs.checkpoint.digest,
+        exponent=inputs.exponent,
+        per_site=inputs.per_site,
+        work=work,
+    )
+
+
+def _table(recipe: Recipe, checkpoint: Checkpoint, scheme: Scheme) -> CalibrationTable | None:
+    """Return the user's table; else, where he names no text either, the checkpoint's own."""
+    wanted = recipe.calibration
+    if wanted.table is not None:
+        return given_table(wanted.table, checkpoint)
+    own = own_table(checkpoint, scheme, method_from_recipe(wanted)) if wanted.data is None else None
+    if own is not None and recipe.sparsity.pattern is not None:
+        raise InputError(
+            f"{recipe.checkpoint} has ranges of its own, which belong to its dense weights, and --sparsity changes "
+            "them; build it without --sparsity, or prune the checkpoint that it was trained from"
+        )
+    return own
+
+
+def checkpoint_from_recipe(recipe: Recipe) -> Checkpoint:
+    """Read the checkpoint."""
+    return checkpoint_from_path(recipe.checkpoint, task=recipe.task)
+
+
+def length_of_inputs(checkpoint: Checkpoint, wanted: int | None) -> int:
+    """Return the largest number of tokens of a model input. Raises `InputError` for one beyond the positions."""
+    if wanted is not None:
+        if wanted > checkpoint.encoder.positions:
+            raise InputError(
+                f"max_length {wanted} is more than the {checkpoint.encoder.positions} positions of {checkpoint.path}; "
+                "choose at most that"
+            )
+        return wanted
+    window = task_from_name(checkpoint.head.task).window
+    return min(window or checkpoint.encoder.max_length, checkpoint.encoder.max_length)
+
+
+def check_validated(wanted: ValidationRecipe) -> None:
+    """Refuse a build that nothing would prove, unless somebody said so."""
+    if wanted.data is None and not wanted.unvalidated:
+        raise InputError(
+            "there is no validation data, so nothing proves the engine's accuracy; name a file with "
+            "--validation-data, or build with --unvalidated, which is stamped into the artefact"
+        )
+
+
+def proof_from_recipe(wanted: ValidationRecipe, checkpoint: Checkpoint, max_length: int) -> Proof | None:
+    """Read, check and encode the validation data, and read the gates; None where nothing is to be proven."""
+    check_validated(wanted)
+    if wanted.data is None:
+        return None
+    task = task_from_name(checkpoint.head.task)
+    dataset = dataset_from_path(wanted.data, layout=task.layout, columns=wanted.columns, limit=wanted.limit)
+    rows = task.check_rows(dataset.rows, checkpoint.head)
+    features = task.features_from_rows(rows, checkpoint.encoder, max_length)
+    texts = Encoded(
+        path=wanted.data, digest=dataset.digest, rows=tuple(rows), features=tuple(features), max_length=max_length
+    )
+    gates = gates_from_recipe(wanted, checkpoint.head, labelled=task.gold(rows, checkpoint.head) is not None)
+    return Proof(texts=texts, gates=gates, decide=wanted.decide)
+
+
+def calibration_from_recipe(wanted: CalibrationRecipe, checkpoint: Checkpoint, max_length: int) -> Encoded:
+    """Read, sample and encode the calibration text; its labels do not matter."""
+    if wanted.data is None:
+        raise InputError(NO_TEXT)
+    task = task_from_name(checkpoint.head.task)
+    dataset = dataset_from_path(wanted.data, layout=task.layout, columns=wanted.columns)
+    chosen = [
+        replace(row, label=None, tags=None, answers=())
+        for row in sample_rows(dataset, wanted.samples, seed=wanted.seed)
+    ]
+    rows = task.check_rows(chosen, checkpoint.head)
+    features = task.features_from_rows(rows, checkpoint.encoder, max_length)
+    return Encoded(
+        path=wanted.data,
+        digest=dataset.digest,
+        rows=tuple(rows),
+        features=tuple(features),
+        max_length=max_length,
+        seed=wanted.seed,
+    )
+
+
+def gates_from_recipe(wanted: ValidationRecipe, head: Head, *, labelled: bool) -> tuple[Gate, ...]:
+    """Read the gates, so that a wrong one is refused before anything slow."""
+    return gates_from_options(wanted, task_from_name(head.task), head, labelled=labelled)
+
+
+def sparsity_from_recipe(wanted: SparsityRecipe) -> Sparsity | None:
+    """Return what is to be pruned, None for nothing."""
+    if wanted.pattern is None:
+        return None
+    return Sparsity(criterion=wanted.criterion, skip=wanted.skip, permute=wanted.permute)
+
+
+def needs_text(sparsity: Sparsity | None) -> bool:
+    """Say whether pruning reads the calibration text."""
+    return sparsity is not None and bool(criterion_from_name(sparsity.criterion).NEEDS_TEXT)
+
+
+def check_sparsity(recipe: Recipe, checkpoint: Checkpoint) -> None:
+    """Refuse at once wrong names, missing text, and a table, which has the ranges of the dense weights."""
+    sparsity = sparsity_from_recipe(recipe.sparsity)
+    if sparsity is None:
+        return
+    skipped_gemms(sparsity.skip, checkpoint.architecture.layers)
+    if recipe.calibration.table is not None:
+        raise InputError(
+            f"calibration table {recipe.calibration.table} has the ranges of the dense weights, and --sparsity changes "
+            "them; give --calibration-data, or prune first (bertc prune) and calibrate what it writes"
+        )
+    if needs_text(sparsity) and recipe.calibration.data is None:
+        raise InputError(f"the sparsity criterion {sparsity.criterion} needs text; name a file with --calibration-data")
+
+
+def held_out_from_recipe(recipe: Recipe, inputs: Inputs, proof: Proof | None) -> HeldOut | None:
+    """Read the rows that a search judges by, and its budget as gates on them.
+
+    None unless the recipe asks for a search. Raises `InputError` where nothing can be searched: no INT8 scheme, no
+    text, or too few rows to tell the budget's drop.
+    """
+    if not recipe.search.enabled:
+        return None
+    calibration = inputs.calibration
+    if calibration is None:
+        raise InputError(
+            "--search needs a target with static INT8 and calibration text to judge by; name the text with "
+            "--calibration-data"
+        )
+    head, wanted = inputs.checkpoint.head, recipe.calibration
+    task = task_from_name(head.task)
+    dataset = dataset_from_path(calibration.path, layout=task.layout, columns=wanted.columns)
+    known = calibration.rows if proof is None else (*calibration.rows, *proof.texts.rows)
+    used = {row.hash for row in known}
+    chosen = held_out_rows(dataset, calibration.path, used, rows=recipe.search.rows, seed=wanted.seed)
+    rows = task.check_rows(chosen, head)
+    features = task.features_from_rows(rows, inputs.checkpoint.encoder, inputs.max_length)
+    labelled = task.gold(rows, head) is not None
+    gates = gates_from_recipe(recipe.validation, head, labelled=True)
+    gates = budget_on_held_out(gates, task, head, labelled=labelled)
+    check_enough(calibration.path, len(rows), gates, task.main_fidelity)
+    texts = Encoded(
+        path=calibration.path,
+        digest=dataset.digest,
+        rows=tuple(rows),
+        features=tuple(features),
+        max_length=inputs.max_length,
+    )
+    return HeldOut(texts=texts, labelled=labelled, gates=gates, decide=recipe.validation.decide)

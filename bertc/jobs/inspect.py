@@ -1,0 +1,139 @@
+"""What is in a checkpoint, a calibration table or an artefact, as plain values for printing and JSON."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bertc.artefact.manifest import MANIFEST_NAME, Manifest, unmet_demands, verify_artefact
+from bertc.calibrate.method import RangeMethod
+from bertc.calibrate.table import CalibrationTable, table_from_path
+from bertc.checkpoint import checkpoint_from_path
+from bertc.checkpoint.files import read_object
+from bertc.core.head import Head
+from bertc.errors import InputError
+from bertc.ir.sites import Role, Site
+from bertc.jobs.predict import HEAD_FILE, head_from_document
+from bertc.report.schema import Report, report_from_json
+from bertc.runtime.machine.cpu import cpu_features
+
+Facts = dict[str, Any]
+ROLES = tuple(Role)
+
+
+def kind_of_path(path: str) -> str:
+    """Return "artefact", "table" or "checkpoint" (a folder, or a hub id)."""
+    place = Path(path)
+    if place.is_dir():
+        # A checkpoint that bertc pruned or trained has a manifest as well, and its weights.
+        engine = (place / MANIFEST_NAME).exists() and not any(place.rglob("*.safetensors"))
+        return "artefact" if engine else "checkpoint"
+    return "table" if place.is_file() or place.suffix == ".json" else "checkpoint"
+
+
+def facts_of_checkpoint(path: str, *, task: str | None = None) -> Facts:
+    """Describe a checkpoint: its family and sizes, its head, and what of it is no part of the model."""
+    checkpoint = checkpoint_from_path(path, task=task)
+    architecture = checkpoint.architecture
+    return {
+        "kind": "checkpoint",
+        "path": str(checkpoint.path),
+        "digest": checkpoint.digest,
+        "family": checkpoint.family,
+        "layers": architecture.layers,
+        "hidden": architecture.hidden,
+        "heads": architecture.heads,
+        "intermediate": architecture.intermediate,
+        "activation": str(architecture.activation),
+        "vocabulary": architecture.vocabulary,
+        "positions": architecture.positions,
+        "parameters": checkpoint.parameters,
+        "ignored_bytes": checkpoint.ignored_bytes,
+        "max_length": checkpoint.encoder.max_length,
+        "head": facts_of_head(checkpoint.head),
+    }
+
+
+def facts_of_head(head: Head) -> Facts:
+    """Describe a head, without what it does not have."""
+    return {name: value for name, value in asdict(head).items() if value not in (None, (), False)}
+
+
+def facts_of_table(path: Path, method: RangeMethod) -> Facts:
+    """Describe a table: its origin, and each site's range under a method with the error of rounding to it."""
+    table = table_from_path(path)
+    origin = {name: value for name, value in table.origin.items() if name != "row_hashes"}
+    return {
+        "kind": "table",
+        "path": str(path),
+        "checkpoint": table.checkpoint,
+        "origin": origin,
+        "exponent": table.exponent,
+        "calibrator": method.calibrator,
+        "sites": [
+            _site(table, site, method, smoothed=smoothed)
+            for site in sorted(table.sites, key=lambda site: (site.layer, ROLES.index(site.role)))
+            for smoothed in ((False, True) if site in table.smoothed else (False,))
+        ],
+    }
+
+
+def _site(table: CalibrationTable, site: Site, method: RangeMethod, *, smoothed: bool) -> Facts:
+    """Describe a site; a range that would collapse the model is None, with the reason."""
+    statistics = table.statistics(site, smoothed=smoothed)
+    facts: Facts = {"site": site.name, "smoothed": smoothed, "largest": statistics.amax, "amax": None, "error": None}
+    try:
+        amax = table.amax(site, method, smoothed=smoothed)
+    except InputError as error:
+        return {**facts, "refused": str(error)}
+    lost = float(np.sqrt(statistics.quantization_error(amax))) if statistics.counts.any() else None
+    facts |= {"amax": amax, "error": lost}
+    return {**facts, "fixed": True} if site in table.overrides else facts
+
+
+def facts_of_artefact(folder: Path) -> Facts:
+    """Describe an artefact after its files are verified: engine, verdict, sizes, and each site's range and error."""
+    manifest = verify_artefact(folder)
+    report = report_of_artefact(folder)
+    document = read_object(folder / HEAD_FILE)
+    return {
+        "kind": "artefact",
+        "path": str(folder),
+        "verified": True,
+        "target": manifest.target,
+        "created": manifest.created,
+        "bertc": manifest.bertc,
+        "versions": manifest.versions,
+        "cpu": manifest.cpu.model,
+        "lacking_here": list(unmet_demands(manifest, cpu_features())),
+        "bytes": bytes_of_artefact(manifest),
+        "files": {name: record.bytes for name, record in manifest.files.items()},
+        "checkpoint": report.checkpoint.model_dump(mode="json"),
+        "head": facts_of_head(head_from_document(document.get("head"), folder)),
+        "max_length": document.get("max_length"),
+        "passed": report.passed,
+        "unvalidated": report.unvalidated,
+        "accuracy": None if report.accuracy is None else report.accuracy.model_dump(mode="json"),
+        "gates": [gate.model_dump(mode="json") for gate in report.gates],
+        "quantization": report.quantization.model_dump(mode="json"),
+        "sites": [site.model_dump(mode="json", exclude={"histogram"}) for site in report.sites],
+        "worst_sites": list(report.worst_sites),
+        "warnings": list(report.warnings),
+    }
+
+
+def report_of_artefact(folder: Path) -> Report:
+    """Read an artefact's report. Raises `InputError` where there is none."""
+    path = folder / "report.json"
+    try:
+        return report_from_json(path.read_bytes(), source=str(path))
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}); build the artefact again") from error
+
+
+def bytes_of_artefact(manifest: Manifest) -> int:
+    """Return the size of all files that the manifest names."""
+    return sum(record.bytes for record in manifest.files.values())

@@ -1,0 +1,120 @@
+"""What a target is to make of a checkpoint, as a recipe says: scheme, choice of ranges, options of the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from bertc.calibrate.method import RangeMethod
+from bertc.checkpoint import Checkpoint
+from bertc.errors import InputError
+from bertc.export.engine_options import EngineOptions
+from bertc.ir.fused import check_attention
+from bertc.ir.scheme import Scheme, scheme_from_options
+from bertc.quantize.correction_stage import CorrectionWish
+from bertc.recipe import CalibrationRecipe, QuantizationRecipe, Recipe
+from bertc.runtime.batch_plan import row_length_from_lengths
+from bertc.runtime.machine.cpu import cpu_features
+from bertc.targets import Target, target_from_name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """One target's part of a build.
+
+    `scheme` is None for a target without static INT8. `row_length` is how many tokens texts like those that were read
+    should share a row of, None where the target packs nothing. `threads` 0 are all cores.
+    """
+
+    target: Target
+    scheme: Scheme | None
+    method: RangeMethod
+    correction: CorrectionWish
+    options: EngineOptions
+    row_length: int | None
+    threads: int
+
+
+def plan_from_recipe(recipe: Recipe, checkpoint: Checkpoint, lengths: Sequence[int] = (), *, longest: int) -> Plan:
+    """Return the plan of a recipe's target for texts of such lengths in tokens, of which none is over `longest`.
+
+    Raises `InputError` for a choice of scheme or attention that the target does not have, or that cannot run the model.
+    """
+    target = target_from_name(recipe.engine.target)
+    attention = attention_of_target(target, recipe.engine.attention)
+    layers = checkpoint.architecture.layers
+    scheme = scheme_for_target(recipe.quantization, target, attention, layers=layers)
+    if attention is not None:
+        if recipe.search.enabled and target.attentions[attention].int8_roles:
+            raise InputError(
+                f"--attention {attention} is INT8 throughout, so there is nothing for --search to leave out"
+            )
+        architecture = checkpoint.architecture
+        check_attention(target.attentions, attention, architecture=architecture, length=longest, scheme=scheme)
+    return Plan(
+        target=target,
+        scheme=scheme,
+        method=method_from_recipe(recipe.calibration),
+        correction=correction_from_recipe(recipe.quantization),
+        options=EngineOptions(attention=attention, lengths=tuple(sorted(lengths)), longest=longest),
+        row_length=row_length_from_lengths(lengths, longest) if target.packs_rows else None,
+        threads=recipe.engine.threads,
+    )
+
+
+def scheme_from_recipe(wanted: QuantizationRecipe, *, layers: int) -> Scheme:
+    """Return the scheme with everything in it, whatever a target makes of it."""
+    return scheme_from_options(
+        wanted.mode,
+        granularity=wanted.granularity,
+        smoothing=wanted.smoothing,
+        keep_float=wanted.keep_float,
+        layers=layers,
+    )
+
+
+def scheme_for_target(
+    wanted: QuantizationRecipe, target: Target, attention: str | None, *, layers: int
+) -> Scheme | None:
+    """Return the scheme without what a target cannot run; None for a target without static INT8.
+
+    Raises `InputError` for a choice of the scheme where the target has none to offer.
+    """
+    if not target.static_int8:
+        if target.no_int8 and wanted != QuantizationRecipe():
+            raise InputError(f"the target {target.name} takes no choice of quantization: {target.no_int8}")
+        return None
+    scheme = scheme_from_recipe(wanted, layers=layers)
+    refined = scheme.per_channel and target.zero_points
+    return replace(
+        scheme.without_roles(frozenset(target.float_roles)),
+        tie_operands=attention is not None and target.attentions[attention].one_scale,
+        one_sided=refined,
+        split_outliers=refined,
+    )
+
+
+def attention_of_target(target: Target, wanted: str | None) -> str | None:
+    """Return the kind of attention, None where the target offers no choice. Raises `InputError` for another's."""
+    if wanted is not None and wanted not in target.attentions:
+        offered = f"choose one of {', '.join(target.attentions)}" if target.attentions else "leave --attention out"
+        raise InputError(f"the target {target.name} has no attention '{wanted}'; {offered}")
+    return wanted or next(iter(target.attentions), None)
+
+
+def method_from_recipe(wanted: CalibrationRecipe) -> RangeMethod:
+    """Return how ranges are chosen."""
+    return RangeMethod(calibrator=wanted.calibrator, percentile=wanted.percentile)
+
+
+def correction_from_recipe(wanted: QuantizationRecipe) -> CorrectionWish:
+    """Return what the recipe says of rounding and biases."""
+    gptq = None if wanted.rounding is None else wanted.rounding == "gptq"
+    return CorrectionWish(gptq=gptq, bias=wanted.bias_correction)
+
+
+def checked_target(name: str, attention: str | None = None) -> Target:
+    """Find a target and ask whether this machine can run it, with this kind of attention."""
+    target = target_from_name(name)
+    target.check_machine(cpu_features(), attention)
+    return target

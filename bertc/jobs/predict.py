@@ -1,0 +1,166 @@
+"""`bertc.load`: an artefact as something that answers texts. Needs the artefact's folder and nothing else.
+
+Text in, what the task gives out: labels with scores, entities, answers, embeddings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bertc.artefact.manifest import Manifest, unmet_demands, verify_artefact
+from bertc.checkpoint.config_json import config_from_path
+from bertc.checkpoint.files import read_object
+from bertc.checkpoint.text_encoder import TextEncoder
+from bertc.checkpoint.tokenizer import text_encoder_from_path
+from bertc.core.batch import Batch
+from bertc.core.feature import Feature
+from bertc.core.head import Head, Pooling, Problem
+from bertc.data.rows import Row, row_from_texts
+from bertc.errors import EnvironmentLackError, InputError
+from bertc.evaluate.task import RawOutputs, Task
+from bertc.runtime.engine import Closing, Engine, outputs_from_features
+from bertc.runtime.machine.cpu import cpu_features
+from bertc.targets import target_from_name
+from bertc.tasks import task_from_name
+
+HEAD_FILE = "bertc.json"
+ROWS_PER_BATCH = 256
+"""Rows that are held at a time when a file is streamed; the engine cuts them into batches of its own."""
+
+
+class Predictor(Closing):
+    """An open engine with its tokenizer and task; close it, or use it as a context. Made by `bertc.load`.
+
+    `head` says what it gives (task, labels), `max_length` how many tokens of a text are read, `unvalidated` whether
+    nothing proves its accuracy, `row_length` how many tokens of several texts share a row (None: every text has its
+    own).
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest, engine: Engine, *, packing: bool = True) -> None:
+        """Take a verified artefact and its open engine."""
+        document = read_object(folder / HEAD_FILE)
+        self.folder = folder
+        self.manifest = manifest
+        self.head = head_from_document(document.get("head"), folder)
+        self.task: Task = task_from_name(self.head.task)
+        self.encoder: TextEncoder = text_encoder_from_path(
+            folder, config_from_path(folder), sentences=self.task.sentence_modules
+        )
+        self.max_length = int(document.get("max_length") or self.encoder.max_length)
+        row_length = document.get("row_length") if packing else None
+        self.row_length = None if row_length is None else int(row_length)
+        self._engine = engine
+
+    @property
+    def unvalidated(self) -> bool:
+        """Whether the artefact was built without validation."""
+        return self.manifest.unvalidated
+
+    def predict(self, texts: str | Sequence[str], pairs: str | Sequence[str] | None = None) -> list[dict[str, Any]]:
+        """Answer one text or many, in their order. `pairs` are the second texts; a question's is its context.
+
+        Raises `InputError` for a text that is empty, or where a text lacks its pair.
+        """
+        first = [texts] if isinstance(texts, str) else list(texts)
+        if pairs is None:
+            return list(self.predict_rows(row_from_texts(text) for text in first))
+        second = [pairs] if isinstance(pairs, str) else list(pairs)
+        if len(first) != len(second):
+            raise InputError(f"{len(first)} texts came with {len(second)} pairs; give one pair for each text")
+        return list(self.predict_rows(row_from_texts(*both) for both in zip(first, second, strict=True)))
+
+    def predict_rows(self, rows: Iterable[Row], *, batch: int = ROWS_PER_BATCH) -> Iterator[dict[str, Any]]:
+        """Answer rows one by one as they come, holding `batch` of them at a time; their labels do not matter."""
+        source = iter(rows)
+        while chunk := list(islice(source, batch)):
+            bare = [replace(row, label=None, tags=None, answers=()) for row in chunk]
+            self._check_pairs(bare)
+            checked = self.task.check_rows(bare, self.head)
+            features = self.features_from_rows(checked)
+            outputs = self.task.row_outputs(checked, features, self.run_features(features), self.head)
+            yield from self.task.predictions(checked, outputs, self.head)
+
+    def features_from_rows(self, rows: Sequence[Row]) -> list[Feature]:
+        """Encode checked rows with the artefact's tokenizer and length."""
+        return self.task.features_from_rows(rows, self.encoder, self.max_length)
+
+    def run_features(self, features: Sequence[Feature], **options: Any) -> RawOutputs:
+        """Run the engine; `options` are those of `outputs_from_features`."""
+        return outputs_from_features(self._engine, features, self.head, **{"row_length": self.row_length} | options)
+
+    def run_batch(self, batch: Batch, outputs: Sequence[str]) -> list[NDArray[np.float32]]:
+        """Run the engine on a batch as it is."""
+        return self._engine.run(batch, outputs)
+
+    def close(self) -> None:
+        """Free the engine."""
+        self._engine.close()
+
+    def _check_pairs(self, rows: Sequence[Row]) -> None:
+        """Say in the caller's words that a text lacks its pair or has one (the task's own check speaks of columns)."""
+        choices = self.task.layout.choices
+        counts = {len(choice) for choice in choices}
+        for row in rows:
+            if counts == {2} and len(row.texts) != 2:
+                first, second = choices[0]
+                raise InputError(f"{row.place}: a {first.role} needs its {second.role}; give it as the text's pair")
+            if counts == {1} and len(row.texts) != 1:
+                raise InputError(f"{row.place}: {self.task.name} takes one text; leave the pair away")
+
+
+def predictor_from_path(
+    path: str | Path, *, threads: int = 0, packing: bool = True, cache: str | Path | None = None
+) -> Predictor:
+    """Open an artefact. `threads` 0 means all cores; without `packing` every text has a row of its own.
+
+    `cache` is a folder in which OpenVINO's engines keep what they compiled, so that the next opening is faster.
+
+    Raises `InputError` if a file is not the one that was built, and `EnvironmentLackError` if this processor lacks what
+    the artefact was validated on.
+    """
+    folder = Path(path)
+    manifest = verified_manifest(folder)
+    target = target_from_name(manifest.target)
+    kept = None if cache is None else Path(cache)
+    engine = target.runtime.engine_from_path(folder / target.runtime.model_files[0], threads=threads, cache=kept)
+    try:
+        return Predictor(folder, manifest, engine, packing=packing)
+    except BaseException:
+        engine.close()
+        raise
+
+
+def verified_manifest(folder: Path) -> Manifest:
+    """Check an artefact's files and this machine; return the manifest."""
+    manifest = verify_artefact(folder)
+    missing = unmet_demands(manifest, cpu_features())
+    if missing:
+        raise EnvironmentLackError(
+            f"{folder} was validated on processors with {'; '.join(missing)}, which this one lacks: its answers would "
+            "differ; build the checkpoint on this machine, or with --target float"
+        )
+    return manifest
+
+
+def head_from_document(document: Any, folder: Path) -> Head:
+    """Read the head that an artefact's bertc.json describes. Raises `InputError` if it is none."""
+    try:
+        assert isinstance(document, Mapping)
+        weights = document["layer_weights"]
+        return Head(
+            task=str(document["task"]),
+            labels=tuple(map(str, document["labels"])),
+            problem=None if document["problem"] is None else Problem(document["problem"]),
+            pooling=None if document["pooling"] is None else Pooling(document["pooling"]),
+            normalize=bool(document["normalize"]),
+            layer_weights=None if weights is None else tuple(map(float, weights)),
+        )
+    except (AssertionError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{folder}/{HEAD_FILE} describes no head; build the artefact again") from error

@@ -1,0 +1,288 @@
+"""Validate an artefact again, from itself alone: the engine runs, the float model's part comes from the rows file.
+
+In: an artefact's folder and labelled data. Out: a `Validation`. On the data of the build the figures are the report's.
+Other data needs the checkpoint, whose float model then runs beside the engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bertc.checkpoint import Checkpoint, checkpoint_from_path
+from bertc.core.feature import Feature
+from bertc.core.head import Problem
+from bertc.core.progress import Progress
+from bertc.data.dataset import dataset_from_path
+from bertc.data.rows import Row
+from bertc.errors import InputError
+from bertc.evaluate.formulas import Array
+from bertc.evaluate.gates import Gate, Verdict, gates_from_options, judge
+from bertc.evaluate.metric import metric_from_name
+from bertc.evaluate.regression import keys_from_hashes
+from bertc.evaluate.row_table import MetricRows, RowTable, hash_labels, kept_statistics
+from bertc.evaluate.rows_file import ROWS_FILE, rows_from_path
+from bertc.evaluate.scores import Score, compare_outputs, scores_from_table
+from bertc.evaluate.task import RawOutputs
+from bertc.graph.encoder import graph_from_checkpoint
+from bertc.jobs.predict import Predictor, predictor_from_path
+from bertc.recipe import Recipe, ValidationRecipe, recipe_from_path
+from bertc.runtime.engine import outputs_from_features
+from bertc.targets import target_from_name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Validation:
+    """What a validation found. `reference` is where the float model's part comes from: "rows" or "checkpoint"."""
+
+    accuracy: Score
+    metrics: tuple[Score, ...]
+    verdict: Verdict
+    reference: str
+    notes: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the result with the keys of report.json."""
+        return {
+            "passed": self.verdict.passed,
+            "accuracy": self.accuracy.as_dict(),
+            "metrics": [score.as_dict() for score in self.metrics],
+            "gates": [gate.as_dict() for gate in self.verdict.gates],
+            "reference": self.reference,
+            "warnings": list(self.verdict.warnings),
+            "notes": list(self.notes),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Run:
+    """The checked rows and what the artefact's engine said of them."""
+
+    predictor: Predictor
+    wanted: ValidationRecipe
+    rows: tuple[Row, ...]
+    features: tuple[Feature, ...]
+    raw: RawOutputs
+    gates: tuple[Gate, ...]
+
+    @property
+    def gold(self) -> Any:
+        """What the labelled metrics compare with, or None."""
+        return self.predictor.task.gold(self.rows, self.predictor.head)
+
+
+def recipe_of_artefact(folder: Path, overrides: Mapping[str, Any]) -> Recipe:
+    """Return the recipe that an artefact was built by, with some fields replaced."""
+    return recipe_from_path(folder / "recipe.toml", overrides)
+
+
+def validate(folder: Path, recipe: Recipe, *, checkpoint: str | None, progress: Progress) -> Validation:
+    """Run an artefact's engine over the recipe's validation data and judge it by the recipe's gates.
+
+    `checkpoint` names the float model to compare with; without it the rows of the build are used. Raises `InputError`
+    if those do not hold this data's rows.
+    """
+    with predictor_from_path(folder, threads=recipe.engine.threads) as predictor:
+        if checkpoint is None and predictor.unvalidated:
+            raise InputError(
+                f"{folder} was built without validation and keeps no float outputs; name the float model with "
+                "--checkpoint"
+            )
+        compiled = None if checkpoint is None else _compiled_checkpoint(predictor, checkpoint)
+        stored = None if compiled is not None else rows_from_path(folder / ROWS_FILE).table
+        run = _run_engine(predictor, recipe.validation, stored, progress)
+        if compiled is not None:
+            return _against_checkpoint(run, compiled, recipe.engine.threads, progress)
+        assert stored is not None
+        return _against_rows(run, folder, stored)
+
+
+def _compiled_checkpoint(predictor: Predictor, path: str) -> Checkpoint:
+    """Read the checkpoint that an artefact was built from. Raises `InputError` for another one."""
+    checkpoint = checkpoint_from_path(path, task=predictor.head.task)
+    if checkpoint.digest != predictor.manifest.checkpoint:
+        raise InputError(
+            f"{path} is not the checkpoint that {predictor.folder} was built from (digest {checkpoint.digest[:12]}, "
+            f"not {predictor.manifest.checkpoint[:12]}); name that one"
+        )
+    return checkpoint
+
+
+def _run_engine(predictor: Predictor, wanted: ValidationRecipe, stored: RowTable | None, progress: Progress) -> _Run:
+    """Read, check and run; with `stored`, rows that it does not hold are refused before the engine runs."""
+    task, head = predictor.task, predictor.head
+    if wanted.data is None:
+        raise InputError("there is no data to validate on; name a file with --validation-data")
+    if not Path(wanted.data).exists():
+        raise InputError(f"{wanted.data}: there is no such file; name the validation data with --validation-data")
+    progress.stage("read")
+    dataset = dataset_from_path(wanted.data, layout=task.layout, columns=wanted.columns, limit=wanted.limit)
+    rows = task.check_rows(dataset.rows, head)
+    labelled = task.gold(rows, head) is not None
+    gates = gates_from_options(wanted, task, head, labelled=labelled)
+    if stored is not None:
+        _places(rows, stored, labelled=labelled, data=wanted.data)
+    features = tuple(predictor.features_from_rows(rows))
+    progress.stage("evaluate engine", total=len(features))
+    raw = predictor.run_features(features, progress=progress)
+    return _Run(predictor=predictor, wanted=wanted, rows=rows, features=features, raw=raw, gates=gates)
+
+
+def _against_checkpoint(run: _Run, checkpoint: Checkpoint, threads: int, progress: Progress) -> Validation:
+    """Compare with the float model, which runs on the same rows."""
+    predictor = run.predictor
+    target = target_from_name("float")
+    with TemporaryDirectory(prefix="bertc-") as scratch:
+        model = target.runtime.write_model(target.onnx_from_graph(graph_from_checkpoint(checkpoint)), Path(scratch))
+        engine = target.runtime.engine_from_path(model, threads=threads)
+        try:
+            progress.stage("evaluate float", total=len(run.features))
+            reference = outputs_from_features(engine, run.features, predictor.head, progress=progress)
+        finally:
+            engine.close()
+    found = compare_outputs(
+        predictor.task,
+        predictor.head,
+        run.rows,
+        run.features,
+        reference,
+        run.raw,
+        extra=[gate.metric for gate in run.gates],
+    )
+    verdict = judge(found.scores, run.gates, decide=run.wanted.decide)
+    return Validation(accuracy=found.accuracy, metrics=found.metrics, verdict=verdict, reference="checkpoint", notes=())
+
+
+def _against_rows(run: _Run, folder: Path, stored: RowTable) -> Validation:
+    """Compare with what the artefact keeps of the float model's outputs."""
+    table, left_out, changed = _paired_table(run, stored)
+    truncated = len({feature.row for feature in run.features if feature.truncated})
+    scores = scores_from_table(table, truncated=truncated)
+    task, head = run.predictor.task, run.predictor.head
+    main = task.main_fidelity if run.gold is None else task.metrics(head)[0].name
+    for name in (main, *(gate.metric for gate in run.gates)):
+        if name not in scores:
+            raise InputError(
+                f"the metric '{name}' needs the float model's outputs, of which {folder} keeps too little; name the "
+                "float model with --checkpoint"
+            )
+    notes = []
+    if changed:
+        notes.append(f"{changed} of {len(run.rows)} decisions are not those of the build: another machine or version?")
+    if left_out:
+        notes.append(f"without --checkpoint there is no {', '.join(left_out)}: the outputs are not those of the build")
+    return Validation(
+        accuracy=scores[main],
+        metrics=tuple(score for name, score in scores.items() if name != main),
+        verdict=judge(tuple(scores.values()), run.gates, decide=run.wanted.decide),
+        reference="rows",
+        notes=tuple(notes),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Pairing:
+    """This run's rows beside the stored ones, at the places `there`.
+
+    Per row: `same` says that the engine's outputs are the build's, `unchanged` that its decision is, `agreeing` that
+    its decision is the float model's. `whole` says that everything is the build's.
+    """
+
+    there: NDArray[np.int64]
+    same: NDArray[np.bool_]
+    unchanged: NDArray[np.bool_]
+    agreeing: NDArray[np.bool_]
+    whole: bool
+
+
+def _paired_table(run: _Run, stored: RowTable) -> tuple[RowTable, list[str], int]:
+    """Return this run's rows with the stored float model's, the metrics left out, and how many decisions changed."""
+    task, head = run.predictor.task, run.predictor.head
+    there = _places(run.rows, stored, labelled=run.gold is not None, data=str(run.wanted.data))
+    outputs = task.row_outputs(run.rows, run.features, run.raw, head)
+    packed, decisions = tuple(task.packed(outputs)), task.decisions(outputs, head)
+    pairs = zip(packed, there, strict=True)
+    same = np.array([np.array_equal(now, stored.outputs_engine[place], equal_nan=True) for now, place in pairs])
+    pairing = _Pairing(
+        there=there,
+        same=same,
+        unchanged=decisions == stored.decisions_engine[there],
+        agreeing=decisions == stored.decisions_reference[there],
+        whole=len(there) == len(stored.hashes) and bool(same.all()),
+    )
+    metrics, left_out = [], []
+    for old in stored.metrics:
+        statistics = _engine_statistics(run, old, outputs, pairing)
+        if statistics is not None:
+            metrics.append(replace(old, reference=old.reference[there], engine=statistics))
+        elif metric_from_name(task, head, old.name).fidelity:
+            left_out.append(old.name)
+    table = replace(
+        stored,
+        hashes=_hashes(run.rows),
+        labels=hash_labels(run.rows),
+        groups=tuple(row.group for row in run.rows),
+        decisions_reference=stored.decisions_reference[there],
+        decisions_engine=decisions,
+        outputs_reference=(),
+        outputs_engine=packed,
+        metrics=tuple(metrics),
+    )
+    return table, left_out, int((~pairing.unchanged).sum())
+
+
+def _engine_statistics(run: _Run, old: MetricRows, outputs: Any, pairing: _Pairing) -> Array | None:
+    """Return a metric's statistics of this run's engine; None without labels, or where the float outputs are needed."""
+    task, head = run.predictor.task, run.predictor.head
+    metric = metric_from_name(task, head, old.name)
+    if not metric.fidelity:
+        gold = run.gold
+        return None if gold is None else kept_statistics(metric.statistics(gold, outputs), metric.formula)
+    # The rows that were left out of this run may be neighbours of those that were not.
+    alone = not metric.whole_set
+    if pairing.whole or (alone and pairing.same.all()):
+        return old.engine[pairing.there]
+    if old.name == "agreement" and alone and head.problem != Problem.REGRESSION:
+        return _agreement(old, pairing)
+    return None
+
+
+def _hashes(rows: Sequence[Row]) -> NDArray[np.uint64]:
+    return np.array([int(row.hash, 16) for row in rows], np.uint64)
+
+
+def _places(rows: Sequence[Row], stored: RowTable, *, labelled: bool, data: str) -> NDArray[np.int64]:
+    """Return where each row stands in the stored table. Raises `InputError` for rows that do not, label included."""
+    known = keys_from_hashes(stored.hashes)
+    places = np.array([known.get(key, -1) for key in keys_from_hashes(_hashes(rows))], np.int64)
+    missing = places < 0
+    if labelled:
+        missing |= stored.labels[places] != hash_labels(rows)
+    if missing.any():
+        first = rows[int(np.flatnonzero(missing)[0])]
+        raise InputError(
+            f"{int(missing.sum())} of {len(rows)} rows of {data} are not among those that the artefact "
+            f"was validated on, text and label (the first: {first.place}); name the float model with --checkpoint"
+        )
+    return places
+
+
+def _agreement(old: MetricRows, pairing: _Pairing) -> Array | None:
+    """Return agreement [n, (agreeing, decisions)] from stored decisions; None if they do not tell.
+
+    A row decided as at the build agrees as it did then, one decided as by the float model agrees in all; any other
+    disagrees, unless it holds several decisions (words), of which nobody knows how many.
+    """
+    statistics = old.engine[pairing.there].copy()
+    statistics[pairing.agreeing, 0] = statistics[pairing.agreeing, 1]
+    other = ~pairing.unchanged & ~pairing.agreeing
+    if (statistics[other, 1] != 1).any():
+        return None
+    statistics[other, 0] = 0.0
+    return statistics

@@ -1,0 +1,1 @@
+"""The report of a build: its values, and how they are shown."""

@@ -1,0 +1,1 @@
+"""What a build found, in the report's words."""

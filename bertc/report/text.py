@@ -1,0 +1,128 @@
+"""A report in a few lines of text: what a person wants to know when a build or a validation ends."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bertc.evaluate.gates import GateResult
+    from bertc.evaluate.scores import Score
+    from bertc.report.schema import CandidatePart, GatePart, LatencyPart, MetricPart, Report, SearchPart, SparsityPart
+
+WORST = 3
+
+Fact = tuple[str, str]
+
+
+def facts_from_report(report: Report) -> Iterator[Fact]:
+    """Write the end of a build, without its warnings."""
+    yield "verdict", verdict_text(report.passed, unvalidated=report.unvalidated)
+    if report.accuracy is not None:
+        yield from facts_from_score(report.accuracy)
+    for gate in report.gates:
+        yield "gate", f"{gate.verdict}: {gate.reason}"
+    if report.sparsity is not None:
+        yield "sparsity", sparsity_text(report.sparsity)
+    for candidate in report.candidates:
+        yield "chosen" if candidate.chosen else "candidate", candidate_text(candidate)
+    if report.search is not None:
+        yield "search", search_text(report.search)
+    yield "size", size_text(report)
+    if report.latency:
+        yield "latency", latency_text(report.latency)
+
+
+def facts_from_score(score: Score | MetricPart) -> Iterator[Fact]:
+    """Write the main metric, its drop with the interval, and the agreement."""
+    yield "metric", f"{score.metric} {score.reference:.4f} (float) -> {score.engine:.4f}, {score.samples} rows"
+    yield "drop", f"{signed(score.drop)}{interval_text(score.drop_ci95)}"
+    if score.agreement is not None:
+        yield "agreement", f"{score.agreement:.4f} of the float model's decisions"
+
+
+def interval_text(bounds: tuple[float, float] | None) -> str:
+    """Write a 95 % interval where there is one."""
+    if bounds is None or not all(map(math.isfinite, bounds)):
+        return ""
+    return f" (95 % interval {signed(bounds[0])} to {signed(bounds[1])})"
+
+
+def signed(value: float) -> str:
+    """Write a difference with its sign; none for what rounds to nothing.
+
+    >>> signed(0.0123), signed(-0.00001)
+    ('+0.0123', '0.0000')
+    """
+    text = f"{value:+.4f}"
+    return text if float(text) else text[1:]
+
+
+def verdict_text(passed: bool, *, unvalidated: bool = False) -> str:
+    """Say the verdict in words."""
+    if unvalidated:
+        return "UNVALIDATED: nothing proves the accuracy of this engine"
+    return "passed" if passed else "NOT PASSED"
+
+
+def search_text(search: SearchPart) -> str:
+    """Write what a search chose: the scheme, how much of the budget it uses, and its time beside the first scheme's."""
+    chosen = search.trials[search.chosen]
+    kept = f"{', '.join(chosen.float_sites)} in float" if chosen.float_sites else "nothing in float"
+    found = "" if search.passed else "nothing passes; the best is "
+    smoothing = "" if chosen.smoothing is None else f", smoothing {chosen.smoothing:g}"
+    return (
+        f"{found}granularity {chosen.granularity}{smoothing}, {kept}: {chosen.used:.2f} of the budget, "
+        f"{chosen.milliseconds:.2f} ms (at first {search.start_milliseconds:.2f} ms), {len(search.trials)} trials"
+    )
+
+
+def candidate_text(candidate: CandidatePart) -> str:
+    """Write one engine that was tried, its milliseconds per text alone and in batches, and the reason."""
+    times = ""
+    if candidate.milliseconds_alone is not None and candidate.milliseconds_batched is not None:
+        times = f" {candidate.milliseconds_alone:.2f} ms alone, {candidate.milliseconds_batched:.2f} ms in batches"
+    return f"{candidate.name}:{times}; {candidate.reason}" if times else f"{candidate.name}: {candidate.reason}"
+
+
+def size_text(report: Report) -> str:
+    """Write the engine's size, and beside it the float model's."""
+    text = f"{report.engine.bytes / 1e6:.1f} MB"
+    if report.engine.reference_bytes:
+        text += f", {report.engine.bytes / report.engine.reference_bytes:.0%} of float's"
+        text += f" {report.engine.reference_bytes / 1e6:.1f} MB"
+    return text
+
+
+def sparsity_text(part: SparsityPart) -> str:
+    """Write how much is sparse, and whether the target gains from it."""
+    source = "as in the checkpoint" if part.criterion == "checkpoint" else f"by {part.criterion}"
+    state = "verified in the file" if part.verified else "NOT verified in the file"
+    unused = f"; no gain on this target: {part.unused}" if part.unused else ""
+    return f"{part.pattern} {source}, {part.tensors} tensors, {state}{unused}"
+
+
+def latency_text(latency: Sequence[LatencyPart]) -> str:
+    """Write how many times as fast as float the engine is: the geometric mean, and each shape's milliseconds."""
+    measured = [row for row in latency if row.milliseconds > 0 and row.reference_milliseconds > 0]
+    shapes = ", ".join(f"{row.batch}x{row.length} {row.milliseconds:.2f} ms" for row in measured)
+    if not measured:
+        return "not measured"
+    ratio = math.exp(sum(math.log(row.reference_milliseconds / row.milliseconds) for row in measured) / len(measured))
+    return f"{ratio:.2f} times as fast as float ({shapes})"
+
+
+def failure_text(reasons: Sequence[GateResult | GatePart], worst: Sequence[str]) -> str:
+    """Write the one line of a verdict that is not a pass: by how much, and where the error is largest."""
+    missed = "; ".join(gate.reason for gate in reasons if gate.verdict != "pass")
+    sites = f"; largest errors: {', '.join(worst)}" if worst else ""
+    return f"not passed: {missed}{sites}"
+
+
+def worst_sites(report: Report) -> tuple[str, ...]:
+    """Return the three sites with the largest error: on the outputs, or where that was not measured, on themselves."""
+    if report.worst_sites:
+        return report.worst_sites
+    measured = [site for site in report.sites if site.error is not None]
+    return tuple(site.site for site in sorted(measured, key=lambda site: -(site.error or 0.0))[:WORST])

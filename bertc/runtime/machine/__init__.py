@@ -1,0 +1,1 @@
+"""What this machine has: its processor, its GPUs, and what they lack for a target."""

@@ -1,0 +1,168 @@
+"""What the processor of this machine can do for INT8: its name, the instruction sets that matter, usable cores.
+
+Reads the operating system's own tables; no benchmark, no third-party package. Unknown stays unknown.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from bertc.core.keys import Key
+from bertc.errors import EnvironmentLackError, InputError
+
+INT8_FEATURES = frozenset(
+    {
+        *("sse4_1", "avx", "avx2", "fma", "f16c"),
+        *("avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni", "avx512_bf16", "avx512_fp16"),
+        *("avx_vnni", "avx_vnni_int8", "amx_tile", "amx_int8", "amx_bf16"),
+        *("asimd", "asimddp", "i8mm", "sve", "sve2", "svei8mm"),
+    }
+)
+"""Names, as Linux spells them, of the instruction sets that change how an INT8 engine runs; others are dropped."""
+
+VNNI_FEATURES = frozenset({"avx512_vnni", "avx_vnni", "amx_int8"})
+"""Any one of them multiplies u8 by s8 into 32 bits without saturating on the way."""
+
+BF16_FEATURES = frozenset({"avx512_bf16", "amx_bf16"})
+"""Any one of them multiplies pairs of BF16 into FP32."""
+
+MOST_THREADS = 256
+
+# sysctl keys of macOS and what Linux calls the same instructions
+_DARWIN = {
+    "hw.optional.AdvSIMD": "asimd",
+    "hw.optional.arm.FEAT_DotProd": "asimddp",
+    "hw.optional.arm.FEAT_I8MM": "i8mm",
+    "hw.optional.avx2_0": "avx2",
+    "hw.optional.avx512f": "avx512f",
+    "hw.optional.avx512vnni": "avx512_vnni",
+}
+_CPUINFO = Path("/proc/cpuinfo")
+_CGROUP_LIMIT = Path("/sys/fs/cgroup/cpu.max")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cpu:
+    """A processor as the operating system describes it.
+
+    `features` is a subset of `INT8_FEATURES`; where `features_known` is false it is empty because nothing could be
+    read, not because nothing is there. `cores` is what this process may use (affinity and container limit).
+    """
+
+    model: str
+    features: frozenset[str]
+    cores: int
+    vendor: str = "unknown"
+    machine: str = "unknown"
+    features_known: bool = True
+
+    @property
+    def has_vnni(self) -> bool:
+        """Whether a u8 x s8 product accumulates without saturating in 16 bits."""
+        return bool(self.features & VNNI_FEATURES)
+
+    def cache_key(self) -> Key:
+        """Return what an engine's kernels are chosen by."""
+        return [self.vendor, self.model, self.machine, sorted(self.features)]
+
+
+def cpu_features(cpuinfo: Path = _CPUINFO) -> Cpu:
+    """Describe this machine's processor. Never fails: what cannot be read is "unknown"."""
+    if sys.platform == "darwin":
+        return _cpu_from_sysctl(_sysctl(("machdep.cpu.brand_string", "machdep.cpu.vendor", *_DARWIN)))
+    try:
+        text = cpuinfo.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        text = ""
+    return _cpu_from_cpuinfo(text)
+
+
+def usable_cores(limit_file: Path = _CGROUP_LIMIT) -> int:
+    """Count the cores this process may use: its affinity, cut to the container's quota rounded up. At least 1."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = limit_file.read_text(encoding="ascii").split()[:2]
+        cores = min(cores, math.ceil(int(quota) / int(period)))
+    except (OSError, ValueError, ZeroDivisionError):
+        pass  # no control group, or "max": no limit
+    return max(cores, 1)
+
+
+def thread_count(threads: int) -> int:
+    """Return how many threads an engine gets; 0 means all usable cores. Raises `InputError` for an absurd number."""
+    if threads > MOST_THREADS:
+        raise InputError(f"{threads} threads are more than any processor has; give at most {MOST_THREADS}, or 0")
+    return threads or usable_cores()
+
+
+@contextmanager
+def pinned(threads: int) -> Iterator[None]:
+    """Keep this process on so many of its cores (0: all); nothing where the system cannot, as on macOS."""
+    if not threads or not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(before)[:threads])
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def check_vnni(cpu: Cpu, runtime: str) -> None:
+    """Refuse x86 without VNNI: there u8 x s8 products are added in pairs of 16 bits, which saturate.
+
+    So do ONNX Runtime (onnxruntime#6004) and OpenVINO (its documentation, "Saturation (overflow) Issue Workaround").
+    """
+    if cpu.machine in ("x86_64", "AMD64") and cpu.features_known and not cpu.has_vnni:
+        raise EnvironmentLackError(
+            f"{cpu.model} has no VNNI instructions, and {runtime}'s INT8 product saturates without them; "
+            "build with --target float here, or on a machine with AVX-512 VNNI, AVX-VNNI or AMX"
+        )
+
+
+def _cpu_from_cpuinfo(text: str) -> Cpu:
+    fields: dict[str, str] = {}
+    for line in text.splitlines():
+        name, colon, value = line.partition(":")
+        if colon:
+            fields.setdefault(name.strip(), value.strip())
+    words = fields.get("flags", fields.get("Features"))
+    return Cpu(
+        model=fields.get("model name") or platform.processor() or "unknown",
+        vendor=fields.get("vendor_id") or fields.get("CPU implementer") or "unknown",
+        machine=platform.machine() or "unknown",
+        features=frozenset((words or "").split()) & INT8_FEATURES,
+        features_known=words is not None,
+        cores=usable_cores(),
+    )
+
+
+def _cpu_from_sysctl(values: Mapping[str, str]) -> Cpu:
+    return Cpu(
+        model=values.get("machdep.cpu.brand_string") or "unknown",
+        vendor=values.get("machdep.cpu.vendor") or ("Apple" if platform.machine() == "arm64" else "unknown"),
+        machine=platform.machine() or "unknown",
+        features=frozenset(feature for key, feature in _DARWIN.items() if values.get(key) == "1"),
+        features_known=any(key in values for key in _DARWIN),
+        cores=usable_cores(),
+    )
+
+
+def _sysctl(keys: tuple[str, ...]) -> dict[str, str]:
+    values = {}
+    for key in keys:
+        try:
+            answer = subprocess.run(["sysctl", "-n", key], capture_output=True, text=True, timeout=5, check=True)
+        except (OSError, subprocess.SubprocessError):
+            continue  # this macOS does not know the key
+        values[key] = answer.stdout.strip()
+    return values

@@ -1,0 +1,79 @@
+"""The files of an artefact: what other tools read in it, and what must not travel."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bertc.artefact.manifest import read_manifest, verify_artefact
+from bertc.artefact.write import HEAD_FILE, SENTENCE_FILES, write_artefact
+from bertc.checkpoint import checkpoint_from_path
+from bertc.recipe import recipe_from_path
+from bertc.report.parts.built import BuildFacts, report_from_facts
+from tests.fixtures import edit_json, write_tiny_sentences
+from tests.report.parts.test_built import facts_of
+from tests.tiny import TinyModel, engine_scheme, tiny_scheme
+
+
+@pytest.fixture
+def facts(tiny_classifier: TinyModel) -> BuildFacts:
+    """An unvalidated build in mode 1."""
+    return facts_of(tiny_classifier, engine_scheme(tiny_scheme("1")), calibration={"data": "train.tsv"})
+
+
+def written(folder: Path, facts: BuildFacts) -> set[str]:
+    folder.mkdir()
+    (folder / "model.onnx").write_bytes(b"model")
+    write_artefact(folder, facts, report_from_facts(facts))
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_the_folder_is_whole_and_its_manifest_agrees(facts: BuildFacts, tmp_path: Path) -> None:
+    names = written(tmp_path / "out", facts)
+    assert {"config.json", HEAD_FILE, "tokenizer.json", "calibration.json", "recipe.toml", "report.html"} <= names
+    manifest = verify_artefact(tmp_path / "out")
+    assert set(manifest.files) == names - {"manifest.json"}
+    assert manifest.unvalidated is True
+    assert manifest.checkpoint == facts.checkpoint.digest
+    assert set(manifest.valid_on.cpu_features_any) == set(facts.target.demands)
+    assert recipe_from_path(tmp_path / "out" / "recipe.toml", {}) == facts.recipe
+
+
+def test_the_head_file_says_what_the_engine_answers(facts: BuildFacts, tmp_path: Path) -> None:
+    written(tmp_path / "out", facts)
+    document = json.loads((tmp_path / "out" / HEAD_FILE).read_text(encoding="utf-8"))
+    assert document["schema"] == 1
+    assert document["max_length"] == facts.max_length
+    assert document["head"]["labels"] == ["negative", "positive"]
+
+
+def test_code_and_paths_of_the_build_machine_stay_behind(facts: BuildFacts, tmp_path: Path) -> None:
+    config = {**facts.checkpoint.config, "auto_map": {"AutoModel": "code.Model"}, "_name_or_path": "/home/someone"}
+    spoilt = replace(facts, checkpoint=replace(facts.checkpoint, config=config))
+    written(tmp_path / "out", spoilt)
+    found = json.loads((tmp_path / "out" / "config.json").read_text(encoding="utf-8"))
+    assert found == {name: value for name, value in facts.checkpoint.config.items() if name != "_name_or_path"}
+
+
+def test_a_classifier_takes_no_files_of_sentence_transformers(facts: BuildFacts, tmp_path: Path) -> None:
+    assert not set(SENTENCE_FILES) & written(tmp_path / "out", facts)
+
+
+def test_an_embedder_keeps_the_files_of_sentence_transformers(
+    tiny_classifier: TinyModel, facts: BuildFacts, tmp_path: Path
+) -> None:
+    source = write_tiny_sentences(tmp_path / "model")
+    edit_json(source / "1_Pooling" / "config.json", word_embedding_dimension=64)
+    names = written(tmp_path / "out", replace(facts, checkpoint=checkpoint_from_path(source)))
+    assert {"modules.json", "sentence_bert_config.json", "1_Pooling/config.json"} <= names
+    for name in ("modules.json", "1_Pooling/config.json"):
+        assert (tmp_path / "out" / name).read_bytes() == (source / name).read_bytes()
+    assert {"modules.json", "1_Pooling/config.json"} <= set(read_manifest(tmp_path / "out").files)
+
+
+def test_without_a_table_there_is_no_calibration_file(tiny_classifier: TinyModel, tmp_path: Path) -> None:
+    names = written(tmp_path / "out", facts_of(tiny_classifier, None, engine={"target": "float"}))
+    assert "calibration.json" not in names

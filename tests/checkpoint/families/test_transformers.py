@@ -1,0 +1,134 @@
+"""Every family computes what transformers computes on text that both tokenize alike, and goes through a build."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from bertc.checkpoint import checkpoint_from_path
+from bertc.checkpoint.config_json import SYNONYMS
+from bertc.core.batch import batch_from_features
+from bertc.core.feature import Feature
+from bertc.core.plugins import FAMILIES
+from bertc.graph.encoder import graph_from_checkpoint
+from bertc.ir.interpret import Interpreter
+from tests.artefacts import Bertc
+from tests.fixtures import edit_json, tiny_sentence
+from tests.tiny import OUTPUTS
+from tests.tiny_families import CLASSES, MODEL_TYPES, write_tiny_family
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+
+TEXTS = [tiny_sentence(seed, 3 + 2 * seed) for seed in range(8)]
+PAIRS = [tiny_sentence(50 + seed, 2 + seed) for seed in range(8)]
+TOLERANCE = 1e-4
+Outputs = dict[str, NDArray[Any]]
+
+
+def theirs(folder: Path, task: str) -> tuple[Any, Outputs]:
+    """Return what transformers makes of the texts and their pairs."""
+    tokens = transformers.AutoTokenizer.from_pretrained(folder)(TEXTS, PAIRS, padding=True, return_tensors="pt")
+    kind = getattr(transformers, "Auto" + CLASSES[task].replace("For", "ModelFor"))
+    with torch.no_grad():
+        out = kind.from_pretrained(folder, dtype=torch.float32).eval()(**tokens)
+    return tokens, {name: getattr(out, name).numpy() for name in OUTPUTS[task] if hasattr(out, name)}
+
+
+def largest_difference(folder: Path, task: str) -> float:
+    """Return how far the float graph is from transformers on real tokens."""
+    tokens, expected = theirs(folder, task)
+    checkpoint = checkpoint_from_path(folder)
+    encoded = checkpoint.encoder.encode_batch(TEXTS, PAIRS)
+    for one, ids, shown in zip(encoded, tokens["input_ids"], tokens["attention_mask"], strict=True):
+        assert one.ids.tolist() == ids[shown.bool()].tolist()
+    features = [Feature(input_ids=one.ids, token_type_ids=one.type_ids, row=row) for row, one in enumerate(encoded)]
+    batch = batch_from_features(features, range(len(features)))
+    found = Interpreter(graph_from_checkpoint(checkpoint)).run(batch)
+    mask = batch.mask.astype(bool)
+    assert expected
+    differences = []
+    for name, right in expected.items():
+        per_token = right.shape[:2] == mask.shape
+        differences.append(np.abs(found[name] - right)[mask if per_token else ...].max())
+    return float(max(differences))
+
+
+def test_every_family_and_every_other_name_of_it_is_here() -> None:
+    assert {*FAMILIES.names(), *SYNONYMS} - {"qdqbert"} == set(MODEL_TYPES)
+
+
+@pytest.mark.parametrize("task", CLASSES)
+@pytest.mark.parametrize("model_type", MODEL_TYPES)
+def test_every_head_equals_transformers_on_pairs_with_padding(model_type: str, task: str, tmp_path: Path) -> None:
+    assert largest_difference(write_tiny_family(tmp_path, model_type, task=task), task) < TOLERANCE
+
+
+@pytest.mark.parametrize(
+    "model_type, change",
+    [("roberta", {"hidden_act": "relu"}), ("electra", {"hidden_act": "relu"}), ("distilbert", {"activation": "relu"})],
+)
+def test_another_activation_is_seen(
+    model_type: str, change: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = "sequence-classification"
+    folder = write_tiny_family(tmp_path, model_type, task=task)
+    known = theirs(folder, task)
+    monkeypatch.setattr("tests.checkpoint.families.test_transformers.theirs", lambda folder, task: known)
+    edit_json(folder / "config.json", **change)
+    assert largest_difference(folder, task) > 10 * TOLERANCE
+
+
+@pytest.fixture(scope="module")
+def family_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Give a function that writes a family's classifier once."""
+    made: dict[str, Path] = {}
+
+    def of(model_type: str) -> Path:
+        if model_type not in made:
+            made[model_type] = write_tiny_family(tmp_path_factory.mktemp(model_type), model_type)
+        return made[model_type]
+
+    return of
+
+
+@pytest.mark.parametrize("target", ["ort-cpu", "ort-cpu-dynamic", "openvino"])
+@pytest.mark.parametrize("model_type", ["roberta", "electra", "distilbert"])
+def test_a_family_goes_through_a_build_and_answers(
+    model_type: str, target: str, family_of: Callable[[str], Path], bertc: Bertc, rows: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    options = ("--calibration-data", rows, "--validation-data", rows, "--max-drop", "2abs", "--no-cache", "-q")
+    called = bertc("build", family_of(model_type), "-o", out, "--target", target, *options)
+    assert called.code == 0, called.err
+    report = json.loads((out / "report.json").read_text(encoding="utf-8"))
+    assert report["checkpoint"]["family"] == model_type
+    assert report["quantization"]["gemms_int8"] >= 12
+    assert report["accuracy"]["agreement"] > 0.9
+    assert bertc("predict", out, "--text", "good film").code == 0
+
+
+@pytest.mark.parametrize("model_type", ["roberta", "electra", "distilbert"])
+def test_what_is_trained_and_pruned_opens_in_transformers(
+    model_type: str, family_of: Callable[[str], Path], bertc: Bertc, rows: Path, tmp_path: Path
+) -> None:
+    checkpoint = family_of(model_type)
+    trained, pruned = tmp_path / "trained", tmp_path / "pruned"
+    calls = (
+        ("finetune", checkpoint, "-o", trained, "--train-data", rows, "--steps", 3, "--held-out", 0, "-q"),
+        ("prune", checkpoint, "-o", pruned, "--calibration-data", rows, "--no-cache", "-q"),
+    )
+    for call in calls:
+        called = bertc(*call)
+        assert called.code == 0, called.err
+    for folder in (trained, pruned):
+        kind = transformers.AutoModelForSequenceClassification
+        _, loaded = kind.from_pretrained(folder, output_loading_info=True)
+        assert not any(loaded.values()), loaded
+        assert largest_difference(folder, "sequence-classification") < TOLERANCE

@@ -1,0 +1,143 @@
+"""`bertc.load`: answers of every task, streams, and what it refuses."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import bertc
+from bertc.artefact.manifest import MANIFEST_NAME
+from bertc.core.batch import Batch
+from bertc.data.rows import Row, row_from_texts
+from bertc.errors import EnvironmentLackError, InputError
+from bertc.runtime.engine import OrtEngine
+from bertc.runtime.machine.cpu import cpu_features
+from tests.artefacts import PathOf
+from tests.fixtures import tiny_sentence
+from tests.tiny import OUTPUTS
+
+TEXTS = [tiny_sentence(seed, 3 + seed % 11) for seed in range(20)]
+
+
+def test_labels_with_scores(artefact: Path) -> None:
+    with bertc.load(artefact, threads=1) as model:
+        one, many = model.predict(TEXTS[0]), model.predict(TEXTS)
+        assert model.head.labels == ("negative", "positive") and not model.unvalidated
+    assert len(one) == 1 and len(many) == 20
+    assert sum(many[3]["scores"].values()) == pytest.approx(1.0)
+    assert many[3]["score"] == max(many[3]["scores"].values())
+
+
+def test_spans_entities_and_embeddings(artefact_of: PathOf) -> None:
+    with bertc.load(artefact_of("question-answering")) as model:
+        (answer,) = model.predict("what is it", "john lost a red car in london")
+        assert answer["answer"] == "john lost a red car in london"[answer["start"] : answer["end"]]
+    with bertc.load(artefact_of("token-classification")) as model:
+        (found,) = model.predict(["mary is in paris"])
+        assert found["words"] == ["mary", "is", "in", "paris"] and len(found["tags"]) == 4
+    with bertc.load(artefact_of("feature-extraction")) as model:
+        assert [len(item["embedding"]) for item in model.predict(["a", "b c"])] == [64, 64]
+        (pair,) = model.predict(["good film"], ["good film"])
+        assert pair["similarity"] == pytest.approx(1.0, abs=1e-3)
+
+
+@pytest.mark.parametrize("task", OUTPUTS)
+def test_packing_is_not_seen_in_the_answers(task: str, artefact_of: PathOf, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[Batch] = []
+    run = OrtEngine.run
+    monkeypatch.setattr(OrtEngine, "run", lambda self, batch, names: ran.append(batch) or run(self, batch, names))
+    short = ["good film", "who lost it", "bad"] * 10
+    texts, pairs = (short, short[::-1]) if task == "question-answering" else (TEXTS, None)
+    answers = {}
+    for packing in (True, False):
+        with bertc.load(artefact_of(task), threads=1, packing=packing) as model:
+            assert (model.row_length is not None) == packing
+            ran.clear()
+            answers[packing] = model.predict(texts, pairs)
+            assert any(batch.starts for batch in ran) == packing
+    assert len(answers[True]) == len(answers[False]) == len(texts)
+    for one, other in zip(answers[True], answers[False], strict=True):
+        assert one.keys() == other.keys()
+        if task == "sequence-classification":
+            assert one["scores"] == pytest.approx(other["scores"], abs=0.05)
+        if task == "feature-extraction":
+            assert one["embedding"] == pytest.approx(other["embedding"], abs=0.1)
+
+
+def test_an_artefact_that_says_no_row_length_is_not_packed(artefact: Path, tmp_path: Path) -> None:
+    """Those of before packing have none, and their graphs would read a sentence's number as any other token's."""
+    folder = tmp_path / "old"
+    shutil.copytree(artefact, folder)
+    document = json.loads((folder / "bertc.json").read_text(encoding="utf-8"))
+    assert 3 <= document.pop("row_length") <= document["max_length"]
+    (folder / "bertc.json").write_text(json.dumps(document), encoding="utf-8")
+    manifest = json.loads((folder / MANIFEST_NAME).read_text(encoding="utf-8"))
+    content = (folder / "bertc.json").read_bytes()
+    manifest["files"]["bertc.json"] = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+    (folder / MANIFEST_NAME).write_text(json.dumps(manifest), encoding="utf-8")
+    with bertc.load(folder, threads=1) as model:
+        assert model.row_length is None and len(model.predict(TEXTS)) == 20
+
+
+def test_labels_of_rows_do_not_matter(artefact: Path) -> None:
+    rows = [row_from_texts("good film", label="no such label"), row_from_texts("bad film")]
+    with bertc.load(artefact) as model:
+        assert len(list(model.predict_rows(rows))) == 2
+
+
+def test_a_stream_is_read_as_it_is_answered_and_not_kept(artefact: Path) -> None:
+    read = 0
+
+    def rows(count: int) -> Iterator[Row]:
+        nonlocal read
+        for number in range(count):
+            read += 1
+            yield row_from_texts(TEXTS[number % len(TEXTS)])
+
+    with bertc.load(artefact, threads=1) as model:
+        stream = model.predict_rows(rows(1000), batch=8)
+        next(stream)
+        assert read == 8
+        peaks = []
+        for count in (100, 1000):
+            tracemalloc.start()
+            assert sum(1 for _ in model.predict_rows(rows(count), batch=16)) == count
+            peaks.append(tracemalloc.get_traced_memory()[1])
+            tracemalloc.stop()
+    assert peaks[1] < 1.5 * peaks[0]
+
+
+def test_what_it_refuses(artefact: Path, artefact_of: PathOf, tmp_path: Path) -> None:
+    with bertc.load(artefact) as model:
+        with pytest.raises(InputError, match="the text is empty"):
+            model.predict(["good", " "])
+        with pytest.raises(InputError, match="2 texts came with 1 pairs"):
+            model.predict(["a", "b"], ["c"])
+        assert model.predict([]) == []
+    with bertc.load(artefact_of("question-answering")) as model, pytest.raises(InputError, match="needs its context"):
+        model.predict("what is it")
+    with pytest.raises(InputError, match=r"no manifest\.json"):
+        bertc.load(tmp_path)
+    copy = tmp_path / "copy"
+    shutil.copytree(artefact, copy)
+    (copy / "bertc.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(InputError, match=r"manifest mismatch, bertc\.json"):
+        bertc.load(copy)
+
+
+def test_a_machine_that_lacks_the_instructions_is_refused(artefact: Path, tmp_path: Path) -> None:
+    if not cpu_features().features_known:
+        pytest.skip("this system does not tell its instruction sets")
+    copy = tmp_path / "copy"
+    shutil.copytree(artefact, copy)
+    document = json.loads((copy / MANIFEST_NAME).read_text(encoding="utf-8"))
+    document["valid_on"]["cpu_features_any"] = ["avx99"]
+    (copy / MANIFEST_NAME).write_text(json.dumps(document), encoding="utf-8")
+    with pytest.raises(EnvironmentLackError, match="avx99"):
+        bertc.load(copy)
