@@ -19,7 +19,7 @@ CONSUMERS = {
     Role.CONTEXT: (Role.ATTENTION_GEMM,),
     Role.HIDDEN: (Role.QUERY_GEMM, Role.KEY_GEMM, Role.VALUE_GEMM),
     Role.ATTENTION_NORM: (Role.INTERMEDIATE_GEMM,),
-    Role.GELU: (Role.OUTPUT_GEMM,),
+    Role.ACTIVATION: (Role.OUTPUT_GEMM,),
 }
 """The GEMMs that read each smoothable site, in the order in which the factors are computed."""
 

@@ -88,7 +88,7 @@ def roles_from_names(names: LayerNames) -> dict[str, Role]:
         f"{names.attention_output}.aftergemm_quantizer": Role.ATTENTION_GEMM,
         f"{names.intermediate}.input_quantizer": Role.ATTENTION_NORM,
         f"{names.intermediate}.aftergemm_quantizer": Role.INTERMEDIATE_GEMM,
-        f"{names.output}.input_quantizer": Role.GELU,
+        f"{names.output}.input_quantizer": Role.ACTIVATION,
         f"{names.output}.aftergemm_quantizer": Role.OUTPUT_GEMM,
         f"{projected}.add_residual_input_quantizer": Role.HIDDEN,
         f"{finished}.add_residual_input_quantizer": Role.ATTENTION_NORM,

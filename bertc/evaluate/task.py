@@ -44,7 +44,10 @@ SizedValue = tuple["ir.Value", tuple[int, ...]]
 
 
 class Encoder(Protocol):
-    """The part of `bertc.checkpoint.text_encoder.TextEncoder` that tasks use. Lengths are in tokens, special ones included."""
+    """The part of `bertc.checkpoint.text_encoder.TextEncoder` that tasks use.
+
+    Lengths are in tokens, special ones included.
+    """
 
     def encode_batch(
         self, texts: Sequence[str], pairs: Sequence[str] | None = None, *, max_length: int

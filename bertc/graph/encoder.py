@@ -165,7 +165,7 @@ class _Builder:
             site(Role.INTERMEDIATE_GEMM),
             f"layer.{layer}.intermediate_biased",
         )
-        active = self.activation(wide, site(Role.GELU))
+        active = self.activation(wide, site(Role.ACTIVATION))
         narrow = self.linear(
             active,
             names.output,

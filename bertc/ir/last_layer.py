@@ -17,7 +17,7 @@ from bertc.ir.emit import Emitter
 from bertc.ir.sentences import emit_first_places, packing_of
 
 
-def read_first_tokens(graph: ir.Model) -> ir.Model:
+def slice_last_layer(graph: ir.Model) -> ir.Model:
     """Return a classifier's graph, float or Q/DQ, with a last layer for first tokens; another head's as it is."""
     values = values_by_name(graph)
     first = values.get("head.first_token")

@@ -18,9 +18,9 @@ def lower_bounds(graph: ir.Model) -> dict[Site, float]:
     bounds: dict[Site, float] = {}
     for value in values_by_name(graph).values():
         producer = value.producer()
-        if str(value.name).endswith(f".{Role.GELU}") and producer is not None and producer.op_type in LOWEST:
+        if str(value.name).endswith(f".{Role.ACTIVATION}") and producer is not None and producer.op_type in LOWEST:
             layer = int(str(value.name).split(".")[1])
-            bounds |= {Site(layer, Role.GELU): LOWEST[producer.op_type], Site(layer, Role.PROBS): 0.0}
+            bounds |= {Site(layer, Role.ACTIVATION): LOWEST[producer.op_type], Site(layer, Role.PROBS): 0.0}
     return bounds
 
 

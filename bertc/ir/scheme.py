@@ -47,7 +47,7 @@ _OPERANDS = frozenset(
         Role.PROBS,
         Role.CONTEXT,
         Role.ATTENTION_NORM,
-        Role.GELU,
+        Role.ACTIVATION,
     }
 )
 

@@ -28,11 +28,11 @@ class Role(StrEnum):
     ATTENTION_GEMM = "attention_gemm"
     ATTENTION_NORM = "attention_norm"
     INTERMEDIATE_GEMM = "intermediate_gemm"
-    GELU = "gelu"
+    ACTIVATION = "gelu"  # as FasterTransformer, tables and recipes call it, whichever function it is
     OUTPUT_GEMM = "output_gemm"
 
 
-GEMM_INPUTS = (Role.HIDDEN, Role.CONTEXT, Role.ATTENTION_NORM, Role.GELU)
+GEMM_INPUTS = (Role.HIDDEN, Role.CONTEXT, Role.ATTENTION_NORM, Role.ACTIVATION)
 """Operands of the layer's GEMMs: the sites that smoothing can divide by a factor per channel."""
 
 GEMM_OUTPUTS = (

@@ -50,7 +50,7 @@ def splits_from_table(graph: ir.Model, table: CalibrationTable, scheme: Scheme) 
         return {}
     splits = {}
     for site, factors in table.smoothing.items():
-        if site.role is not Role.GELU or site in table.overrides:
+        if site.role is not Role.ACTIVATION or site in table.overrides:
             continue
         weight = array_of(graph.graph.initializers[_weight(site, Role.OUTPUT_GEMM)])
         if np.count_nonzero(weight) > weight.size / 2:

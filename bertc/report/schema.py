@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from bertc.errors import InputError
 
@@ -195,12 +195,12 @@ class TrialPart(_Frozen):
 class LeftPart(_Frozen):
     """A site that the search left in float.
 
-    `damage` is the mean square error that it alone would bring to the scores in INT8, `milliseconds` what float adds to
-    a batch (negative: float is faster).
+    `sensitivity` is the mean square error that it alone would bring to the scores in INT8, `milliseconds` what float
+    adds to a batch (negative: float is faster).
     """
 
     site: str
-    damage: Amount
+    sensitivity: Amount = Field(validation_alias=AliasChoices("sensitivity", "damage"))  # as 0.4.0 called it
     milliseconds: float
 
 

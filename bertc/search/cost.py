@@ -11,7 +11,7 @@ from bertc.core.head import Head
 from bertc.core.outputs import output_names
 from bertc.ir.sites import Role, Site
 from bertc.runtime.latency import measure_latency
-from bertc.search.ground import Ground
+from bertc.search.cost_model import CostModel
 from bertc.targets import TargetModel
 from bertc.tasks import outputs_from_head
 
@@ -49,12 +49,12 @@ def timing_at(shape: tuple[int, int], head: Head, *, vocabulary: int, positions:
     return measure
 
 
-def roles_to_time(ground: Ground) -> dict[Role, frozenset[Site]]:
-    """Return role -> all that is in float when the role is, for the roles that a ground has."""
-    present = sorted({site.role for site in ground.sites})
-    return {role: ground.closed(site for site in ground.sites if site.role is role) for role in present}
+def roles_to_time(cost_model: CostModel) -> dict[Role, frozenset[Site]]:
+    """Return role -> all that is in float when the role is, for the roles that a scheme has."""
+    present = sorted({site.role for site in cost_model.sites})
+    return {role: cost_model.closed(site for site in cost_model.sites if site.role is role) for role in present}
 
 
-def costs_from_times(ground: Ground, base: float, times: Mapping[Role, float]) -> dict[Role, float]:
+def costs_from_times(cost_model: CostModel, base: float, times: Mapping[Role, float]) -> dict[Role, float]:
     """Return role -> milliseconds per site; the layers are alike, so a role's cost is shared by its sites."""
-    return {role: (time - base) / sum(site.role is role for site in ground.sites) for role, time in times.items()}
+    return {role: (time - base) / sum(site.role is role for site in cost_model.sites) for role, time in times.items()}

@@ -1,4 +1,4 @@
-"""The search from end to end: families of schemes, the ground of each, the walk over it, and the finalists' real times.
+"""The search from end to end: families of schemes, a cost model of each, the walk over its sites, the finalists' times.
 
 A mode that is named stays. What the recipe leaves open is searched: the granularity, the smoothing, and which sites
 stay in float. Candidates that pass on the held-out rows are timed side by side, and the fastest is chosen; of those
@@ -33,12 +33,12 @@ from bertc.quantize.quantization import Quantization
 from bertc.quantize.sensitivity import sensitivity_from_graph
 from bertc.runtime.machine.cpu import cpu_features, usable_cores
 from bertc.search.cost import Measure, costs_from_times, roles_to_time, shape_of_text, timing_at
-from bertc.search.ground import NOISE, Ground
+from bertc.search.cost_model import NOISE, CostModel
 from bertc.search.held import HeldOut
 from bertc.search.judge import Judged
 from bertc.search.pool import open_pool
 from bertc.search.trials import Memory, Trials
-from bertc.search.walk import walk_ground
+from bertc.search.walk import walk_sites
 from bertc.targets import Target, TargetModel
 from bertc.tasks import outputs_from_head
 
@@ -57,10 +57,10 @@ class Trial:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Left:
-    """A site that the search left in float: its damage alone in INT8, and the milliseconds that float adds."""
+    """A site that the search left in float: its sensitivity alone in INT8, and the milliseconds that float adds."""
 
     site: Site
-    damage: float
+    sensitivity: float
     milliseconds: float
 
 
@@ -131,18 +131,18 @@ class SearchProblem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Family:
-    """One scheme without searched sites, and its ground."""
+    """One scheme without searched sites, and its cost model."""
 
     start: Scheme
-    ground: Ground
+    cost_model: CostModel
 
     def scheme(self, sites: frozenset[Site]) -> Scheme:
         """Return the scheme with these sites in float."""
         return replace(self.start, float_sites=self.start.float_sites | sites)
 
     def sites_of(self, scheme: Scheme) -> frozenset[Site]:
-        """Return which of the ground's sites a scheme leaves in float."""
-        return scheme.float_sites & self.ground.sites
+        """Return which of the cost model's sites a scheme leaves in float."""
+        return scheme.float_sites & self.cost_model.sites
 
 
 def search_scheme(problem: SearchProblem, *, work: Work, measure: Measure | None = None) -> SearchResult:
@@ -188,8 +188,8 @@ class _Search:
         families = [self._family(start) for start in problem.starts]
         self.progress.stage("search", total=problem.trials)
         self.trials.refer_to(problem.reference)
-        self._evaluate([(family, sites) for family in families for sites in (frozenset(), family.ground.free())])
-        for family in sorted(families, key=lambda family: family.ground.time(family.ground.free())):
+        self._evaluate([(family, sites) for family in families for sites in (frozenset(), family.cost_model.free())])
+        for family in sorted(families, key=lambda family: family.cost_model.time(family.cost_model.free())):
             self._walk(family)
         self.progress.stage("search: finalists")
         times = self._final_times()
@@ -212,13 +212,15 @@ class _Search:
             layers=problem.checkpoint.architecture.layers,
             shape=shape,
             float_milliseconds=self.float_milliseconds,
-            start_milliseconds=families[0].ground.milliseconds,
+            start_milliseconds=families[0].cost_model.milliseconds,
         )
 
     def _family(self, start: Scheme) -> _Family:
         """Measure what a family's roles cost in float."""
-        bare = Ground(sites=frozenset(self.problem.quantized(start).scales), damage={}, cost={}, milliseconds=0.0)
-        family = _Family(start=start, ground=bare)
+        bare = CostModel(
+            sites=frozenset(self.problem.quantized(start).scales), sensitivity={}, cost={}, milliseconds=0.0
+        )
+        family = _Family(start=start, cost_model=bare)
         roles = roles_to_time(bare)
         times = self._times({"start": start} | {str(role): family.scheme(roles[role]) for role in roles}, "costs")
         # Each family's engines are timed apart: the float engine beside them makes their times comparable.
@@ -227,9 +229,9 @@ class _Search:
         base = times["start"] * pace
         costs = costs_from_times(bare, base, {role: times[str(role)] * pace for role in roles})
         self.progress.advance()
-        return _Family(start=start, ground=replace(bare, cost=costs, milliseconds=base))
+        return _Family(start=start, cost_model=replace(bare, cost=costs, milliseconds=base))
 
-    def _with_damage(self, family: _Family) -> _Family:
+    def _with_sensitivity(self, family: _Family) -> _Family:
         """Measure what a family's sites cost in accuracy."""
 
         def compute() -> Mapping[str, float]:
@@ -238,18 +240,18 @@ class _Search:
             errors = sensitivity_from_graph(quantized, table, features, outputs, progress=Silent())
             return {site.name: error for site, error in errors.items()}
 
-        found = self.memory.figures("search-damage", key_of(family.start), compute)
-        damage = {site: found[site.name] for site in family.ground.sites}
-        return _Family(start=family.start, ground=replace(family.ground, damage=damage))
+        found = self.memory.figures("search-sensitivity", key_of(family.start), compute)
+        sensitivity = {site: found[site.name] for site in family.cost_model.sites}
+        return _Family(start=family.start, cost_model=replace(family.cost_model, sensitivity=sensitivity))
 
     def _walk(self, family: _Family) -> None:
         """Evaluate a family's sets, those that should be faster than what already passes."""
         most = self.problem.trials - len(self.trials.judged)
         passing = [self._modelled(scheme) for scheme, judged in self.trials.judged.items() if judged.passed]
         below = min(passing, default=math.inf)
-        if most > 0 and family.ground.time(family.ground.free()) < below:
-            walk_ground(
-                self._with_damage(family).ground,
+        if most > 0 and family.cost_model.time(family.cost_model.free()) < below:
+            walk_sites(
+                self._with_sensitivity(family).cost_model,
                 lambda sets: self._evaluate([(family, sites) for sites in sets]),
                 below=below,
                 most=most,
@@ -262,7 +264,7 @@ class _Search:
 
     def _modelled(self, scheme: Scheme) -> float:
         family = self.family_of[scheme]
-        return family.ground.time(family.sites_of(scheme))
+        return family.cost_model.time(family.sites_of(scheme))
 
     def _final_times(self) -> Mapping[Scheme, float]:
         """Time the passing schemes that should be fastest, side by side."""
@@ -291,9 +293,13 @@ class _Search:
         sites = self.family_of[chosen].sites_of(chosen)
         if not sites:
             return ()
-        ground = self._with_damage(self.family_of[chosen]).ground
+        cost_model = self._with_sensitivity(self.family_of[chosen]).cost_model
         return tuple(
-            Left(site=site, damage=ground.damage[site], milliseconds=ground.time(sites) - ground.time(sites - {site}))
+            Left(
+                site=site,
+                sensitivity=cost_model.sensitivity[site],
+                milliseconds=cost_model.time(sites) - cost_model.time(sites - {site}),
+            )
             for site in sorted(sites)
         )
 

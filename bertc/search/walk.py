@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from bertc.ir.sites import Site
-from bertc.search.ground import Ground
+from bertc.search.cost_model import CostModel
 
 AT_ONCE = 4
 """Sets that are evaluated together. Not the number of processes, on which no result may depend."""
@@ -13,20 +13,23 @@ AT_ONCE = 4
 Evaluate = Callable[[Sequence[frozenset[Site]]], Sequence[bool]]
 
 
-def walk_ground(ground: Ground, evaluate: Evaluate, *, below: float, most: int) -> None:
+def walk_sites(cost_model: CostModel, evaluate: Evaluate, *, below: float, most: int) -> None:
     """Evaluate sets of float sites that should be faster than `below` ms, about `most` of them.
 
-    First the smallest beginning that passes of the sites in order of damage per millisecond, by sections, beside what
-    costs no time in float; then each of its sites is tried back in INT8, the slowest in float first. Finds nothing if
-    nothing that is fast enough passes.
+    First the smallest beginning that passes of the sites in order of sensitivity per millisecond, by sections, beside
+    what costs no time in float; then each of its sites is tried back in INT8, the slowest in float first. Finds nothing
+    if nothing that is fast enough passes.
     """
     count = _Counted(evaluate, most)
-    free = ground.free()
-    order = ground.order()
-    order = order[: sum(ground.time(ground.closed(free.union(order[: n + 1]))) < below for n in range(len(order)))]
-    length = _shortest_passing(order, lambda lengths: count([ground.closed(free.union(order[:n])) for n in lengths]))
+    free = cost_model.free()
+    order = cost_model.order()
+    beginnings = [cost_model.closed(free.union(order[: n + 1])) for n in range(len(order))]
+    order = order[: sum(cost_model.time(sites) < below for sites in beginnings)]
+    length = _shortest_passing(
+        order, lambda lengths: count([cost_model.closed(free.union(order[:n])) for n in lengths])
+    )
     if length is not None:
-        _put_back(ground, free, list(order[:length]), count)
+        _put_back(cost_model, free, list(order[:length]), count)
 
 
 class _Counted:
@@ -57,12 +60,12 @@ def _shortest_passing(order: Sequence[Site], passes: Callable[[Sequence[int]], S
     return good
 
 
-def _put_back(ground: Ground, free: frozenset[Site], kept: list[Site], count: _Counted) -> None:
+def _put_back(cost_model: CostModel, free: frozenset[Site], kept: list[Site], count: _Counted) -> None:
     """Try each site back in INT8 beside those that already went back; who fails once stays in float."""
-    waiting = sorted(kept, key=lambda site: (-ground.cost[site.role], ground.damage[site], site))
+    waiting = sorted(kept, key=lambda site: (-cost_model.cost[site.role], cost_model.sensitivity[site], site))
     while waiting and count.left > 0:
         tried, waiting = waiting[:AT_ONCE], waiting[AT_ONCE:]
-        sets = [ground.closed(free.union(kept) - {site}) for site in tried]
+        sets = [cost_model.closed(free.union(kept) - {site}) for site in tried]
         passed = [site for site, good in zip(tried, count(sets), strict=True) if good]
         if passed:
             kept.remove(passed[0])

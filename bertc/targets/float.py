@@ -6,7 +6,7 @@ import onnx_ir as ir
 
 from bertc.export.engine_options import EngineOptions
 from bertc.export.ort import lower as ort
-from bertc.ir.last_layer import read_first_tokens
+from bertc.ir.last_layer import slice_last_layer
 from bertc.runtime.ort.inference_session import OrtRuntime, expected_fusion
 from bertc.runtime.served import ORT_CPU
 from bertc.targets import Target
@@ -14,7 +14,7 @@ from bertc.targets import Target
 
 def lower_graph(graph: ir.Model, options: EngineOptions) -> ir.Model:
     """Lower to ONNX Runtime's fused operators."""
-    return ort.lower_graph(read_first_tokens(graph))
+    return ort.lower_graph(slice_last_layer(graph))
 
 
 TARGET = Target(

@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from bertc.export.engine_options import EngineOptions
 from bertc.export.openvino import lower as openvino
-from bertc.ir.last_layer import read_first_tokens
+from bertc.ir.last_layer import slice_last_layer
 from bertc.ir.scheme import Scheme
 from bertc.ir.sites import Role, Site
 from bertc.runtime.machine.cpu import VNNI_FEATURES, check_vnni
@@ -23,7 +23,7 @@ ATTENTION_OPERANDS = (Role.QUERY, Role.KEY, Role.VALUE, Role.PROBS)
 
 def lower_graph(graph: ir.Model, options: EngineOptions) -> ir.Model:
     """Lower to the standard operators that OpenVINO reads."""
-    return openvino.lower_graph(read_first_tokens(graph))
+    return openvino.lower_graph(slice_last_layer(graph))
 
 
 def expected_fusion(scheme: Scheme | None, layers: int) -> Mapping[str, int]:

@@ -7,8 +7,8 @@ from functools import partial
 import onnx_ir as ir
 
 from bertc.export.engine_options import EngineOptions
-from bertc.export.ort import lower_dynamic as ort_dynamic
-from bertc.ir.last_layer import read_first_tokens
+from bertc.export.ort.dynamic import quantize_dynamically
+from bertc.ir.last_layer import slice_last_layer
 from bertc.runtime.machine.cpu import VNNI_FEATURES, check_vnni
 from bertc.runtime.ort.inference_session import OrtRuntime, expected_fusion
 from bertc.runtime.served import ORT_CPU
@@ -17,7 +17,7 @@ from bertc.targets import Target
 
 def lower_graph(graph: ir.Model, options: EngineOptions) -> ir.Model:
     """Lower to dynamic INT8."""
-    return ort_dynamic.lower_graph(read_first_tokens(graph))
+    return quantize_dynamically(slice_last_layer(graph))
 
 
 TARGET = Target(

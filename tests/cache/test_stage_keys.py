@@ -127,8 +127,8 @@ CHANGED_SCHEME = {
     "tie_operands": True,
     "one_sided": True,
     "split_outliers": True,
-    "float_sites": frozenset({Site(0, Role.GELU)}),
-    "float_roles": frozenset({Role.GELU}),
+    "float_sites": frozenset({Site(0, Role.ACTIVATION)}),
+    "float_roles": frozenset({Role.ACTIVATION}),
 }
 
 
@@ -162,7 +162,7 @@ def changed_schemes(scheme: Scheme) -> Iterator[Scheme]:
 
 def changed_tables(table: CalibrationTable) -> Iterator[CalibrationTable]:
     """Change what a table says, each field of it but the origin, which no stage computes with."""
-    site = Site(0, Role.GELU)
+    site = Site(0, Role.ACTIVATION)
     louder = replace(table.sites[site], amax=99.0)
     yield replace(table, sites={**table.sites, site: louder})
     yield replace(table, smoothed={**table.smoothed, site: louder})

@@ -68,7 +68,7 @@ def test_a_forgotten_mask_would_be_seen(tiny_classifier: TinyModel, monkeypatch:
 
 def test_each_site_counts_exactly_the_values_of_real_tokens(tiny_classifier: TinyModel) -> None:
     lengths = np.array([feature.length for feature in tiny_classifier.features])
-    expected = {Role.HIDDEN: 64 * lengths.sum(), Role.GELU: 128 * lengths.sum()}
+    expected = {Role.HIDDEN: 64 * lengths.sum(), Role.ACTIVATION: 128 * lengths.sum()}
     expected |= {role: HEADS * (lengths**2).sum() for role in (Role.SCORES, Role.PROBS)}
     for role, number in expected.items():
         assert tiny_classifier.table.sites[Site(1, role)].counts.sum() == number
@@ -167,9 +167,9 @@ def test_factors_are_computed_in_order_over_the_folded_value_weights(tiny_classi
         amax = table.sites[Site(0, role)].channel_amax
         assert amax is not None
         vector = smoothing_vector(amax, wmax(role, folded=folded), DEFAULT_SMOOTHING)
-        return raised_factors(vector, amax, LOWEST["Gelu"]) if role is Role.GELU else vector
+        return raised_factors(vector, amax, LOWEST["Gelu"]) if role is Role.ACTIVATION else vector
 
-    for role in (Role.ATTENTION_NORM, Role.GELU):
+    for role in (Role.ATTENTION_NORM, Role.ACTIVATION):
         np.testing.assert_allclose(table.smoothing[Site(0, role)], expected(role), rtol=1e-6)
     hidden = table.smoothing[Site(0, Role.HIDDEN)]
     np.testing.assert_allclose(hidden, expected(Role.HIDDEN, folded=True), rtol=1e-6)
@@ -200,5 +200,5 @@ def test_a_dead_channel_of_the_model_has_the_factor_one(tiny_classifier: TinyMod
     set_constant(rows, array)
     table = calibrated(graph, random_features(8))
     assert table.smoothing[Site(0, Role.ATTENTION_NORM)][5] == 1
-    assert table.smoothing[Site(0, Role.GELU)][9] == 1
-    assert tiny_classifier.table.smoothing[Site(0, Role.GELU)][9] != 1
+    assert table.smoothing[Site(0, Role.ACTIVATION)][9] == 1
+    assert tiny_classifier.table.smoothing[Site(0, Role.ACTIVATION)][9] != 1

@@ -13,7 +13,7 @@ from bertc.ir.interpret import Interpreter
 from bertc.ir.sites import Role, Site
 from tests.tiny import TinyModel
 
-SITES = (Site(0, Role.HIDDEN), Site(1, Role.GELU))
+SITES = (Site(0, Role.HIDDEN), Site(1, Role.ACTIVATION))
 
 
 def tokens_of(model: TinyModel, site: Site) -> np.ndarray:

@@ -28,7 +28,7 @@ from bertc.ir.scheme import DEFAULT_SMOOTHING
 from bertc.ir.sites import Role, Site
 from tests.tiny import TinyModel, calibrated, quantized, random_features, tiny_scheme
 
-GELU = Site(0, Role.GELU)
+GELU = Site(0, Role.ACTIVATION)
 
 
 def statistics(values: np.ndarray) -> Statistics:
@@ -91,7 +91,7 @@ def test_statistics_merge_in_any_order_to_the_same_bits(tmp_path: Path) -> None:
     [
         {"checkpoint": "b"},
         {"sites": {}},
-        {"sites": {Site(1, Role.GELU): statistics(noise(0))}},
+        {"sites": {Site(1, Role.ACTIVATION): statistics(noise(0))}},
         {"smoothing": {GELU: np.ones(8, np.float32)}},
         {"overrides": {GELU: 1.0}},
     ],
@@ -208,7 +208,7 @@ def test_probabilities_reach_one_whatever_was_seen_and_an_override_wins(tiny_cla
 
 def test_a_site_that_the_table_lacks_is_named() -> None:
     with pytest.raises(InputError, match=r"no site layer\.7\.gelu"):
-        one_site(noise(0)).statistics(Site(7, Role.GELU), smoothed=False)
+        one_site(noise(0)).statistics(Site(7, Role.ACTIVATION), smoothed=False)
 
 
 def test_smoothed_statistics_are_read_only_on_demand(tiny_classifier: TinyModel) -> None:

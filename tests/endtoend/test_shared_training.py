@@ -18,9 +18,8 @@ from bertc.calibrate.table import table_from_path
 from bertc.checkpoint import checkpoint_from_path
 from bertc.core.batch import batches_from_features
 from bertc.core.progress import Silent
-from bertc.jobs.build import build
+from bertc.jobs.build import build, read_inputs
 from bertc.jobs.finetune import finetune
-from bertc.jobs.inputs import scheme_from_recipe, validation_from_recipe
 from bertc.recipe import Recipe, recipe_from_document
 from bertc.report.schema import Report
 from bertc.runtime.engine import outputs_from_features
@@ -83,16 +82,17 @@ def test_the_engine_predicts_what_the_trained_network_predicts(
     built(recipe, tmp_path / "out", cache)
     checkpoint = checkpoint_from_path(trained)
     target = target_from_name("ort-cpu")
+    inputs, plan = read_inputs(recipe, work=Work(StageCache(None), Silent()))
     student = student_from_checkpoint(
         checkpoint,
         table=table_from_path(trained / "calibration.json"),
-        scheme=scheme_from_recipe(recipe, checkpoint, target),
+        scheme=plan.scheme,
         method=RangeMethod(),
         learned_scales=True,
         masks=None,
     )
-    validation = validation_from_recipe(recipe, checkpoint)
-    assert validation is not None
+    assert inputs.proof is not None
+    validation = inputs.proof.texts
     network = np.empty(len(validation.features), np.int64)
     for batch in batches_from_features(validation.features, 2048):
         feeds = {name: torch.from_numpy(array) for name, array in batch.feeds(student.network.inputs).items()}

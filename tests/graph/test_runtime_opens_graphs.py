@@ -118,6 +118,6 @@ def test_observed_sites_are_the_values_of_the_layers(tiny_classifier: TinyModel)
     found = dict(interpreter.run_sites(batch, interpreter.sites))
     rows, length = batch.input_ids.shape
     assert found[Site(0, Role.SCORES)].shape == (rows, 2, length, length)
-    assert found[Site(1, Role.GELU)].shape == (rows, length, 128)
+    assert found[Site(1, Role.ACTIVATION)].shape == (rows, length, 128)
     np.testing.assert_allclose(found[Site(0, Role.PROBS)].sum(axis=-1), 1, atol=1e-5)
     assert not Interpreter(tiny_classifier.graph).sites

@@ -12,7 +12,7 @@ from bertc.core.batch import Batch, batch_from_features, packed_batch_from_featu
 from bertc.core.head import Head, Pooling
 from bertc.ir.edit import remove_unused
 from bertc.ir.interpret import Interpreter
-from bertc.ir.last_layer import read_first_tokens
+from bertc.ir.last_layer import slice_last_layer
 from bertc.ir.sentences import unpack_rows
 from bertc.ir.sites import Role, Site
 from tests.conftest import TinyOf
@@ -46,7 +46,7 @@ def test_the_answers_stay_the_same(
     name: str, scheme: tuple[str, str | None] | None, tiny_classifier: TinyModel
 ) -> None:
     graph = graph_of(tiny_classifier, scheme)
-    (whole,), (first,) = (Interpreter(each).run(BATCHES[name]).values() for each in (graph, read_first_tokens(graph)))
+    (whole,), (first,) = (Interpreter(each).run(BATCHES[name]).values() for each in (graph, slice_last_layer(graph)))
     assert np.unique(whole).size > 1 and first.shape == whole.shape
     np.testing.assert_allclose(first, whole, atol=1e-5)
 
@@ -56,7 +56,7 @@ def test_behind_the_keys_and_values_only_first_tokens_remain(
     scheme: tuple[str, str | None] | None, tiny_classifier: TinyModel
 ) -> None:
     batch = BATCHES["packed"]
-    graph = read_first_tokens(graph_of(tiny_classifier, scheme))
+    graph = slice_last_layer(graph_of(tiny_classifier, scheme))
     lengths = {name: value.shape[1] for name, value in zip(LAST, run_values(graph, batch, LAST), strict=True)}
     whole = {name for name, length in lengths.items() if length == batch.mask.shape[1]}
     assert whole == {
@@ -66,7 +66,7 @@ def test_behind_the_keys_and_values_only_first_tokens_remain(
 
 
 def test_a_sentence_sees_its_own_row_alone(tiny_classifier: TinyModel) -> None:
-    graph = read_first_tokens(tiny_classifier.graph)
+    graph = slice_last_layer(tiny_classifier.graph)
     packed = BATCHES["packed"]
     (apart,) = Interpreter(graph).run(batch_from_features(FEATURES, packed.order)).values()
     (together,) = Interpreter(graph).run(packed).values()
@@ -83,25 +83,25 @@ def test_a_sentence_sees_its_own_row_alone(tiny_classifier: TinyModel) -> None:
 
 def test_the_graph_that_was_given_stays_whole(tiny_classifier: TinyModel) -> None:
     before = [node.name for node in tiny_classifier.graph.graph]
-    assert read_first_tokens(tiny_classifier.graph) is not tiny_classifier.graph
+    assert slice_last_layer(tiny_classifier.graph) is not tiny_classifier.graph
     assert [node.name for node in tiny_classifier.graph.graph] == before
 
 
 @pytest.mark.parametrize("task", [task for task in OUTPUTS if task != "sequence-classification"])
 def test_heads_that_read_every_token_keep_them(task: str, tiny_of: TinyOf) -> None:
     graph = tiny_of(task).graph
-    assert read_first_tokens(graph) is graph
+    assert slice_last_layer(graph) is graph
 
 
 def test_embeddings_of_the_first_token_come_with_all_tokens(tmp_path: Path) -> None:
     graph = tiny_model(tmp_path, head=Head(task="feature-extraction", pooling=Pooling.CLS)).graph
-    assert read_first_tokens(graph) is graph
+    assert slice_last_layer(graph) is graph
 
 
 def test_a_model_of_one_layer(tmp_path: Path) -> None:
     graph = tiny_model(tmp_path, layers=1).graph
     (whole,), (first,) = (
-        Interpreter(each).run(BATCHES["packed"]).values() for each in (graph, read_first_tokens(graph))
+        Interpreter(each).run(BATCHES["packed"]).values() for each in (graph, slice_last_layer(graph))
     )
     np.testing.assert_allclose(first, whole, atol=1e-5)
 
@@ -111,4 +111,4 @@ def test_rows_that_are_one_text_each_are_refused(tiny_classifier: TinyModel) -> 
     unpack_rows(graph)
     remove_unused(graph)
     with pytest.raises(KeyError):
-        read_first_tokens(graph)
+        slice_last_layer(graph)

@@ -18,7 +18,7 @@ from tests.tiny import LAYERS, TinyModel, tiny_model, tiny_scheme
 def test_no_activation_falls_below_its_bound(activation: str, lowest: str, tmp_path: Path) -> None:
     model = tiny_model(tmp_path, config={"hidden_act": activation})
     minima = lower_bounds(model.graph)
-    gelus = {Site(layer, Role.GELU): LOWEST[lowest] for layer in range(LAYERS)}
+    gelus = {Site(layer, Role.ACTIVATION): LOWEST[lowest] for layer in range(LAYERS)}
     assert minima == gelus | {Site(layer, Role.PROBS): 0.0 for layer in range(LAYERS)}
     values = Interpreter(model.graph, observe_sites=True).run_sites(model.batch, list(minima))
     for site, array in values:

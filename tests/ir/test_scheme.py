@@ -65,7 +65,7 @@ def test_what_makes_no_sense_is_refused(mode: str, options: dict[str, Any], mess
 @pytest.mark.parametrize(
     "name, sites",
     [
-        ("layer.1.gelu", {Site(1, Role.GELU)}),
+        ("layer.1.gelu", {Site(1, Role.ACTIVATION)}),
         ("layer.3", {Site(3, role) for role in Role}),
         ("output_gemm", {Site(layer, Role.OUTPUT_GEMM) for layer in range(LAYERS)}),
     ],

@@ -49,7 +49,7 @@ def test_a_dense_graph_has_no_masks(tiny_classifier: TinyModel) -> None:
 
 def test_a_sparse_weight_has_its_mask(tiny_classifier: TinyModel) -> None:
     model = tiny_classifier.graph.clone()
-    name = weight_name(Site(1, Role.GELU)).replace("gelu", "output_gemm")
+    name = weight_name(Site(1, Role.ACTIVATION)).replace("gelu", "output_gemm")
     value = model.graph.initializers[name]
     weight = array_of(value)
     mask = mask_from_scores(np.abs(weight))

@@ -22,7 +22,7 @@ GEMM = {
     Role.QUERY_GEMM: Role.HIDDEN,
     Role.ATTENTION_GEMM: Role.CONTEXT,
     Role.INTERMEDIATE_GEMM: Role.ATTENTION_NORM,
-    Role.OUTPUT_GEMM: Role.GELU,
+    Role.OUTPUT_GEMM: Role.ACTIVATION,
 }
 
 
@@ -90,7 +90,7 @@ def test_more_roles_in_int8_cost_more_and_none_cost_nothing(tiny_classifier: Tin
 
 
 def test_the_site_with_a_ruined_range_is_the_most_sensitive(tiny_classifier: TinyModel) -> None:
-    ruined = Site(1, Role.GELU)
+    ruined = Site(1, Role.ACTIVATION)
     table = tiny_classifier.table
     spoiled = type(table)(
         sites=table.sites,

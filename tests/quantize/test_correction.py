@@ -64,7 +64,7 @@ def test_the_bias_takes_the_mean_error_of_each_gemm(tiny_classifier: TinyModel, 
         correction = correction_from_grams(
             tiny_classifier.graph, tiny_classifier.table, scheme, grams, gptq=gptq, bias=True
         )
-        site, gemm = Site(0, Role.GELU), Site(0, Role.OUTPUT_GEMM)
+        site, gemm = Site(0, Role.ACTIVATION), Site(0, Role.OUTPUT_GEMM)
         weights = array_of(floats[f"{gemm.name}.weight"])
         (scale,) = weight_scales([weights], scheme)
         mean = grams[site].divided(tiny_classifier.table.smoothing[site]).mean

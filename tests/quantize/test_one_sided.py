@@ -16,7 +16,7 @@ from bertc.ir.standard import standard_from_graph
 from bertc.quantize.insert import Quantized, quantize_graph
 from tests.tiny import LAYERS, TinyModel, quantized, rms, run_values, tiny_scheme
 
-GELUS = [Site(layer, Role.GELU) for layer in range(LAYERS)]
+GELUS = [Site(layer, Role.ACTIVATION) for layer in range(LAYERS)]
 PROBS = [Site(layer, Role.PROBS) for layer in range(LAYERS)]
 
 

@@ -144,7 +144,7 @@ def test_column_scales_are_the_columns_largest_values(tiny_classifier: TinyModel
 
 
 def test_an_override_sets_the_scale_of_its_site_alone(tiny_classifier: TinyModel) -> None:
-    site = Site(0, Role.GELU)
+    site = Site(0, Role.ACTIVATION)
     fixed = replace(tiny_classifier, table=replace(tiny_classifier.table, overrides={site: 12.7}))
     before, after = (quantized(model, tiny_scheme("1")).scales for model in (tiny_classifier, fixed))
     assert after[site] == scale_from_amax(12.7)
@@ -206,7 +206,7 @@ def test_an_unknown_calibrator_is_refused(tiny_classifier: TinyModel) -> None:
 
 def test_the_calibrator_and_the_percentile_reach_the_scales(tiny_classifier: TinyModel) -> None:
     graph, table, scheme = tiny_classifier.graph, tiny_classifier.table, tiny_scheme("1")
-    site = Site(1, Role.GELU)
+    site = Site(1, Role.ACTIVATION)
     wide = quantize_graph(graph, table, scheme, RangeMethod(calibrator="max", percentile=99.99)).scales[site]
     near, nearer = (
         quantize_graph(graph, table, scheme, RangeMethod(percentile=share)).scales[site] for share in (99.9, 95.0)

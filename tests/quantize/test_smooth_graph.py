@@ -59,7 +59,12 @@ def test_an_unbalanced_factor_would_be_seen(
 ) -> None:
     """The negative twin: a weight scaled by other factors than its input changes the answer."""
     smooth = smooth_graph(tiny_classifier.graph, tiny_classifier.table, tiny_scheme(mode, granularity))
-    gemm = {Role.HIDDEN: "value", Role.CONTEXT: "attention", Role.ATTENTION_NORM: "intermediate", Role.GELU: "output"}
+    gemm = {
+        Role.HIDDEN: "value",
+        Role.CONTEXT: "attention",
+        Role.ATTENTION_NORM: "intermediate",
+        Role.ACTIVATION: "output",
+    }
     weight = smooth.graph.initializers[f"layer.0.{gemm[role]}_gemm.weight"]
     set_constant(weight, array_of(weight) / tiny_classifier.table.smoothing[Site(0, role)][:, None])
     assert difference(tiny_classifier, smooth) > 1e-3

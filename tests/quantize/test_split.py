@@ -19,7 +19,7 @@ from bertc.quantize.insert import quantize_graph
 from bertc.quantize.split import SHARE, split_from_sizes, split_graph, split_table, splits_from_table
 from tests.tiny import LAYERS, TinyModel, calibrated, quantized, tiny_scheme
 
-GELUS = [Site(layer, Role.GELU) for layer in range(LAYERS)]
+GELUS = [Site(layer, Role.ACTIVATION) for layer in range(LAYERS)]
 OUTLIER = 5
 
 
@@ -99,7 +99,7 @@ def test_the_table_is_that_of_the_split_graph(with_outliers: TinyModel) -> None:
 @pytest.mark.parametrize("mode, granularity", [("1", None), ("2", "channel")])
 def test_less_is_lost(mode: str, granularity: str | None, with_outliers: TinyModel) -> None:
     (expected,) = Interpreter(with_outliers.graph).run(with_outliers.batch).values()
-    rest = tuple(role for role in Role if role is not Role.GELU)  # their errors are no smaller and would hide it
+    rest = tuple(role for role in Role if role is not Role.ACTIVATION)  # their errors are no smaller and would hide it
     scheme = splitting(mode, granularity, keep_float=rest)
     errors = []
     for each, added in ((scheme, LAYERS), (replace(scheme, split_outliers=False), 0)):

@@ -79,7 +79,7 @@ def test_the_fastest_scheme_that_passes_is_built(search: Search, tmp_path: Path)
     assert recipe.quantization.keep_float == chosen.float_sites
     assert recipe.quantization.granularity == chosen.granularity == built.report.quantization.granularity
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
-    assert "Budget used over milliseconds" in page and "damage spared" in page
+    assert "Budget used over milliseconds" in page and "sensitivity spared" in page
 
 
 def test_a_loose_budget_leaves_nothing_that_costs_time(search: Search) -> None:

@@ -6,28 +6,28 @@ import math
 from collections.abc import Sequence
 
 from bertc.ir.sites import Role, Site
-from bertc.search.ground import Ground
-from bertc.search.walk import walk_ground
+from bertc.search.cost_model import CostModel
+from bertc.search.walk import walk_sites
 
 LAYERS = 4
-ROLES = (Role.HIDDEN, Role.GELU, Role.OUTPUT_GEMM, Role.CONTEXT)
+ROLES = (Role.HIDDEN, Role.ACTIVATION, Role.OUTPUT_GEMM, Role.CONTEXT)
 
 
-def ground(damage: dict[Site, float], **cost: float) -> Ground:
+def cost_model(sensitivity: dict[Site, float], **cost: float) -> CostModel:
     sites = frozenset(Site(layer, role) for layer in range(LAYERS) for role in ROLES)
-    return Ground(
+    return CostModel(
         sites=sites,
-        damage={site: damage.get(site, 0.001) for site in sites},
+        sensitivity={site: sensitivity.get(site, 0.001) for site in sites},
         cost={role: cost.get(role, 1.0) for role in ROLES},
         milliseconds=10.0,
     )
 
 
 class Judge:
-    """Passes a set when the damage of what is left in INT8 is small enough; remembers what it was asked."""
+    """Passes a set when the sensitivity of what is left in INT8 is small enough; remembers what it was asked."""
 
-    def __init__(self, ground: Ground, allowed: float) -> None:
-        self.ground = ground
+    def __init__(self, cost_model: CostModel, allowed: float) -> None:
+        self.cost_model = cost_model
         self.allowed = allowed
         self.asked: list[frozenset[Site]] = []
 
@@ -36,63 +36,63 @@ class Judge:
         return [self.passes(sites) for sites in sets]
 
     def passes(self, sites: frozenset[Site]) -> bool:
-        return sum(self.ground.damage[site] for site in self.ground.sites - sites) <= self.allowed
+        return sum(self.cost_model.sensitivity[site] for site in self.cost_model.sites - sites) <= self.allowed
 
     @property
     def fastest(self) -> frozenset[Site]:
-        return min((sites for sites in self.asked if self.passes(sites)), key=self.ground.time)
+        return min((sites for sites in self.asked if self.passes(sites)), key=self.cost_model.time)
 
 
 def test_the_sites_that_hurt_are_found_and_nothing_else() -> None:
-    bad = {Site(1, Role.HIDDEN): 5.0, Site(3, Role.GELU): 2.0}
-    place = ground(bad, output_gemm=0.0)
+    bad = {Site(1, Role.HIDDEN): 5.0, Site(3, Role.ACTIVATION): 2.0}
+    place = cost_model(bad, output_gemm=0.0)
     judge = Judge(place, allowed=0.1)
-    walk_ground(place, judge, below=math.inf, most=64)
+    walk_sites(place, judge, below=math.inf, most=64)
     assert judge.fastest - place.free() == set(bad)
     assert len(judge.asked) < 16
 
 
 def test_time_counts_and_not_the_number_of_sites() -> None:
     """Four cheap sites that remove as much as one dear one are left in float before it."""
-    damage = {Site(layer, Role.CONTEXT): 1.0 for layer in range(LAYERS)} | {Site(0, Role.HIDDEN): 4.0}
-    place = ground(damage, context=0.1, hidden=5.0)
+    sensitivity = {Site(layer, Role.CONTEXT): 1.0 for layer in range(LAYERS)} | {Site(0, Role.HIDDEN): 4.0}
+    place = cost_model(sensitivity, context=0.1, hidden=5.0)
     judge = Judge(place, allowed=4.5)
-    walk_ground(place, judge, below=math.inf, most=64)
+    walk_sites(place, judge, below=math.inf, most=64)
     assert {site.role for site in judge.fastest} == {Role.CONTEXT}
 
 
 def test_a_site_whose_damage_was_misjudged_goes_back() -> None:
-    real = ground({Site(2, Role.GELU): 3.0})
-    misjudged = ground({Site(0, Role.CONTEXT): 9.0, Site(2, Role.GELU): 3.0})
+    real = cost_model({Site(2, Role.ACTIVATION): 3.0})
+    misjudged = cost_model({Site(0, Role.CONTEXT): 9.0, Site(2, Role.ACTIVATION): 3.0})
     judge = Judge(real, allowed=0.1)
-    walk_ground(misjudged, judge, below=math.inf, most=64)
-    assert judge.fastest == real.closed([Site(2, Role.GELU)])
+    walk_sites(misjudged, judge, below=math.inf, most=64)
+    assert judge.fastest == real.closed([Site(2, Role.ACTIVATION)])
 
 
 def test_what_cannot_be_fast_enough_is_not_evaluated() -> None:
-    place = ground({Site(1, Role.HIDDEN): 5.0})
+    place = cost_model({Site(1, Role.HIDDEN): 5.0})
     judge = Judge(place, allowed=0.0)
-    walk_ground(place, judge, below=12.5, most=64)
+    walk_sites(place, judge, below=12.5, most=64)
     assert judge.asked
     assert all(place.time(sites) < 12.5 for sites in judge.asked)
-    walk_ground(place, judge := Judge(place, allowed=1.0), below=10.5, most=64)
+    walk_sites(place, judge := Judge(place, allowed=1.0), below=10.5, most=64)
     assert not judge.asked
 
 
 def test_without_a_set_that_passes_it_ends_at_once() -> None:
-    place = ground({})
+    place = cost_model({})
     judge = Judge(place, allowed=-1.0)
-    walk_ground(place, judge, below=math.inf, most=64)
+    walk_sites(place, judge, below=math.inf, most=64)
     assert len(judge.asked) == 1
 
 
 def test_the_output_of_a_float_gemm_is_float_too() -> None:
-    place = ground({})
-    assert place.closed([Site(1, Role.GELU)]) == {Site(1, Role.GELU), Site(1, Role.OUTPUT_GEMM)}
+    place = cost_model({})
+    assert place.closed([Site(1, Role.ACTIVATION)]) == {Site(1, Role.ACTIVATION), Site(1, Role.OUTPUT_GEMM)}
     assert place.closed([Site(1, Role.OUTPUT_GEMM)]) == {Site(1, Role.OUTPUT_GEMM)}
-    assert place.time(place.closed([Site(1, Role.GELU)])) == 11.0, "its time is in that of the GEMM's operand"
+    assert place.time(place.closed([Site(1, Role.ACTIVATION)])) == 11.0, "its time is in that of the GEMM's operand"
 
 
 def test_a_role_whose_cost_is_within_the_noise_is_free() -> None:
-    free = ground({}, output_gemm=0.02, context=0.03).free()
+    free = cost_model({}, output_gemm=0.02, context=0.03).free()
     assert {site.role for site in free} == {Role.OUTPUT_GEMM}

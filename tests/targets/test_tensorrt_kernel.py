@@ -1,7 +1,7 @@
 """`--attention kernel` against a double of TensorRT: what is registered, in which form, and what a node becomes.
 
-The kernel's compiler is a double too; the real one, without TensorRT, is in tests/runtime/tensorrt/kernels. Nothing here shows that
-TensorRT takes the plugin.
+The kernel's compiler is a double too; the real one, without TensorRT, is in tests/runtime/tensorrt/kernels. Nothing
+here shows that TensorRT takes the plugin.
 """
 
 from __future__ import annotations

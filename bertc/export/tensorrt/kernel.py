@@ -1,11 +1,11 @@
 """Attention as a plugin around the compiler's own kernel (`bertc.runtime.tensorrt.kernels.row_attention`), in INT8.
 
-The encoder runs without padding (`bertc.export.tensorrt.token_row`). The node takes the codes of query, key and value as
-their Q/DQ pairs have them, each with its scale, and gives the context's codes: [1, tokens, hidden], no layout change in
-between. Its scales are a tensor [5], of query, key, value, probs and context. It is a call of a function of the same
-name, whose body says in standard operators what the kernel computes: TensorRT takes the plugin that the build
-registers (`bertc.runtime.tensorrt.kernel_plugin`), because the node has the attribute `plugin_namespace`, and any other
-runtime the body.
+The encoder runs without padding (`bertc.export.tensorrt.token_row`). The node takes the codes of query, key and value
+as their Q/DQ pairs have them, each with its scale, and gives the context's codes: [1, tokens, hidden], no layout change
+in between. Its scales are a tensor [5], of query, key, value, probs and context. It is a call of a function of the same
+name, whose body says in standard operators what the kernel computes: TensorRT takes the plugin that the build registers
+(`bertc.runtime.tensorrt.kernel_plugin`), because the node has the attribute `plugin_namespace`, and any other runtime
+the body.
 """
 
 from __future__ import annotations

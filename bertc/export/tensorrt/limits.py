@@ -2,7 +2,8 @@
 
 Sources: NVIDIA/TensorRT v10.12 to v11.1, plugin/bertQKVToContextPlugin (kernels, `enqueue`) and python/src/infer;
 NVIDIA's documentation of multi-head attention fusion as quoted in NVIDIA/TensorRT issues 2981 and 4167. For `kernel`:
-for which GPUs Triton 3.9 compiles it (tests/runtime/tensorrt/kernels), and the versions that have `tensorrt.plugin.aot_impl`.
+for which GPUs Triton 3.9 compiles it (tests/runtime/tensorrt/kernels), and the versions that have
+`tensorrt.plugin.aot_impl`.
 """
 
 from __future__ import annotations

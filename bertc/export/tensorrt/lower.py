@@ -1,7 +1,7 @@
 """TensorRT: explicit Q/DQ in standard operators, placed where TensorRT fuses it; scalar scales on activations.
 
-In: a float or Q/DQ graph, and the kind of attention (`bertc.export.tensorrt.decomposed`, `tensorrt_packed`,
-`tensorrt_plugin`, `tensorrt_kernel`). Out: the same function with int32 inputs, opset 20, which ONNX Runtime executes
+In: a float or Q/DQ graph, and the kind of attention (`decomposed`, `packed`, `plugin`, `kernel` of this
+room). Out: the same function with int32 inputs, opset 20, which ONNX Runtime executes
 as it stands. `half` types embeddings and encoder in FP16, scales included, as a strongly typed network wants it; the
 head stays in FP32. Without it everything is FP32: the variant in which the numbers are checked.
 

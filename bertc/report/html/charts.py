@@ -84,7 +84,7 @@ class WhiskerChart:
 class HistogramChart:
     """Counts (log) over magnitude: bars as the paths of two colours, and the labels of the counts by height in px.
 
-    A path is drawn on a ground 1000 wide and `height` high. What lies beyond `amax` is clipped.
+    A path is drawn on a cost_model 1000 wide and `height` high. What lies beyond `amax` is clipped.
     """
 
     axis: Axis

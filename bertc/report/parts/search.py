@@ -23,7 +23,8 @@ def search_part(found: SearchResult) -> SearchPart:
         trials=tuple(_trial(trial, found.layers) for trial in found.trials),
         chosen=found.chosen,
         left=tuple(
-            LeftPart(site=left.site.name, damage=left.damage, milliseconds=left.milliseconds) for left in found.left
+            LeftPart(site=left.site.name, sensitivity=left.sensitivity, milliseconds=left.milliseconds)
+            for left in found.left
         ),
     )
 

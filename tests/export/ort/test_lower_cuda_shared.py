@@ -7,12 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bertc.checkpoint import checkpoint_from_path
+from bertc.cache.stages import Work
+from bertc.cache.store import StageCache
 from bertc.core.batch import batches_from_features
+from bertc.core.progress import Silent
 from bertc.export.ort import lower as ort
 from bertc.export.ort.lower_cuda import lower_graph
 from bertc.graph.encoder import graph_from_checkpoint
-from bertc.jobs.inputs import validation_from_recipe
+from bertc.jobs.build import read_inputs
 from bertc.recipe import recipe_from_document
 from tests.tiny import rms, run_engine
 
@@ -28,13 +30,12 @@ def test_a_real_checkpoint_decides_as_the_float_model(shared_path: Path) -> None
         },
         "test",
     )
-    checkpoint = checkpoint_from_path(recipe.checkpoint)
-    validation = validation_from_recipe(recipe, checkpoint)
-    assert validation is not None
-    graph = graph_from_checkpoint(checkpoint)
+    inputs, _ = read_inputs(recipe, work=Work(StageCache(None), Silent()))
+    assert inputs.proof is not None
+    graph = graph_from_checkpoint(inputs.checkpoint)
     logits = []
     for model in (ort.lower_graph(graph), lower_graph(graph, half=False), lower_graph(graph, half=True)):
-        batches = batches_from_features(validation.features, 4096)
+        batches = batches_from_features(inputs.proof.texts.features, 4096)
         logits.append(np.concatenate([run_engine(model, batch, ["logits"])[0] for batch in batches]))
     exact, single, half = logits
     print(f"rms FP32 {rms(single - exact) / rms(exact):.2g}, FP16 {rms(half - exact) / rms(exact):.2g}")

@@ -1,6 +1,7 @@
 """Attention as the compiler's own kernel: the node's inputs and its body in standard operators, without padding.
 
-The body and the kernel are two descriptions of one computation; `tests/runtime/tensorrt/kernels` compares the kernel with the simulator.
+The body and the kernel are two descriptions of one computation; `tests/runtime/tensorrt/kernels` compares the kernel
+with the simulator.
 """
 
 from __future__ import annotations

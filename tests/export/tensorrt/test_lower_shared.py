@@ -9,8 +9,8 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from bertc.calibrate.method import RangeMethod
-from bertc.checkpoint import checkpoint_from_path
+from bertc.cache.stages import Work
+from bertc.cache.store import StageCache
 from bertc.core.batch import batches_from_features
 from bertc.core.progress import Silent
 from bertc.export.embeddings import store_embeddings
@@ -20,10 +20,10 @@ from bertc.graph.encoder import graph_from_checkpoint
 from bertc.ir.edit import set_constant
 from bertc.ir.emit import array_of
 from bertc.ir.interpret import Interpreter
-from bertc.jobs.inputs import calibration_from_recipe, scheme_from_recipe, table_from_text, validation_from_recipe
+from bertc.jobs.build import read_inputs
+from bertc.jobs.inputs import table_from_inputs
 from bertc.quantize.insert import quantize_graph
 from bertc.recipe import recipe_from_document
-from bertc.targets import target_from_name
 from tests.tiny import Array, rms, run_engine
 
 
@@ -50,19 +50,18 @@ def found_on_sst2(shared_path: Path, attention: str = DECOMPOSED, **quantization
         },
         "test",
     )
-    checkpoint = checkpoint_from_path(recipe.checkpoint)
-    graph = graph_from_checkpoint(checkpoint)
-    table = table_from_text(recipe, checkpoint, graph, calibration_from_recipe(recipe, checkpoint), Silent())
-    scheme = scheme_from_recipe(recipe, checkpoint, target_from_name("tensorrt"))
-    validation = validation_from_recipe(recipe, checkpoint)
-    assert scheme is not None and validation is not None
-    source = quantize_graph(store_embeddings(graph).graph, table, scheme, RangeMethod()).graph
+    work = Work(StageCache(None), Silent())
+    inputs, plan = read_inputs(recipe, work=work)
+    graph = graph_from_checkpoint(inputs.checkpoint)
+    table = table_from_inputs(inputs, graph, work=work)
+    assert plan.scheme is not None and inputs.proof is not None
+    source = quantize_graph(store_embeddings(graph).graph, table, plan.scheme, plan.method).graph
     single = lower_graph(source, attention=attention)
     files = [single, with_noise(single), lower_graph(source, attention=attention, half=True)]
     logits: list[list[Array]] = [[] for _ in range(5)]
     models = [Interpreter(each, threads=1) for each in (graph, source)]
     # The kernel's body computes the products of every two tokens of a batch, so the batches are small.
-    for batch in batches_from_features(validation.features, 1024):
+    for batch in batches_from_features(inputs.proof.texts.features, 1024):
         every = [model.run(batch)["logits"] for model in models]
         every += [run_engine(file, batch, ["logits"])[0] for file in files]
         for values, value in zip(logits, every, strict=True):

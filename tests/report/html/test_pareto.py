@@ -39,7 +39,7 @@ def searched(**changes: object) -> SearchPart:
         start_milliseconds=10.0,
         trials=TRIALS,
         chosen=1,
-        left=(LeftPart(site="layer.0.gelu", damage=0.5, milliseconds=-0.25),),
+        left=(LeftPart(site="layer.0.gelu", sensitivity=0.5, milliseconds=-0.25),),
     )
     return part.model_copy(update=changes)
 

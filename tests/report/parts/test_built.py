@@ -117,7 +117,12 @@ def test_errors_are_those_of_an_eight_bit_grid(facts: BuildFacts) -> None:
 
 
 def test_only_the_worst_sites_have_histograms(facts: BuildFacts) -> None:
-    some = {Site(0, Role.GELU): 0.5, Site(1, Role.HIDDEN): 0.1, Site(1, Role.GELU): 0.9, Site(0, Role.HIDDEN): 0.2}
+    some = {
+        Site(0, Role.ACTIVATION): 0.5,
+        Site(1, Role.HIDDEN): 0.1,
+        Site(1, Role.ACTIVATION): 0.9,
+        Site(0, Role.HIDDEN): 0.2,
+    }
     report = report_from_facts(replace(facts, sensitivity=some))
     assert report.worst_sites == ("layer.1.gelu", "layer.0.gelu", "layer.0.hidden")
     assert {site.site for site in report.sites if site.histogram} == set(report.worst_sites)

@@ -1,4 +1,4 @@
-"""Lowering to ONNX Runtime's dynamic INT8: its own quantizer, on the fused graph."""
+"""ONNX Runtime's dynamic INT8: its own quantizer, on the fused graph."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import onnx_ir as ir
 from bertc.export.ort import lower as ort
 
 
-def lower_graph(graph: ir.Model) -> ir.Model:
+def quantize_dynamically(graph: ir.Model) -> ir.Model:
     """Fuse a float graph and let ONNX Runtime's tool quantize the encoder's weights per channel."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 

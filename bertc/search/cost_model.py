@@ -16,16 +16,16 @@ OPERAND = {gemm: operand for operand, gemms in CONSUMERS.items() for gemm in gem
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ground:
+class CostModel:
     """One scheme's sites in INT8.
 
-    `damage` is the mean squared error of the outputs with one site alone quantized; `cost` the milliseconds that one
-    site of a role adds when it is left in float (negative: float is faster); `milliseconds` the time of the engine with
-    all sites in INT8.
+    `sensitivity` is the mean squared error of the outputs with one site alone quantized; `cost` the milliseconds that
+    one site of a role adds when it is left in float (negative: float is faster); `milliseconds` the time of the engine
+    with all sites in INT8.
     """
 
     sites: frozenset[Site]
-    damage: Mapping[Site, float]
+    sensitivity: Mapping[Site, float]
     cost: Mapping[Role, float]
     milliseconds: float
 
@@ -51,9 +51,9 @@ class Ground:
         return self.closed(found)
 
     def order(self) -> tuple[Site, ...]:
-        """Return the other sites, most damage removed per millisecond first."""
+        """Return the other sites, most sensitivity removed per millisecond first."""
         rest = self.sites - self.free()
-        return tuple(sorted(rest, key=lambda site: (-self.damage[site] / self.cost[site.role], site)))
+        return tuple(sorted(rest, key=lambda site: (-self.sensitivity[site] / self.cost[site.role], site)))
 
     def _per_role(self, role: Role) -> float:
         return self.cost.get(role, 0.0) * sum(site.role is role for site in self.sites)
