@@ -54,6 +54,7 @@ demo: $(VENV)/.runtime
 lint: $(VENV)/.dev
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(BIN)/lint-imports --no-cache
 
 type: $(VENV)/.dev
 	@$(BIN)/mypy
