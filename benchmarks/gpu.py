@@ -277,7 +277,7 @@ def timed(
             for _ in range(WARM_UP):
                 call()
             calls[name] = repeated(call)
-        except Exception as error:  # each engine has errors of its own; the page lists them
+        except Exception as error:  # noqa: BLE001 - each engine has errors of its own; the page lists them
             failed[name] = (str(error) or type(error).__name__).splitlines()[0][:300]
             print(f"{name}: {failed[name]}", file=sys.stderr, flush=True)
     seconds = time_calls(calls, rounds)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -87,9 +87,13 @@ def calibrated(
     graph: ir.Model, features: Sequence[Feature], *, exponent: float = DEFAULT_SMOOTHING
 ) -> CalibrationTable:
     """Calibrate in silence."""
-    return ranges_from_batches(
-        graph, features, exponent=exponent, checkpoint="tiny", origin={"data": "random"}, progress=Silent()
-    )
+    table = ranges_from_batches(graph, features, exponent=exponent, progress=Silent())
+    return bound_table(table, {"data": "random"})
+
+
+def bound_table(table: CalibrationTable, origin: Mapping[str, Any]) -> CalibrationTable:
+    """Say of a table what it was observed on, as the stage `calibrate` does."""
+    return replace(table, checkpoint="tiny", origin={**origin, **table.origin})
 
 
 def tiny_scheme(mode: str, granularity: str | None = None, **options: Any) -> Scheme:

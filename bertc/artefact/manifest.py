@@ -10,6 +10,7 @@ import platform
 import re
 import stat
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Annotated, Literal
@@ -90,32 +91,42 @@ class Manifest(_Frozen):
     binding: Binding | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provenance:
+    """What an artefact was made of and by: the checkpoint's digest, the target, this CPU, and the libraries' versions.
+
+    `target` is "checkpoint" where a checkpoint was written and no engine.
+    """
+
+    target: str
+    checkpoint: str
+    cpu: Cpu
+    versions: Mapping[str, str]
+
+
 def write_manifest(
     folder: Path,
+    made: Provenance,
     *,
-    target: str,
-    checkpoint: str,
-    cpu: Cpu,
-    versions: Mapping[str, str],
     valid_on: ValidOn | None = None,
     unvalidated: bool = False,
     binding: Binding | None = None,
 ) -> Manifest:
     """Record every file in `folder` and write manifest.json, the last file of an artefact.
 
-    `checkpoint` is the checkpoint's digest; `versions` are those of the libraries (Python's is added); `valid_on` is by
-    default this machine's architecture. Raises `OSError` if the disk refuses.
+    Python's version is added. `valid_on` is by default the architecture of the machine it was made on. Raises `OSError`
+    if the disk refuses.
     """
     manifest = Manifest(
         bertc=__version__,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        target=target,
-        checkpoint=checkpoint,
+        target=made.target,
+        checkpoint=made.checkpoint,
         unvalidated=unvalidated,
         files={name: _record(folder / name) for name in files_of_folder(folder) if name != MANIFEST_NAME},
-        versions={"python": platform.python_version(), **versions},
-        cpu=CpuRecord(vendor=cpu.vendor, model=cpu.model, features=tuple(sorted(cpu.features))),
-        valid_on=valid_on or ValidOn(machine=cpu.machine),
+        versions={"python": platform.python_version(), **made.versions},
+        cpu=CpuRecord(vendor=made.cpu.vendor, model=made.cpu.model, features=tuple(sorted(made.cpu.features))),
+        valid_on=valid_on or ValidOn(machine=made.cpu.machine),
         binding=binding,
     )
     with (folder / MANIFEST_NAME).open("w", encoding="utf-8", newline="\n") as file:

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from bertc.artefact.manifest import Binding, ValidOn, write_manifest
+from bertc.artefact.manifest import Binding, Provenance, ValidOn, write_manifest
 from bertc.calibrate.table import text_from_table
 from bertc.evaluate.rows_file import ROWS_FILE, write_rows
 from bertc.recipe import text_from_recipe
@@ -64,10 +64,9 @@ def write_artefact(folder: Path, facts: BuildFacts, report: Report) -> None:
     (folder / "report.html").write_text(html_from_report(report), encoding="utf-8")
     write_manifest(
         folder,
-        target=facts.target.name,
-        checkpoint=facts.checkpoint.digest,
-        cpu=facts.cpu,
-        versions=facts.versions,
+        Provenance(
+            target=facts.target.name, checkpoint=facts.checkpoint.digest, cpu=facts.cpu, versions=facts.versions
+        ),
         valid_on=ValidOn(machine=facts.cpu.machine, cpu_features_any=facts.target.demands),
         unvalidated=report.unvalidated,
         binding=_binding(facts.optimized),

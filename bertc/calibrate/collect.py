@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -58,8 +57,6 @@ def ranges_from_batches(
     features: Sequence[Feature],
     *,
     exponent: float,
-    checkpoint: str,
-    origin: Mapping[str, Any],
     progress: Progress,
     per_site: Collection[str] = (),
     grams: Mapping[Site, Gram] | None = None,
@@ -68,11 +65,12 @@ def ranges_from_batches(
 
     `exponent` is the smoothing exponent the table's factors are made with; a scheme without smoothing reads the plain
     statistics. `per_site` names what is chosen for each GEMM input by itself, from the samples in `grams`: "smoothing"
-    the exponent, "calibrator" the range. Raises `InputError` when there is no text, or a site's values are not finite.
+    the exponent, "calibrator" the range. The table is bound to no checkpoint, and of its text knows the number of rows
+    alone. Raises `InputError` when there is no text, or a site's values are not finite.
     """
     interpreter = Interpreter(graph, observe_sites=True)
     progress.stage("calibrate", total=2 * len(features))
-    plain = plain_from_batches(interpreter, features, checkpoint=checkpoint, origin=origin, progress=progress)
+    plain = plain_from_batches(interpreter, features, progress=progress)
     samples = {site: gram.sample for site, gram in (grams or {}).items()}
     factors = smoothing_factors(graph, plain.sites, exponent, samples if "smoothing" in per_site else None)
     table = smoothed_from_batches(interpreter, features, plain, factors, exponent=exponent, progress=progress)
@@ -95,20 +93,15 @@ def with_chosen_ranges(graph: ir.Model, table: CalibrationTable, samples: Mappin
 
 
 def plain_from_batches(
-    interpreter: Interpreter,
-    features: Sequence[Feature],
-    *,
-    checkpoint: str,
-    origin: Mapping[str, Any],
-    progress: Progress,
+    interpreter: Interpreter, features: Sequence[Feature], *, progress: Progress
 ) -> CalibrationTable:
     """Make the first pass: a table without smoothing."""
     if not features:
         raise InputError("there is no calibration text; name a file with --calibration-data")
     return CalibrationTable(
         sites=_observe(interpreter, features, {}, progress),
-        checkpoint=checkpoint,
-        origin={**origin, "rows": len({feature.row for feature in features})},
+        checkpoint="",
+        origin={"rows": len({feature.row for feature in features})},
     )
 
 

@@ -42,8 +42,6 @@ def _observe(
         graph,
         texts.features,
         exponent=exponent,
-        checkpoint="",
-        origin={},
         progress=progress,
         per_site=per_site,
         grams=grams,

@@ -65,9 +65,11 @@ def ranges_from_checkpoint(checkpoint: Checkpoint) -> QuantizerRanges | None:
             if module in modules:
                 found.setdefault(Site(layer, role), []).append(_scalar(checkpoint, *modules[module]))
         for module in _linears(names):
-            for quantizer in (f"{module}.weight_quantizer", f"{module}.kernel_quantizer"):
-                if quantizer in modules:
-                    clipped.append((_excess(checkpoint, module, *modules[quantizer]), f"{module}.weight"))
+            clipped.extend(
+                (_excess(checkpoint, module, *modules[quantizer]), f"{module}.weight")
+                for quantizer in (f"{module}.weight_quantizer", f"{module}.kernel_quantizer")
+                if quantizer in modules
+            )
     return QuantizerRanges(
         sites={site: max(values) for site, values in sorted(found.items())},
         notes=(*_differing(found), *_clipped(clipped)),

@@ -52,7 +52,7 @@ def run(arguments: Sequence[str]) -> int:
         return EXIT_PIPE
     except click.ClickException as error:
         return _fail(_usage(error), EXIT_INPUT)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - the last handler: whatever comes here becomes a sentence and a code
         if _wants_traceback(arguments):
             traceback.print_exception(error)
         return _fail(*_sentence(error))

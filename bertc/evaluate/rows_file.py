@@ -58,7 +58,7 @@ def rows_from_path(path: Path) -> SavedRows:
         return saved_from_arrays(arrays, meta)
     except FileNotFoundError:
         raise InputError(f"{path}: there is no such file; validate again to write it") from None
-    except Exception:  # numpy's reader lets the errors of zipfile, zlib, tokenize and ast through
+    except Exception:  # noqa: BLE001 - numpy's reader lets the errors of zipfile, zlib, tokenize and ast through
         raise InputError(f"{path}: is damaged or no rows file of bertc; validate again to write it") from None
 
 

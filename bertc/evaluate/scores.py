@@ -79,7 +79,7 @@ class Comparison:
         return (self.accuracy, *self.metrics)
 
 
-def compare_outputs(
+def compare_outputs(  # noqa: PLR0913 - a data set as task and head read it, and the outputs of two systems
     task: Task,
     head: Head,
     rows: Sequence[Row],

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bertc.artefact.manifest import write_manifest
+from bertc.artefact.manifest import Provenance, write_manifest
 from bertc.artefact.space import STATE_BYTES, check_space
 from bertc.artefact.swap import artefact_folder
 from bertc.cache.stages import Work
@@ -33,7 +33,6 @@ from bertc.jobs.inputs import Inputs, checkpoint_from_recipe, inputs_from_recipe
 from bertc.jobs.plan import checked_target, plan_from_recipe
 from bertc.jobs.training_inputs import (
     TrainingData,
-    check_torch,
     data_from_recipe,
     losses_from_recipe,
     run_from_recipe,
@@ -68,6 +67,8 @@ def finetune(recipe: Recipe, out: Path, *, resume: bool, work: Work, command: st
     processes train together and the first one writes. Raises `InputError` and `EnvironmentLackError` before anything
     slow where that can be known.
     """
+    from bertc.train.library import check_torch
+
     check_torch()
     from bertc.train.distributed import joined_processes
     from bertc.train.state import StateFolder
@@ -285,12 +286,6 @@ class _Run:
             (folder / TABLE_FILE).write_text(text_from_table(table), encoding="utf-8")
         whole = {**report, "digest": digest}
         (folder / REPORT_FILE).write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
-        write_manifest(
-            folder,
-            target="checkpoint",
-            checkpoint=digest,
-            cpu=cpu_features(),
-            versions=report["versions"],
-            unvalidated=True,
-        )
+        made = Provenance(target="checkpoint", checkpoint=digest, cpu=cpu_features(), versions=report["versions"])
+        write_manifest(folder, made, unvalidated=True)
         return whole

@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from bertc.artefact.manifest import write_manifest
+from bertc.artefact.manifest import Provenance, write_manifest
 from bertc.artefact.swap import artefact_folder
 from bertc.cache.stages import Work
 from bertc.checkpoint import Checkpoint
@@ -53,14 +53,10 @@ def prune_checkpoint(recipe: Recipe, out: Path, *, work: Work) -> Pruned:
         gemms = lines_from_gemms(pruned.gemms)
         document = {"schema": 1, "pattern": PATTERN, "criterion": recipe.sparsity.criterion, "gemms": gemms}
         (folder / REPORT_FILE).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-        write_manifest(
-            folder,
-            target="checkpoint",
-            checkpoint=checkpoint.digest,
-            cpu=cpu_features(),
-            versions=library_versions(),
-            unvalidated=True,
+        made = Provenance(
+            target="checkpoint", checkpoint=checkpoint.digest, cpu=cpu_features(), versions=library_versions()
         )
+        write_manifest(folder, made, unvalidated=True)
     return pruned
 
 

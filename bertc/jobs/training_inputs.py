@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -13,7 +12,7 @@ from bertc.checkpoint.same_tokens import COMPARED_ROWS, same_tokens
 from bertc.core.progress import Progress
 from bertc.data.dataset import dataset_from_path
 from bertc.data.rows import Row
-from bertc.errors import EnvironmentLackError, InputError
+from bertc.errors import InputError
 from bertc.recipe import Recipe, TrainingRecipe
 from bertc.tasks import task_from_name
 
@@ -39,17 +38,6 @@ class TrainingData:
     examples: tuple[Example, ...]
     held_rows: tuple[Row, ...]
     held_examples: tuple[Example, ...]
-
-
-def check_torch() -> None:
-    """Import torch, as it trains fastest. Raises `EnvironmentLackError` without it."""
-    # OpenMP's threads wait by spinning. With another program on the machine each of a step's thousand parallel regions
-    # then costs a time slice: 3.7 s instead of 0.46 s a step of a MiniLM on 2 busy cores (EPYC, torch 2.13).
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    try:
-        import torch  # noqa: F401
-    except ModuleNotFoundError:
-        raise EnvironmentLackError('training needs torch; install it with pip install "bertc[train]"') from None
 
 
 def data_from_recipe(wanted: TrainingRecipe, checkpoint: Checkpoint, max_length: int) -> TrainingData:

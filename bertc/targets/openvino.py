@@ -5,11 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 
-import onnx_ir as ir
-
-from bertc.export.engine_options import EngineOptions
 from bertc.export.openvino import lower as openvino
-from bertc.ir.last_layer import slice_last_layer
 from bertc.ir.scheme import Scheme
 from bertc.ir.sites import Role, Site
 from bertc.runtime.machine.cpu import VNNI_FEATURES, check_vnni
@@ -17,13 +13,9 @@ from bertc.runtime.openvino.compiled_model import OpenvinoRuntime
 from bertc.runtime.optimized import INT8_ATTENTION
 from bertc.runtime.served import OPENVINO
 from bertc.targets import Target
+from bertc.targets._openvino import lower_graph
 
 ATTENTION_OPERANDS = (Role.QUERY, Role.KEY, Role.VALUE, Role.PROBS)
-
-
-def lower_graph(graph: ir.Model, options: EngineOptions) -> ir.Model:
-    """Lower to the standard operators that OpenVINO reads."""
-    return openvino.lower_graph(slice_last_layer(graph))
 
 
 def expected_fusion(scheme: Scheme | None, layers: int) -> Mapping[str, int]:

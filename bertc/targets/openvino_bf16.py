@@ -1,13 +1,13 @@
-"""Target `openvino-bf16`: the target `openvino-float` in BF16, where the CPU multiplies it."""
+"""Target `openvino-bf16`: BF16 on OpenVINO's CPU kernels, where the CPU multiplies it."""
 
 from __future__ import annotations
-
-from dataclasses import replace
 
 from bertc.errors import EnvironmentLackError
 from bertc.runtime.machine.cpu import BF16_FEATURES, Cpu
 from bertc.runtime.openvino.compiled_model import OpenvinoRuntime
-from bertc.targets import openvino_float
+from bertc.runtime.served import OPENVINO
+from bertc.targets import Target
+from bertc.targets._openvino import expected_float_fusion, lower_graph
 
 
 def check_bf16(cpu: Cpu) -> None:
@@ -18,12 +18,15 @@ def check_bf16(cpu: Cpu) -> None:
         )
 
 
-TARGET = replace(
-    openvino_float.TARGET,
+TARGET = Target(
     name="openvino-bf16",
     summary="BF16 on OpenVINO, on CPUs that multiply it (extra openvino)",
     runtime=OpenvinoRuntime(precision="bf16"),
+    lower=lower_graph,
+    expected_fusion=expected_float_fusion,
+    served=OPENVINO,
     no_int8="it is BF16; the target openvino is OpenVINO's INT8",
     demands=tuple(sorted(BF16_FEATURES)),
     check_cpu=check_bf16,
+    packs_rows=True,
 )

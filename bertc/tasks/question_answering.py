@@ -100,11 +100,11 @@ class QuestionAnswering:
         """Encode windows of at most 384 tokens that share 128 (a third of a shorter window)."""
         length = min(max_length, WINDOW_TOKENS)
         stride = min(STRIDE_TOKENS, length // 3)
-        features = []
-        for index, row in enumerate(rows):
-            for window in encoder.encode_windows(*row.texts, max_length=length, stride=stride):
-                features.append(_feature(index, window))
-        return features
+        return [
+            _feature(index, window)
+            for index, row in enumerate(rows)
+            for window in encoder.encode_windows(*row.texts, max_length=length, stride=stride)
+        ]
 
     def row_outputs(
         self, rows: Sequence[Row], features: Sequence[Feature], raw: RawOutputs, head: Head

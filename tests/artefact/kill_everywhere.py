@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from bertc.artefact import swap
-from bertc.artefact.manifest import verify_artefact, write_manifest
+from bertc.artefact.manifest import Provenance, verify_artefact, write_manifest
 from bertc.errors import InputError
 from bertc.runtime.machine.cpu import Cpu
 
@@ -27,7 +27,7 @@ def build(out: Path, text: str, *, abort: bool = False) -> None:
         (folder / "engine").mkdir()
         (folder / "model.onnx").write_text(text)
         (folder / "engine" / "plan").write_text(text)
-        write_manifest(folder, target="ort-cpu", checkpoint="c", cpu=CPU, versions={})
+        write_manifest(folder, Provenance(target="ort-cpu", checkpoint="c", cpu=CPU, versions={}))
         if abort:
             raise KeyboardInterrupt
 

@@ -12,7 +12,15 @@ from typing import Any
 
 import pytest
 
-from bertc.artefact.manifest import Binding, ValidOn, read_manifest, unmet_demands, verify_artefact, write_manifest
+from bertc.artefact.manifest import (
+    Binding,
+    Provenance,
+    ValidOn,
+    read_manifest,
+    unmet_demands,
+    verify_artefact,
+    write_manifest,
+)
 from bertc.errors import InputError
 from bertc.runtime.machine.cpu import Cpu
 
@@ -27,10 +35,7 @@ def artefact(tmp_path: Path) -> Path:
     (folder / "engine" / "plan").write_bytes(b"plan")
     write_manifest(
         folder,
-        target="ort-cpu",
-        checkpoint="c" * 64,
-        cpu=CPU,
-        versions={"onnxruntime": "1.23.2"},
+        Provenance(target="ort-cpu", checkpoint="c" * 64, cpu=CPU, versions={"onnxruntime": "1.23.2"}),
     )
     return folder
 
@@ -146,5 +151,6 @@ def test_demands_that_this_machine_does_not_meet(artefact: Path) -> None:
 
 def test_a_binding_is_kept(artefact: Path) -> None:
     binding = Binding(device="NVIDIA H100", driver="570.1", runtime="tensorrt 10.12")
-    write_manifest(artefact, target="tensorrt", checkpoint="c", cpu=CPU, versions={}, binding=binding)
+    made = Provenance(target="tensorrt", checkpoint="c", cpu=CPU, versions={})
+    write_manifest(artefact, made, binding=binding)
     assert verify_artefact(artefact).binding == binding

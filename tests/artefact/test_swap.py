@@ -15,7 +15,7 @@ import pytest
 import bertc
 from bertc.artefact import swap
 from bertc.artefact.exchange import exchange_folders
-from bertc.artefact.manifest import verify_artefact, write_manifest
+from bertc.artefact.manifest import Provenance, verify_artefact, write_manifest
 from bertc.artefact.swap import artefact_folder
 from bertc.errors import BertcError, InputError
 from bertc.runtime.machine.cpu import Cpu
@@ -32,7 +32,7 @@ def build(out: Path, text: str = "new", **options: object) -> None:
 
 def fill(folder: Path, text: str) -> None:
     (folder / "model.onnx").write_text(text)
-    write_manifest(folder, target="ort-cpu", checkpoint="c", cpu=CPU, versions={})
+    write_manifest(folder, Provenance(target="ort-cpu", checkpoint="c", cpu=CPU, versions={}))
 
 
 def beside(out: Path) -> list[str]:

@@ -25,8 +25,6 @@ def table_of(model: TinyModel, *per_site: str) -> CalibrationTable:
         model.graph,
         model.features,
         exponent=DEFAULT_SMOOTHING,
-        checkpoint="tiny",
-        origin={},
         progress=Silent(),
         per_site=per_site,
         grams=grams_from_batches(model.graph, model.features, SITES, progress=Silent()),

@@ -13,7 +13,7 @@ from bertc.calibrate.table import CalibrationTable, merge_tables, text_from_tabl
 from bertc.core.progress import Silent
 from bertc.ir.interpret import Interpreter
 from bertc.ir.scheme import DEFAULT_SMOOTHING
-from tests.tiny import TinyModel
+from tests.tiny import TinyModel, bound_table
 
 
 def shard_tables(model: TinyModel, shards: int) -> tuple[list[CalibrationTable], list[CalibrationTable]]:
@@ -21,12 +21,9 @@ def shard_tables(model: TinyModel, shards: int) -> tuple[list[CalibrationTable],
     interpreter = Interpreter(model.graph, observe_sites=True)
     parts = [model.features[number::shards] for number in range(shards)]
     plain = [
-        plain_from_batches(
-            interpreter,
-            part,
-            checkpoint="tiny",
-            origin={"data": f"shard-{number}", "row_hashes": [f"{number}-{row}" for row in range(len(part))]},
-            progress=Silent(),
+        bound_table(
+            plain_from_batches(interpreter, part, progress=Silent()),
+            {"data": f"shard-{number}", "row_hashes": [f"{number}-{row}" for row in range(len(part))]},
         )
         for number, part in enumerate(parts)
     ]

@@ -26,19 +26,10 @@ from bertc.ir.sites import Role
 OPSET = 18
 """The lowest one in which Split and the Reduce operators look as in the compiler's own graphs."""
 
-FLOAT_ROLES = {
-    role: "ONNX Runtime's CPU QAttention computes both batched products and the softmax in float"
-    for role in (
-        Role.QUERY_GEMM,
-        Role.KEY_GEMM,
-        Role.VALUE_GEMM,
-        Role.QUERY,
-        Role.KEY,
-        Role.VALUE,
-        Role.SCORES,
-        Role.PROBS,
-    )
-}
+FLOAT_ROLES = dict.fromkeys(
+    (Role.QUERY_GEMM, Role.KEY_GEMM, Role.VALUE_GEMM, Role.QUERY, Role.KEY, Role.VALUE, Role.SCORES, Role.PROBS),
+    "ONNX Runtime's CPU QAttention computes both batched products and the softmax in float",
+)
 
 
 def lower_graph(graph: ir.Model) -> ir.Model:

@@ -30,7 +30,7 @@ MASK_PLACES = {"Attention": 3, "MultiHeadAttention": 4}
 """Which input of the fused operators is the mask, or the lengths."""
 
 
-FLOAT_ROLES = {role: NO_INT8 for role in Role}
+FLOAT_ROLES = dict.fromkeys(Role, NO_INT8)
 
 
 def lower_graph(graph: ir.Model, *, half: bool = False) -> ir.Model:

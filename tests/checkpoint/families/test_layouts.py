@@ -63,7 +63,7 @@ def as_distilbert(tensors: Tensors, config: dict[str, Any]) -> dict[str, Any]:
         tensors[renamed] = tensors.pop(name)
     names = {"dim": "hidden_size", "n_heads": "num_attention_heads", "n_layers": "num_hidden_layers"}
     names |= {"hidden_dim": "intermediate_size", "activation": "hidden_act"}
-    return {new: config[old] for new, old in names.items()} | {old: None for old in names.values()}
+    return {new: config[old] for new, old in names.items()} | dict.fromkeys(names.values())
 
 
 LAYOUTS: dict[str, Callable[[Tensors, dict[str, Any]], dict[str, Any]]] = {
