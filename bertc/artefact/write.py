@@ -13,7 +13,7 @@ from bertc.calibrate.table import text_from_table
 from bertc.evaluate.rows_file import ROWS_FILE, write_rows
 from bertc.recipe import text_from_recipe
 from bertc.report.html.page import html_from_report
-from bertc.report.parts.built import BuildFacts
+from bertc.report.parts.facts import BuildFacts
 from bertc.report.schema import Report, report_to_json
 from bertc.runtime.optimized import Optimized
 from bertc.tasks import task_from_name

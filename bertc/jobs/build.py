@@ -44,7 +44,8 @@ from bertc.quantize.lowered import Lowered, lowered_graph
 from bertc.quantize.quantization import Quantization
 from bertc.quantize.sensitivity_stage import SENSITIVITY
 from bertc.recipe import Recipe
-from bertc.report.parts.built import BuildFacts, report_from_facts
+from bertc.report.parts.built import report_from_facts
+from bertc.report.parts.facts import BuildFacts
 from bertc.report.schema import CandidatePart, Report
 from bertc.runtime.latency import Latency, measure_latency
 from bertc.runtime.machine.cpu import cpu_features

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from bertc.evaluate.gates import GateResult
+    from bertc.evaluate.regression import Regression
     from bertc.evaluate.scores import Score
     from bertc.report.schema import CandidatePart, GatePart, LatencyPart, MetricPart, Report, SearchPart, SparsityPart
 
@@ -126,3 +127,15 @@ def worst_sites(report: Report) -> tuple[str, ...]:
         return report.worst_sites
     measured = [site for site in report.sites if site.error is not None]
     return tuple(site.site for site in sorted(measured, key=lambda site: -(site.error or 0.0))[:WORST])
+
+
+def lines_from_regression(regression: Regression) -> list[str]:
+    """Write how many rows were paired, and how many of which difference there are."""
+    counts = (
+        (len(regression.flipped), "decided otherwise than in the baseline"),
+        (len(regression.changed), "with another label than in the baseline, left out"),
+        (len(regression.vanished), "of the baseline missing in this run"),
+        (len(regression.added), "not in the baseline, left out"),
+    )
+    differences = [f"{count} {'row' if count == 1 else 'rows'} {text}" for count, text in counts if count]
+    return [f"{regression.paired} {'row' if regression.paired == 1 else 'rows'} paired", *differences]

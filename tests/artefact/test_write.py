@@ -12,9 +12,10 @@ from bertc.artefact.manifest import read_manifest, verify_artefact
 from bertc.artefact.write import HEAD_FILE, SENTENCE_FILES, write_artefact
 from bertc.checkpoint import checkpoint_from_path
 from bertc.recipe import recipe_from_path
-from bertc.report.parts.built import BuildFacts, report_from_facts
+from bertc.report.parts.built import report_from_facts
+from bertc.report.parts.facts import BuildFacts
 from tests.fixtures import edit_json, write_tiny_sentences
-from tests.report.parts.test_built import facts_of
+from tests.report.sample_facts import facts_of
 from tests.tiny import TinyModel, engine_scheme, tiny_scheme
 
 

@@ -18,7 +18,8 @@ from bertc.evaluate.baseline import baseline_from_report, rows_from_baseline
 from bertc.evaluate.regression import Regression, regression_from_reports
 from bertc.evaluate.rows_file import bytes_from_rows, rows_from_path, write_rows
 from bertc.evaluate.scores import Comparison, compare_outputs
-from bertc.report.markdown import junit_from_regression, junit_from_verdict, markdown_from_regression
+from bertc.report.junit import junit_from_regression, junit_from_verdict
+from bertc.report.markdown import markdown_from_regression
 from bertc.tasks import task_from_name
 from tests.evaluate.toy import EMBED, HEADS, INTENT, QA, ToyEncoder, toy_raw, toy_rows
 

@@ -11,7 +11,9 @@ from bertc.cache.stages import Work
 from bertc.cache.store import StageCache
 from bertc.core.progress import Silent
 from bertc.data import dataset
-from bertc.jobs.export import calibrate, export, quantize
+from bertc.jobs.calibrate import calibrate
+from bertc.jobs.export import export
+from bertc.jobs.quantize import quantize
 from bertc.recipe import Recipe, recipe_from_document
 from tests.fixtures import tiny_sentence, write_tiny_bert
 

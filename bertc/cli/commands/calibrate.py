@@ -37,7 +37,7 @@ def command(output: Output, request: Request, out: Path) -> int:
     recipe = request.recipe()
     from bertc.calibrate.table import text_from_table
     from bertc.cli.result_files import write_file
-    from bertc.jobs.export import calibrate
+    from bertc.jobs.calibrate import calibrate
 
     with request.work() as work:
         table = calibrate(recipe, work=work)

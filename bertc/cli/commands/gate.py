@@ -91,7 +91,8 @@ def _compared(output: Output, report: Path, baseline: Path, *, update: bool, **o
 
 def _write_results(found: Regression, junit: Path | None, markdown: Path | None) -> None:
     from bertc.cli.result_files import write_file
-    from bertc.report.markdown import junit_from_regression, markdown_from_regression
+    from bertc.report.junit import junit_from_regression
+    from bertc.report.markdown import markdown_from_regression
 
     if junit is not None:
         write_file(junit, junit_from_regression(found))

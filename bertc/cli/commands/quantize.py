@@ -28,7 +28,7 @@ def command(output: Output, request: Request, out: Path) -> int:
     import onnx_ir as ir
 
     from bertc.cli.result_files import finished_file
-    from bertc.jobs.export import quantize
+    from bertc.jobs.quantize import quantize
 
     with request.work() as work:
         quantized = quantize(recipe, work=work)

@@ -1,0 +1,75 @@
+"""What became of the graph, in the report's words: INT8, float, and what was fused."""
+
+from __future__ import annotations
+
+from bertc.calibrate.needs import has_histograms
+from bertc.calibrate.table import DEFAULT_PERCENTILE
+from bertc.ir.sites import Role, Site
+from bertc.quantize.quantization import Quantization
+from bertc.report.parts.facts import BuildFacts
+from bertc.report.parts.search import reasons_from_search
+from bertc.report.schema import FloatSite, QuantizationPart
+from bertc.runtime.optimized import INT8_ATTENTION
+
+
+def quantization_part(facts: BuildFacts) -> QuantizationPart:
+    """Write what was quantized, fused and left in float."""
+    scheme, quantized, layers = facts.scheme, facts.quantized, facts.layers
+    embeddings = None
+    if facts.stored is not None:
+        before, after = facts.stored.bytes_before / 2**20, facts.stored.bytes_after / 2**20
+        embeddings = f"INT8 with a scale per row, {before:.1f} MiB to {after:.1f} MiB"
+    int8_attention = facts.optimized.fused.get(INT8_ATTENTION, 0)
+    return QuantizationPart(
+        mode=None if scheme is None else int(scheme.mode.name),
+        calibrator=None if facts.quantization is None else _calibrator(facts.quantization),
+        weights=_weights(facts),
+        sites_int8=0 if quantized is None else len(quantized.scales),
+        sites_float=_float_sites(facts),
+        fused=dict(facts.optimized.fused),
+        fused_expected=dict(facts.target.expected_fusion(scheme, layers)),
+        # An attention has two products without weights.
+        gemms_int8=facts.optimized.gemms_int8 + 2 * int8_attention,
+        gemms_float=facts.optimized.gemms_float + 2 * (layers - int8_attention),
+        granularity=None if scheme is None else str(scheme.granularity),
+        smoothing=None if scheme is None else scheme.smoothing,
+        embeddings=embeddings,
+        rounding=None if quantized is None else facts.correction.name,
+        rounding_errors=dict(facts.correction.errors),
+        added_channels=0 if quantized is None else quantized.added_channels,
+        roles={} if quantized is None else {str(role): count for role, count in quantized.counts.items()},
+    )
+
+
+def _calibrator(quantization: Quantization) -> str:
+    method = quantization.method
+    if not has_histograms(quantization.table):
+        return "none: the checkpoint's own ranges"
+    if method.calibrator != "percentile":
+        return method.calibrator
+    if method.percentile is None:
+        return f"percentile {DEFAULT_PERCENTILE:g}, maximum on the residual stream"
+    return f"percentile {method.percentile:g}"
+
+
+def _weights(facts: BuildFacts) -> str:
+    if facts.scheme is not None:
+        return "INT8 per output channel" if facts.scheme.per_channel else "INT8 per tensor"
+    return "INT8 per output channel" if facts.target.precision == "int8" else facts.target.precision
+
+
+def _float_sites(facts: BuildFacts) -> tuple[FloatSite, ...]:
+    """List the sites that the mode asks for and the engine runs in float."""
+    scheme = facts.scheme
+    if scheme is None:
+        return ()
+    found = []
+    searched = {} if facts.search is None else reasons_from_search(facts.search)
+    for layer in range(facts.layers):
+        for role in Role:
+            site = Site(layer, role)
+            if role not in scheme.mode.roles or scheme.quantizes(site):
+                continue
+            reason = facts.target.float_roles.get(role) or searched.get(site, "kept in float by the recipe")
+            found.append(FloatSite(site=site.name, reason=reason))
+    return tuple(found)
