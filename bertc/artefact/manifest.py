@@ -17,12 +17,12 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from bertc.artefact.layout import MANIFEST_FILE
 from bertc.core.digest import digest_of_file, files_of_folder
 from bertc.core.versions import __version__
 from bertc.errors import InputError
 from bertc.runtime.machine.cpu import Cpu
 
-MANIFEST_NAME = "manifest.json"
 _LARGEST_MANIFEST = 16 << 20  # bytes; ours has some ten entries, more is not a manifest
 # What hubs and file browsers add to a folder; bertc reads none of them, so they cannot change what an artefact does.
 _BYSTANDER = re.compile(r"\.[^/]*(/.*)?|README(\.md)?|LICENSE(\.(md|txt))?", re.IGNORECASE)
@@ -123,13 +123,13 @@ def write_manifest(
         target=made.target,
         checkpoint=made.checkpoint,
         unvalidated=unvalidated,
-        files={name: _record(folder / name) for name in files_of_folder(folder) if name != MANIFEST_NAME},
+        files={name: _record(folder / name) for name in files_of_folder(folder) if name != MANIFEST_FILE},
         versions={"python": platform.python_version(), **made.versions},
         cpu=CpuRecord(vendor=made.cpu.vendor, model=made.cpu.model, features=tuple(sorted(made.cpu.features))),
         valid_on=valid_on or ValidOn(machine=made.cpu.machine),
         binding=binding,
     )
-    with (folder / MANIFEST_NAME).open("w", encoding="utf-8", newline="\n") as file:
+    with (folder / MANIFEST_FILE).open("w", encoding="utf-8", newline="\n") as file:
         file.write(manifest.model_dump_json(by_alias=True, indent=2) + "\n")
         file.flush()
         os.fsync(file.fileno())
@@ -138,7 +138,7 @@ def write_manifest(
 
 def read_manifest(folder: Path) -> Manifest:
     """Read manifest.json without looking at the files it lists. Raises `InputError` if it is missing or not ours."""
-    path = folder / MANIFEST_NAME
+    path = folder / MANIFEST_FILE
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode) or status.st_size > _LARGEST_MANIFEST:
@@ -146,7 +146,7 @@ def read_manifest(folder: Path) -> Manifest:
         return Manifest.model_validate_json(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(
-            f"{folder} is not a bertc artefact: it has no {MANIFEST_NAME}; build it with `bertc build`."
+            f"{folder} is not a bertc artefact: it has no {MANIFEST_FILE}; build it with `bertc build`."
         ) from None
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}); check its permissions.") from error
@@ -175,7 +175,7 @@ def verify_artefact(folder: Path) -> Manifest:
 
 def foreign_files(folder: Path, manifest: Manifest | None = None) -> tuple[str, ...]:
     """List the files that the manifest does not name: bertc did not write them. Raises `InputError` or `OSError`."""
-    known = (manifest or read_manifest(folder)).files.keys() | {MANIFEST_NAME}
+    known = (manifest or read_manifest(folder)).files.keys() | {MANIFEST_FILE}
     return tuple(name for name in files_of_folder(folder) if name not in known)
 
 

@@ -17,7 +17,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from bertc.artefact.exchange import exchange_folders
-from bertc.artefact.manifest import MANIFEST_NAME, foreign_files
+from bertc.artefact.layout import MANIFEST_FILE
+from bertc.artefact.manifest import foreign_files
 from bertc.cache.lock import build_lock
 from bertc.core.digest import files_of_folder
 from bertc.core.progress import Progress, Silent
@@ -112,8 +113,8 @@ def _check_replaceable(place: Path, out: Path) -> None:
     """Refuse a folder with a file that bertc did not write: replacing it would delete that file."""
     if not place.exists() or not files_of_folder(place):
         return
-    if not (place / MANIFEST_NAME).is_file():
-        raise InputError(f"{out} has files but no {MANIFEST_NAME}, so bertc did not write it; choose another folder.")
+    if not (place / MANIFEST_FILE).is_file():
+        raise InputError(f"{out} has files but no {MANIFEST_FILE}, so bertc did not write it; choose another folder.")
     foreign = foreign_files(place)
     if foreign:
         rest = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
@@ -135,8 +136,8 @@ def _new_container(place: Path) -> Path:
 
 def _swap_in(container: Path, place: Path) -> None:
     new = container / _NEW
-    if not (new / MANIFEST_NAME).is_file():
-        raise BertcError(f"internal error: the artefact for {place} was closed without its {MANIFEST_NAME}.")
+    if not (new / MANIFEST_FILE).is_file():
+        raise BertcError(f"internal error: the artefact for {place} was closed without its {MANIFEST_FILE}.")
     if not place.exists():
         new.rename(place)
     elif not exchange_folders(new, place):

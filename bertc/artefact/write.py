@@ -8,9 +8,19 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from bertc.artefact.layout import (
+    CONFIG_FILE,
+    HEAD_FILE,
+    PAGE_FILE,
+    RECIPE_FILE,
+    REPORT_FILE,
+    ROWS_FILE,
+    SENTENCE_FILES,
+    TABLE_FILE,
+)
 from bertc.artefact.manifest import Binding, Provenance, ValidOn, write_manifest
 from bertc.calibrate.table import text_from_table
-from bertc.evaluate.rows_file import ROWS_FILE, write_rows
+from bertc.evaluate.rows_file import write_rows
 from bertc.recipe import text_from_recipe
 from bertc.report.html.page import html_from_report
 from bertc.report.parts.facts import BuildFacts
@@ -18,22 +28,14 @@ from bertc.report.schema import Report, report_to_json
 from bertc.runtime.optimized import Optimized
 from bertc.tasks import task_from_name
 
-HEAD_FILE = "bertc.json"
 DROPPED_CONFIG = ("_name_or_path", "auto_map")
 """config.json fields that name a path of the build machine, or code that nothing should run."""
-
-SENTENCE_FILES = (
-    "modules.json",
-    "sentence_bert_config.json",
-    "config_sentence_transformers.json",
-    "1_Pooling/config.json",
-)
 
 
 def write_artefact(folder: Path, facts: BuildFacts, report: Report) -> None:
     """Write everything beside the model's files, which are already there."""
     config = {name: value for name, value in facts.checkpoint.config.items() if name not in DROPPED_CONFIG}
-    _write_json(folder / "config.json", config)
+    _write_json(folder / CONFIG_FILE, config)
     described = {
         "schema": 1,
         "head": asdict(facts.checkpoint.head),
@@ -48,8 +50,8 @@ def write_artefact(folder: Path, facts: BuildFacts, report: Report) -> None:
             (folder / name).parent.mkdir(exist_ok=True)
             shutil.copyfile(source, folder / name)
     if facts.table is not None:
-        (folder / "calibration.json").write_text(text_from_table(facts.table), encoding="utf-8")
-    (folder / "recipe.toml").write_text(text_from_recipe(facts.recipe), encoding="utf-8")
+        (folder / TABLE_FILE).write_text(text_from_table(facts.table), encoding="utf-8")
+    (folder / RECIPE_FILE).write_text(text_from_recipe(facts.recipe), encoding="utf-8")
     if facts.comparison is not None and facts.validation is not None:
         origin = {
             "cpu": facts.cpu.model,
@@ -60,8 +62,8 @@ def write_artefact(folder: Path, facts: BuildFacts, report: Report) -> None:
             "bertc": report.bertc,
         }
         write_rows(folder / ROWS_FILE, facts.comparison.table, origin)
-    (folder / "report.json").write_text(report_to_json(report), encoding="utf-8")
-    (folder / "report.html").write_text(html_from_report(report), encoding="utf-8")
+    (folder / REPORT_FILE).write_text(report_to_json(report), encoding="utf-8")
+    (folder / PAGE_FILE).write_text(html_from_report(report), encoding="utf-8")
     write_manifest(
         folder,
         Provenance(

@@ -22,7 +22,6 @@ from bertc.evaluate.metric import HIGHER, LOWER
 from bertc.evaluate.row_table import MetricRows, RowTable
 
 SCHEMA = 1
-ROWS_FILE = "rows.npz"
 
 Arrays = Mapping[str, NDArray[Any]]
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import onnx_ir as ir
 
+from bertc.artefact.layout import ROWS_FILE
 from bertc.artefact.space import BUILD_BYTES, check_space
 from bertc.artefact.swap import artefact_folder, scratch_beside
 from bertc.artefact.write import write_artefact
@@ -141,7 +142,7 @@ def build_into(
             cpu=cpu_features(),
             versions=library_versions(plan.target.runtime.library),
         )
-        report = report_from_facts(facts)
+        report = report_from_facts(facts, rows=ROWS_FILE)
         write_artefact(folder, facts, report)
     return Built(report=report, verdict=verdict)
 

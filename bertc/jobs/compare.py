@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from bertc.artefact.layout import REPORT_FILE
 from bertc.artefact.manifest import verify_artefact
 from bertc.calibrate.method import RangeMethod
 from bertc.calibrate.table import CalibrationTable, table_from_path
@@ -86,7 +87,7 @@ def _ranges(table: CalibrationTable, method: RangeMethod) -> dict[str, float | N
 
 def _paired(first: Path, second: Path) -> Regression:
     """Pair the rows; the first artefact's engine is the reference."""
-    rows = [rows_from_report(folder / "report.json") for folder in (first, second)]
+    rows = [rows_from_report(folder / REPORT_FILE) for folder in (first, second)]
     return regression_from_rows(rows[1], rows[0], limit=NO_LIMIT)
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bertc.artefact.layout import TABLE_FILE, TRAINING_FILE
 from bertc.artefact.manifest import Provenance, write_manifest
 from bertc.artefact.space import STATE_BYTES, check_space
 from bertc.artefact.swap import artefact_folder
@@ -47,9 +48,6 @@ if TYPE_CHECKING:
     from bertc.train.loop import Outcome, Trainer
     from bertc.train.replace import Replacement
     from bertc.train.student import Student
-
-REPORT_FILE = "training.json"
-TABLE_FILE = "calibration.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -285,7 +283,7 @@ class _Run:
             table = table_from_student(self.student, checkpoint_digest=digest)
             (folder / TABLE_FILE).write_text(text_from_table(table), encoding="utf-8")
         whole = {**report, "digest": digest}
-        (folder / REPORT_FILE).write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
+        (folder / TRAINING_FILE).write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
         made = Provenance(target="checkpoint", checkpoint=digest, cpu=cpu_features(), versions=report["versions"])
         write_manifest(folder, made, unvalidated=True)
         return whole

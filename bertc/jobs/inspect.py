@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from bertc.artefact.manifest import MANIFEST_NAME, Manifest, unmet_demands, verify_artefact
+from bertc.artefact.layout import HEAD_FILE, MANIFEST_FILE, REPORT_FILE
+from bertc.artefact.manifest import Manifest, unmet_demands, verify_artefact
 from bertc.calibrate.method import RangeMethod
 from bertc.calibrate.table import CalibrationTable, table_from_path
 from bertc.checkpoint import checkpoint_from_path
@@ -16,7 +17,7 @@ from bertc.checkpoint.files import read_object
 from bertc.core.head import Head
 from bertc.errors import InputError
 from bertc.ir.sites import Role, Site
-from bertc.jobs.predict import HEAD_FILE, head_from_document
+from bertc.jobs.predict import head_from_document
 from bertc.report.schema import Report, report_from_json
 from bertc.runtime.machine.cpu import cpu_features
 
@@ -29,7 +30,7 @@ def kind_of_path(path: str) -> str:
     place = Path(path)
     if place.is_dir():
         # A checkpoint that bertc pruned or trained has a manifest as well, and its weights.
-        engine = (place / MANIFEST_NAME).exists() and not any(place.rglob("*.safetensors"))
+        engine = (place / MANIFEST_FILE).exists() and not any(place.rglob("*.safetensors"))
         return "artefact" if engine else "checkpoint"
     return "table" if place.is_file() or place.suffix == ".json" else "checkpoint"
 
@@ -127,7 +128,7 @@ def facts_of_artefact(folder: Path) -> Facts:
 
 def report_of_artefact(folder: Path) -> Report:
     """Read an artefact's report. Raises `InputError` where there is none."""
-    path = folder / "report.json"
+    path = folder / REPORT_FILE
     try:
         return report_from_json(path.read_bytes(), source=str(path))
     except OSError as error:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bertc.artefact.layout import HEAD_FILE
 from bertc.artefact.manifest import Manifest, unmet_demands, verify_artefact
 from bertc.checkpoint.config_json import config_from_path
 from bertc.checkpoint.files import read_object
@@ -30,7 +31,6 @@ from bertc.runtime.machine.cpu import cpu_features
 from bertc.targets import target_from_name
 from bertc.tasks import task_from_name
 
-HEAD_FILE = "bertc.json"
 ROWS_PER_BATCH = 256
 """Rows that are held at a time when a file is streamed; the engine cuts them into batches of its own."""
 

@@ -9,6 +9,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from bertc.artefact.layout import SPARSITY_FILE
 from bertc.artefact.manifest import Provenance, write_manifest
 from bertc.artefact.swap import artefact_folder
 from bertc.cache.stages import Work
@@ -28,8 +29,6 @@ from bertc.prune.pattern import PATTERN
 from bertc.prune.stage import changed_weights, lines_from_gemms, pruned_graph
 from bertc.recipe import Recipe
 from bertc.runtime.machine.cpu import cpu_features
-
-REPORT_FILE = "sparsity.json"
 
 
 def prune_checkpoint(recipe: Recipe, out: Path, *, work: Work) -> Pruned:
@@ -52,7 +51,7 @@ def prune_checkpoint(recipe: Recipe, out: Path, *, work: Work) -> Pruned:
         write_checkpoint(checkpoint, folder, tensors_from_graph(checkpoint, graph, pruned.graph))
         gemms = lines_from_gemms(pruned.gemms)
         document = {"schema": 1, "pattern": PATTERN, "criterion": recipe.sparsity.criterion, "gemms": gemms}
-        (folder / REPORT_FILE).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+        (folder / SPARSITY_FILE).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
         made = Provenance(
             target="checkpoint", checkpoint=checkpoint.digest, cpu=cpu_features(), versions=library_versions()
         )

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bertc.artefact.layout import RECIPE_FILE, ROWS_FILE
 from bertc.checkpoint import Checkpoint, checkpoint_from_path
 from bertc.core.feature import Feature
 from bertc.core.head import Problem
@@ -27,7 +28,7 @@ from bertc.evaluate.gates import Gate, Verdict, gates_from_options, judge
 from bertc.evaluate.metric import metric_from_name
 from bertc.evaluate.regression import keys_from_hashes
 from bertc.evaluate.row_table import MetricRows, RowTable, hash_labels, kept_statistics
-from bertc.evaluate.rows_file import ROWS_FILE, rows_from_path
+from bertc.evaluate.rows_file import rows_from_path
 from bertc.evaluate.scores import Score, compare_outputs, scores_from_table
 from bertc.evaluate.task import RawOutputs
 from bertc.graph.encoder import graph_from_checkpoint
@@ -79,7 +80,7 @@ class _Run:
 
 def recipe_of_artefact(folder: Path, overrides: Mapping[str, Any]) -> Recipe:
     """Return the recipe that an artefact was built by, with some fields replaced."""
-    return recipe_from_path(folder / "recipe.toml", overrides)
+    return recipe_from_path(folder / RECIPE_FILE, overrides)
 
 
 def validate(folder: Path, recipe: Recipe, *, checkpoint: str | None, progress: Progress) -> Validation:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from bertc.artefact.layout import HEAD_FILE, ROWS_FILE, SENTENCE_FILES
 from bertc.artefact.manifest import read_manifest, verify_artefact
-from bertc.artefact.write import HEAD_FILE, SENTENCE_FILES, write_artefact
+from bertc.artefact.write import write_artefact
 from bertc.checkpoint import checkpoint_from_path
 from bertc.recipe import recipe_from_path
 from bertc.report.parts.built import report_from_facts
@@ -28,7 +29,7 @@ def facts(tiny_classifier: TinyModel) -> BuildFacts:
 def written(folder: Path, facts: BuildFacts) -> set[str]:
     folder.mkdir()
     (folder / "model.onnx").write_bytes(b"model")
-    write_artefact(folder, facts, report_from_facts(facts))
+    write_artefact(folder, facts, report_from_facts(facts, rows=ROWS_FILE))
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
 

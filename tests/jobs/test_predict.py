@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import bertc
-from bertc.artefact.manifest import MANIFEST_NAME
+from bertc.artefact.layout import MANIFEST_FILE
 from bertc.core.batch import Batch
 from bertc.data.rows import Row, row_from_texts
 from bertc.errors import EnvironmentLackError, InputError
@@ -77,10 +77,10 @@ def test_an_artefact_that_says_no_row_length_is_not_packed(artefact: Path, tmp_p
     document = json.loads((folder / "bertc.json").read_text(encoding="utf-8"))
     assert 3 <= document.pop("row_length") <= document["max_length"]
     (folder / "bertc.json").write_text(json.dumps(document), encoding="utf-8")
-    manifest = json.loads((folder / MANIFEST_NAME).read_text(encoding="utf-8"))
+    manifest = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
     content = (folder / "bertc.json").read_bytes()
     manifest["files"]["bertc.json"] = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
-    (folder / MANIFEST_NAME).write_text(json.dumps(manifest), encoding="utf-8")
+    (folder / MANIFEST_FILE).write_text(json.dumps(manifest), encoding="utf-8")
     with bertc.load(folder, threads=1) as model:
         assert model.row_length is None and len(model.predict(TEXTS)) == 20
 
@@ -136,8 +136,8 @@ def test_a_machine_that_lacks_the_instructions_is_refused(artefact: Path, tmp_pa
         pytest.skip("this system does not tell its instruction sets")
     copy = tmp_path / "copy"
     shutil.copytree(artefact, copy)
-    document = json.loads((copy / MANIFEST_NAME).read_text(encoding="utf-8"))
+    document = json.loads((copy / MANIFEST_FILE).read_text(encoding="utf-8"))
     document["valid_on"]["cpu_features_any"] = ["avx99"]
-    (copy / MANIFEST_NAME).write_text(json.dumps(document), encoding="utf-8")
+    (copy / MANIFEST_FILE).write_text(json.dumps(document), encoding="utf-8")
     with pytest.raises(EnvironmentLackError, match="avx99"):
         bertc.load(copy)

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from bertc.cache.stages import StageTime
-from bertc.calibrate.method import RangeMethod
 from bertc.ir.scheme import Scheme
+from bertc.jobs.plan import method_from_recipe
 from bertc.quantize.quantization import Quantization
 from bertc.recipe import recipe_from_document
 from bertc.report.parts.facts import BuildFacts
@@ -28,9 +28,10 @@ OPTIMIZED = Optimized(
 
 
 def facts_of(model: TinyModel, scheme: Scheme | None, **recipe: Any) -> BuildFacts:
+    wanted = recipe_from_document({"checkpoint": "tiny", **recipe}, "test")
     origin = {"data": "train.tsv", "rows": 48, "digest": "d", "row_hashes": []}
     return BuildFacts(
-        recipe=recipe_from_document({"checkpoint": "tiny", **recipe}, "test"),
+        recipe=wanted,
         command="bertc build",
         created=datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=UTC),
         checkpoint=model.checkpoint,
@@ -38,7 +39,9 @@ def facts_of(model: TinyModel, scheme: Scheme | None, **recipe: Any) -> BuildFac
         target=target_from_name("ort-cpu"),
         quantization=None
         if scheme is None
-        else Quantization(scheme=scheme, table=replace(model.table, origin=origin), method=RangeMethod()),
+        else Quantization(
+            scheme=scheme, table=replace(model.table, origin=origin), method=method_from_recipe(wanted.calibration)
+        ),
         quantized=None if scheme is None else quantized(model, scheme),
         stored=None,
         optimized=OPTIMIZED,

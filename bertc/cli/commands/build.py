@@ -63,10 +63,11 @@ def command(
 
 def _conclude(output: Output, report: Report, out: Path) -> int:
     """Print the summary, and the one line of a verdict that is not a pass."""
+    from bertc.artefact.layout import PAGE_FILE
     from bertc.report.text import facts_from_report, failure_text, worst_sites
 
     warnings = (("warning", text) for text in report.warnings)
-    print_facts(output, [*facts_from_report(report), *warnings, ("report", str(out / "report.html"))])
+    print_facts(output, [*facts_from_report(report), *warnings, ("report", str(out / PAGE_FILE))])
     if report.search is not None and not report.search.passed:
         output.fail(f"not passed: {next(text for text in report.warnings if text.startswith('the search found'))}")
         return EXIT_GATE

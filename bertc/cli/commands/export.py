@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from bertc.quantize.lowered import Lowered
     from bertc.recipe import Recipe
 
-MANIFEST = "manifest.json"
-
 
 @click.command("export", cls=Command)
 @out_option("FILE", "The file to write, or a folder for model.onnx. Default: model.onnx.")
@@ -45,7 +43,7 @@ def command(output: Output, request: Request, out: Path | None, repository: Path
     """
     if repository is not None and out is not None:
         raise click.UsageError("--triton-repository and -o exclude each other")
-    if repository is not None and request.checkpoint is not None and (Path(request.checkpoint) / MANIFEST).is_file():
+    if repository is not None and request.checkpoint is not None and _is_artefact(Path(request.checkpoint)):
         return _serve_artefact(output, request, Path(request.checkpoint), repository)
     recipe = request.recipe()
     check_single_target(recipe)
@@ -60,6 +58,12 @@ def command(output: Output, request: Request, out: Path | None, repository: Path
     counts = None if found.quantized is None else dict(found.quantized.counts)
     _print(output, path, recipe.engine.target, {"counts": counts, "unvalidated": True})
     return EXIT_PASSED
+
+
+def _is_artefact(path: Path) -> bool:
+    from bertc.artefact.layout import MANIFEST_FILE
+
+    return (path / MANIFEST_FILE).is_file()
 
 
 def _export(recipe: Recipe, out: Path, work: Work) -> tuple[Path, Lowered]:

@@ -52,8 +52,10 @@ def command(
     Rows are paired by their text. Exit code 0 if the engine is no worse than the baseline's within the limit, 1 if it
     is, 2 if there is no baseline.
     """
+    from bertc.artefact.layout import REPORT_FILE
+
     if report.is_dir():
-        report = report / "report.json"
+        report = report / REPORT_FILE
     found = _compared(output, report, baseline, limit=limit, gates=gates, decide=decide, update=update)
     if found is not None:
         _write_results(found, junit, markdown)

@@ -78,9 +78,10 @@ def _print(output: Output, found: Validation) -> None:
 
 
 def _fail(output: Output, out: Path, found: Validation) -> None:
+    from bertc.artefact.layout import REPORT_FILE
     from bertc.report.schema import report_from_json
     from bertc.report.text import failure_text, worst_sites
 
-    path = out / "report.json"
+    path = out / REPORT_FILE
     worst = worst_sites(report_from_json(path.read_bytes(), source=str(path)))
     output.fail(failure_text(found.verdict.gates, worst))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from bertc.core.versions import __version__
-from bertc.evaluate.rows_file import ROWS_FILE
 from bertc.evaluate.scores import Comparison
 from bertc.report.parts.facts import BuildFacts
 from bertc.report.parts.lowering import quantization_part
@@ -27,8 +26,8 @@ from bertc.report.schema import (
 from bertc.runtime.machine.cpu import usable_cores
 
 
-def report_from_facts(facts: BuildFacts) -> Report:
-    """Write the report of a build."""
+def report_from_facts(facts: BuildFacts, *, rows: str) -> Report:
+    """Write the report of a build. `rows` is the file beside it that has the outputs of every row."""
     comparison, verdict, data = facts.comparison, facts.verdict, _data(facts)
     return Report(
         bertc=__version__,
@@ -51,7 +50,7 @@ def report_from_facts(facts: BuildFacts) -> Report:
         operating_points=_points(comparison),
         passed=verdict is not None and verdict.passed and (facts.search is None or facts.search.passed),
         unvalidated=comparison is None,
-        rows=None if comparison is None else ROWS_FILE,
+        rows=None if comparison is None else rows,
         latency=tuple(
             LatencyPart(
                 batch=latency.batch,

@@ -14,7 +14,7 @@ from tests.tiny import TinyModel
 
 
 def test_the_facts_are_the_report_s(facts: BuildFacts) -> None:
-    report = report_from_facts(facts)
+    report = report_from_facts(facts, rows="rows.npz")
     assert report.created == "2026-01-02T03:04:05+00:00"
     assert report.checkpoint.digest == facts.checkpoint.digest
     assert (report.checkpoint.layers, report.checkpoint.hidden, report.checkpoint.heads) == (2, 64, 2)
@@ -30,7 +30,7 @@ def test_the_facts_are_the_report_s(facts: BuildFacts) -> None:
 
 def test_a_build_without_a_scheme_has_no_sites(tiny_classifier: TinyModel, tmp_path: Path) -> None:
     facts = facts_of(tiny_classifier, None, engine={"target": "float"})
-    report = report_from_facts(replace(facts, target=target_from_name("float")))
+    report = report_from_facts(replace(facts, target=target_from_name("float")), rows="rows.npz")
     assert report.sites == ()
     assert (report.quantization.mode, report.quantization.calibrator) == (None, None)
     assert report.quantization.weights == "float32"

@@ -14,7 +14,7 @@ from tests.tiny import TinyModel, engine_scheme, tiny_scheme
 
 
 def test_every_site_of_the_mode_is_in_int8_or_says_why_not(facts: BuildFacts) -> None:
-    report = report_from_facts(facts)
+    report = report_from_facts(facts, rows="rows.npz")
     assert facts.scheme is not None
     assert {site.site for site in report.sites} == {
         Site(layer, role).name for layer in range(2) for role in Role if role in facts.scheme.mode.roles
@@ -32,7 +32,7 @@ def test_every_site_of_the_mode_is_in_int8_or_says_why_not(facts: BuildFacts) ->
 
 def test_a_site_that_the_user_kept_has_that_reason(tiny_classifier: TinyModel) -> None:
     scheme = engine_scheme(tiny_scheme("1", keep_float=("layer.1.gelu",)))
-    found = report_from_facts(facts_of(tiny_classifier, scheme)).quantization.sites_float
+    found = report_from_facts(facts_of(tiny_classifier, scheme), rows="rows.npz").quantization.sites_float
     reasons = {site.site: site.reason for site in found}
     assert reasons["layer.1.gelu"] == "kept in float by the recipe"
     assert "QAttention" in reasons["layer.0.query"]
@@ -45,7 +45,7 @@ def test_a_site_that_the_user_kept_has_that_reason(tiny_classifier: TinyModel) -
 )
 def test_weights_are_named(tiny_classifier: TinyModel, mode: str, granularity: str | None, words: str) -> None:
     scheme = engine_scheme(tiny_scheme(mode, granularity))
-    assert report_from_facts(facts_of(tiny_classifier, scheme)).quantization.weights.startswith(words)
+    assert report_from_facts(facts_of(tiny_classifier, scheme), rows="rows.npz").quantization.weights.startswith(words)
 
 
 @pytest.mark.parametrize(
@@ -59,4 +59,4 @@ def test_weights_are_named(tiny_classifier: TinyModel, mode: str, granularity: s
 )
 def test_the_calibrator_is_named(tiny_classifier: TinyModel, calibration: dict[str, Any], words: str) -> None:
     found = facts_of(tiny_classifier, engine_scheme(tiny_scheme("1")), calibration=calibration)
-    assert report_from_facts(found).quantization.calibrator == words
+    assert report_from_facts(found, rows="rows.npz").quantization.calibrator == words

@@ -16,7 +16,7 @@ from bertc.report.parts.site_errors import HISTOGRAM_BINS, histogram_part, worst
 
 
 def test_errors_are_those_of_an_eight_bit_grid(facts: BuildFacts) -> None:
-    errors = {site.site: site.error for site in report_from_facts(facts).sites if site.lowered}
+    errors = {site.site: site.error for site in report_from_facts(facts, rows="rows.npz").sites if site.lowered}
     assert all(error is not None and 0 < error < 0.1 for error in errors.values()), errors
 
 
@@ -27,7 +27,7 @@ def test_only_the_worst_sites_have_histograms(facts: BuildFacts) -> None:
         Site(1, Role.ACTIVATION): 0.9,
         Site(0, Role.HIDDEN): 0.2,
     }
-    report = report_from_facts(replace(facts, sensitivity=some))
+    report = report_from_facts(replace(facts, sensitivity=some), rows="rows.npz")
     assert report.worst_sites == ("layer.1.gelu", "layer.0.gelu", "layer.0.hidden")
     assert {site.site for site in report.sites if site.histogram} == set(report.worst_sites)
     assert {site.site: site.sensitivity for site in report.sites if site.sensitivity} == {

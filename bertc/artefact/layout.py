@@ -1,0 +1,36 @@
+"""The names of an artefact's files, each once. The files of its engine are its runtime's (`Runtime.model_files`)."""
+
+from __future__ import annotations
+
+from bertc.calibrate import carried
+
+MANIFEST_FILE = "manifest.json"
+"""Names all other files with their digests, and is written last."""
+
+CONFIG_FILE = "config.json"
+HEAD_FILE = "bertc.json"
+"""The head, and how many tokens a text and a row may have."""
+
+SENTENCE_FILES = (
+    "modules.json",
+    "sentence_bert_config.json",
+    "config_sentence_transformers.json",
+    "1_Pooling/config.json",
+)
+"""What sentence-transformers reads, as it lies in the checkpoint."""
+
+RECIPE_FILE = "recipe.toml"
+TABLE_FILE = carried.TABLE_FILE
+"""The calibration table, named as the one that travels with a checkpoint."""
+
+ROWS_FILE = "rows.npz"
+"""What engine and float model gave out for every row of the validation data."""
+
+REPORT_FILE = "report.json"
+PAGE_FILE = "report.html"
+
+SPARSITY_FILE = "sparsity.json"
+"""Beside a checkpoint that was pruned: what was pruned of each weight."""
+
+TRAINING_FILE = "training.json"
+"""Beside a checkpoint that was trained: how."""
