@@ -31,14 +31,14 @@ def weighted_names(value: str) -> dict[str, float]:
     >>> weighted_names("logits,hidden=0.5")
     {'logits': 1.0, 'hidden': 0.5}
     """
-    found: dict[str, float] = {}
+    weights: dict[str, float] = {}
     for item in filter(None, (part.strip() for part in value.split(","))):
         name, _, weight = item.partition("=")
         try:
-            found[name] = float(weight or 1)
+            weights[name] = float(weight or 1)
         except ValueError:
             raise click.BadParameter(f"'{item}' is not of the form NAME=WEIGHT, for example hidden=0.5") from None
-    return {} if list(found) == ["none"] else found
+    return {} if list(weights) == ["none"] else weights
 
 
 def recipe_from_flags(checkpoint: str | None, recipe: str | None, flags: Mapping[str, Any]) -> Recipe:

@@ -101,7 +101,7 @@ def bench(
         for _, length in shapes:
             if length > positions:
                 raise InputError(f"a length of {length} is more than the {positions} tokens of these engines")
-        encoded = {} if texts is None else {name: _encoded(own, texts) for name, own in predictors.items()}
+        encoded = {} if texts is None else {name: _encoded(predictor, texts) for name, predictor in predictors.items()}
         timings: list[Timing] = []
         progress.stage("latency", total=len(shapes) + (texts is not None))
         for work in _works(predictors, shapes, texts, encoded):
@@ -120,7 +120,7 @@ def _works(
     for batch, length in shapes:
         full = full_batch(batch, length, vocabulary)
         calls = {name: repeated(partial(_run, predictor, full)) for name, predictor in predictors.items()}
-        number = {name: batch * len(own) for name, own in calls.items()}
+        number = {name: batch * len(runs) for name, runs in calls.items()}
         yield _Work(name=f"{batch}x{length}", batch=batch, length=length, calls=calls, texts=number)
     if texts is not None:
         step = texts.batch
@@ -128,9 +128,11 @@ def _works(
             name: [features[start : start + step] for start in range(0, len(features), step)]
             for name, features in encoded.items()
         }
-        calls = {name: [partial(predictors[name].run_features, part) for part in own] for name, own in parts.items()}
-        for own in calls.values():
-            for call in own:  # an engine may prepare itself for each new length
+        calls = {
+            name: [partial(predictors[name].run_features, part) for part in batches] for name, batches in parts.items()
+        }
+        for runs in calls.values():
+            for call in runs:  # an engine may prepare itself for each new length
                 call()
         number = {name: len({feature.row for feature in features}) for name, features in encoded.items()}
         yield _Work(name=texts.path.name, batch=step, length=None, calls=calls, texts=number)
@@ -149,11 +151,11 @@ def _encoded(predictor: Predictor, texts: Texts) -> list[Feature]:
 
 
 def _timed(work: _Work, rounds: int) -> Iterator[Timing]:
-    found = time_calls(work.calls, rounds)
-    whole = {name: [sum(turn) / work.texts[name] for turn in turns] for name, turns in found.items()}
+    seconds_of_turns = time_calls(work.calls, rounds)
+    whole = {name: [sum(turn) / work.texts[name] for turn in turns] for name, turns in seconds_of_turns.items()}
     first = next(iter(whole.values()))
-    for name, turns in found.items():
-        ratios = [before / own for before, own in zip(first, whole[name], strict=True)]
+    for name, turns in seconds_of_turns.items():
+        ratios = [before / after for before, after in zip(first, whole[name], strict=True)]
         per_call = [1e3 * sum(turn) / len(turn) for turn in turns]
         low, high = np.percentile(per_call, (25, 75))
         p50, p95, p99 = np.percentile([1e3 * seconds for turn in turns for seconds in turn], (50, 95, 99))

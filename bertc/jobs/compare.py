@@ -76,13 +76,13 @@ def compare_tables(first: CalibrationTable, second: CalibrationTable, method: Ra
 
 
 def _ranges(table: CalibrationTable, method: RangeMethod) -> dict[str, float | None]:
-    found: dict[str, float | None] = {}
+    ranges: dict[str, float | None] = {}
     for site in table.sites:
         try:
-            found[site.name] = table.amax(site, method, smoothed=True)
+            ranges[site.name] = table.amax(site, method, smoothed=True)
         except InputError:  # a range that would collapse the model
-            found[site.name] = None
-    return found
+            ranges[site.name] = None
+    return ranges
 
 
 def _paired(first: Path, second: Path) -> Regression:
@@ -91,14 +91,14 @@ def _paired(first: Path, second: Path) -> Regression:
     return regression_from_rows(rows[1], rows[0], limit=NO_LIMIT)
 
 
-def _facts_of_pairing(found: Regression) -> Facts:
+def _facts_of_pairing(pairing: Regression) -> Facts:
     return {
-        "rows": found.paired,
-        "flipped": list(found.flipped),
-        "only_first": len(found.vanished),
-        "only_second": len(found.added),
-        "relabelled": len(found.changed),
-        "metrics": [score.as_dict() for score in found.scores],
+        "rows": pairing.paired,
+        "flipped": list(pairing.flipped),
+        "only_first": len(pairing.vanished),
+        "only_second": len(pairing.added),
+        "relabelled": len(pairing.changed),
+        "metrics": [score.as_dict() for score in pairing.scores],
     }
 
 
@@ -124,15 +124,15 @@ def _latency(reports: list[Report]) -> list[Facts]:
     measured = [{(row.batch, row.length): row.milliseconds for row in report.latency} for report in reports]
     shared = [shape for shape in measured[0] if shape in measured[1]]
     return [
-        {"batch": batch, "length": length, "milliseconds": [found[batch, length] for found in measured]}
+        {"batch": batch, "length": length, "milliseconds": [milliseconds[batch, length] for milliseconds in measured]}
         for batch, length in shared
     ]
 
 
 def _sites(first: Mapping[str, float | None], second: Mapping[str, float | None]) -> list[Facts]:
     """Return the sites of both with their ranges, those that differ most first; a site of one only comes last."""
-    found: list[Facts] = []
+    sites: list[Facts] = []
     for name in dict.fromkeys((*first, *second)):
         amax = [first.get(name), second.get(name)]
-        found.append({"site": name, "amax": amax, "ratio": amax[1] / amax[0] if amax[0] and amax[1] else None})
-    return sorted(found, key=lambda site: -abs(math.log(site["ratio"])) if site["ratio"] else math.inf)
+        sites.append({"site": name, "amax": amax, "ratio": amax[1] / amax[0] if amax[0] and amax[1] else None})
+    return sorted(sites, key=lambda site: -abs(math.log(site["ratio"])) if site["ratio"] else math.inf)

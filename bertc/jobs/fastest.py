@@ -122,17 +122,17 @@ def build_fastest(recipe: Recipe, out: Path, *, work: Work, command: str, measur
 
 def candidates_from_recipe(recipe: Recipe) -> list[Candidate]:
     """List what is tried, the expected fastest first; a mode or granularity that the recipe names is the only one."""
-    wanted = recipe.quantization
-    named = wanted.model_fields_set & {"mode", "granularity"}
-    schemes = [(wanted.mode, wanted.granularity)] if named else SCHEMES
-    found = []
+    quantization = recipe.quantization
+    named = quantization.model_fields_set & {"mode", "granularity"}
+    schemes = [(quantization.mode, quantization.granularity)] if named else SCHEMES
+    candidates = []
     for target in INT8_TARGETS:
         for mode, granularity in schemes:
             words = f"{target} mode {mode}" + (f" {granularity}" if granularity else "")
-            found.append(Candidate(name=words, recipe=_with(recipe, target, mode=mode, granularity=granularity)))
+            candidates.append(Candidate(name=words, recipe=_with(recipe, target, mode=mode, granularity=granularity)))
     # A scheme that the recipe names is not theirs, and one in BF16 or FP32 would refuse it.
     plain = recipe.model_copy(update={"quantization": QuantizationRecipe()})
-    return found + [Candidate(name=target, recipe=_with(plain, target)) for target in OTHERS]
+    return candidates + [Candidate(name=target, recipe=_with(plain, target)) for target in OTHERS]
 
 
 def measured_speeds(engines: Mapping[str, Engine], features: Sequence[Feature], head: Head) -> Mapping[str, Speed]:
@@ -173,21 +173,21 @@ class _Choice:
 
     def made(self, measure: Measure) -> tuple[Candidate, list[CandidatePart]]:
         """Return the chosen candidate, and the list of all for the report."""
-        exported = [found for found in map(self._export, self.candidates) if found is not None]
+        exported = [engine for engine in map(self._export, self.candidates) if engine is not None]
         if not exported:
             raise EnvironmentLackError(f"no engine can be built here: {'; '.join(self.reasons.values())}")
         self.work.progress.stage("candidates: speed")
         speeds = self._speeds(exported, measure)
-        order = sorted(exported, key=lambda found: speeds[found.candidate.name].mean)
+        order = sorted(exported, key=lambda engine: speeds[engine.candidate.name].mean)
         judged: dict[str, Judgement] = {}
-        for found in order:
-            judged[found.candidate.name] = self._judged(found)
-            if judged[found.candidate.name].verdict.passed:
+        for engine in order:
+            judged[engine.candidate.name] = self._judged(engine)
+            if judged[engine.candidate.name].verdict.passed:
                 break
         chosen = chosen_name(judged)
-        listed = [self._part(found.candidate, speeds, judged, chosen) for found in order]
+        listed = [self._part(engine.candidate, speeds, judged, chosen) for engine in order]
         listed += [self._part(other, speeds, judged, chosen) for other in self.candidates if other.name in self.reasons]
-        return next(found.candidate for found in order if found.candidate.name == chosen), listed
+        return next(engine.candidate for engine in order if engine.candidate.name == chosen), listed
 
     def _export(self, candidate: Candidate) -> Exported | None:
         """Write a candidate's model as its build would; None, and a reason, where that is refused."""
@@ -211,20 +211,20 @@ class _Choice:
         assert texts is not None
         with ExitStack() as stack:
             engines = {
-                found.candidate.name: stack.enter_context(found.model.files.opened(threads=found.plan.threads))
-                for found in exported
+                engine.candidate.name: stack.enter_context(engine.model.files.opened(threads=engine.plan.threads))
+                for engine in exported
             }
             return measure(engines, timed_features(texts.features), self.base.inputs.checkpoint.head)
 
-    def _judged(self, found: Exported) -> Judgement:
+    def _judged(self, exported: Exported) -> Judgement:
         """Ask the gates of the model as its build would make it."""
-        base, plan, model = self.base, found.plan, found.model
+        base, plan, model = self.base, exported.plan, exported.model
         proof = base.inputs.proof
         assert proof is not None
-        correction = correction_for(plan, base, found.quantization, work=self.work)
+        correction = correction_for(plan, base, exported.quantization, work=self.work)
         if correction.gemms:
-            folder = self._folder(f"{found.candidate.name} corrected")
-            model = write_model(plan, base, found.quantization, correction, folder, work=self.work)
+            folder = self._folder(f"{exported.candidate.name} corrected")
+            model = write_model(plan, base, exported.quantization, correction, folder, work=self.work)
         comparison = evaluated(plan, base, model, work=self.work)
         assert comparison is not None
         return Judgement(verdict=judge(comparison.scores, proof.gates, decide=proof.decide), score=comparison.accuracy)
@@ -291,8 +291,8 @@ def _cached(work: Work, scratch: Path) -> Iterator[Work]:
     if work.cache.directory is not None:
         yield Work(work.cache, work.progress)
         return
-    with StageCache(scratch / "cache", progress=work.progress) as own:
-        yield Work(own, work.progress)
+    with StageCache(scratch / "cache", progress=work.progress) as cache:
+        yield Work(cache, work.progress)
 
 
 def _with(recipe: Recipe, target: str, **quantization: Any) -> Recipe:

@@ -151,11 +151,11 @@ class _Run:
 
     def _inputs(self, max_length: int) -> Inputs:
         """Read the ranges to start from: those that are named or the checkpoint's own, else those of training text."""
-        wanted = self.recipe.calibration
-        if wanted.data is None and wanted.table is None and source_of_ranges(self.checkpoint) is None:
+        calibration = self.recipe.calibration
+        if calibration.data is None and calibration.table is None and source_of_ranges(self.checkpoint) is None:
             training = self.recipe.training
-            wanted = wanted.model_copy(update={"data": training.data, "columns": training.columns})
-        recipe = self.recipe.model_copy(update={"calibration": wanted})
+            calibration = calibration.model_copy(update={"data": training.data, "columns": training.columns})
+        recipe = self.recipe.model_copy(update={"calibration": calibration})
         return inputs_from_recipe(recipe, self.checkpoint, self.scheme, max_length=max_length)
 
     @property

@@ -78,19 +78,21 @@ def inputs_from_recipe(recipe: Recipe, checkpoint: Checkpoint, scheme: Scheme | 
 
     Raises `InputError` for a table or a sparsity that cannot be, and where text is needed and none is named.
     """
-    wanted = recipe.calibration
+    calibration = recipe.calibration
     check_sparsity(recipe, checkpoint)
     sparsity = sparsity_from_recipe(recipe.sparsity)
     table = None if scheme is None else _table(recipe, checkpoint, scheme)
-    unneeded = scheme is None or (wanted.data is None and table is not None)
-    texts = None if unneeded and not needs_text(sparsity) else calibration_from_recipe(wanted, checkpoint, max_length)
+    unneeded = scheme is None or (calibration.data is None and table is not None)
+    texts = (
+        None if unneeded and not needs_text(sparsity) else calibration_from_recipe(calibration, checkpoint, max_length)
+    )
     return Inputs(
         checkpoint=checkpoint,
         max_length=max_length,
         table=table,
         calibration=texts,
         exponent=recipe.quantization.smoothing or DEFAULT_SMOOTHING,
-        per_site=wanted.per_site,
+        per_site=calibration.per_site,
         sparsity=sparsity,
     )
 
@@ -116,16 +118,16 @@ def calibrated(inputs: Inputs, graph: ir.Model, *, work: Work) -> CalibrationTab
 
 def _table(recipe: Recipe, checkpoint: Checkpoint, scheme: Scheme) -> CalibrationTable | None:
     """Return the user's table; else, where he names no text either, the checkpoint's own."""
-    wanted = recipe.calibration
-    if wanted.table is not None:
-        return given_table(wanted.table, checkpoint)
-    own = own_table(checkpoint, scheme, method_from_recipe(wanted)) if wanted.data is None else None
-    if own is not None and recipe.sparsity.pattern is not None:
+    calibration = recipe.calibration
+    if calibration.table is not None:
+        return given_table(calibration.table, checkpoint)
+    carried = own_table(checkpoint, scheme, method_from_recipe(calibration)) if calibration.data is None else None
+    if carried is not None and recipe.sparsity.pattern is not None:
         raise InputError(
             f"{recipe.checkpoint} has ranges of its own, which belong to its dense weights, and --sparsity changes "
             "them; build it without --sparsity, or prune the checkpoint that it was trained from"
         )
-    return own
+    return carried
 
 
 def checkpoint_from_recipe(recipe: Recipe) -> Checkpoint:
@@ -133,76 +135,76 @@ def checkpoint_from_recipe(recipe: Recipe) -> Checkpoint:
     return checkpoint_from_path(recipe.checkpoint, task=recipe.task)
 
 
-def length_of_inputs(checkpoint: Checkpoint, wanted: int | None) -> int:
+def length_of_inputs(checkpoint: Checkpoint, max_length: int | None) -> int:
     """Return the largest number of tokens of a model input. Raises `InputError` for one beyond the positions."""
-    if wanted is not None:
-        if wanted > checkpoint.encoder.positions:
+    if max_length is not None:
+        if max_length > checkpoint.encoder.positions:
             raise InputError(
-                f"max_length {wanted} is more than the {checkpoint.encoder.positions} positions of {checkpoint.path}; "
-                "choose at most that"
+                f"max_length {max_length} is more than the {checkpoint.encoder.positions} positions of "
+                f"{checkpoint.path}; choose at most that"
             )
-        return wanted
+        return max_length
     window = task_from_name(checkpoint.head.task).window
     return min(window or checkpoint.encoder.max_length, checkpoint.encoder.max_length)
 
 
-def check_validated(wanted: ValidationRecipe) -> None:
+def check_validated(validation: ValidationRecipe) -> None:
     """Refuse a build that nothing would prove, unless somebody said so."""
-    if wanted.data is None and not wanted.unvalidated:
+    if validation.data is None and not validation.unvalidated:
         raise InputError(
             "there is no validation data, so nothing proves the engine's accuracy; name a file with "
             "--validation-data, or build with --unvalidated, which is stamped into the artefact"
         )
 
 
-def proof_from_recipe(wanted: ValidationRecipe, checkpoint: Checkpoint, max_length: int) -> Proof | None:
+def proof_from_recipe(validation: ValidationRecipe, checkpoint: Checkpoint, max_length: int) -> Proof | None:
     """Read, check and encode the validation data, and read the gates; None where nothing is to be proven."""
-    check_validated(wanted)
-    if wanted.data is None:
+    check_validated(validation)
+    if validation.data is None:
         return None
     task = task_from_name(checkpoint.head.task)
-    dataset = dataset_from_path(wanted.data, layout=task.layout, columns=wanted.columns, limit=wanted.limit)
+    dataset = dataset_from_path(validation.data, layout=task.layout, columns=validation.columns, limit=validation.limit)
     rows = task.check_rows(dataset.rows, checkpoint.head)
     features = task.features_from_rows(rows, checkpoint.encoder, max_length)
     texts = Encoded(
-        path=wanted.data, digest=dataset.digest, rows=tuple(rows), features=tuple(features), max_length=max_length
+        path=validation.data, digest=dataset.digest, rows=tuple(rows), features=tuple(features), max_length=max_length
     )
-    gates = gates_from_recipe(wanted, checkpoint.head, labelled=task.gold(rows, checkpoint.head) is not None)
-    return Proof(texts=texts, gates=gates, decide=wanted.decide)
+    gates = gates_from_recipe(validation, checkpoint.head, labelled=task.gold(rows, checkpoint.head) is not None)
+    return Proof(texts=texts, gates=gates, decide=validation.decide)
 
 
-def calibration_from_recipe(wanted: CalibrationRecipe, checkpoint: Checkpoint, max_length: int) -> Encoded:
+def calibration_from_recipe(calibration: CalibrationRecipe, checkpoint: Checkpoint, max_length: int) -> Encoded:
     """Read, sample and encode the calibration text; its labels do not matter."""
-    if wanted.data is None:
+    if calibration.data is None:
         raise InputError(NO_TEXT)
     task = task_from_name(checkpoint.head.task)
-    dataset = dataset_from_path(wanted.data, layout=task.layout, columns=wanted.columns)
+    dataset = dataset_from_path(calibration.data, layout=task.layout, columns=calibration.columns)
     chosen = [
         replace(row, label=None, tags=None, answers=())
-        for row in sample_rows(dataset, wanted.samples, seed=wanted.seed)
+        for row in sample_rows(dataset, calibration.samples, seed=calibration.seed)
     ]
     rows = task.check_rows(chosen, checkpoint.head)
     features = task.features_from_rows(rows, checkpoint.encoder, max_length)
     return Encoded(
-        path=wanted.data,
+        path=calibration.data,
         digest=dataset.digest,
         rows=tuple(rows),
         features=tuple(features),
         max_length=max_length,
-        seed=wanted.seed,
+        seed=calibration.seed,
     )
 
 
-def gates_from_recipe(wanted: ValidationRecipe, head: Head, *, labelled: bool) -> tuple[Gate, ...]:
+def gates_from_recipe(validation: ValidationRecipe, head: Head, *, labelled: bool) -> tuple[Gate, ...]:
     """Read the gates, so that a wrong one is refused before anything slow."""
-    return gates_from_options(wanted, task_from_name(head.task), head, labelled=labelled)
+    return gates_from_options(validation, task_from_name(head.task), head, labelled=labelled)
 
 
-def sparsity_from_recipe(wanted: SparsityRecipe) -> Sparsity | None:
+def sparsity_from_recipe(sparsity: SparsityRecipe) -> Sparsity | None:
     """Return what is to be pruned, None for nothing."""
-    if wanted.pattern is None:
+    if sparsity.pattern is None:
         return None
-    return Sparsity(criterion=wanted.criterion, skip=wanted.skip, permute=wanted.permute)
+    return Sparsity(criterion=sparsity.criterion, skip=sparsity.skip, permute=sparsity.permute)
 
 
 def needs_text(sparsity: Sparsity | None) -> bool:
@@ -239,12 +241,12 @@ def held_out_from_recipe(recipe: Recipe, inputs: Inputs, proof: Proof | None) ->
             "--search needs a target with static INT8 and calibration text to judge by; name the text with "
             "--calibration-data"
         )
-    head, wanted = inputs.checkpoint.head, recipe.calibration
+    head = inputs.checkpoint.head
     task = task_from_name(head.task)
-    dataset = dataset_from_path(calibration.path, layout=task.layout, columns=wanted.columns)
+    dataset = dataset_from_path(calibration.path, layout=task.layout, columns=recipe.calibration.columns)
     known = calibration.rows if proof is None else (*calibration.rows, *proof.texts.rows)
     used = {row.hash for row in known}
-    chosen = held_out_rows(dataset, calibration.path, used, rows=recipe.search.rows, seed=wanted.seed)
+    chosen = held_out_rows(dataset, calibration.path, used, rows=recipe.search.rows, seed=recipe.calibration.seed)
     rows = task.check_rows(chosen, head)
     features = task.features_from_rows(rows, inputs.checkpoint.encoder, inputs.max_length)
     labelled = task.gold(rows, head) is not None

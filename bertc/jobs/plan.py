@@ -62,29 +62,29 @@ def plan_from_recipe(recipe: Recipe, checkpoint: Checkpoint, lengths: Sequence[i
     )
 
 
-def scheme_from_recipe(wanted: QuantizationRecipe, *, layers: int) -> Scheme:
+def scheme_from_recipe(quantization: QuantizationRecipe, *, layers: int) -> Scheme:
     """Return the scheme with everything in it, whatever a target makes of it."""
     return scheme_from_options(
-        wanted.mode,
-        granularity=wanted.granularity,
-        smoothing=wanted.smoothing,
-        keep_float=wanted.keep_float,
+        quantization.mode,
+        granularity=quantization.granularity,
+        smoothing=quantization.smoothing,
+        keep_float=quantization.keep_float,
         layers=layers,
     )
 
 
 def scheme_for_target(
-    wanted: QuantizationRecipe, target: Target, attention: str | None, *, layers: int
+    quantization: QuantizationRecipe, target: Target, attention: str | None, *, layers: int
 ) -> Scheme | None:
     """Return the scheme without what a target cannot run; None for a target without static INT8.
 
     Raises `InputError` for a choice of the scheme where the target has none to offer.
     """
     if not target.static_int8:
-        if target.no_int8 and wanted != QuantizationRecipe():
+        if target.no_int8 and quantization != QuantizationRecipe():
             raise InputError(f"the target {target.name} takes no choice of quantization: {target.no_int8}")
         return None
-    scheme = scheme_from_recipe(wanted, layers=layers)
+    scheme = scheme_from_recipe(quantization, layers=layers)
     refined = scheme.per_channel and target.zero_points
     return replace(
         scheme.without_roles(frozenset(target.float_roles)),
@@ -94,23 +94,23 @@ def scheme_for_target(
     )
 
 
-def attention_of_target(target: Target, wanted: str | None) -> str | None:
+def attention_of_target(target: Target, attention: str | None) -> str | None:
     """Return the kind of attention, None where the target offers no choice. Raises `InputError` for another's."""
-    if wanted is not None and wanted not in target.attentions:
+    if attention is not None and attention not in target.attentions:
         offered = f"choose one of {', '.join(target.attentions)}" if target.attentions else "leave --attention out"
-        raise InputError(f"the target {target.name} has no attention '{wanted}'; {offered}")
-    return wanted or next(iter(target.attentions), None)
+        raise InputError(f"the target {target.name} has no attention '{attention}'; {offered}")
+    return attention or next(iter(target.attentions), None)
 
 
-def method_from_recipe(wanted: CalibrationRecipe) -> RangeMethod:
+def method_from_recipe(calibration: CalibrationRecipe) -> RangeMethod:
     """Return how ranges are chosen."""
-    return RangeMethod(calibrator=wanted.calibrator, percentile=wanted.percentile)
+    return RangeMethod(calibrator=calibration.calibrator, percentile=calibration.percentile)
 
 
-def correction_from_recipe(wanted: QuantizationRecipe) -> CorrectionWish:
+def correction_from_recipe(quantization: QuantizationRecipe) -> CorrectionWish:
     """Return what the recipe says of rounding and biases."""
-    gptq = None if wanted.rounding is None else wanted.rounding == "gptq"
-    return CorrectionWish(gptq=gptq, bias=wanted.bias_correction)
+    gptq = None if quantization.rounding is None else quantization.rounding == "gptq"
+    return CorrectionWish(gptq=gptq, bias=quantization.bias_correction)
 
 
 def checked_target(name: str, attention: str | None = None) -> Target:

@@ -34,8 +34,8 @@ from bertc.runtime.machine.cpu import cpu_features
 def prune_checkpoint(recipe: Recipe, out: Path, *, work: Work) -> Pruned:
     """Prune a checkpoint and write it as a Hugging Face folder, with what each GEMM lost in sparsity.json."""
     if recipe.sparsity.pattern is None:
-        wanted = recipe.sparsity.model_copy(update={"pattern": PATTERN})
-        recipe = recipe.model_copy(update={"sparsity": wanted})
+        sparsity = recipe.sparsity.model_copy(update={"pattern": PATTERN})
+        recipe = recipe.model_copy(update={"sparsity": sparsity})
     with artefact_folder(out, progress=work.progress) as folder:
         with work.timed("read"):
             checkpoint = checkpoint_from_recipe(recipe)

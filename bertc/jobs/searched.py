@@ -16,15 +16,15 @@ def schemes_to_search(recipe: Recipe, plan: Plan, quantization: Quantization, *,
     A granularity that is left out is also searched as `channel`, a smoothing that is left out with and without
     (with the table's exponent, and only in granularity channel: one scale per tensor gains nothing from it).
     """
-    own, table, wanted = quantization.scheme, quantization.table, recipe.quantization
+    first, table, asked = quantization.scheme, quantization.table, recipe.quantization
     if not has_histograms(table):  # ranges that somebody else chose, for one scheme
-        return (own,)
-    grains = [own.granularity] if wanted.granularity else [own.granularity, Granularity.CHANNEL]
-    schemes = {own: None}
+        return (first,)
+    grains = [first.granularity] if asked.granularity else [first.granularity, Granularity.CHANNEL]
+    schemes = {first: None}
     for grain in dict.fromkeys(grains):
         left_open = (table.exponent, 0.0) if grain is Granularity.CHANNEL else (0.0,)
-        for smoothing in left_open if wanted.smoothing is None else (wanted.smoothing,):
-            varied = wanted.model_copy(update={"granularity": str(grain), "smoothing": smoothing})
+        for smoothing in left_open if asked.smoothing is None else (asked.smoothing,):
+            varied = asked.model_copy(update={"granularity": str(grain), "smoothing": smoothing})
             scheme = scheme_for_target(varied, plan.target, plan.options.attention, layers=layers)
             assert scheme is not None
             schemes.setdefault(scheme)

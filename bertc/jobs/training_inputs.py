@@ -40,26 +40,26 @@ class TrainingData:
     held_examples: tuple[Example, ...]
 
 
-def data_from_recipe(wanted: TrainingRecipe, checkpoint: Checkpoint, max_length: int) -> TrainingData:
+def data_from_recipe(training: TrainingRecipe, checkpoint: Checkpoint, max_length: int) -> TrainingData:
     """Read, check, split and encode the training data."""
     from bertc.train.examples import examples_from_rows, split_rows
 
-    if wanted.data is None:
+    if training.data is None:
         raise InputError("there is no training data; name a file with --train-data")
     head = checkpoint.head
     task = task_from_name(head.task)
-    dataset = dataset_from_path(wanted.data, layout=task.layout, columns=wanted.columns)
+    dataset = dataset_from_path(training.data, layout=task.layout, columns=training.columns)
     rows = task.check_rows(dataset.rows, head)
-    held_out = min(wanted.held_out, max(1, len(rows) // HELD_OUT_PART))
-    kept, held = split_rows(rows, held_out, seed=wanted.seed, task=task)
+    held_out = min(training.held_out, max(1, len(rows) // HELD_OUT_PART))
+    kept, held = split_rows(rows, held_out, seed=training.seed, task=task)
     if not kept:
         raise InputError(
-            f"{wanted.data} has {len(rows)} rows, and nothing is left to train on when some are held out; give more "
+            f"{training.data} has {len(rows)} rows, and nothing is left to train on when some are held out; give more "
             "rows, or --held-out 0"
         )
     features = [task.features_from_rows(part, checkpoint.encoder, max_length) for part in (kept, held)]
     return TrainingData(
-        path=wanted.data,
+        path=training.data,
         digest=dataset.digest,
         labelled=any(row.labelled for row in rows),
         rows=len(rows),
@@ -70,14 +70,14 @@ def data_from_recipe(wanted: TrainingRecipe, checkpoint: Checkpoint, max_length:
     )
 
 
-def teacher_from_recipe(wanted: TrainingRecipe, checkpoint: Checkpoint, data: TrainingData) -> Checkpoint | None:
+def teacher_from_recipe(training: TrainingRecipe, checkpoint: Checkpoint, data: TrainingData) -> Checkpoint | None:
     """Read the teacher, None where nothing is distilled. Raises `InputError` if it cannot teach this checkpoint."""
-    distilled = _weighted(wanted)
+    distilled = _weighted(training)
     if not distilled:
         return None
-    if wanted.teacher is None:
+    if training.teacher is None:
         return checkpoint
-    teacher = checkpoint_from_path(wanted.teacher, task=checkpoint.head.task)
+    teacher = checkpoint_from_path(training.teacher, task=checkpoint.head.task)
     ours, theirs = checkpoint.architecture, teacher.architecture
     if teacher.head.labels != checkpoint.head.labels or teacher.head.problem != checkpoint.head.problem:
         raise InputError(
@@ -98,14 +98,14 @@ def teacher_from_recipe(wanted: TrainingRecipe, checkpoint: Checkpoint, data: Tr
 
 
 def losses_from_recipe(
-    wanted: TrainingRecipe, checkpoint: Checkpoint, data: TrainingData, *, same: bool, progress: Progress
+    training: TrainingRecipe, checkpoint: Checkpoint, data: TrainingData, *, same: bool, progress: Progress
 ) -> dict[str, float]:
     """Return the weights of the losses that count. `same`: the teacher computes what the student begins with.
 
     Raises `InputError` where nothing is left to learn.
     """
-    weights: dict[str, float] = dict(_weighted(wanted))
-    labels = wanted.labels
+    weights: dict[str, float] = dict(_weighted(training))
+    labels = training.labels
     reason = task_from_name(checkpoint.head.task).no_label_loss
     if labels and reason:
         raise InputError(f"{reason}; leave labels at 0 and distill from a teacher")
@@ -141,8 +141,8 @@ def run_from_recipe(recipe: Recipe, digests: Mapping[str, str]) -> dict[str, str
     return run
 
 
-def _weighted(wanted: TrainingRecipe) -> dict[str, float]:
-    return {str(name): weight for name, weight in wanted.distill.items() if weight}
+def _weighted(training: TrainingRecipe) -> dict[str, float]:
+    return {str(name): weight for name, weight in training.distill.items() if weight}
 
 
 def _check_same_tokens(checkpoint: Checkpoint, teacher: Checkpoint, data: TrainingData) -> None:

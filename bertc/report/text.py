@@ -71,10 +71,10 @@ def search_text(search: SearchPart) -> str:
     """Write what a search chose: the scheme, how much of the budget it uses, and its time beside the first scheme's."""
     chosen = search.trials[search.chosen]
     kept = f"{', '.join(chosen.float_sites)} in float" if chosen.float_sites else "nothing in float"
-    found = "" if search.passed else "nothing passes; the best is "
+    prefix = "" if search.passed else "nothing passes; the best is "
     smoothing = "" if chosen.smoothing is None else f", smoothing {chosen.smoothing:g}"
     return (
-        f"{found}granularity {chosen.granularity}{smoothing}, {kept}: {chosen.used:.2f} of the budget, "
+        f"{prefix}granularity {chosen.granularity}{smoothing}, {kept}: {chosen.used:.2f} of the budget, "
         f"{chosen.milliseconds:.2f} ms (at first {search.start_milliseconds:.2f} ms), {len(search.trials)} trials"
     )
 

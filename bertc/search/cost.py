@@ -35,7 +35,7 @@ def timing_at(shape: tuple[int, int], head: Head, *, vocabulary: int, positions:
     def measure(models: Mapping[str, TargetModel]) -> Mapping[str, float]:
         with ExitStack() as stack:
             engines = {name: stack.enter_context(model.opened(threads=threads)) for name, model in models.items()}
-            (found,) = measure_latency(
+            (latency,) = measure_latency(
                 engines,
                 output_names(outputs_from_head(head)),
                 vocabulary=vocabulary,
@@ -44,7 +44,7 @@ def timing_at(shape: tuple[int, int], head: Head, *, vocabulary: int, positions:
                 rounds=ROUNDS,
             )
         # The fastest round: what else runs on the machine only ever adds, and a median of few rounds takes it in.
-        return {name: min(rounds) for name, rounds in found.rounds.items()}
+        return {name: min(rounds) for name, rounds in latency.rounds.items()}
 
     return measure
 

@@ -47,8 +47,8 @@ class CostModel:
 
     def free(self) -> frozenset[Site]:
         """Return the sites that cost no time in float."""
-        found = [site for site in self.sites if self._per_role(site.role) <= NOISE * self.milliseconds]
-        return self.closed(found)
+        sites = [site for site in self.sites if self._per_role(site.role) <= NOISE * self.milliseconds]
+        return self.closed(sites)
 
     def order(self) -> tuple[Site, ...]:
         """Return the other sites, most sensitivity removed per millisecond first."""

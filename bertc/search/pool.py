@@ -40,8 +40,8 @@ def open_pool(workers: int, features: Sequence[Feature], head: Head) -> Iterator
 
     def run(model: TargetModel) -> Callable[[], Outputs]:
         # A target's name travels, since its functions cannot be pickled.
-        found = pool.submit(outputs_from_model, model.target.name, model.path, features, head)
-        return lambda: _result(found)
+        future = pool.submit(outputs_from_model, model.target.name, model.path, features, head)
+        return lambda: _result(future)
 
     try:
         yield run
@@ -49,9 +49,9 @@ def open_pool(workers: int, features: Sequence[Feature], head: Head) -> Iterator
         pool.shutdown(cancel_futures=True)
 
 
-def _result(found: Future[Outputs]) -> Outputs:
+def _result(future: Future[Outputs]) -> Outputs:
     try:
-        return found.result()
+        return future.result()
     except BrokenProcessPool:
         raise EnvironmentLackError(
             "a process of the search ended by itself, perhaps for lack of memory; use fewer (--search-workers 1)"

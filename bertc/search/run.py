@@ -240,8 +240,8 @@ class _Search:
             errors = sensitivity_from_graph(quantized, table, features, outputs, progress=Silent())
             return {site.name: error for site, error in errors.items()}
 
-        found = self.memory.figures("search-sensitivity", key_of(family.start), compute)
-        sensitivity = {site: found[site.name] for site in family.cost_model.sites}
+        error_of_site = self.memory.figures("search-sensitivity", key_of(family.start), compute)
+        sensitivity = {site: error_of_site[site.name] for site in family.cost_model.sites}
         return _Family(start=family.start, cost_model=replace(family.cost_model, sensitivity=sensitivity))
 
     def _walk(self, family: _Family) -> None:

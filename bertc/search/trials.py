@@ -47,12 +47,12 @@ class Memory:
 
     def figures(self, stage: str, of: Key, compute: Callable[[], Mapping[str, float]]) -> Mapping[str, float]:
         """Return named figures from the cache, or compute and keep them."""
-        found = self.get(stage, of, lambda folder: json.loads((folder / "figures.json").read_text("utf-8")))
-        if found is None:
-            found = compute()
-            text = json.dumps(dict(found))
+        figures = self.get(stage, of, lambda folder: json.loads((folder / "figures.json").read_text("utf-8")))
+        if figures is None:
+            figures = compute()
+            text = json.dumps(dict(figures))
             self.put(stage, of, lambda folder: _write_text(folder / "figures.json", text))
-        return found
+        return figures
 
     def _key(self, stage: str, of: Key) -> str:
         return key_from_parts(stage, {**self._parts, "of": of})
@@ -118,9 +118,9 @@ class Trials:
         running = self._run(model())
 
         def outputs() -> Outputs:
-            found = running()
-            self._memory.put("search-trial", of, lambda folder: write_outputs(found, folder))
-            return found
+            result = running()
+            self._memory.put("search-trial", of, lambda folder: write_outputs(result, folder))
+            return result
 
         return outputs
 

@@ -85,10 +85,10 @@ def command(
         raise click.UsageError("--column names a column of the file of --texts, which is missing")
     from bertc.jobs.bench import Texts, bench
 
-    wanted = None if texts is None else Texts(path=texts, columns=dict(columns), batch=batch, limit=limit)
-    chosen = shapes or (() if wanted else DEFAULT_SHAPES)
+    workload = None if texts is None else Texts(path=texts, columns=dict(columns), batch=batch, limit=limit)
+    chosen = shapes or (() if workload else DEFAULT_SHAPES)
     with shown_progress(output) as progress:
-        timings = bench(artefacts, shapes=chosen, texts=wanted, rounds=rounds, threads=threads, progress=progress)
+        timings = bench(artefacts, shapes=chosen, texts=workload, rounds=rounds, threads=threads, progress=progress)
     if plot is not None:
         write_file(plot, _page(timings, threads, rounds))
     if output.json:

@@ -32,12 +32,12 @@ def command(output: Output, checkpoint: str, task: str | None, out: Path | None,
     from bertc.recipe.commented import commented_recipe
     from bertc.tasks import task_from_name
 
-    found = checkpoint_from_path(checkpoint, task=task)
-    recipe = Recipe(checkpoint=checkpoint, task=task or found.head.task)
+    model = checkpoint_from_path(checkpoint, task=task)
+    recipe = Recipe(checkpoint=checkpoint, task=task or model.head.task)
     if output.json:
         output.print_json(recipe.model_dump(mode="json"))
         return EXIT_PASSED
-    text = commented_recipe(recipe, schema=task_from_name(found.head.task).schema(found.head))
+    text = commented_recipe(recipe, schema=task_from_name(model.head.task).schema(model.head))
     if out is None:
         click.echo(text, nl=False)
     else:

@@ -74,7 +74,7 @@ def memory_bytes() -> int | None:
 def _targets(cpu: Cpu) -> list[dict[str, Any]]:
     from bertc.targets import target_from_name
 
-    found = []
+    targets = []
     for name in TARGETS.names():
         summary = ""
         try:
@@ -84,8 +84,8 @@ def _targets(cpu: Cpu) -> list[dict[str, Any]]:
             reason = None
         except (BertcError, ImportError) as error:
             reason = str(error)
-        found.append({"target": name, "summary": summary, "runs": reason is None, "reason": reason})
-    return found
+        targets.append({"target": name, "summary": summary, "runs": reason is None, "reason": reason})
+    return targets
 
 
 def _gpu() -> dict[str, Any]:
@@ -158,7 +158,9 @@ def _print(output: Output, facts: dict[str, Any]) -> None:
     for target in facts["targets"]:
         state = target["summary"] if target["runs"] else f"cannot run here: {target['reason']}"
         lines.append((f"target {target['target']}", state))
-    lines.append(("libraries", ", ".join(f"{name} {found or 'missing'}" for name, found in facts["libraries"].items())))
+    lines.append(
+        ("libraries", ", ".join(f"{name} {version or 'missing'}" for name, version in facts["libraries"].items()))
+    )
     for name, extra in facts["extras"].items():
         lines.append((f"extra {name}", f"{extra['package']} {extra['version'] or 'is not installed'}"))
     cache = facts["cache"]

@@ -52,10 +52,10 @@ def command(output: Output, request: Request, out: Path | None, repository: Path
         if repository is not None:
             from bertc.jobs.serve import serve_checkpoint
 
-            path, found = serve_checkpoint(recipe, repository, work=work)
+            path, lowered = serve_checkpoint(recipe, repository, work=work)
         else:
-            path, found = _export(recipe, out or Path("model.onnx"), work)
-    counts = None if found.quantized is None else dict(found.quantized.counts)
+            path, lowered = _export(recipe, out or Path("model.onnx"), work)
+    counts = None if lowered.quantized is None else dict(lowered.quantized.counts)
     _print(output, path, recipe.engine.target, {"counts": counts, "unvalidated": True})
     return EXIT_PASSED
 
@@ -73,10 +73,10 @@ def _export(recipe: Recipe, out: Path, work: Work) -> tuple[Path, Lowered]:
     from bertc.jobs.export import export
 
     path = out / "model.onnx" if out.is_dir() else out
-    found = export(recipe, work=work)
+    lowered = export(recipe, work=work)
     with finished_file(path) as unfinished:
-        ir.save(found.graph, unfinished)
-    return path, found
+        ir.save(lowered.graph, unfinished)
+    return path, lowered
 
 
 def _serve_artefact(output: Output, request: Request, artefact: Path, repository: Path) -> int:

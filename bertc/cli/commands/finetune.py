@@ -55,11 +55,11 @@ def command(output: Output, request: Request, out: Path, resume: bool) -> int:
 
     with request.work() as work:
         line = output.command_line
-        found = finetune(recipe, out, resume=resume, work=work, command=line)
-    if found.speaks and output.json:
-        output.print_json(found.report)
-    if found.speaks:
-        print_facts(output, _facts(found.report, out))
+        trained = finetune(recipe, out, resume=resume, work=work, command=line)
+    if trained.speaks and output.json:
+        output.print_json(trained.report)
+    if trained.speaks:
+        print_facts(output, _facts(trained.report, out))
     return EXIT_PASSED
 
 

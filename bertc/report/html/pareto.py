@@ -52,8 +52,8 @@ def chart_from_search(search: SearchPart | None) -> SearchChart | None:
 def front(trials: Sequence[TrialPart]) -> list[int]:
     """Return the places of the trials that no other beats in both time and budget, fastest first."""
     order = sorted(range(len(trials)), key=lambda place: (trials[place].milliseconds, trials[place].used))
-    found: list[int] = []
+    front: list[int] = []
     for place in order:
-        if not found or trials[place].used < trials[found[-1]].used:
-            found.append(place)
-    return found
+        if not front or trials[place].used < trials[front[-1]].used:
+            front.append(place)
+    return front

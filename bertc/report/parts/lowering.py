@@ -63,7 +63,7 @@ def _float_sites(facts: BuildFacts) -> tuple[FloatSite, ...]:
     scheme = facts.scheme
     if scheme is None:
         return ()
-    found = []
+    float_sites = []
     searched = {} if facts.search is None else reasons_from_search(facts.search)
     for layer in range(facts.layers):
         for role in Role:
@@ -71,5 +71,5 @@ def _float_sites(facts: BuildFacts) -> tuple[FloatSite, ...]:
             if role not in scheme.mode.roles or scheme.quantizes(site):
                 continue
             reason = facts.target.float_roles.get(role) or searched.get(site, "kept in float by the recipe")
-            found.append(FloatSite(site=site.name, reason=reason))
-    return tuple(found)
+            float_sites.append(FloatSite(site=site.name, reason=reason))
+    return tuple(float_sites)

@@ -9,40 +9,40 @@ from bertc.report.schema import LeftPart, SearchPart, TrialPart
 from bertc.search.run import SearchResult, Trial, names_from_sites
 
 
-def search_part(found: SearchResult) -> SearchPart:
+def search_part(search: SearchResult) -> SearchPart:
     """Write the report's section of a search."""
-    batch, length = found.shape
+    batch, length = search.shape
     return SearchPart(
-        passed=found.passed,
-        rows=found.rows,
-        labelled=found.labelled,
+        passed=search.passed,
+        rows=search.rows,
+        labelled=search.labelled,
         batch=batch,
         length=length,
-        float_milliseconds=found.float_milliseconds,
-        start_milliseconds=found.start_milliseconds,
-        trials=tuple(_trial(trial, found.layers) for trial in found.trials),
-        chosen=found.chosen,
+        float_milliseconds=search.float_milliseconds,
+        start_milliseconds=search.start_milliseconds,
+        trials=tuple(_trial(trial, search.layers) for trial in search.trials),
+        chosen=search.chosen,
         left=tuple(
             LeftPart(site=left.site.name, sensitivity=left.sensitivity, milliseconds=left.milliseconds)
-            for left in found.left
+            for left in search.left
         ),
     )
 
 
-def reasons_from_search(found: SearchResult) -> Mapping[Site, str]:
+def reasons_from_search(search: SearchResult) -> Mapping[Site, str]:
     """Say why each site that the search left in float is there; few different reasons, so that they can be grouped."""
     slower = "left in float by the search: INT8 costs more of the accuracy budget than float costs time"
     free = "left in float by the search: float takes no longer here"
-    return {left.site: slower if left.milliseconds > 0 else free for left in found.left}
+    return {left.site: slower if left.milliseconds > 0 else free for left in search.left}
 
 
-def warnings_from_search(found: SearchResult) -> Iterator[str]:
+def warnings_from_search(search: SearchResult) -> Iterator[str]:
     """Say that nothing passed."""
-    if not found.passed:
-        used = found.trials[found.chosen].judged.used
+    if not search.passed:
+        used = search.trials[search.chosen].judged.used
         yield (
-            f"the search found no scheme within the budget on {found.rows} held-out rows; the best of "
-            f"{len(found.trials)} uses {used:.2f} times the budget. Give a larger budget, or train (bertc finetune)"
+            f"the search found no scheme within the budget on {search.rows} held-out rows; the best of "
+            f"{len(search.trials)} uses {used:.2f} times the budget. Give a larger budget, or train (bertc finetune)"
         )
 
 

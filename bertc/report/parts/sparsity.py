@@ -9,15 +9,15 @@ from bertc.report.schema import SparseGemmPart, SparsityPart
 from bertc.targets import Target
 
 
-def sparsity_part(verified: VerifiedSparsity, wanted: SparsityRecipe, target: Target) -> SparsityPart:
+def sparsity_part(verified: VerifiedSparsity, sparsity: SparsityRecipe, target: Target) -> SparsityPart:
     """Write the report's section of what was pruned, or came sparse in the checkpoint."""
-    asked = wanted.pattern is not None
+    asked = sparsity.pattern is not None
     return SparsityPart(
         pattern=PATTERN,
-        criterion=wanted.criterion if asked else "checkpoint",
+        criterion=sparsity.criterion if asked else "checkpoint",
         tensors=len(verified.pruned.masks),
         verified=verified.complete,
         unused=target.runtime.sparsity,
-        permuted=asked and wanted.permute,
+        permuted=asked and sparsity.permute,
         gemms=tuple(SparseGemmPart.model_validate(line) for line in lines_from_gemms(verified.pruned.gemms)),
     )
