@@ -82,7 +82,8 @@ outputs = [
     ort.InferenceSession(path, providers=["CPUExecutionProvider"]).run(None, {"x": rows[0]})[0][:, 2]
     for path in ("float.onnx", "int8.onnx")
 ]
-print(f"channel 2: float {outputs[0][0]:.3f}, INT8 {outputs[1][0]:.3f}; a step of the output is {values['y_scale']:.3f}")
+step = values["y_scale"]
+print(f"channel 2: float {outputs[0][0]:.3f}, INT8 {outputs[1][0]:.3f}; a step of the output is {step:.3f}")
 living = np.abs(stored - BIAS)[[0, 1, 3]].max() < 1e-3
 raise SystemExit(0 if living and stored[2] == 0 and abs(outputs[1][0]) < 0.02 else "the behaviour is no longer so")
 PYTHON
