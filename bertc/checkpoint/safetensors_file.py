@@ -92,7 +92,7 @@ class SafetensorsFile:
 
 
 def _object_of_pairs(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    """Make a JSON object. Raises `ValueError` for a name that stands twice: which of both counts, readers decide apart."""
+    """Make a JSON object. Raises `ValueError` for a name that stands twice, of which readers take one or the other."""
     names = [name for name, _ in pairs]
     twice = {name for name in names if names.count(name) > 1} if len(set(names)) < len(names) else set()
     if twice:
