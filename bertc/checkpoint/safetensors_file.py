@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import mmap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,6 +91,15 @@ class SafetensorsFile:
         return values.reshape(tensor.shape)
 
 
+def _object_of_pairs(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """Make a JSON object. Raises `ValueError` for a name that stands twice, of which readers take one or the other."""
+    names = [name for name, _ in pairs]
+    twice = {name for name in names if names.count(name) > 1} if len(set(names)) < len(names) else set()
+    if twice:
+        raise ValueError(f"it names {', '.join(sorted(twice))} twice")
+    return dict(pairs)
+
+
 def _parse_header(path: Path, content: mmap.mmap) -> dict[str, StoredTensor]:
     length = int.from_bytes(content[:8], "little")
     if length > MAX_HEADER or 8 + length > len(content):
@@ -99,7 +108,7 @@ def _parse_header(path: Path, content: mmap.mmap) -> dict[str, StoredTensor]:
             f"{len(content)}); {AGAIN}"
         )
     try:
-        header = json.loads(content[8 : 8 + length].decode("utf-8"))
+        header = json.loads(content[8 : 8 + length].decode("utf-8"), object_pairs_hook=_object_of_pairs)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is damaged (its header is not JSON: {error}); {AGAIN}") from error
     if not isinstance(header, dict):

@@ -36,7 +36,7 @@ from bertc.jobs.inputs import (
 )
 from bertc.jobs.plan import Plan, checked_target, plan_from_recipe
 from bertc.jobs.reference import reference_from_path
-from bertc.jobs.searched import recipe_of_scheme, schemes_to_search
+from bertc.jobs.search_recipe import recipe_of_scheme, schemes_to_search
 from bertc.prune.layers import Pruned
 from bertc.prune.stage import VerifiedSparsity, pruned_graph, verify_sparsity
 from bertc.quantize.correction import Correction
@@ -100,21 +100,21 @@ def build_into(
     created = datetime.now(UTC)
     with scratch_beside(folder) as scratch:
         inputs, plan = read_inputs(recipe, work=work)
-        base = prepared(inputs, scratch, work=work)
-        quantization = quantization_for(plan, base, work=work)
-        search = searched(recipe, plan, base, quantization, scratch, work=work)
+        base = prepare_base(inputs, scratch, work=work)
+        quantization = quantization_from_plan(plan, base, work=work)
+        search = search_for_scheme(recipe, plan, base, quantization, scratch, work=work)
         if search is not None and quantization is not None:
             quantization = replace(quantization, scheme=search.scheme)
             recipe = recipe_of_scheme(recipe, search.scheme, layers=search.layers)
-        correction = correction_for(plan, base, quantization, work=work)
+        correction = choose_correction(plan, base, quantization, work=work)
         model = write_model(plan, base, quantization, correction, folder, work=work)
-        optimized = checked_fusion(plan, base, quantization, model, work=work)
-        comparison = evaluated(plan, base, model, work=work)
+        optimized = check_model_fusion(plan, base, quantization, model, work=work)
+        comparison = evaluate_model(plan, base, model, work=work)
         verdict = None
         if comparison is not None and inputs.proof is not None:
             verdict = judge(comparison.scores, inputs.proof.gates, decide=inputs.proof.decide)
         sensitivity = sensitivity_of_sites(inputs, quantization, model, work=work)
-        latency = timed_beside_float(plan, base, model, work=work)
+        latency = time_beside_float(plan, base, model, work=work)
         facts = BuildFacts(
             recipe=recipe,
             command=command,
@@ -127,7 +127,7 @@ def build_into(
             quantized=model.lowered.quantized,
             correction=correction,
             stored=model.lowered.stored,
-            sparsity=verified_sparsity(base.pruned, model.lowered),
+            sparsity=verify_lowered(base.pruned, model.lowered),
             optimized=optimized,
             engine_bytes={path.name: path.stat().st_size for path in model.files.paths},
             reference_bytes=base.reference.path.stat().st_size,
@@ -165,7 +165,7 @@ def read_inputs(recipe: Recipe, *, work: Work) -> tuple[Inputs, Plan]:
     return inputs, plan_from_recipe(recipe, checkpoint, inputs.lengths, longest=longest)
 
 
-def prepared(inputs: Inputs, scratch: Path, *, work: Work) -> Base:
+def prepare_base(inputs: Inputs, scratch: Path, *, work: Work) -> Base:
     """Write the float reference, which is not shipped, and prune: the reference stays the checkpoint as it is."""
     check_space(scratch, BUILD_BYTES * inputs.checkpoint.parameters, "the build")
     with work.timed("reference"):
@@ -182,7 +182,7 @@ def prepared(inputs: Inputs, scratch: Path, *, work: Work) -> Base:
     )
 
 
-def quantization_for(plan: Plan, base: Base, *, work: Work) -> Quantization | None:
+def quantization_from_plan(plan: Plan, base: Base, *, work: Work) -> Quantization | None:
     """Take the table that was given, or calibrate; None for a target without static INT8."""
     if plan.scheme is None:
         return None
@@ -191,14 +191,14 @@ def quantization_for(plan: Plan, base: Base, *, work: Work) -> Quantization | No
     )
 
 
-def correction_for(plan: Plan, base: Base, quantization: Quantization | None, *, work: Work) -> Correction:
+def choose_correction(plan: Plan, base: Base, quantization: Quantization | None, *, work: Work) -> Correction:
     """Decide how the weights are rounded."""
     inputs = base.inputs
     outputs = outputs_from_head(inputs.checkpoint.head)
     return chosen_correction(base.graph, quantization, inputs.calibration, plan.correction, outputs, work=work)
 
 
-def searched(
+def search_for_scheme(
     recipe: Recipe, plan: Plan, base: Base, quantization: Quantization | None, scratch: Path, *, work: Work
 ) -> SearchResult | None:
     """Find the scheme, where the recipe asks for a search."""
@@ -235,7 +235,9 @@ def write_model(
     return Model(lowered=lowered, files=files)
 
 
-def checked_fusion(plan: Plan, base: Base, quantization: Quantization | None, model: Model, *, work: Work) -> Optimized:
+def check_model_fusion(
+    plan: Plan, base: Base, quantization: Quantization | None, model: Model, *, work: Work
+) -> Optimized:
     """Read what the runtime made of the model, and refuse an engine that is not fused as its layers imply."""
     with work.timed("engine"):
         optimized = model.files.optimized()
@@ -247,7 +249,7 @@ def checked_fusion(plan: Plan, base: Base, quantization: Quantization | None, mo
     return optimized
 
 
-def evaluated(plan: Plan, base: Base, model: Model, *, work: Work) -> Comparison | None:
+def evaluate_model(plan: Plan, base: Base, model: Model, *, work: Work) -> Comparison | None:
     """Compare the engine with the float reference on all the validation data; None without."""
     proof = base.inputs.proof
     if proof is None:
@@ -268,7 +270,7 @@ def sensitivity_of_sites(
     return work.kept(SENSITIVITY, quantized, quantization.table, texts, outputs)
 
 
-def timed_beside_float(plan: Plan, base: Base, model: Model, *, work: Work) -> tuple[Latency, ...]:
+def time_beside_float(plan: Plan, base: Base, model: Model, *, work: Work) -> tuple[Latency, ...]:
     """Time the engine beside the float reference, interleaved."""
     checkpoint = base.inputs.checkpoint
     with work.timed("latency"), ExitStack() as stack:
@@ -281,7 +283,7 @@ def timed_beside_float(plan: Plan, base: Base, model: Model, *, work: Work) -> t
         )
 
 
-def verified_sparsity(pruned: Pruned | None, lowered: Lowered) -> VerifiedSparsity | None:
+def verify_lowered(pruned: Pruned | None, lowered: Lowered) -> VerifiedSparsity | None:
     """Check that what was pruned is 2:4 as codes and in the model."""
     quantized = None if lowered.quantized is None else lowered.quantized.graph
     return verify_sparsity(pruned, quantized, lowered.graph)

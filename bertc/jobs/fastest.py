@@ -31,11 +31,11 @@ from bertc.jobs.build import (
     Built,
     Model,
     build_into,
-    checked_fusion,
-    correction_for,
-    evaluated,
-    prepared,
-    quantization_for,
+    check_model_fusion,
+    choose_correction,
+    evaluate_model,
+    prepare_base,
+    quantization_from_plan,
     read_inputs,
     write_model,
 )
@@ -168,7 +168,7 @@ class _Choice:
         self.scratch = scratch
         self.work = work
         inputs, _ = read_inputs(candidates[0].recipe, work=work)
-        self.base: Base = prepared(inputs, self._folder("reference"), work=work)
+        self.base: Base = prepare_base(inputs, self._folder("reference"), work=work)
         self.reasons: dict[str, str] = {}
 
     def made(self, measure: Measure) -> tuple[Candidate, list[CandidatePart]]:
@@ -195,11 +195,11 @@ class _Choice:
         try:
             checked_target(candidate.recipe.engine.target)
             plan = plan_from_recipe(candidate.recipe, inputs.checkpoint, inputs.lengths, longest=inputs.max_length)
-            quantization = quantization_for(plan, self.base, work=self.work)
+            quantization = quantization_from_plan(plan, self.base, work=self.work)
             model = write_model(
                 plan, self.base, quantization, NO_CORRECTION, self._folder(candidate.name), work=self.work
             )
-            checked_fusion(plan, self.base, quantization, model, work=self.work)
+            check_model_fusion(plan, self.base, quantization, model, work=self.work)
         except BertcError as error:
             self.reasons[candidate.name] = str(error)
             self.work.progress.note(f"{candidate.name} cannot be built: {error}")
@@ -221,11 +221,11 @@ class _Choice:
         base, plan, model = self.base, exported.plan, exported.model
         proof = base.inputs.proof
         assert proof is not None
-        correction = correction_for(plan, base, exported.quantization, work=self.work)
+        correction = choose_correction(plan, base, exported.quantization, work=self.work)
         if correction.gemms:
             folder = self._folder(f"{exported.candidate.name} corrected")
             model = write_model(plan, base, exported.quantization, correction, folder, work=self.work)
-        comparison = evaluated(plan, base, model, work=self.work)
+        comparison = evaluate_model(plan, base, model, work=self.work)
         assert comparison is not None
         return Judgement(verdict=judge(comparison.scores, proof.gates, decide=proof.decide), score=comparison.accuracy)
 

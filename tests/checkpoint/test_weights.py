@@ -177,6 +177,15 @@ def test_damaged_files(tmp_path: Path, header: Any, content: bytes, length: int 
     assert "; " in str(error.value)
 
 
+def test_a_tensor_that_is_named_twice(tmp_path: Path) -> None:
+    entry = '{"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}'
+    write_raw(tmp_path / FILE, f'{{"a": {entry}, "a": {entry}}}'.encode(), b"\0" * 8)
+    with pytest.raises(InputError, match="it names a twice"):
+        weights_from_path(tmp_path, prefix="")
+    write_raw(tmp_path / FILE, f'{{"a": {entry}}}'.encode(), b"\0" * 8)
+    assert list(weights_from_path(tmp_path, prefix="")) == ["a"]
+
+
 def test_no_flipped_byte_gets_past_with_another_error(tiny: Path) -> None:
     path, dice = tiny / FILE, random.Random(0)
     content = path.read_bytes()
