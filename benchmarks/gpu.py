@@ -39,7 +39,7 @@ from bertc.errors import BertcError, EnvironmentLackError, InputError
 from bertc.evaluate.scores import compare_outputs
 from bertc.graph.encoder import graph_from_checkpoint
 from bertc.ir.architecture import Activation, LayerNames
-from bertc.jobs.inputs import validation_from_recipe
+from bertc.jobs.inputs import length_of_inputs, proof_from_recipe
 from bertc.recipe import recipe_from_document
 from bertc.runtime.engine import Array, Engine, outputs_from_features
 from bertc.runtime.latency import full_batch, repeated, time_calls
@@ -297,8 +297,9 @@ def accuracy_of(
     columns = dict(pair.split("=", 1) for pair in options.column)
     wanted = {"data": options.validation_data, "columns": columns}
     recipe = recipe_from_document({"checkpoint": str(checkpoint.path), "validation": wanted}, "benchmark")
-    validation = validation_from_recipe(recipe, checkpoint)
-    assert validation is not None
+    proof = proof_from_recipe(recipe.validation, checkpoint, length_of_inputs(checkpoint, None))
+    assert proof is not None
+    validation = proof.texts
     head, task = checkpoint.head, task_from_name(checkpoint.head.task)
     target = target_from_name("float")
     floats = folder / "float"
