@@ -1,4 +1,4 @@
-"""The rules of the house that no tool knows, as tests (CONTRIBUTING.md), and the proof that import-linter has its own.
+"""The rules of the house that no tool knows, as tests (CONTRIBUTING.md), and that the tools have the others.
 
 Each check gives faults as lines of text; each has a twin that shows it find something.
 """
@@ -6,6 +6,7 @@ Each check gives faults as lines of text; each has a twin that shows it find som
 from __future__ import annotations
 
 import ast
+import json
 import os
 import shutil
 import subprocess
@@ -84,6 +85,21 @@ def check_sizes(module: Module) -> Iterator[str]:
                 yield f"{name}:{node.lineno}: {node.name} has {length} lines, at most {MOST_LINES_OF_A_FUNCTION}"
 
 
+def check_guarded_imports(module: Module) -> Iterator[str]:
+    """Ruff sees an import that is not late only where it stands alone; under `try` or `if`, Python's own may stand."""
+    name, _, tree = module
+    for block in tree.body:
+        if not isinstance(block, ast.If | ast.Try | ast.With):
+            continue
+        if isinstance(block, ast.If) and "TYPE_CHECKING" in ast.dump(block.test):
+            continue
+        for node in ast.walk(block):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                imported = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
+                for package in {each.split(".")[0] for each in imported} - sys.stdlib_module_names:
+                    yield f"{name}:{node.lineno}: imports {package} on a condition; do so in the function that needs it"
+
+
 def check_modes(module: Module) -> Iterator[str]:
     """A mode is a value with properties; nobody asks for its number."""
     name, _, tree = module
@@ -145,6 +161,7 @@ def entries_of_root(package: Path) -> list[str]:
 CHECKS: tuple[Check, ...] = (
     check_names,
     check_sizes,
+    check_guarded_imports,
     check_modes,
     check_tasks,
 )
@@ -154,6 +171,12 @@ FAULTY: tuple[tuple[Check, str, str], ...] = (
     (check_names, "runtime/engine.py", "class SessionManager: ..."),
     (check_sizes, "graph/encoder.py", "\n" * (MOST_LINES + 1)),
     (check_sizes, "graph/encoder.py", "def long():\n" + "    call()\n" * MOST_LINES_OF_A_FUNCTION),
+    (
+        check_guarded_imports,
+        "graph/encoder.py",
+        "try:\n    from onnxruntime import InferenceSession\nfinally:\n    pass",
+    ),
+    (check_guarded_imports, "cli/main.py", "if sys.stdout.isatty():\n    import rich.console"),
     (check_modes, "quantize/insert.py", "wanted = scheme.mode == 2"),
     (check_modes, "quantize/insert.py", "wanted = scheme.mode.name in ('2', '3')"),
     (check_modes, "quantize/insert.py", "match mode:\n    case 1: ..."),
@@ -175,6 +198,11 @@ def test_the_rule_finds_what_breaks_it(check: Check, name: str, text: str) -> No
 def test_a_mode_may_be_passed_on_and_asked_for_its_properties() -> None:
     text = "chosen = mode.quantized_residual and role in mode.roles and mode is not None and MODES[mode] is other"
     assert not list(check_modes(("quantize/insert.py", text, ast.parse(text))))
+
+
+def test_python_s_own_and_types_may_be_imported_on_a_condition() -> None:
+    text = "if sys.platform == 'win32':\n    import msvcrt\nif TYPE_CHECKING:\n    import torch"
+    assert not list(check_guarded_imports(("cache/lock.py", text, ast.parse(text))))
 
 
 def test_a_task_s_own_file_knows_its_name() -> None:
@@ -287,3 +315,50 @@ def test_a_wrong_import_is_caught(copied: Path, name: str, text: str, told: str)
 
 def _append(path: Path, text: str) -> None:
     path.write_text((path.read_text(encoding="utf-8") if path.exists() else "") + f"\n{text}\n", encoding="utf-8")
+
+
+def ruff_codes(name: str, text: str) -> set[str]:
+    """Return the rules that ruff sees broken in a text, under the name of a file in bertc/."""
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "ruff",
+            "check",
+            "--output-format",
+            "json",
+            "--stdin-filename",
+            str(PACKAGE / name),
+            "-",
+        ],
+        input=text,
+        cwd=PACKAGE.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return {fault["code"] for fault in json.loads(done.stdout)}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "code"),
+    [
+        ("graph/encoder.py", "VALUE = 1\n", "D100"),
+        ("graph/encoder.py", "def public() -> None: ...\n", "D103"),
+        ("graph/encoder.py", "class Public:\n    def method(self) -> None: ...\n", "D102"),
+        ("graph/encoder.py", "import torch\n", "TID253"),
+        ("train/loop.py", "import torch\n", None),
+        ("cli/commands/finetune.py", "from bertc.train.network import Network\n", "TID253"),
+        ("calibrate/calibrators/max.py", "from ..calibrate import table\n", "TID252"),
+        ("data/tsv.py", "try:\n    read()\nexcept:\n    value = None\n", "E722"),
+        ("data/tsv.py", "try:\n    read()\nexcept Exception:\n    pass\n", "S110"),
+        ("data/tsv.py", "try:\n    read()\nexcept Exception:\n    value = None\n", "BLE001"),
+        ("data/tsv.py", "def count():\n    global counter\n    counter = 1\n", "PLW0603"),
+        ("data/tsv.py", "# TODO: read the header\n", "FIX002"),
+        ("data/tsv.py", "def rows(a, b, c, d, e, f, g): ...\n", "PLR0913"),
+        ("data/tsv.py", "print(1)\n", "T201"),
+    ],
+)
+def test_ruff_has_the_rules_of_the_house(name: str, text: str, code: str | None) -> None:
+    codes = ruff_codes(name, text)
+    assert code in codes if code else "TID253" not in codes
