@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bertc.calibrate import carried
+from bertc.calibrate import table
 
 MANIFEST_FILE = "manifest.json"
 """Names all other files with their digests, and is written last."""
@@ -20,7 +20,7 @@ SENTENCE_FILES = (
 """What sentence-transformers reads, as it lies in the checkpoint."""
 
 RECIPE_FILE = "recipe.toml"
-TABLE_FILE = carried.TABLE_FILE
+TABLE_FILE = table.TABLE_FILE
 """The calibration table, named as the one that travels with a checkpoint."""
 
 ROWS_FILE = "rows.npz"

@@ -13,15 +13,12 @@ import numpy as np
 from bertc.calibrate.histogram import BINS
 from bertc.calibrate.method import RangeMethod
 from bertc.calibrate.needs import check_needs, has_histograms, source_of_table
-from bertc.calibrate.table import CalibrationTable, Statistics, table_from_path
+from bertc.calibrate.table import TABLE_FILE, CalibrationTable, Statistics, table_from_path
 from bertc.checkpoint import Checkpoint
 from bertc.checkpoint.quantizers import QuantizerRanges, ranges_from_checkpoint
 from bertc.errors import InputError
 from bertc.ir.scheme import Scheme
 from bertc.ir.sites import Role, Site
-
-TABLE_FILE = "calibration.json"
-"""A table of the checkpoint that lies in its folder; it is no part of the checkpoint's digest, which it names."""
 
 
 def source_of_ranges(checkpoint: Checkpoint) -> str | None:

@@ -10,13 +10,11 @@ import onnx_ir as ir
 from bertc.cache.stages import Stage, Work
 from bertc.calibrate.collect import ranges_from_batches
 from bertc.calibrate.gram import grams_from_batches
-from bertc.calibrate.table import CalibrationTable, table_from_path, text_from_table
+from bertc.calibrate.table import TABLE_FILE, CalibrationTable, table_from_path, text_from_table
 from bertc.core.progress import Progress
 from bertc.data.encoded import Encoded
 from bertc.ir.edit import layers_of_graph
 from bertc.ir.sites import GEMM_INPUTS, Site
-
-FILE = "calibration.json"
 
 
 def calibrated_table(
@@ -49,11 +47,11 @@ def _observe(
 
 
 def _write(table: CalibrationTable, folder: Path) -> None:
-    (folder / FILE).write_text(text_from_table(table), encoding="utf-8")
+    (folder / TABLE_FILE).write_text(text_from_table(table), encoding="utf-8")
 
 
 def _read(folder: Path) -> CalibrationTable:
-    return table_from_path(folder / FILE)
+    return table_from_path(folder / TABLE_FILE)
 
 
 CALIBRATE = Stage(name="calibrate", function=_observe, write=_write, read=_read)

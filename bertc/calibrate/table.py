@@ -26,6 +26,9 @@ from bertc.ir.affine import CODE_MAX
 from bertc.ir.sites import Role, Site, site_from_name
 
 SCHEMA = 1
+TABLE_FILE = "calibration.json"
+"""A table in a folder: the cache's, an artefact's, or a checkpoint's, of whose digest it is no part."""
+
 MOST_BYTES = 1 << 24
 """More than this is no vector of one value per channel."""
 
