@@ -216,7 +216,7 @@ def test_without_its_file_the_head_is_refused(checkpoint: Path) -> None:
             "    def emit(self, builder, head, states):",
             "lacks emit_head;",
         ),
-        ("TASK = MeanScoring()", "", "has no constant TASK; add one"),
+        ("TASK = MeanScoring()", "", "lacks the constant TASK; add what is missing"),
         ('name = "mean-scoring"', 'name = "mean"', "TASK has the name 'mean'; give it the file's, 'mean-scoring'"),
     ],
 )
