@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from bertc.core.plugins import TARGETS
+from bertc.core.versions import library_versions
 from bertc.errors import InputError
 from bertc.graph.encoder import INPUTS
 from bertc.ir.emit import DOMAIN
@@ -42,8 +43,9 @@ def test_an_unknown_target_is_refused_with_the_list(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_file_is_documented_and_its_target_has_its_name(name: str) -> None:
     assert inspect.getdoc(TARGETS.module(name))
-    assert target_from_name(name) is TARGETS.module(name).TARGET
-    assert target_from_name(name).name == target_from_name(name).cache_key() == name
+    target = target_from_name(name)
+    assert target is TARGETS.module(name).TARGET and target.name == name
+    assert target.cache_key() == [name, library_versions(target.runtime.library)[target.runtime.library]]
 
 
 @pytest.mark.parametrize("name", NAMES)
