@@ -12,6 +12,7 @@ from bertc.checkpoint.sentence_modules import sentence_modules_from_path
 from bertc.checkpoint.tokenizer import TOKENIZER_FILES, text_encoder_from_path
 from bertc.checkpoint.weights import weights_from_path
 from bertc.core.digest import digest_from_files
+from bertc.core.plugins import FAMILIES
 from bertc.evaluate.task import HeadFiles
 from bertc.tasks import task_from_name
 
@@ -28,7 +29,7 @@ def checkpoint_from_path(path: str | Path, *, task: str | None = None) -> Checkp
     folder = root if modules is None else modules.folder
     config = config_from_path(folder)
     family = family_from_config(config, folder)
-    weights = weights_from_path(folder, prefix=f"{family}.")
+    weights = weights_from_path(folder, prefix=FAMILIES.module(family).PREFIX)
     head = head_from_files(HeadFiles(folder=folder, config=config, weights=weights, sentences=modules), task=task)
     encoder = text_encoder_from_path(folder, config, sentences=task_from_name(head.task).sentence_modules)
     small = [folder / "config.json", *(folder / name for name in TOKENIZER_FILES)]

@@ -11,6 +11,7 @@ import importlib
 import pkgutil
 import sys
 from dataclasses import dataclass
+from importlib.machinery import PathFinder
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
@@ -71,7 +72,8 @@ def _folders(package: str) -> list[str]:
     """Return a package's folders; only what is imported can have been given more than its own."""
     if package in sys.modules:
         return list(sys.modules[package].__path__)
-    spec = find_spec(package)
+    parent = package.rpartition(".")[0]
+    spec = PathFinder.find_spec(package, _folders(parent))  # `importlib.util.find_spec` would import the parents
     assert spec is not None
     return list(spec.submodule_search_locations or ())
 
@@ -79,7 +81,10 @@ def _folders(package: str) -> list[str]:
 TARGETS = Plugins(kind="target", package="bertc.targets", constants=("TARGET",))
 TASKS = Plugins(kind="task", package="bertc.tasks", constants=("TASK",))
 FAMILIES = Plugins(
-    kind="model family", package="bertc.checkpoint.families", functions=("architecture_from_config", "first_position")
+    kind="model family",
+    package="bertc.checkpoint.families",
+    functions=("architecture_from_config", "first_position"),
+    constants=("PREFIX",),
 )
 CALIBRATORS = Plugins(kind="calibrator", package="bertc.calibrate.calibrators", functions=("amax_from_counts",))
 CRITERIA = Plugins(

@@ -9,6 +9,7 @@ from typing import Any
 from bertc.checkpoint.families._encoder import Fields, encoder_from_config, positive
 from bertc.ir.architecture import Architecture, LayerNames
 
+PREFIX = "bert."
 FIELDS = Fields(
     hidden="hidden_size",
     heads="num_attention_heads",

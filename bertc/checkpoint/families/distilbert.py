@@ -10,7 +10,8 @@ from bertc.checkpoint.families._encoder import Fields, encoder_from_config
 from bertc.checkpoint.families.bert import first_position
 from bertc.ir.architecture import Architecture, LayerNames
 
-__all__ = ["architecture_from_config", "first_position"]
+__all__ = ["PREFIX", "architecture_from_config", "first_position"]
+PREFIX = "distilbert."
 FIELDS = Fields(hidden="dim", heads="n_heads", layers="n_layers", intermediate="hidden_dim", activation="activation")
 
 

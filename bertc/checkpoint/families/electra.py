@@ -11,7 +11,8 @@ from bertc.checkpoint.families.bert import first_position
 from bertc.errors import InputError
 from bertc.ir.architecture import Architecture
 
-__all__ = ["architecture_from_config", "first_position"]
+__all__ = ["PREFIX", "architecture_from_config", "first_position"]
+PREFIX = "electra."
 
 
 def architecture_from_config(config: Mapping[str, Any]) -> Architecture:

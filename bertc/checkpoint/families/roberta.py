@@ -15,6 +15,8 @@ from bertc.checkpoint.families import bert
 from bertc.errors import InputError
 from bertc.ir.architecture import Architecture
 
+PREFIX = "roberta."
+
 
 def architecture_from_config(config: Mapping[str, Any]) -> Architecture:
     """Read RoBERTa's dimensions. Raises `InputError` naming the field that is missing, absurd or not supported."""
