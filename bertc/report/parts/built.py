@@ -340,6 +340,7 @@ def _warnings(facts: BuildFacts) -> tuple[str, ...]:
         found.append(f"the float reference is {facts.recipe.validation.reference}")
     named = facts.recipe.calibration.table or facts.recipe.calibration.data
     found += notes_of_ranges(facts.checkpoint, facts.table, named)
+    found += facts.checkpoint.notes
     data = _data(facts)
     if facts.search is not None:
         found += warnings_from_search(facts.search)
