@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from bertc.checkpoint.adapters import ADAPTER_CONFIG, adapted_weights, refuse_adapter_alone
 from bertc.checkpoint.checkpoint import Checkpoint, architecture_from_config
 from bertc.checkpoint.config_json import config_from_path, family_from_config
+from bertc.checkpoint.cross_encoder import FILE, squash_from_files
 from bertc.checkpoint.head import head_from_files
 from bertc.checkpoint.hub import local_folder
 from bertc.checkpoint.inventory import check_config, check_tensors
@@ -33,15 +35,18 @@ def checkpoint_from_path(path: str | Path, *, task: str | None = None) -> Checkp
     family = family_from_config(config, folder)
     weights = adapted_weights(folder, weights_from_path(folder, prefix=f"{family}."), prefix=f"{family}.")
     head = head_from_files(HeadFiles(folder=folder, config=config, weights=weights, sentences=modules), task=task)
-    task_read = task_from_name(head.task)
+    if head.problem is not None:
+        head = replace(head, squash=squash_from_files(root, config, head.problem, len(head.labels)))
+    of_task = task_from_name(head.task)
     architecture = architecture_from_config(family, config)
     notes = (
         *weights.notes,
         *check_config(folder, config),
-        *check_tensors(folder, weights, architecture, task_read.head_weights),
+        *check_tensors(folder, weights, architecture, of_task.head_weights),
     )
-    encoder = text_encoder_from_path(folder, config, sentences=task_read.sentence_modules)
+    encoder = text_encoder_from_path(folder, config, sentences=of_task.sentence_modules)
     small = [folder / "config.json", *(folder / name for name in TOKENIZER_FILES)]
+    small += [root / name for name in ("modules.json", FILE) if modules is None]
     files = [file for file in (*small, *(modules.files if modules else ())) if file.is_file()]
     adapter = folder / ADAPTER_CONFIG
     digested = (*files, *weights.files, *([adapter] if adapter.is_file() else []))
