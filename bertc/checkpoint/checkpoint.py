@@ -47,7 +47,7 @@ class Checkpoint:
     `digest` is the sha256 over configuration, weights and tokenizer; `ignored_bytes` is the size of tensors that are
     no part of the model (an optimizer's slots), `parameters` the number of weights that are. `files` are the files
     beside the weights: configuration, tokenizer, modules. `quantizers` are the buffers of other tools' fake quantizers
-    by name, which are no parameters.
+    by name, which are no parameters. `notes` are sentences on what was done to the files' content, for the report.
     """
 
     path: Path
@@ -61,10 +61,15 @@ class Checkpoint:
     ignored_bytes: int = 0
     files: tuple[Path, ...] = ()
     quantizers: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @cached_property
     def architecture(self) -> Architecture:
         """Its dimensions and the names of its weights, from the family's file; refuses what only looks like one."""
-        family = FAMILIES.module(self.family)
-        architecture: Architecture = family.architecture_from_config(self.config)
-        return architecture
+        return architecture_from_config(self.family, self.config)
+
+
+def architecture_from_config(family: str, config: Mapping[str, Any]) -> Architecture:
+    """Return the dimensions and weights' names that a family's file reads from config.json; refuses what it says."""
+    architecture: Architecture = FAMILIES.module(family).architecture_from_config(config)
+    return architecture

@@ -21,7 +21,11 @@ SMALL_FILES = (
     "*vocab.txt",
     "*vocab.json",
     "*merges.txt",
+    "*added_tokens.json",
     "calibration.json",
+    "modelopt_state.pth",
+    "adapter_model.safetensors",
+    "adapter_model.bin",
 )
 SAFE_WEIGHTS = ("model.safetensors", "model-*.safetensors", "model.safetensors.index.json", "[0-9]_*/model.safetensors")
 TORCH_WEIGHTS = ("pytorch_model.bin", "pytorch_model-*.bin", "pytorch_model.bin.index.json")

@@ -7,7 +7,17 @@ examples/tensorflow/bert) write `bert/encoder/layer_0/attention/self/query/kerne
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from enum import StrEnum
 
+WRAPPERS = ("module.", "_orig_mod.", "model.", "base_model.model.")
+"""What DataParallel, torch.compile, a class around the model, and PEFT put before every name."""
+
+FACTOR = re.compile(
+    r"\.(?P<factor>lora_A|lora_B|lora_embedding_A|lora_embedding_B|(?:lora|ia3|vera|hada|oft|boft|lokr)_\w+)"
+    r"(?:\.(?!weight$|bias$)\w+)?(?P<leaf>\.weight|\.bias)?$"
+)
+PEFT_LAYERS = re.compile(r"\.(base_layer|modules_to_save)(\.(?!weight$|bias$|dense\.|out_proj\.)\w+)?(?=\.)")
 QUANTIZER = re.compile(r"(^|\.)\w*quantizer\.")
 HEADS = {
     "output_weights": "classifier.weight",
@@ -15,6 +25,47 @@ HEADS = {
     "cls/squad/output_weights": "qa_outputs.weight",
     "cls/squad/output_bias": "qa_outputs.bias",
 }
+
+
+class Factor(StrEnum):
+    """What a tensor of an adapter is to the layer that it adapts."""
+
+    A = "lora_A"
+    B = "lora_B"
+    BIAS_B = "lora_B.bias"
+    TABLE_A = "lora_embedding_A"
+    TABLE_B = "lora_embedding_B"
+    OTHER = "other"
+
+
+def factor_of_name(name: str) -> tuple[str, Factor] | None:
+    """Return the layer that a tensor of an adapter belongs to, and what it is there; None for an ordinary tensor.
+
+    >>> factor_of_name("encoder.layer.0.attention.self.query.lora_A.default.weight")
+    ('encoder.layer.0.attention.self.query', <Factor.A: 'lora_A'>)
+    >>> factor_of_name("embeddings.word_embeddings.lora_magnitude_vector")
+    ('embeddings.word_embeddings', <Factor.OTHER: 'other'>)
+    """
+    found = FACTOR.search(name)
+    if found is None:
+        return None
+    kind = found["factor"] + (".bias" if found["leaf"] == ".bias" else "")
+    return name[: found.start()], Factor(kind) if kind in set(Factor) else Factor.OTHER
+
+
+def shared_wrapper(names: Iterable[str]) -> str:
+    """Return the wrappers that all names begin with, "" for none.
+
+    >>> shared_wrapper(["module._orig_mod.bert.a", "module._orig_mod.classifier.b"])
+    'module._orig_mod.'
+    """
+    stored, found = list(names), ""
+    while stored:
+        wrapper = next((w for w in WRAPPERS if all(name.startswith(found + w) for name in stored)), None)
+        if wrapper is None:
+            return found
+        found += wrapper
+    return found
 
 
 def torch_name(stored: str) -> str:
@@ -36,6 +87,15 @@ def torch_name(stored: str) -> str:
     return f"{name}.weight" if name.endswith("_embeddings") else name
 
 
+def unwrapped_name(stored: str, wrapper: str = "") -> str:
+    """Return a tensor's name without a wrapper and without PEFT's layers around the model's own, in torch's words.
+
+    >>> unwrapped_name("module.classifier.modules_to_save.default.weight", "module.")
+    'classifier.weight'
+    """
+    return PEFT_LAYERS.sub("", torch_name(stored.removeprefix(wrapper)))
+
+
 def is_kernel(stored: str) -> bool:
     """Say whether a tensor is TensorFlow's matrix of a dense layer, which is the transpose of torch's."""
     return stored.removesuffix(":0").endswith("/kernel")
@@ -47,7 +107,7 @@ def plain_name(stored: str, prefix: str) -> str:
     >>> plain_name("bert.embeddings.LayerNorm.gamma", "bert.")
     'embeddings.LayerNorm.weight'
     """
-    name = torch_name(stored).removeprefix(prefix)
+    name = unwrapped_name(stored).removeprefix(prefix)
     if name.endswith("LayerNorm.gamma"):
         return name.removesuffix("gamma") + "weight"
     if name.endswith("LayerNorm.beta"):

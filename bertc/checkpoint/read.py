@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
-from bertc.checkpoint.checkpoint import Checkpoint
+from bertc.checkpoint.adapters import ADAPTER_CONFIG, adapted_weights, refuse_adapter_alone
+from bertc.checkpoint.checkpoint import Checkpoint, architecture_from_config
 from bertc.checkpoint.config_json import config_from_path, family_from_config
+from bertc.checkpoint.cross_encoder import FILE, squash_from_files
 from bertc.checkpoint.head import head_from_files
 from bertc.checkpoint.hub import local_folder
+from bertc.checkpoint.inventory import check_config, check_tensors
 from bertc.checkpoint.sentence_modules import sentence_modules_from_path
 from bertc.checkpoint.tokenizer import TOKENIZER_FILES, text_encoder_from_path
 from bertc.checkpoint.weights import weights_from_path
@@ -27,13 +31,27 @@ def checkpoint_from_path(path: str | Path, *, task: str | None = None) -> Checkp
     root = local_folder(path)
     modules = sentence_modules_from_path(root)
     folder = root if modules is None else modules.folder
+    refuse_adapter_alone(folder)
     config = config_from_path(folder)
     family = family_from_config(config, folder)
-    weights = weights_from_path(folder, prefix=FAMILIES.module(family).PREFIX)
+    prefix = FAMILIES.module(family).PREFIX
+    weights = adapted_weights(folder, weights_from_path(folder, prefix=prefix), prefix=prefix)
     head = head_from_files(HeadFiles(folder=folder, config=config, weights=weights, sentences=modules), task=task)
-    encoder = text_encoder_from_path(folder, config, sentences=task_from_name(head.task).sentence_modules)
+    if head.problem is not None:
+        head = replace(head, squash=squash_from_files(root, config, head.problem, len(head.labels)))
+    of_task = task_from_name(head.task)
+    architecture = architecture_from_config(family, config)
+    notes = (
+        *weights.notes,
+        *check_config(folder, config),
+        *check_tensors(folder, weights, architecture, of_task.head_weights),
+    )
+    encoder = text_encoder_from_path(folder, config, sentences=of_task.sentence_modules)
     small = [folder / "config.json", *(folder / name for name in TOKENIZER_FILES)]
+    small += [root / name for name in ("modules.json", FILE) if modules is None]
     files = [file for file in (*small, *(modules.files if modules else ())) if file.is_file()]
+    adapter = folder / ADAPTER_CONFIG
+    digested = (*files, *weights.files, *([adapter] if adapter.is_file() else []))
     return Checkpoint(
         path=root,
         family=family,
@@ -41,9 +59,10 @@ def checkpoint_from_path(path: str | Path, *, task: str | None = None) -> Checkp
         weights=weights,
         encoder=encoder,
         head=head,
-        digest=digest_from_files(root, (*files, *weights.files)),
+        digest=digest_from_files(root, digested),
         parameters=weights.parameters,
         ignored_bytes=weights.ignored_bytes,
         files=tuple(files),
         quantizers=weights.quantizers,
+        notes=notes,
     )

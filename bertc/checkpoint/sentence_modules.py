@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from bertc.checkpoint.cross_encoder import FILE, is_cross_encoder
 from bertc.checkpoint.files import contained_path, read_json, read_object, read_object_if_there
 from bertc.checkpoint.safetensors_file import SafetensorsFile
 from bertc.checkpoint.weights import MappedWeights
-from bertc.core.head import Pooling
+from bertc.core.head import Pooling, Similarity
 from bertc.errors import InputError
 
 POOLING_FLAGS = {
@@ -32,6 +33,7 @@ class SentenceModules:
     """What modules.json says. `folder` holds the encoder's own files, `files` are those the modules were read from.
 
     `layer_weights` has one entry per layer output, embeddings first, and sums to 1; None without such a module.
+    `dimensions` and `similarity` are those of config_sentence_transformers.json.
     """
 
     folder: Path
@@ -39,6 +41,8 @@ class SentenceModules:
     normalize: bool
     layer_weights: tuple[float, ...] | None
     files: tuple[Path, ...]
+    dimensions: int | None = None
+    similarity: Similarity | None = None
 
 
 def sentence_modules_from_path(root: Path) -> SentenceModules | None:
@@ -46,10 +50,14 @@ def sentence_modules_from_path(root: Path) -> SentenceModules | None:
     path = root / "modules.json"
     if not path.is_file():
         return None
-    _refuse_prompts(root)
+    config = read_object_if_there(root / FILE)
+    _refuse_prompts(root, config)
     modules = _modules(path)
+    if list(modules) == ["Transformer"] and modules["Transformer"] == root and is_cross_encoder(root):
+        return None  # a cross-encoder is a classifier
+    _check_whole(path, modules)
     folder = modules["Transformer"]
-    files = [path]
+    files = [path, *([root / FILE] if (root / FILE).is_file() else [])]
     pooling_file = modules["Pooling"] / "config.json"
     files.append(pooling_file)
     layer_weights = None
@@ -62,6 +70,8 @@ def sentence_modules_from_path(root: Path) -> SentenceModules | None:
         normalize="Normalize" in modules,
         layer_weights=layer_weights,
         files=tuple(files),
+        dimensions=_dimensions(root, config),
+        similarity=_similarity(root, config),
     )
 
 
@@ -77,9 +87,12 @@ def _modules(path: Path) -> dict[str, Path]:
         if name not in ORDER or not kind.startswith("sentence_transformers.") or name in modules:
             raise InputError(f"{path}: the module {kind} is not supported; bertc computes one each of {SUPPORTED}")
         modules[name] = contained_path(path.parent, entry.get("path", ""), path)
+    return modules
+
+
+def _check_whole(path: Path, modules: dict[str, Path]) -> None:
     if list(modules) != [name for name in ORDER if name in modules] or not {"Transformer", "Pooling"} <= set(modules):
         raise InputError(f"{path}: the modules are {', '.join(modules)}; bertc computes {SUPPORTED} in this order")
-    return modules
 
 
 def _pooling(path: Path) -> Pooling:
@@ -118,8 +131,26 @@ def _count(value: Any) -> int:
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 1_000 else -1
 
 
-def _refuse_prompts(root: Path) -> None:
-    path = root / "config_sentence_transformers.json"
-    prompt = read_object_if_there(path).get("default_prompt_name")
+def _dimensions(root: Path, config: dict[str, Any]) -> int | None:
+    kept = config.get("truncate_dim")
+    if kept is not None and (isinstance(kept, bool) or not isinstance(kept, int) or kept < 1):
+        raise InputError(f"{root / FILE}: truncate_dim is {kept!r}, not a number of dimensions; correct the file")
+    return kept
+
+
+def _similarity(root: Path, config: dict[str, Any]) -> Similarity | None:
+    named = config.get("similarity_fn_name")
+    if named is None or named == Similarity.COSINE:
+        return None
+    if named not in set(Similarity):
+        raise InputError(
+            f"{root / FILE}: similarity_fn_name {named!r} is not supported; bertc computes {', '.join(Similarity)}"
+        )
+    return Similarity(named)
+
+
+def _refuse_prompts(root: Path, config: dict[str, Any]) -> None:
+    prompt = config.get("default_prompt_name")
     if prompt is not None:
+        path = root / FILE
         raise InputError(f"{path}: the default prompt {prompt!r} is not supported; remove it and put it into the text")

@@ -51,13 +51,23 @@ class TextEncoder:
     __slots__ = ("_files", "_pair", "_single", "_tokenizer", "max_length", "pad_id", "positions", "vocab_size")
 
     def __init__(
-        self, tokenizer: Tokenizer, *, files: Mapping[str, bytes], max_length: int, positions: int, pad_id: int
+        self,
+        tokenizer: Tokenizer,
+        *,
+        files: Mapping[str, bytes],
+        max_length: int,
+        positions: int,
+        pad_id: int,
+        token_types: bool = True,
     ) -> None:
-        """Take a tokenizer without truncation and padding, and the content of the `files` that describe it."""
+        """Take a tokenizer without truncation and padding, and the content of the `files` that describe it.
+
+        Without `token_types` all tokens have the type 0, also those of a pair's second text.
+        """
         self._tokenizer = tokenizer
         self._files = dict(files)
-        self._single = frame_from_probe(tokenizer.encode("a"), 1)
-        self._pair = frame_from_probe(tokenizer.encode("a", "a"), 2)
+        self._single = frame_from_probe(tokenizer.encode("a"), 1, types=token_types)
+        self._pair = frame_from_probe(tokenizer.encode("a", "a"), 2, types=token_types)
         self.max_length = max_length
         self.positions = positions
         self.pad_id = pad_id

@@ -15,6 +15,14 @@ from typing import Any
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from bertc.checkpoint.config_json import family_from_config, positions_from_config
+from bertc.checkpoint.declared_tokens import (
+    DECODER,
+    EXTRA,
+    add_declared_tokens,
+    extra_contents,
+    has_token_types,
+    tokenizer_settings,
+)
 from bertc.checkpoint.files import read_bytes, read_object_if_there
 from bertc.checkpoint.text_encoder import TextEncoder
 from bertc.checkpoint.vocabulary import (
@@ -30,6 +38,7 @@ TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
+    "added_tokens.json",
     "vocab.txt",
     "vocab.json",
     "merges.txt",
@@ -53,6 +62,7 @@ def text_encoder_from_path(folder: Path, config: Mapping[str, Any], *, sentences
     if settings.get("truncation_side", "right") != "right":
         raise InputError(f"{folder}/tokenizer_config.json cuts texts at the left, which bertc cannot; train without it")
     tokenizer = _with_prefix_space(_read(folder, settings, family), settings)
+    add_declared_tokens(folder, tokenizer, tokenizer_settings(folder), config.get("vocab_size"))
     tokenizer.no_truncation()
     tokenizer.no_padding()
     _apply_case(tokenizer, settings, lower=of_sentences.get("do_lower_case") is True)
@@ -62,14 +72,28 @@ def text_encoder_from_path(folder: Path, config: Mapping[str, Any], *, sentences
     length = min(int(limit) for limit in limits if limit is not None and _sane(limit))
     pad = tokenizer.token_to_id(settings["pad_token"])
     pad = config.get("pad_token_id", 0) if pad is None else pad
-    files = _files(folder, tokenizer, settings, length)
+    types = has_token_types(settings, config)
+    files = _files(folder, tokenizer, settings | {"model_input_names": _input_names(types)}, length)
     try:
-        return TextEncoder(tokenizer, files=files, max_length=length, positions=positions, pad_id=int(pad or 0))
+        return TextEncoder(
+            tokenizer, files=files, max_length=length, positions=positions, pad_id=int(pad or 0), token_types=types
+        )
     except BaseException as error:
         # The library raises plain Exception, or a Rust panic that is not even one.
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
         raise InputError(f"{folder}: the tokenizer cannot encode ({error}); save it again with transformers") from error
+
+
+def _decoder(tokenizer: Tokenizer) -> dict[str, dict[str, Any]]:
+    """Return every added token as transformers writes it: where this is there, no other declaration is read."""
+    names = ("content", "lstrip", "normalized", "rstrip", "single_word", "special")
+    added = tokenizer.get_added_tokens_decoder()
+    return {str(id): {name: getattr(token, name) for name in names} for id, token in sorted(added.items())}
+
+
+def _input_names(types: bool) -> list[str]:
+    return ["input_ids", *(["token_type_ids"] if types else []), "attention_mask"]
 
 
 def _sane(limit: object) -> bool:
@@ -81,8 +105,7 @@ def _settings(folder: Path, family: str) -> dict[str, Any]:
 
     Files hold a special token plain or as an object with `content`, or leave it to transformers' code.
     """
-    settings = read_object_if_there(folder / "special_tokens_map.json")
-    settings |= read_object_if_there(folder / "tokenizer_config.json")
+    settings = tokenizer_settings(folder)
     for role, usual in (ROBERTA_TOKENS if family == "roberta" else BERT_TOKENS).items():
         value = settings.get(role)
         if isinstance(value, Mapping):
@@ -165,7 +188,9 @@ def _files(folder: Path, tokenizer: Tokenizer, settings: Mapping[str, Any], leng
     saved = {key: value for key, value in settings.items() if key not in (*UNSAVED, *BERT_TOKENS)}
     saved.setdefault("tokenizer_class", "PreTrainedTokenizerFast")
     special = {role: settings[role] for role in BERT_TOKENS if tokenizer.token_to_id(settings[role]) is not None}
-    saved |= special | {"model_max_length": length}
+    saved |= special | {"model_max_length": length, DECODER: _decoder(tokenizer)}
+    if settings.get(EXTRA):
+        saved[EXTRA] = extra_contents(settings)
     normalizer = tokenizer.normalizer
     if isinstance(normalizer, normalizers.BertNormalizer):
         saved |= {

@@ -89,11 +89,12 @@ def join_tokens(pieces: Sequence[tuple[int, Tokens]]) -> Tokens:
     )
 
 
-def frame_from_probe(probe: Encoding, texts: int) -> Frame:
-    """Split an encoded probe into the special tokens around its texts."""
+def frame_from_probe(probe: Encoding, texts: int, *, types: bool = True) -> Frame:
+    """Split an encoded probe into the special tokens around its texts; without `types` all have the type 0."""
     gaps: list[list[tuple[int, int]]] = [[]]
     text_types: list[int] = []
-    for token, kind, sequence in zip(probe.ids, probe.type_ids, probe.sequence_ids, strict=True):
+    kinds = probe.type_ids if types else [0] * len(probe.ids)
+    for token, kind, sequence in zip(probe.ids, kinds, probe.sequence_ids, strict=True):
         if sequence is None:
             gaps[-1].append((token, kind))
         elif sequence == len(text_types):  # the first token of a text; a probe could have more
@@ -102,8 +103,7 @@ def frame_from_probe(probe: Encoding, texts: int) -> Frame:
     if len(text_types) != texts:
         raise InputError("the tokenizer does not give one run of tokens per text; save it again with transformers")
     columns = [np.array(gap, np.int64).reshape(-1, 2) for gap in gaps]
-    ids, types = tuple(gap[:, 0] for gap in columns), tuple(gap[:, 1] for gap in columns)
-    return Frame(ids, types, tuple(text_types))
+    return Frame(tuple(gap[:, 0] for gap in columns), tuple(gap[:, 1] for gap in columns), tuple(text_types))
 
 
 def fit_pair(first: Tokens, second: Tokens, room: int) -> list[Tokens]:

@@ -7,7 +7,6 @@ an optimizer's slots, is left out and its bytes are counted.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -17,19 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bertc.checkpoint.files import contained_path, read_object
-from bertc.checkpoint.names import is_kernel, is_quantizer, plain_name, torch_name
+from bertc.checkpoint.inventory import IGNORED
+from bertc.checkpoint.names import is_kernel, is_quantizer, plain_name, shared_wrapper, unwrapped_name
 from bertc.checkpoint.safetensors_file import SafetensorsFile
 from bertc.checkpoint.torch_file import TorchFile
 from bertc.errors import InputError
 
-# Buffers, the heads of pretraining, optimizers' states (TensorFlow's and torch's names), and the masks that ASP keeps
-# beside weights to which it has applied them (NVIDIA/apex, contrib/sparsity/asp.py).
-IGNORED = re.compile(
-    r"(^|\.)position_ids$|^embeddings\.token_type_ids$|^optimizer\.|^global_step$"
-    r"|^(cls|lm_head|vocab_transform|vocab_layer_norm|vocab_projector|discriminator_predictions|generator_\w+)\."
-    r"|[./](adam_m|adam_v|exp_avg|exp_avg_sq)(/|$|\.)|^(exp_avg|exp_avg_sq)\."
-    r"|(^|\.)__\w+_mma_(mask|pruned_p)$"
-)
 # Layouts in which the stored weights are not the model's: (ending of a name that tells, what was done).
 CONVERTED = (
     ("._pre_quant_scale", "ModelOpt's smoothing has multiplied the weights; export the checkpoint without smoothing"),
@@ -70,18 +62,23 @@ class MappedWeights:
     """The model's tensors in one or more files; see `Weights` for its interface.
 
     `files` are the weight files, `ignored_bytes` the stored size of what is left out, `parameters` the number of
-    weights that are not. `quantizers` are the buffers of fake quantizers, small and read at once.
+    weights that are not. `quantizers` are the buffers of fake quantizers, small and read at once. `wrapper` is what all
+    stored names begin with ("module."), and is no part of any name here; `notes` say so.
     """
 
     def __init__(self, files: tuple[TensorFile, ...], *, prefix: str) -> None:
         """Take the files' tensors, without the encoder's `prefix` ("bert.") in their names."""
         self.files = tuple(file.path for file in files)
         self.ignored_bytes = 0
+        self.wrapper = shared_wrapper(name for file in files for name in file)
+        self.notes: tuple[str, ...] = ()
+        if self.wrapper:
+            self.notes = (f"all names in {self.files[0].name} begin with {self.wrapper}, which was left away",)
         self.quantizers: dict[str, NDArray[np.float32]] = {}
         self._tensors: dict[str, tuple[TensorFile, str]] = {}
         for file in files:
             for stored in file:
-                self._add(file, stored, plain_name(stored, prefix))
+                self._add(file, stored, plain_name(stored.removeprefix(self.wrapper), prefix))
         self.parameters = sum(math.prod(self.shape(name)) for name in self._tensors)
         if not self._tensors:
             raise InputError(f"{self.files[0]} holds no weights of a model; download or save the checkpoint again")
@@ -101,8 +98,8 @@ class MappedWeights:
         return shape[::-1] if is_kernel(stored) else shape
 
     def stored_name(self, name: str) -> str:
-        """Return the name that a tensor has in its file, in torch's words. Raises `InputError` if it is missing."""
-        return torch_name(self._find(name)[1])
+        """Return a tensor's name in its file, unwrapped and in torch's words. Raises `InputError` if it is missing."""
+        return unwrapped_name(self._find(name)[1], self.wrapper)
 
     def array(self, name: str) -> NDArray[np.float32]:
         """Read one tensor as float32. Raises `InputError` if it is missing or holds NaN or infinity."""
@@ -132,6 +129,9 @@ class MappedWeights:
         for ending, done in CONVERTED:
             if f".{name}".endswith(ending):
                 raise InputError(f"{file.path} holds {stored}: {done}")
+        if self._is_copy(file, stored, name):
+            self.ignored_bytes += file.size(stored)
+            return
         if name in self._tensors or name in self.quantizers:
             other = self._tensors[name][1] if name in self._tensors else name
             raise InputError(f"{file.path}: tensors {other} and {stored} are both {name}; remove one of them")
@@ -144,6 +144,13 @@ class MappedWeights:
             self.quantizers[name] = file.array(stored)
             return
         self._tensors[name] = (file, stored)
+
+    def _is_copy(self, file: TensorFile, stored: str, name: str) -> bool:
+        """Say whether PEFT has stored a tensor of `modules_to_save` twice, as it does with `bias: all`."""
+        if ".modules_to_save." not in stored or name not in self._tensors:
+            return False
+        other, first = self._tensors[name]
+        return file.is_float(stored) and np.array_equal(other.array(first), file.array(stored))
 
 
 def weights_from_path(folder: Path, *, prefix: str) -> MappedWeights:

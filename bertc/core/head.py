@@ -24,6 +24,21 @@ class Pooling(StrEnum):
     MAX = "max"
 
 
+class Similarity(StrEnum):
+    """How two sentence vectors are compared; distances are negated, so that more is nearer."""
+
+    COSINE = "cosine"
+    DOT = "dot"
+    EUCLIDEAN = "euclidean"
+    MANHATTAN = "manhattan"
+
+
+class Squash(StrEnum):
+    """The function behind a score that is no probability yet."""
+
+    SIGMOID = "sigmoid"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Head:
     """What stands on the encoder.
@@ -31,7 +46,8 @@ class Head:
     `task` is a module name of `bertc.tasks` with hyphens. `labels[i]` is the name of score i, where the task names its
     scores. `pooling`, `normalize` and `layer_weights` say how token vectors become a text's, where the task does that:
     `layer_weights` mixes the hidden states, one weight per layer output (embeddings first), or None for the last layer
-    alone.
+    alone. `dimensions` is how many numbers of a text's vector are kept (None: all), `similarity` how two are compared
+    (None: by the cosine). `squash` is the function behind a regression's score, None for the score itself.
     """
 
     task: str
@@ -40,6 +56,9 @@ class Head:
     pooling: Pooling | None = None
     normalize: bool = False
     layer_weights: tuple[float, ...] | None = None
+    dimensions: int | None = None
+    similarity: Similarity | None = None
+    squash: Squash | None = None
 
     def cache_key(self) -> Key:
         """Return all of it."""

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from bertc.core.example import Example
 from bertc.core.feature import Feature
-from bertc.core.head import Head, Pooling
+from bertc.core.head import Head, Pooling, Similarity
 from bertc.core.outputs import Output
 from bertc.data.columns import Layout
 from bertc.data.rows import Row
@@ -85,6 +85,14 @@ class Sentences(Protocol):
     @property
     def layer_weights(self) -> tuple[float, ...] | None:
         """The mix of hidden states, embeddings first; None for the last layer alone."""
+
+    @property
+    def dimensions(self) -> int | None:
+        """How many numbers of the vector are kept; None for all."""
+
+    @property
+    def similarity(self) -> Similarity | None:
+        """How two vectors are compared; None for the cosine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -53,6 +53,7 @@ def facts_of_checkpoint(path: str, *, task: str | None = None) -> Facts:
         "positions": architecture.positions,
         "parameters": checkpoint.parameters,
         "ignored_bytes": checkpoint.ignored_bytes,
+        "notes": list(checkpoint.notes),
         "max_length": checkpoint.encoder.max_length,
         "head": facts_of_head(checkpoint.head),
     }

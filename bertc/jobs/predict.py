@@ -22,7 +22,7 @@ from bertc.checkpoint.text_encoder import TextEncoder
 from bertc.checkpoint.tokenizer import text_encoder_from_path
 from bertc.core.batch import Batch
 from bertc.core.feature import Feature
-from bertc.core.head import Head, Pooling, Problem
+from bertc.core.head import Head, Pooling, Problem, Similarity, Squash
 from bertc.data.rows import Row, row_from_texts
 from bertc.errors import EnvironmentLackError, InputError
 from bertc.evaluate.task import RawOutputs, Task
@@ -161,6 +161,9 @@ def head_from_document(document: Any, folder: Path) -> Head:
             pooling=None if document["pooling"] is None else Pooling(document["pooling"]),
             normalize=bool(document["normalize"]),
             layer_weights=None if weights is None else tuple(map(float, weights)),
+            dimensions=None if document.get("dimensions") is None else int(document["dimensions"]),
+            similarity=None if document.get("similarity") is None else Similarity(document["similarity"]),
+            squash=None if document.get("squash") is None else Squash(document["squash"]),
         )
     except (AssertionError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{folder}/{HEAD_FILE} describes no head; build the artefact again") from error

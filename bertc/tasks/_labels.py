@@ -14,7 +14,8 @@ CLASSIFIERS = ("classifier.weight", "classifier.out_proj.weight")
 
 
 def labels_from_files(files: HeadFiles, task: Task) -> tuple[str, ...]:
-    """Return the scores' names in order; LABEL_0, ... where config.json gives none, as transformers does.
+    """Return the scores' names in order; LABEL_0, ... where config.json gives none, or another number of names than
+    its num_labels, as transformers does.
 
     Raises `InputError` where configuration and weights disagree.
     """
@@ -23,6 +24,8 @@ def labels_from_files(files: HeadFiles, task: Task) -> tuple[str, ...]:
     named = files.config.get("id2label")
     unnamed = named is None
     labels = tuple(f"LABEL_{index}" for index in range(counted or rows)) if unnamed else _named(named, files.folder)
+    if counted == rows != len(labels):  # configurations of 2019 count the classes and name the default's two
+        return tuple(f"LABEL_{index}" for index in range(rows))
     if len(labels) != rows or counted not in (None, rows):
         told = len(labels) if len(labels) != rows else counted
         raise InputError(

@@ -1,4 +1,4 @@
-"""Feature extraction: an embedding per text; pairs with scores measure how its cosine ranks them."""
+"""Feature extraction: an embedding per text; pairs with scores measure how its similarity ranks them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bertc.core.example import Example
 from bertc.core.feature import Feature
-from bertc.core.head import Head, Pooling
+from bertc.core.head import Head, Pooling, Similarity
 from bertc.core.outputs import Output
 from bertc.data.columns import Layout
 from bertc.data.labels import check_texts, is_labelled, number_from_label
@@ -22,7 +22,7 @@ from bertc.evaluate.formulas import Array
 from bertc.evaluate.losses import relative_error
 from bertc.evaluate.metric import Metric
 from bertc.evaluate.metrics.correlation import correlation_metrics
-from bertc.evaluate.metrics.similarity import cosine, embedding_metrics
+from bertc.evaluate.metrics.similarity import embedding_metrics, similarity
 from bertc.evaluate.task import Encoder, HeadBuilder, HeadFiles, RawOutputs, SizedValue, Task, Tensors, Truth
 
 if TYPE_CHECKING:
@@ -59,6 +59,8 @@ class FeatureExtraction:
             pooling=modules.pooling,
             normalize=modules.normalize,
             layer_weights=modules.layer_weights,
+            dimensions=modules.dimensions,
+            similarity=modules.similarity,
         )
 
     def outputs(self, head: Head) -> tuple[Output, ...]:
@@ -86,12 +88,21 @@ class FeatureExtraction:
         pooled = emit_pooled(emit, builder.packing, tokens, hidden, head.pooling)
         if head.normalize:
             pooled = emit_normalized(emit, pooled)
-        values = zip((tokens, pooled), self.outputs(head), strict=True)
-        return [(emit.op("Identity", value, name=output.name), (hidden,)) for value, output in values]
+        width = hidden if head.dimensions is None else min(head.dimensions, hidden)
+        if width < hidden:  # behind the normalisation, as sentence-transformers does: the length is then below 1
+            bounds = [
+                emit.constant(f"head.{name}", np.array([at], np.int64)) for name, at in (("from", 0), ("to", width))
+            ]
+            axis = emit.constant("head.width_axis", np.array([-1], np.int64))
+            pooled = emit.op("Slice", pooled, *bounds, axis, name="head.truncated")
+        values = zip((tokens, pooled), self.outputs(head), (hidden, width), strict=True)
+        return [(emit.op("Identity", value, name=output.name), (size,)) for value, output, size in values]
 
     def schema(self, head: Head) -> str:
         """Return the help on columns."""
-        note = "Pairs with a number as label are scored by the rank correlation of the cosine; texts alone need none."
+        note = (
+            "Pairs with a number as label are scored by the rank correlation of the similarity; texts alone need none."
+        )
         return schema_from_layout(self.name, self.layout, note)
 
     def check_rows(self, rows: Sequence[Row], head: Head) -> tuple[Row, ...]:
@@ -133,7 +144,7 @@ class FeatureExtraction:
         """Return {embedding}, or {embeddings, similarity} for a pair."""
         if outputs.shape[1] == 1:
             return [{"embedding": row[0].tolist()} for row in outputs]
-        similar = _similarity(outputs)
+        similar = _similarity(outputs, head)
         return [
             {"embeddings": row.tolist(), "similarity": float(value)}
             for row, value in zip(outputs, similar, strict=True)
@@ -154,8 +165,8 @@ class FeatureExtraction:
         return np.array([row.label for row in rows], np.float64)
 
     def metrics(self, head: Head) -> tuple[Metric, ...]:
-        """Return Spearman's and Pearson's correlation of the cosine with the scores."""
-        pearson, spearman = correlation_metrics(_similarity)
+        """Return Spearman's and Pearson's correlation of the vectors' similarity with the scores."""
+        pearson, spearman = correlation_metrics(lambda outputs: _similarity(outputs, head))
         return spearman, pearson
 
     def metric(self, head: Head, base: str, label: str, threshold: float | None) -> Metric | None:
@@ -194,8 +205,8 @@ class FeatureExtraction:
         return relative_error(outputs["sentence_embedding"], teacher["sentence_embedding"]).sum()
 
 
-def _similarity(outputs: NDArray[Any]) -> Array:
-    return cosine(outputs[:, 0], outputs[:, 1])
+def _similarity(outputs: NDArray[Any], head: Head) -> Array:
+    return similarity(outputs[:, 0], outputs[:, 1], head.similarity or Similarity.COSINE)
 
 
 TASK: Task = FeatureExtraction()

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from bertc.core.example import IGNORED, Example
 from bertc.core.feature import Feature
-from bertc.core.head import Head, Problem
+from bertc.core.head import Head, Problem, Squash
 from bertc.core.outputs import Output
 from bertc.data.columns import Layout
 from bertc.data.labels import check_texts, id_from_label, is_labelled, number_from_label
@@ -113,11 +113,11 @@ class SequenceClassification:
     def row_outputs(
         self, rows: Sequence[Row], features: Sequence[Feature], raw: RawOutputs, head: Head
     ) -> NDArray[np.float32]:
-        """Return the logits [rows, labels]."""
+        """Return the logits [rows, labels], or the score that a cross-encoder makes of its one."""
         logits = np.zeros((len(rows), len(head.labels)), np.float32)
         for feature, values in zip(features, raw["logits"], strict=True):
             logits[feature.row] = values
-        return logits
+        return _squashed(logits, head)
 
     def predictions(self, rows: Sequence[Row], outputs: Any, head: Head) -> list[dict[str, Any]]:
         """Return {label, score, scores}; with several labels {labels, scores}; for regression {score}."""
@@ -211,7 +211,8 @@ class SequenceClassification:
         logits, gold = outputs["logits"].float(), truth.gold
         assert gold is not None
         if head.problem == Problem.REGRESSION:
-            return functional.mse_loss(logits[:, 0], gold, reduction="sum")
+            scores = logits[:, 0].sigmoid() if head.squash == Squash.SIGMOID else logits[:, 0]
+            return functional.mse_loss(scores, gold, reduction="sum")
         if head.problem == Problem.MULTI_LABEL:
             return functional.binary_cross_entropy_with_logits(logits, gold, reduction="none").mean(-1).sum()
         return functional.cross_entropy(logits, gold, ignore_index=IGNORED, reduction="sum")
@@ -232,6 +233,12 @@ class SequenceClassification:
             ours, theirs = (torch.stack([x, torch.zeros_like(x)], -1) for x in (ours, theirs))
             return temperature**2 * kl_divergence(ours, theirs).mean(-1).sum()
         return temperature**2 * kl_divergence(ours, theirs).sum()
+
+
+def _squashed(logits: NDArray[np.float32], head: Head) -> NDArray[np.float32]:
+    if head.squash != Squash.SIGMOID:
+        return logits
+    return np.asarray(0.5 * (1 + np.tanh(logits.astype(np.float64) / 2)), np.float32)  # the sigmoid, without overflow
 
 
 def _mapped_label(row: Row, head: Head) -> Any:

@@ -23,12 +23,9 @@ from tests.artefacts import Bertc
 from tests.fixtures import edit_json, write_safetensors
 
 ROOT = Path(__file__).parents[2]
-SHOWN = {
-    path: text
-    for path, text in re.findall(
-        r"```python\n# (\S+)\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.DOTALL
-    )
-}
+SHOWN = dict(
+    re.findall(r"```python\n# (\S+)\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.DOTALL)
+)
 FILES = {
     FAMILIES: "bertc/checkpoint/families/ernie.py",
     CALIBRATORS: "bertc/calibrate/calibrators/three_sigma.py",

@@ -71,6 +71,7 @@ def _print_checkpoint(output: Output, facts: Facts) -> None:
             ("length", f"at most {facts['max_length']} tokens ({facts['positions']} positions)"),
             ("parameters", f"{facts['parameters'] / 1e6:.1f} million"),
             ("ignored", f"{facts['ignored_bytes'] / 1e6:.1f} MB that are no part of the model"),
+            *(("note", note) for note in facts["notes"]),
             *head_lines(facts["head"]),
         ],
     )

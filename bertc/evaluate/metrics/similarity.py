@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bertc.core.head import Similarity
 from bertc.evaluate.formulas import Array
 from bertc.evaluate.metric import HIGHER, Metric
 from bertc.evaluate.metrics.fidelity import distance_metric
@@ -29,6 +30,22 @@ def unit_vectors(embeddings: NDArray[Any]) -> NDArray[np.float32]:
 def cosine(a: NDArray[Any], b: NDArray[Any]) -> Array:
     """Return the cosine of vectors along the last axis."""
     return np.asarray((unit_vectors(a).astype(np.float64) * unit_vectors(b)).sum(-1))
+
+
+def similarity(a: NDArray[Any], b: NDArray[Any], kind: Similarity) -> Array:
+    """Return how near vectors are along the last axis, as sentence-transformers' `similarity_pairwise` does.
+
+    >>> float(similarity(np.array([3.0, 4.0]), np.array([0.0, 0.0]), Similarity.EUCLIDEAN))
+    -5.0
+    """
+    if kind == Similarity.COSINE:
+        return cosine(a, b)
+    one, two = a.astype(np.float64), b.astype(np.float64)
+    if kind == Similarity.DOT:
+        return np.asarray((one * two).sum(-1))
+    if kind == Similarity.MANHATTAN:
+        return np.asarray(-np.abs(one - two).sum(-1))
+    return np.asarray(-np.sqrt(((one - two) ** 2).sum(-1)))
 
 
 def embedding_metrics() -> tuple[Metric, ...]:

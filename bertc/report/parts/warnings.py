@@ -18,6 +18,7 @@ def warnings_from_facts(facts: BuildFacts, data: DataPart) -> tuple[str, ...]:
         warnings.append(f"the float reference is {facts.recipe.validation.reference}")
     named = facts.recipe.calibration.table or facts.recipe.calibration.data
     warnings += notes_of_ranges(facts.checkpoint, facts.table, named)
+    warnings += facts.checkpoint.notes
     if facts.search is not None:
         warnings += warnings_from_search(facts.search)
     if data.overlap and data.validation is not None:

@@ -1,0 +1,212 @@
+"""What in a checkpoint's folder counts, and what does not: one list for tensors, one for entries of config.json.
+
+Whatever can change a model's outputs is read, or refused by its name. What cannot is named here, with the reason; what
+is in neither list is refused (a tensor) or told (an entry of config.json, which transformers' own classes ignore too).
+docs/checkpoints.md has the same for people, with the files and the tokens.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from bertc.errors import InputError
+from bertc.ir.architecture import Architecture
+
+HARMLESS_TENSORS: Mapping[str, str] = MappingProxyType(
+    {
+        r"(^|\.)position_ids$|^embeddings\.token_type_ids$": "buffers that count from 0",
+        r"^(cls|lm_head|vocab_transform|vocab_layer_norm|vocab_projector|discriminator_predictions|generator_\w+)\.": (
+            "heads of pre-training"
+        ),
+        r"^optimizer\.|^global_step$|[./](adam_m|adam_v|exp_avg|exp_avg_sq)(/|$|\.)|^(exp_avg|exp_avg_sq)\.": (
+            "an optimizer's state (TensorFlow's and torch's names)"
+        ),
+        r"(^|\.)__\w+_mma_(mask|pruned_p)$": (
+            "masks that ASP keeps beside weights to which it has applied them (NVIDIA/apex, contrib/sparsity/asp.py)"
+        ),
+        r"\.original_module\.": "what PEFT's modules_to_save has replaced",
+    }
+)
+"""Plain names of tensors that no model computes with; they are left out, and their bytes counted."""
+
+IGNORED = re.compile("|".join(HARMLESS_TENSORS))
+
+UNREAD_HEADS = ("pooler", "classifier", "pre_classifier", "qa_outputs")
+"""What stands on an encoder. A head that the task does not read is another task's, and transformers drops it too."""
+
+LOSSES = re.compile(r"^(criterion|loss|loss_fct|loss_fn|class_weights)(\.|$)")
+"""Buffers of a loss (the weights of classes), which only training computes with."""
+
+READ_KEYS = frozenset(
+    (
+        *("model_type", "architectures", "vocab_size", "max_position_embeddings", "type_vocab_size", "layer_norm_eps"),
+        *("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "hidden_act"),
+        *("dim", "n_layers", "n_heads", "hidden_dim", "activation", "embedding_size", "pad_token_id"),
+        *("id2label", "num_labels", "problem_type", "position_embedding_type", "is_decoder", "add_cross_attention"),
+        *("tokenizer_class", "sentence_transformers", "sbert_ce_default_activation_function"),
+    )
+)
+
+REFUSED_KEYS: Mapping[str, str] = MappingProxyType(
+    {
+        "quantization_config": "give the checkpoint before any quantization",
+        "compression_config": "give the checkpoint before any compression",
+        "pruned_heads": "the heads that it names are gone from the weights; give the checkpoint before that pruning",
+        "is_encoder_decoder": "bertc compiles encoders only",
+        "adapters": "merge the adapters into the model, or give the checkpoint without them",
+        "adapter_fusion_config_map": "merge the adapters into the model, or give the checkpoint without them",
+    }
+)
+"""Entries that, when set, make another model of the same type; each with what to do."""
+
+HARMLESS_KEYS: Mapping[str, str] = MappingProxyType(
+    {
+        **dict.fromkeys(
+            (
+                *("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout", "dropout", "qa_dropout"),
+                *("attention_dropout", "seq_classif_dropout", "summary_last_dropout", "initializer_range"),
+                *("initializer_factor", "gradient_checkpointing", "layer_norm_epsilon", "freeze_layers"),
+            ),
+            "matter in training alone",
+        ),
+        **dict.fromkeys(
+            (
+                *("_name_or_path", "name_or_path", "transformers_version", "_commit_hash", "finetuning_task"),
+                *("task_specific_params", "model_name", "language", "_from_model_config", "directionality"),
+            ),
+            "say where the model comes from",
+        ),
+        **dict.fromkeys(("torch_dtype", "dtype"), "the weights say their own type, and are read as float32"),
+        **dict.fromkeys(
+            (
+                *("use_cache", "output_attentions", "output_hidden_states", "return_dict", "use_return_dict"),
+                *("output_past", "torchscript", "chunk_size_feed_forward", "use_bfloat16", "_attn_implementation"),
+                *("attn_implementation", "_attn_implementation_autoset", "reference_compile"),
+            ),
+            "change how or what else is computed, not the result",
+        ),
+        **dict.fromkeys(
+            (
+                *("bos_token_id", "eos_token_id", "sep_token_id", "cls_token_id", "mask_token_id", "unk_token_id"),
+                *("decoder_start_token_id", "eos_token_ids", "bos_token_ids", "pad_token_ids"),
+            ),
+            "the tokenizer has its own",
+        ),
+        **dict.fromkeys(
+            (
+                *("do_sample", "early_stopping", "max_length", "min_length", "num_beams", "num_beam_groups"),
+                *("diversity_penalty", "temperature", "top_k", "top_p", "typical_p", "repetition_penalty"),
+                *("length_penalty", "no_repeat_ngram_size", "encoder_no_repeat_ngram_size", "bad_words_ids"),
+                *("num_return_sequences", "output_scores", "return_dict_in_generate", "forced_bos_token_id"),
+                *("forced_eos_token_id", "remove_invalid_values", "exponential_decay_length_penalty"),
+                *("suppress_tokens", "begin_suppress_tokens", "prefix", "is_composition", "generation_config"),
+            ),
+            "generation's, which an encoder does not do",
+        ),
+        **dict.fromkeys(
+            (
+                *("summary_type", "summary_use_proj", "summary_activation", "pooler_fc_size", "pooler_type"),
+                *("pooler_num_attention_heads", "pooler_num_fc_layers", "pooler_size_per_head"),
+                *("cross_attention_hidden_size", "tie_encoder_decoder", "tie_word_embeddings", "tie_weights_"),
+                *("label2id", "n_special", "sinusoidal_pos_embds", "auto_map", "custom_pipelines"),
+            ),
+            "of parts that these heads do not have, or that the weights already contain; code is never run",
+        ),
+    }
+)
+"""Entries of config.json that do not change what the supported heads give out, each with the reason."""
+
+
+def check_config(folder: Path, config: Mapping[str, Any]) -> tuple[str, ...]:
+    """Refuse entries that make another model; return a sentence on those that nobody knows."""
+    for name, remedy in REFUSED_KEYS.items():
+        if config.get(name):
+            raise InputError(f"{folder}/config.json has the entry {name}, which bertc does not compute; {remedy}")
+    unknown = sorted({*config} - READ_KEYS - HARMLESS_KEYS.keys() - REFUSED_KEYS.keys())
+    if not unknown:
+        return ()
+    return (f"config.json: neither bertc nor transformers' model reads {_listed(unknown)}",)
+
+
+def check_tensors(
+    folder: Path, names: Iterable[str], architecture: Architecture, heads: Iterable[str]
+) -> tuple[str, ...]:
+    """Refuse tensors that no part of the model reads; return sentences on what transformers leaves out as well.
+
+    `heads` are the weights that the task's head may have, of which it reads the first that is there. Raises
+    `InputError` naming the tensors.
+    """
+    stored = tuple(names)
+    read = {*_encoder_names(architecture)}
+    head = next((name.rpartition(".")[0] for name in heads if name in stored), "")
+    roots = {head.partition(".")[0]}
+    read |= _linear_names(head)
+    if head == architecture.classifier:
+        for module, _ in architecture.dense:
+            roots.add(module.partition(".")[0])
+            read |= _linear_names(module)
+    left = [name for name in stored if name not in read and not _is_harmless(name, roots)]
+    beyond = [name for name in left if _layer_of(name, architecture) >= architecture.layers]
+    other = [name for name in left if name not in set(beyond)]
+    if other:
+        raise InputError(
+            f"{folder} holds {_listed(other)}, which {_guess(other[0])}; give the model without it, or with it merged "
+            "into the weights"
+        )
+    if not beyond:
+        return ()
+    first = min(_layer_of(name, architecture) for name in beyond)
+    return (
+        (
+            f"the weights of layers from {first} on were left out: config.json says {architecture.layers} layers "
+            f"({len(beyond)} tensors)"
+        ),
+    )
+
+
+def _encoder_names(architecture: Architecture) -> Iterator[str]:
+    yield from (architecture.word_embeddings, architecture.position_embeddings)
+    if architecture.token_type_embeddings is not None:
+        yield architecture.token_type_embeddings
+    yield from _linear_names(architecture.embeddings_norm)
+    for layer in architecture.layer_names:
+        for module in (
+            *(layer.query, layer.key, layer.value, layer.attention_output, layer.attention_norm),
+            *(layer.intermediate, layer.output, layer.output_norm),
+        ):
+            yield from _linear_names(module)
+
+
+def _linear_names(module: str) -> set[str]:
+    return {f"{module}.weight", f"{module}.bias"}
+
+
+def _is_harmless(name: str, roots: set[str]) -> bool:
+    """Say whether a tensor is of a head that the task does not read, or of a loss."""
+    root = name.partition(".")[0]
+    return (root in UNREAD_HEADS and root not in roots) or LOSSES.search(name) is not None
+
+
+def _layer_of(name: str, architecture: Architecture) -> int:
+    """Return the number of the layer that a tensor belongs to, -1 if to none."""
+    prefix = architecture.layer_names[0].output.partition(".0.")[0]
+    found = re.match(rf"{re.escape(prefix)}\.(\d+)\.", name)
+    return int(found[1]) if found else -1
+
+
+def _guess(name: str) -> str:
+    """Say what a tensor may be, in words for who has it."""
+    if re.search(r"adapter|lora|ia3|prompt|prefix_", name, re.IGNORECASE):
+        return "is an adapter's, and bertc merges LoRA of PEFT alone"
+    if re.search(r"crf|transitions|lstm|gru", name, re.IGNORECASE):
+        return "is of a part behind the encoder that bertc does not compute"
+    return "no part of this model reads"
+
+
+def _listed(names: list[str]) -> str:
+    shown = ", ".join(names[:3])
+    return f"{shown} and {len(names) - 3} more" if len(names) > 3 else shown
