@@ -9,6 +9,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from bertc.artefact.kinds import PRUNED, PRUNED_FILE
 from bertc.artefact.manifest import write_manifest
 from bertc.artefact.swap import artefact_folder
 from bertc.cache.stages import Work
@@ -29,15 +30,13 @@ from bertc.prune.stage import changed_weights, lines_from_gemms, pruned_graph
 from bertc.recipe import Recipe
 from bertc.runtime.machine.cpu import cpu_features
 
-REPORT_FILE = "sparsity.json"
-
 
 def prune_checkpoint(recipe: Recipe, out: Path, *, work: Work) -> Pruned:
     """Prune a checkpoint and write it as a Hugging Face folder, with what each GEMM lost in sparsity.json."""
     if recipe.sparsity.pattern is None:
         wanted = recipe.sparsity.model_copy(update={"pattern": PATTERN})
         recipe = recipe.model_copy(update={"sparsity": wanted})
-    with artefact_folder(out, progress=work.progress) as folder:
+    with artefact_folder(out, kind=PRUNED, progress=work.progress) as folder:
         with work.timed("read"):
             checkpoint = checkpoint_from_recipe(recipe)
             check_sparsity(recipe, checkpoint)
@@ -52,7 +51,7 @@ def prune_checkpoint(recipe: Recipe, out: Path, *, work: Work) -> Pruned:
         write_checkpoint(checkpoint, folder, tensors_from_graph(checkpoint, graph, pruned.graph))
         gemms = lines_from_gemms(pruned.gemms)
         document = {"schema": 1, "pattern": PATTERN, "criterion": recipe.sparsity.criterion, "gemms": gemms}
-        (folder / REPORT_FILE).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+        (folder / PRUNED_FILE).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
         write_manifest(
             folder,
             target="checkpoint",
