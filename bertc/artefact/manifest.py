@@ -84,7 +84,7 @@ class Manifest(_Frozen):
     target: str
     checkpoint: str
     unvalidated: bool
-    files: dict[Annotated[str, AfterValidator(_inside)], FileRecord]
+    files: dict[Annotated[str, AfterValidator(_inside)], FileRecord] = Field(min_length=1)
     versions: dict[str, str]
     cpu: CpuRecord
     valid_on: ValidOn

@@ -16,7 +16,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+from bertc.artefact.destination import REASONS, check_replaceable
 from bertc.artefact.exchange import exchange_folders
+from bertc.artefact.kinds import ARTEFACT, Kind
 from bertc.artefact.layout import MANIFEST_FILE
 from bertc.artefact.manifest import foreign_files
 from bertc.cache.lock import build_lock
@@ -32,25 +34,28 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager
-def artefact_folder(out: Path, *, progress: Progress | None = None) -> Iterator[Path]:
+def artefact_folder(
+    out: Path, *, kind: Kind = ARTEFACT, force: bool = False, progress: Progress | None = None
+) -> Iterator[Path]:
     """Give an empty working folder that becomes `out` when the block ends well; the block writes the manifest last.
 
-    An older artefact at `out` is replaced; if the block raises, or the process is killed, it stays as it was. Raises
-    `InputError` if `out` cannot be written, is full, holds files that bertc did not write, or is being built.
+    An older one of its kind at `out` is replaced; if the block raises, or the process is killed, it stays as it was.
+    Raises `InputError` if `out` cannot be written, is full, is of another kind or replaced with `force` only, holds
+    files that bertc did not write, or is being built.
     """
     place = _checked_place(out)
     with ExitStack() as held:
         with _refusals(out):
             held.enter_context(build_lock(place.parent / f".{place.name}.bertc-lock", out=out))
             _recover(place)
-            _check_replaceable(place, out)
+            _check_replaceable(place, out, kind, force=force)
             container = _new_container(place)
         try:
             with _refusals(out, within=container):
                 yield container / _NEW
             with _refusals(out):
                 _sync(container / _NEW)
-                _check_replaceable(place, out)
+                _check_replaceable(place, out, kind, force=force)
                 _swap_in(container, place)
         finally:
             _remove(container, place, progress or Silent())
@@ -86,35 +91,18 @@ def _refusals(out: Path, *, within: Path | None = None) -> Iterator[None]:
             raise
         if error.errno in _FULL:
             raise InputError(f"{out}: the disk is full; free some space or choose another folder.") from error
-        reason = _REASONS.get(error.errno or 0)
+        reason = REASONS.get(error.errno or 0)
         if reason is None or (within is not None and named is None):
             raise
         culprit = "" if named in (None, out, out.absolute()) else f": {named}"
         raise InputError(f"{out} cannot be written ({reason}{culprit}); choose another folder.") from error
 
 
-_REASONS = {
-    errno.EACCES: "permission denied",
-    errno.EPERM: "operation not permitted",
-    errno.EROFS: "the file system is read-only",
-    errno.ENOTDIR: "a part of the path is a file",
-    errno.EEXIST: "a part of the path is a file",
-    errno.ELOOP: "its symbolic links form a loop",
-    errno.ENAMETOOLONG: "the name is too long",
-    errno.ENOTEMPTY: "files appeared in it during the build",
-    errno.EXDEV: "it is a mount point",
-    errno.EBUSY: "it is in use as a mount point",
-    errno.ENOLCK: "the file system has no locks",
-    errno.ENOTSUP: "the file system has no locks",
-}
-
-
-def _check_replaceable(place: Path, out: Path) -> None:
-    """Refuse a folder with a file that bertc did not write: replacing it would delete that file."""
+def _check_replaceable(place: Path, out: Path, kind: Kind, *, force: bool) -> None:
+    """Refuse another kind of folder, and one with a file that bertc did not write: replacing it would delete it."""
+    check_replaceable(out, kind, force=force)
     if not place.exists() or not files_of_folder(place):
         return
-    if not (place / MANIFEST_FILE).is_file():
-        raise InputError(f"{out} has files but no {MANIFEST_FILE}, so bertc did not write it; choose another folder.")
     foreign = foreign_files(place)
     if foreign:
         rest = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""

@@ -8,7 +8,9 @@ from typing import Any, TypeVar
 
 import click
 
-from bertc.cli.output import Output
+from bertc.artefact.kinds import Kind
+from bertc.cli.output import Output, check_stdout
+from bertc.cli.paths import check_paths
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Decorator = Callable[[Any], Any]
@@ -38,11 +40,14 @@ class Command(click.Command):
             self.params.append(Option([*names], is_flag=True, help=text, section=GENERAL))
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the function with `output` in the place of the flags."""
+        """Run the function with `output` in the place of the flags, unless it would write where it must not."""
         parent = ctx.find_object(Output) or Output()
         quiet, machine = ctx.params.pop("quiet"), ctx.params.pop("json")
         ctx.params.pop("debug")
         ctx.params["output"] = replace(parent, quiet=parent.quiet or quiet, json=machine)
+        if machine:
+            check_stdout("--json")
+        check_paths(ctx)
         return super().invoke(ctx)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -61,6 +66,11 @@ class Command(click.Command):
 def option(*names: str, section: str = "Options", **keywords: Any) -> Decorator:
     """Declare an option in a section of the help."""
     return click.option(*names, cls=Option, section=section, **keywords)
+
+
+def force_option(kind: Kind) -> Decorator:
+    """Declare --force, which replaces a thing of the kind that is not replaced without."""
+    return option("--force", is_flag=True, help=f"Replace {kind.name} that is there (docs/files.md).")
 
 
 def all_of(*options: Decorator) -> Decorator:

@@ -15,6 +15,7 @@ import click
 
 from bertc.cli.columns import column_pair
 from bertc.cli.command import Decorator, all_of, option
+from bertc.cli.paths import Reads
 from bertc.recipe import Recipe, recipe_from_document, recipe_from_path
 from bertc.recipe.file import COMMAND_LINE
 from bertc.recipe.setting import Bounds, Setting, settings_named
@@ -101,6 +102,8 @@ def _type_of(setting: Setting) -> Any:
     if setting.choices:
         return click.Choice(setting.choices)
     bounds = setting.bounds
+    if setting.about.path:
+        return Reads(str)
     if setting.kind not in (int, float) or bounds == Bounds():
         return str if setting.kind is tuple else setting.kind
     number: Any = click.IntRange if setting.kind is int else click.FloatRange

@@ -10,6 +10,8 @@ from typing import Any
 
 import click
 
+from bertc.errors import InputError
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Output:
@@ -55,6 +57,12 @@ class Output:
     def print_json(self, document: Any) -> None:
         """Print a result as JSON."""
         click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def check_stdout(what: str) -> None:
+    """Refuse to lose a result: `what` prints to stdout, which the caller has closed. Raises `InputError`."""
+    if sys.stdout is None:
+        raise InputError(f"{what} prints to the standard output, which is closed; open it, or redirect it to a file")
 
 
 def is_terminal() -> bool:

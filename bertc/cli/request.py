@@ -11,27 +11,35 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bertc.artefact.kinds import CACHE, Kind
 from bertc.cli.command import Decorator, all_of, option
 from bertc.cli.options import recipe_from_flags, recipe_options
 from bertc.cli.output import Output
+from bertc.cli.paths import Reads, Writes, destinations_of
 from bertc.cli.progress import shown_progress
 from bertc.recipe import Recipe
-from bertc.recipe.setting import settings_named, title_of
+from bertc.recipe.file import value_of
+from bertc.recipe.setting import settings, settings_named, title_of
 
 if TYPE_CHECKING:
+    from bertc.artefact.destination import Destination, Source
     from bertc.cache.stages import Work
 
-CACHE = "Cache"
+CACHE_TITLE = "Cache"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """A command line on a recipe. `flags` has the options of fields by the names of their parameters."""
+    """A command line on a recipe. `flags` has the options of fields by the names of their parameters.
+
+    `destinations` is what the command line writes.
+    """
 
     output: Output
     checkpoint: str | None
     file: str | None
     flags: Mapping[str, Any]
+    destinations: tuple[Destination, ...]
     cache_dir: Path | None
     no_cache: bool
 
@@ -41,8 +49,15 @@ class Request:
         return replace(self, flags={**self.flags, **{name: (*columns, *self.flags[name]) for name in names}})
 
     def recipe(self) -> Recipe:
-        """Return the recipe of the file with the flags over it. Raises `InputError` naming what is wrong."""
-        return recipe_from_flags(self.checkpoint, self.file, self.flags)
+        """Return the recipe of the file with the flags over it.
+
+        Raises `InputError` naming what is wrong, also where the command would overwrite what the recipe names.
+        """
+        from bertc.artefact.destination import check_apart
+
+        recipe = recipe_from_flags(self.checkpoint, self.file, self.flags)
+        check_apart(self.destinations, sources_from_recipe(recipe))
+        return recipe
 
     @contextmanager
     def work(self) -> Iterator[Work]:
@@ -53,6 +68,18 @@ class Request:
         directory = None if self.no_cache else self.cache_dir or default_cache_directory()
         with shown_progress(self.output) as progress, StageCache(directory, progress=progress) as cache:
             yield Work(cache, progress)
+
+
+def sources_from_recipe(recipe: Recipe) -> tuple[Source, ...]:
+    """List the files and folders that a recipe names."""
+    from bertc.artefact.destination import Source
+
+    named = ((setting, value_of(recipe, setting.section, setting.name)) for setting in settings() if setting.about.path)
+    return tuple(
+        Source(option=setting.about.flag or "CHECKPOINT", path=Path(value))
+        for setting, value in named
+        if value is not None
+    )
 
 
 def recipe_command(*names: str) -> Decorator:
@@ -77,15 +104,17 @@ def recipe_command(*names: str) -> Decorator:
                 checkpoint=checkpoint,
                 file=recipe,
                 flags={name: given.pop(name) for name in fields},
+                destinations=destinations_of(click.get_current_context()),
                 cache_dir=cache_dir,
                 no_cache=no_cache,
             )
             return function(output=output, request=request, **given)
 
         declare = all_of(
-            click.argument("checkpoint", required=False),
+            click.argument("checkpoint", required=False, type=Reads(str)),
             option(
                 "--recipe",
+                type=Reads(str),
                 metavar="FILE",
                 section=title_of(""),
                 help="A TOML recipe (bertc config writes one). Flags override.",
@@ -93,11 +122,11 @@ def recipe_command(*names: str) -> Decorator:
             recipe_options(*names),
             option(
                 "--cache-dir",
-                type=click.Path(path_type=Path),
-                section=CACHE,
+                type=Writes(CACHE),
+                section=CACHE_TITLE,
                 help="Where finished stages are kept. Default: bertc in the user's cache folder.",
             ),
-            option("--no-cache", is_flag=True, section=CACHE, help="Neither use nor keep finished stages."),
+            option("--no-cache", is_flag=True, section=CACHE_TITLE, help="Neither use nor keep finished stages."),
         )
         declared: Callable[..., Any] = declare(run)
         return declared
@@ -105,6 +134,6 @@ def recipe_command(*names: str) -> Decorator:
     return decorate
 
 
-def out_option(metavar: str, help: str, **keywords: Any) -> Decorator:
-    """Declare -o."""
-    return option("-o", "--out", type=click.Path(path_type=Path), metavar=metavar, help=help, **keywords)
+def out_option(kind: Kind, metavar: str, help: str, **keywords: Any) -> Decorator:
+    """Declare -o, and what is written there."""
+    return option("-o", "--out", type=Writes(kind), metavar=metavar, help=help, **keywords)

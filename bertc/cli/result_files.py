@@ -8,17 +8,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from bertc.artefact.destination import REASONS, check_replaceable
+from bertc.artefact.kinds import Kind
 from bertc.errors import InputError
 
 
 @contextmanager
-def finished_file(path: Path) -> Iterator[Path]:
+def finished_file(path: Path, kind: Kind, *, force: bool = False) -> Iterator[Path]:
     """Give a path to write to that becomes `path` when the block ends well; else `path` stays as it was.
 
-    Raises `InputError` if the place cannot be written.
+    Raises `InputError` if the place cannot be written, and, before and after the block, if something lies there that a
+    file of this kind does not replace.
     """
-    if path.is_dir():
-        raise InputError(f"{path} is a folder; name the file to write")
+    check_replaceable(path, kind, force=force)
     if path.exists() and not path.is_file():  # a pipe or a device cannot be replaced
         yield path
         return
@@ -28,25 +30,38 @@ def finished_file(path: Path) -> Iterator[Path]:
         descriptor, name = tempfile.mkstemp(prefix=f".{place.name}.", suffix=place.suffix, dir=place.parent)
         os.close(descriptor)
     except OSError as error:
-        raise InputError(f"{path} cannot be written ({error.strerror}); choose another place") from error
+        raise _refusal(path, error) from error
     work = Path(name)
     try:
         yield work
+        check_replaceable(path, kind, force=force)
         work.chmod(_usual_mode(place))
+        _sync(work)
         work.replace(place)
     except OSError as error:
         if error.filename not in (None, name):
             raise
-        raise InputError(f"{path} cannot be written ({error.strerror}); choose another place") from error
+        raise _refusal(path, error) from error
     finally:
         with suppress(OSError):
             work.unlink()
 
 
-def write_file(path: Path, text: str) -> None:
-    """Write a text file whole or not at all. Raises `InputError` if the place cannot be written."""
-    with finished_file(path) as work:
+def write_file(path: Path, text: str, kind: Kind, *, force: bool = False) -> None:
+    """Write a text file whole or not at all. Raises `InputError` as `finished_file` does."""
+    with finished_file(path, kind, force=force) as work:
         work.write_text(text, encoding="utf-8")
+
+
+def _refusal(path: Path, error: OSError) -> InputError:
+    reason = REASONS.get(error.errno or 0, error.strerror)
+    return InputError(f"{path} cannot be written ({reason}); choose another place.")
+
+
+def _sync(path: Path) -> None:
+    """Write a file through to the disk, so that a power cut cannot empty it after it has its name."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
 
 
 def _usual_mode(place: Path) -> int:

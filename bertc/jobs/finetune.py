@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bertc.artefact.kinds import TRAINED
 from bertc.artefact.layout import TABLE_FILE, TRAINING_FILE
 from bertc.artefact.manifest import Provenance, write_manifest
 from bertc.artefact.space import STATE_BYTES, check_space
@@ -58,10 +59,11 @@ class Finetuned:
     speaks: bool
 
 
-def finetune(recipe: Recipe, out: Path, *, resume: bool, work: Work, command: str) -> Finetuned:
+def finetune(recipe: Recipe, out: Path, *, resume: bool, force: bool = False, work: Work, command: str) -> Finetuned:
     """Train the recipe's checkpoint and write the result into the folder `out`.
 
-    Beside `out` lies the state of the run until it is whole; `resume` goes on from it. Started by torchrun, all
+    Beside `out` lies the state of the run until it is whole; `resume` goes on from it. An older training at `out` is
+    hours of work: it is replaced with `force` only. Started by torchrun, all
     processes train together and the first one writes. Raises `InputError` and `EnvironmentLackError` before anything
     slow where that can be known.
     """
@@ -75,7 +77,7 @@ def finetune(recipe: Recipe, out: Path, *, resume: bool, work: Work, command: st
         raise InputError("bertc finetune prunes nothing; prune with bertc prune and train its result, zeros stay zeros")
     with joined_processes(recipe.training.device) as processes:
         sink = work.progress if processes.writes else Silent()
-        with _output(out, processes, sink) as folder:
+        with _output(out, processes, sink, force=force) as folder:
             run = _Run(recipe, processes, Work(work.cache, sink))
             state = StateFolder(out.parent / f".{out.name}.bertc-state", run.identity)
             if state.exists and not resume:
@@ -97,12 +99,12 @@ def finetune(recipe: Recipe, out: Path, *, resume: bool, work: Work, command: st
 
 
 @contextmanager
-def _output(out: Path, processes: Processes, progress: Progress) -> Iterator[Path | None]:
+def _output(out: Path, processes: Processes, progress: Progress, *, force: bool) -> Iterator[Path | None]:
     """Give the first process the folder to write."""
     if not processes.writes:
         yield None
         return
-    with artefact_folder(out, progress=progress) as folder:
+    with artefact_folder(out, kind=TRAINED, force=force, progress=progress) as folder:
         yield folder
 
 

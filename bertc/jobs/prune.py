@@ -9,6 +9,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from bertc.artefact.kinds import PRUNED
 from bertc.artefact.layout import SPARSITY_FILE
 from bertc.artefact.manifest import Provenance, write_manifest
 from bertc.artefact.swap import artefact_folder
@@ -36,7 +37,7 @@ def prune_checkpoint(recipe: Recipe, out: Path, *, work: Work) -> Pruned:
     if recipe.sparsity.pattern is None:
         sparsity = recipe.sparsity.model_copy(update={"pattern": PATTERN})
         recipe = recipe.model_copy(update={"sparsity": sparsity})
-    with artefact_folder(out, progress=work.progress) as folder:
+    with artefact_folder(out, kind=PRUNED, progress=work.progress) as folder:
         with work.timed("read"):
             checkpoint = checkpoint_from_recipe(recipe)
             check_sparsity(recipe, checkpoint)

@@ -154,3 +154,12 @@ def test_a_binding_is_kept(artefact: Path) -> None:
     made = Provenance(target="tensorrt", checkpoint="c", cpu=CPU, versions={})
     write_manifest(artefact, made, binding=binding)
     assert verify_artefact(artefact).binding == binding
+
+
+def test_a_manifest_without_files_is_no_manifest(artefact: Path) -> None:
+    edit(artefact, lambda content: content["files"].clear())
+    with pytest.raises(InputError, match=r"manifest\.json is not a bertc manifest \(files: .* at least 1 item"):
+        verify_artefact(artefact)
+    edit(artefact, lambda content: content.pop("files"))
+    with pytest.raises(InputError, match=r"not a bertc manifest \(files: Field required"):
+        read_manifest(artefact)

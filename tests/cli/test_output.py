@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from bertc.artefact.kinds import ANSWERS
 from bertc.cli.output import Output, printable
 from bertc.cli.progress import shown_progress, time_text
 from bertc.cli.result_files import finished_file, write_file
@@ -109,19 +110,53 @@ def test_facts_and_tables_are_not_folded_for_other_programs(capsys: pytest.Captu
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "folder" / "file.txt"
-    write_file(path, "one")
-    with pytest.raises(ValueError, match="stop"), finished_file(path) as work:
+    write_file(path, "{}", ANSWERS)
+    with pytest.raises(ValueError, match="stop"), finished_file(path, ANSWERS, force=True) as work:
         work.write_text("half", encoding="utf-8")
         raise ValueError("stop")
-    assert path.read_text(encoding="utf-8") == "one"
+    assert path.read_text(encoding="utf-8") == "{}"
     assert [found.name for found in path.parent.iterdir()] == ["file.txt"]
     with pytest.raises(InputError, match="is a folder"):
-        write_file(tmp_path, "x")
+        write_file(tmp_path, "x", ANSWERS)
     with pytest.raises(InputError, match="cannot be written"):
-        write_file(path / "below", "x")
+        write_file(path / "below", "x", ANSWERS)
+    with pytest.raises(InputError, match="a part of the path is a file"):
+        write_file(path / "below", "x", ANSWERS)
+
+
+def test_a_file_that_appears_during_the_work_stays(tmp_path: Path) -> None:
+    path = tmp_path / "file.txt"
+    with pytest.raises(InputError, match="of another kind"), finished_file(path, ANSWERS) as work:
+        work.write_text("{}", encoding="utf-8")
+        path.write_text("mine", encoding="utf-8")
+    assert path.read_text(encoding="utf-8") == "mine"
+    assert [found.name for found in tmp_path.iterdir()] == ["file.txt"]
 
 
 def test_figures_as_text() -> None:
     assert [time_text(value) for value in (0.04, 59.99, 61, 3661)] == ["0.0 s", "60.0 s", "1:01", "1:01:01"]
     assert [signed(value) for value in (0.5, -0.5, -0.00004, 0.0)] == ["+0.5000", "-0.5000", "0.0000", "0.0000"]
     assert printable("a\x07b\nc") == "a?b\nc"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["doctor", "--json"], 2, "--json prints to the standard output, which is closed"),
+        (["doctor"], 0, ""),
+        (["config", "nowhere"], 2, "bertc config without -o prints to the standard output, which is closed"),
+        (["predict", "nowhere", "--text", "x"], 2, "bertc predict without -o prints to the standard output"),
+    ],
+)
+def test_a_result_is_not_lost_in_a_closed_stdout(arguments: list[str], code: int, words: str) -> None:
+    command = [sys.executable, "-m", "bertc", *arguments]
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" >&-', "sh", *command],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == code, done.stderr
+    assert words in done.stderr and "Traceback" not in done.stderr

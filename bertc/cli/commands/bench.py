@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bertc.artefact.kinds import PAGE
 from bertc.cli.columns import column_option
 from bertc.cli.command import Command, option
 from bertc.cli.output import Output
+from bertc.cli.paths import Reads, Writes
 from bertc.cli.progress import shown_progress
 from bertc.cli.result_files import write_file
 from bertc.cli.tables import print_table
@@ -35,7 +37,7 @@ def shape_from_text(value: str) -> tuple[int, int]:
 
 
 @click.command("bench", cls=Command)
-@click.argument("artefacts", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="OUT...")
+@click.argument("artefacts", nargs=-1, required=True, type=Reads(), metavar="OUT...")
 @option(
     "--shape",
     "shapes",
@@ -44,7 +46,7 @@ def shape_from_text(value: str) -> tuple[int, int]:
     metavar="BATCHxLENGTH",
     help="Texts and tokens of each. Repeatable. Default: 1x32, 1x128 and 8x128, or none with --texts.",
 )
-@option("--texts", type=click.Path(path_type=Path), metavar="FILE", help="Time this file's texts, with their lengths.")
+@option("--texts", type=Reads(), metavar="FILE", help="Time this file's texts, with their lengths.")
 @column_option("columns", "The column of that file that fills a role, by name or by number from 1. Repeatable.")
 @option(
     "--batch", type=click.IntRange(min=1), metavar="N", default=32, help="Texts of a call with --texts. Default: 32."
@@ -60,7 +62,7 @@ def shape_from_text(value: str) -> tuple[int, int]:
     default=0,
     help="Threads, kept on as many cores where the system can; 0 is all cores. Default: 0.",
 )
-@option("--plot", type=click.Path(path_type=Path), metavar="FILE", help="Write the figures and a plot as an HTML page.")
+@option("--plot", type=Writes(PAGE), metavar="FILE", help="Write the figures and a plot as an HTML page.")
 def command(
     output: Output,
     artefacts: tuple[Path, ...],
@@ -90,7 +92,7 @@ def command(
     with shown_progress(output) as progress:
         timings = bench(artefacts, shapes=chosen, texts=workload, rounds=rounds, threads=threads, progress=progress)
     if plot is not None:
-        write_file(plot, _page(timings, threads, rounds))
+        write_file(plot, _page(timings, threads, rounds), PAGE)
     if output.json:
         output.print_json(_document(timings, threads))
     _print(output, timings)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bertc.artefact.kinds import ARTEFACT
 from bertc.cli.columns import column_option
 from bertc.cli.command import Command, option
 from bertc.cli.int8_request import check_precision
@@ -27,7 +28,7 @@ VALIDATION = title_of("validation")
 
 
 @click.command("build", cls=Command)
-@out_option("OUT", "The folder of the artefact.")
+@out_option(ARTEFACT, "OUT", "The folder of the artefact.")
 @recipe_command("task", "calibration", "sparsity", "quantization", "validation", "search", "engine")
 @column_option("columns", "A column of both the calibration and the validation data. Repeatable.", section=VALIDATION)
 @option("--schema", is_flag=True, section=VALIDATION, help="Say which columns the checkpoint's task reads, and stop.")

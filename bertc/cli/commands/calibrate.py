@@ -9,14 +9,16 @@ from pathlib import Path
 
 import click
 
-from bertc.cli.command import Command
+from bertc.artefact.kinds import TABLE
+from bertc.cli.command import Command, force_option
 from bertc.cli.output import Output
 from bertc.cli.request import Request, out_option, recipe_command
 from bertc.errors import EXIT_PASSED
 
 
 @click.command("calibrate", cls=Command)
-@out_option("FILE", "The table to write. Default: calibration.json.", default="calibration.json")
+@out_option(TABLE, "FILE", "The table to write. Default: calibration.json.", default="calibration.json")
+@force_option(TABLE)
 @recipe_command(
     "task",
     "calibration.data",
@@ -27,7 +29,7 @@ from bertc.errors import EXIT_PASSED
     "quantization.smoothing",
     "engine.max_length",
 )
-def command(output: Output, request: Request, out: Path) -> int:
+def command(output: Output, request: Request, out: Path, force: bool) -> int:
     """Run the float model of CHECKPOINT over text and write what was seen at every site.
 
     \b
@@ -41,7 +43,7 @@ def command(output: Output, request: Request, out: Path) -> int:
 
     with request.work() as work:
         table = calibrate(recipe, work=work)
-    write_file(out, text_from_table(table))
+    write_file(out, text_from_table(table), TABLE, force=force)
     rows, sites = table.origin.get("rows"), len(table.sites)
     output.tell(
         {"table": str(out), "rows": rows, "sites": sites, "checkpoint": table.checkpoint},

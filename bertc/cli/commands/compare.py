@@ -8,6 +8,7 @@ import click
 
 from bertc.cli.command import Command, option
 from bertc.cli.output import Output
+from bertc.cli.paths import Reads
 from bertc.cli.tables import print_facts, print_table
 from bertc.core.plugins import CALIBRATORS
 from bertc.errors import EXIT_PASSED
@@ -16,8 +17,8 @@ Facts = dict[str, Any]
 
 
 @click.command("compare", cls=Command)
-@click.argument("first")
-@click.argument("second")
+@click.argument("first", type=Reads(str))
+@click.argument("second", type=Reads(str))
 @option(
     "--calibrator",
     type=click.Choice(CALIBRATORS.names()),

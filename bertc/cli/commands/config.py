@@ -6,17 +6,19 @@ from pathlib import Path
 
 import click
 
-from bertc.cli.command import Command, option
-from bertc.cli.output import Output
+from bertc.artefact.kinds import RECIPE
+from bertc.cli.command import Command, force_option, option
+from bertc.cli.output import Output, check_stdout
+from bertc.cli.paths import Reads, Writes
 from bertc.core.plugins import TASKS
-from bertc.errors import EXIT_PASSED, InputError
+from bertc.errors import EXIT_PASSED
 
 
 @click.command("config", cls=Command)
-@click.argument("checkpoint")
+@click.argument("checkpoint", type=Reads(str))
 @option("--task", type=click.Choice(TASKS.names()), metavar="TASK", help="Instead of the checkpoint's.")
-@option("-o", "--out", type=click.Path(path_type=Path), metavar="FILE", help="The recipe to write. Default: stdout.")
-@option("--force", is_flag=True, help="Replace the file if there is one.")
+@option("-o", "--out", type=Writes(RECIPE), metavar="FILE", help="The recipe to write. Default: stdout.")
+@force_option(RECIPE)
 def command(output: Output, checkpoint: str, task: str | None, out: Path | None, force: bool) -> int:
     """Write a TOML recipe with all defaults for CHECKPOINT, to be edited and committed.
 
@@ -24,8 +26,8 @@ def command(output: Output, checkpoint: str, task: str | None, out: Path | None,
       bertc config CHECKPOINT -o recipe.toml
       bertc build --recipe recipe.toml -o OUT
     """
-    if out is not None and out.exists() and not force:
-        raise InputError(f"{out} exists; choose another file, or replace it with --force")
+    if out is None:
+        check_stdout("bertc config without -o")
     from bertc.checkpoint import checkpoint_from_path
     from bertc.cli.result_files import write_file
     from bertc.recipe import Recipe
@@ -41,6 +43,6 @@ def command(output: Output, checkpoint: str, task: str | None, out: Path | None,
     if out is None:
         click.echo(text, nl=False)
     else:
-        write_file(out, text)
+        write_file(out, text, RECIPE, force=force)
         output.say(f"wrote {out}; name the data in it, then run bertc build --recipe {out} -o OUT")
     return EXIT_PASSED

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bertc.artefact.kinds import CACHE
 from bertc.cli.command import Command, option
 from bertc.cli.output import Output
+from bertc.cli.paths import Writes
 from bertc.cli.tables import print_facts
 from bertc.core.plugins import TARGETS
 from bertc.core.versions import __version__
@@ -33,9 +35,7 @@ EXTRAS = {
 
 
 @click.command("doctor", cls=Command)
-@option(
-    "--cache-dir", type=click.Path(path_type=Path), metavar="PATH", help="The cache to look at instead of the usual."
-)
+@option("--cache-dir", type=Writes(CACHE), metavar="PATH", help="The cache to look at instead of the usual.")
 def command(output: Output, cache_dir: Path | None) -> int:
     """Look at this machine and say which targets it can run, and why not the others."""
     from bertc.runtime.machine.cpu import cpu_features

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bertc.cli.command import Command, option
+from bertc.artefact.kinds import MODEL, REPOSITORY
+from bertc.cli.command import Command, force_option, option
 from bertc.cli.int8_request import check_precision, check_single_target
 from bertc.cli.options import overrides_from_flags
 from bertc.cli.output import Output
+from bertc.cli.paths import Writes
 from bertc.cli.request import Request, out_option, recipe_command
 from bertc.errors import EXIT_PASSED
 
@@ -20,18 +22,31 @@ if TYPE_CHECKING:
     from bertc.quantize.lowered import Lowered
     from bertc.recipe import Recipe
 
+DEFAULT_FILE = Path("model.onnx")
+
+
+def file_to_write(context: click.Context, parameter: click.Parameter, value: Path | None) -> Path | None:
+    """Return the file that -o means: in a folder model.onnx, and so without -o where no repository is named."""
+    if value is None:
+        return None if context.params.get("repository") else DEFAULT_FILE
+    return value / DEFAULT_FILE if value.is_dir() else value
+
 
 @click.command("export", cls=Command)
-@out_option("FILE", "The file to write, or a folder for model.onnx. Default: model.onnx.")
+@out_option(
+    MODEL, "FILE", "The file to write, or a folder for model.onnx. Default: model.onnx.", callback=file_to_write
+)
+@force_option(MODEL)
 @option(
     "--triton-repository",
     "repository",
-    type=click.Path(path_type=Path),
+    type=Writes(REPOSITORY),
+    is_eager=True,
     metavar="DIR",
     help="Write a model of Triton Inference Server into this repository instead (docs/triton.md).",
 )
 @recipe_command("task", "calibration", "quantization", "engine.target", "engine.attention", "engine.max_length")
-def command(output: Output, request: Request, out: Path | None, repository: Path | None) -> int:
+def command(output: Output, request: Request, out: Path | None, repository: Path | None, force: bool) -> int:
     """Write the ONNX file of CHECKPOINT for a target. Nothing proves its accuracy: that is what bertc build is for.
 
     \b
@@ -54,7 +69,8 @@ def command(output: Output, request: Request, out: Path | None, repository: Path
 
             path, lowered = serve_checkpoint(recipe, repository, work=work)
         else:
-            path, lowered = _export(recipe, out or Path("model.onnx"), work)
+            assert out is not None
+            path, lowered = out, _export(recipe, out, work, force=force)
     counts = None if lowered.quantized is None else dict(lowered.quantized.counts)
     _print(output, path, recipe.engine.target, {"counts": counts, "unvalidated": True})
     return EXIT_PASSED
@@ -66,17 +82,16 @@ def _is_artefact(path: Path) -> bool:
     return (path / MANIFEST_FILE).is_file()
 
 
-def _export(recipe: Recipe, out: Path, work: Work) -> tuple[Path, Lowered]:
+def _export(recipe: Recipe, out: Path, work: Work, *, force: bool) -> Lowered:
     import onnx_ir as ir
 
     from bertc.cli.result_files import finished_file
     from bertc.jobs.export import export
 
-    path = out / "model.onnx" if out.is_dir() else out
     lowered = export(recipe, work=work)
-    with finished_file(path) as unfinished:
+    with finished_file(out, MODEL, force=force) as unfinished:
         ir.save(lowered.graph, unfinished)
-    return path, lowered
+    return lowered
 
 
 def _serve_artefact(output: Output, request: Request, artefact: Path, repository: Path) -> int:

@@ -11,7 +11,8 @@ from typing import Any
 
 import click
 
-from bertc.cli.command import Command, option
+from bertc.artefact.kinds import TRAINED
+from bertc.cli.command import Command, force_option, option
 from bertc.cli.int8_request import check_single_target
 from bertc.cli.output import Output
 from bertc.cli.progress import time_text
@@ -22,7 +23,8 @@ from bertc.recipe.setting import title_of
 
 
 @click.command("finetune", cls=Command)
-@out_option("OUT", "The folder to write.", required=True)
+@out_option(TRAINED, "OUT", "The folder to write.", required=True)
+@force_option(TRAINED)
 @recipe_command(
     "task",
     "training",
@@ -38,7 +40,7 @@ from bertc.recipe.setting import title_of
     "engine",
 )
 @option("--resume", is_flag=True, section=title_of("training"), help="Go on with the run that was interrupted.")
-def command(output: Output, request: Request, out: Path, resume: bool) -> int:
+def command(output: Output, request: Request, out: Path, resume: bool, force: bool) -> int:
     """Train CHECKPOINT as it will run in INT8, with a teacher, and write a checkpoint and its ranges into OUT.
 
     \b
@@ -55,7 +57,7 @@ def command(output: Output, request: Request, out: Path, resume: bool) -> int:
 
     with request.work() as work:
         line = output.command_line
-        trained = finetune(recipe, out, resume=resume, work=work, command=line)
+        trained = finetune(recipe, out, resume=resume, force=force, work=work, command=line)
     if trained.speaks and output.json:
         output.print_json(trained.report)
     if trained.speaks:

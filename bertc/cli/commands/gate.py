@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bertc.artefact.kinds import BASELINE, JUNIT, SUMMARY
 from bertc.cli.command import Command, option
 from bertc.cli.output import Output
+from bertc.cli.paths import Reads, Writes
 from bertc.cli.tables import print_facts
 from bertc.errors import EXIT_GATE, EXIT_PASSED, InputError
 
 if TYPE_CHECKING:
     from bertc.evaluate.regression import Regression
 
-ANYWHERE = click.Path(path_type=Path)
-
 
 @click.command("gate", cls=Command)
-@click.argument("report", type=ANYWHERE)
-@option("--baseline", type=ANYWHERE, metavar="FILE", required=True, help="The baseline file.")
+@click.argument("report", type=Reads())
+@option("--baseline", type=Writes(BASELINE, when="update"), metavar="FILE", required=True, help="The baseline file.")
 @option("--limit", metavar="LIMIT", default="0.5%", help="Largest drop of the main metric. Default: 0.5%.")
 @option("--gate", "gates", multiple=True, metavar="METRIC:LIMIT", help="Largest drop of any metric. Repeatable.")
 @option(
@@ -30,8 +30,8 @@ ANYWHERE = click.Path(path_type=Path)
     help="Judge by the drop itself or by its 95 % interval. Default: point.",
 )
 @option("--update", is_flag=True, help="Write this report's rows as the new baseline; exit code 0.")
-@option("--junit", type=ANYWHERE, metavar="FILE", help="Write the verdict as JUnit XML.")
-@option("--markdown", type=ANYWHERE, metavar="FILE", help="Write a Markdown summary for a pull request.")
+@option("--junit", type=Writes(JUNIT), metavar="FILE", help="Write the verdict as JUnit XML.")
+@option("--markdown", type=Writes(SUMMARY), metavar="FILE", help="Write a Markdown summary for a pull request.")
 def command(
     output: Output,
     report: Path,
@@ -64,7 +64,7 @@ def command(
         from bertc.cli.result_files import write_file
         from bertc.evaluate.baseline import baseline_from_report
 
-        write_file(baseline, baseline_from_report(report))
+        write_file(baseline, baseline_from_report(report), BASELINE)
         output.say(f"wrote {baseline}")
         if found is None and output.json:
             output.print_json({"passed": True, "updated": str(baseline)})
@@ -97,9 +97,9 @@ def _write_results(found: Regression, junit: Path | None, markdown: Path | None)
     from bertc.report.markdown import markdown_from_regression
 
     if junit is not None:
-        write_file(junit, junit_from_regression(found))
+        write_file(junit, junit_from_regression(found), JUNIT)
     if markdown is not None:
-        write_file(markdown, markdown_from_regression(found))
+        write_file(markdown, markdown_from_regression(found), SUMMARY)
 
 
 def _print(output: Output, found: Regression) -> None:

@@ -10,6 +10,7 @@ import click
 
 from bertc.cli.command import Command, option
 from bertc.cli.output import Output
+from bertc.cli.paths import Reads
 from bertc.cli.tables import print_facts, print_table
 from bertc.core.plugins import CALIBRATORS, TASKS
 from bertc.errors import EXIT_PASSED
@@ -19,7 +20,7 @@ SHOWN_LABELS = 20
 
 
 @click.command("inspect", cls=Command)
-@click.argument("path")
+@click.argument("path", type=Reads(str))
 @option("--task", type=click.Choice(TASKS.names()), metavar="TASK", help="Of a checkpoint: its task.")
 @option(
     "--calibrator",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
@@ -13,9 +12,11 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
+from bertc.artefact.kinds import ANSWERS
 from bertc.cli.columns import column_option
-from bertc.cli.command import Command, option
-from bertc.cli.output import Output, is_terminal
+from bertc.cli.command import Command, force_option, option
+from bertc.cli.output import Output, check_stdout, is_terminal
+from bertc.cli.paths import Reads, Writes
 from bertc.errors import EXIT_PASSED, InputError
 
 if TYPE_CHECKING:
@@ -25,17 +26,19 @@ if TYPE_CHECKING:
 
 
 @click.command("predict", cls=Command)
-@click.argument("out", type=click.Path(path_type=Path))
+@click.argument("out", type=Reads())
 @option("--text", "texts", multiple=True, help="A text (for question answering: the question). Repeatable.")
 @option("--pair", "pairs", multiple=True, help="The text's second text (the question's context). Repeatable.")
 @option(
     "--input",
     "source",
+    type=Reads(str),
     metavar="FILE",
     help="A file of texts: TSV, CSV, JSONL, Parquet, plain lines, SQuAD, CoNLL; - reads plain lines from stdin.",
 )
 @column_option("columns", "The column of the file that fills a role, by name or by number from 1. Repeatable.")
-@option("-o", "--out", "target", type=click.Path(path_type=Path), metavar="FILE", help="Write JSON lines to a file.")
+@option("-o", "--out", "target", type=Writes(ANSWERS), metavar="FILE", help="Write JSON lines to a file.")
+@force_option(ANSWERS)
 @option("--threads", type=click.IntRange(min=0), metavar="N", default=0, help="Threads; 0 is all cores. Default: 0.")
 @option("--batch", type=click.IntRange(min=1), metavar="N", default=256, help="Rows held at a time. Default: 256.")
 def command(
@@ -46,6 +49,7 @@ def command(
     source: str | None,
     columns: tuple[tuple[str, str], ...],
     target: Path | None,
+    force: bool,
     threads: int,
     batch: int,
 ) -> int:
@@ -60,6 +64,8 @@ def command(
     """
     if bool(texts) == (source is not None):
         raise click.UsageError("give either --text or --input FILE")
+    if target is None:
+        check_stdout("bertc predict without -o")
     if pairs and len(pairs) != len(texts):
         raise click.UsageError(f"{len(texts)} texts came with {len(pairs)} pairs; give one --pair for each --text")
     from bertc.jobs.predict import predictor_from_path  # the runtime is loaded when it is asked for
@@ -72,7 +78,7 @@ def command(
         if source is None and target is None and not output.json and is_terminal():
             _print_plain(texts, answers, predictor.task)
         else:
-            _write_lines(answers, _opened(target, files))
+            _write_lines(answers, _opened(target, files, force=force))
     return EXIT_PASSED
 
 
@@ -95,13 +101,13 @@ def _file_rows(predictor: Predictor, source: str, columns: dict[str, str]) -> It
     return (row_from_texts(text, source="stdin", line=number) for number, text in lines if text)
 
 
-def _opened(target: Path | None, files: ExitStack) -> TextIO:
+def _opened(target: Path | None, files: ExitStack, *, force: bool) -> TextIO:
     """Open the file of answers, which appears when all of them are there; stdout without one."""
     if target is None:
-        return sys.stdout or files.enter_context(Path(os.devnull).open("w", encoding="utf-8"))
+        return sys.stdout
     from bertc.cli.result_files import finished_file
 
-    work = files.enter_context(finished_file(target))
+    work = files.enter_context(finished_file(target, ANSWERS, force=force))
     return files.enter_context(work.open("w", encoding="utf-8"))
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bertc.artefact.kinds import PRUNED
 from bertc.cli.command import Command
 from bertc.cli.output import Output
 from bertc.cli.request import Request, out_option, recipe_command
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @click.command("prune", cls=Command)
-@out_option("OUT", "The folder to write.", required=True)
+@out_option(PRUNED, "OUT", "The folder to write.", required=True)
 @recipe_command(
     "task",
     "calibration.data",

@@ -9,16 +9,18 @@ from pathlib import Path
 
 import click
 
-from bertc.cli.command import Command
+from bertc.artefact.kinds import MODEL
+from bertc.cli.command import Command, force_option
 from bertc.cli.output import Output
 from bertc.cli.request import Request, out_option, recipe_command
 from bertc.errors import EXIT_PASSED
 
 
 @click.command("quantize", cls=Command)
-@out_option("FILE", "The graph to write. Default: quantized.onnx.", default="quantized.onnx")
+@out_option(MODEL, "FILE", "The graph to write. Default: quantized.onnx.", default="quantized.onnx")
+@force_option(MODEL)
 @recipe_command("task", "calibration", "quantization", "engine.max_length")
-def command(output: Output, request: Request, out: Path) -> int:
+def command(output: Output, request: Request, out: Path, force: bool) -> int:
     """Quantize CHECKPOINT and write the graph that every target is lowered from. Nothing is validated.
 
     \b
@@ -32,7 +34,7 @@ def command(output: Output, request: Request, out: Path) -> int:
 
     with request.work() as work:
         quantized = quantize(recipe, work=work)
-        with finished_file(out) as unfinished:
+        with finished_file(out, MODEL, force=force) as unfinished:
             ir.save(quantized.graph, unfinished)
     output.tell(
         {"graph": str(out), "counts": dict(quantized.counts), "unvalidated": True},

@@ -13,6 +13,7 @@ import click
 from bertc.cli.command import Command, option
 from bertc.cli.options import overrides_from_flags, recipe_options
 from bertc.cli.output import Output
+from bertc.cli.paths import Reads
 from bertc.cli.progress import shown_progress
 from bertc.cli.tables import print_facts
 from bertc.errors import EXIT_GATE, EXIT_PASSED
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @click.command("validate", cls=Command)
-@click.argument("out", type=click.Path(path_type=Path))
+@click.argument("out", type=Reads())
 @recipe_options(
     "validation.data",
     "validation.columns",
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 )
 @option(
     "--checkpoint",
+    type=Reads(str),
     metavar="CHECKPOINT",
     section=title_of("validation"),
     help="The float model to compare with, for data that is not the build's.",

@@ -83,7 +83,7 @@ def test_gate_writes_compares_and_updates_a_baseline(bertc: Bertc, tmp_path: Pat
     assert called.code == 0 and "48 paired" in called.out
     assert junit.read_text(encoding="utf-8").startswith("<?xml") and "passed" in markdown.read_text(encoding="utf-8")
     assert bertc("gate", report, "--baseline", baseline, "--json").json["passed"] is True
-    baseline.write_text("{}", encoding="utf-8")
+    baseline.write_text('{"kind": "bertc baseline"}', encoding="utf-8")
     assert bertc("gate", report, "--baseline", baseline).code == 2
     assert bertc("gate", report, "--baseline", baseline, "--update").code == 0
     assert bertc("gate", report, "--baseline", baseline).code == 0
@@ -183,11 +183,11 @@ def test_predict_streams_a_file_in_order(
 
 def test_a_failed_prediction_leaves_the_old_answers(bertc: Bertc, tmp_path: Path, artefact: Path) -> None:
     target, source = tmp_path / "answers.jsonl", tmp_path / "texts.jsonl"
-    target.write_text("old", encoding="utf-8")
+    target.write_text('{"old": 1}\n', encoding="utf-8")
     source.write_text('{"text": "good"}\n{"text": ""}\n', encoding="utf-8")
-    called = bertc("predict", artefact, "--input", source, "-o", target)
+    called = bertc("predict", artefact, "--input", source, "-o", target, "--force")
     assert called.code == 2 and "line 2" in called.err
-    assert target.read_text(encoding="utf-8") == "old"
+    assert target.read_text(encoding="utf-8") == '{"old": 1}\n'
 
 
 def test_predict_texts(bertc: Bertc, artefact_of: PathOf) -> None:
