@@ -13,7 +13,7 @@ import pytest
 from bertc.artefact import kinds, layout
 from bertc.artefact.destination import Destination, Source, check_apart, check_destinations, check_replaceable
 from bertc.artefact.kinds import ANSWERS, ARTEFACT, CACHE, MODEL, PRUNED, RECIPE, REPOSITORY, TABLE, TRAINED, Kind
-from bertc.artefact.manifest import write_manifest
+from bertc.artefact.manifest import Provenance, write_manifest
 from bertc.artefact.swap import artefact_folder
 from bertc.errors import InputError
 from bertc.runtime.machine.cpu import Cpu
@@ -26,7 +26,7 @@ def made(folder: Path, *, target: str = "ort-cpu", file: str = "model.onnx") -> 
     """Write a folder as bertc does."""
     folder.mkdir()
     (folder / file).write_text("content")
-    write_manifest(folder, target=target, checkpoint="c", cpu=CPU, versions={})
+    write_manifest(folder, Provenance(target=target, checkpoint="c", cpu=CPU, versions={}))
     return folder
 
 

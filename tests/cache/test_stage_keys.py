@@ -19,7 +19,7 @@ from bertc.cache.stages import Stage
 from bertc.calibrate.method import RangeMethod
 from bertc.calibrate.table import CalibrationTable
 from bertc.core.feature import Feature
-from bertc.core.head import Head
+from bertc.core.head import Head, Pooling
 from bertc.core.outputs import Output
 from bertc.data.encoded import Encoded
 from bertc.data.rows import row_from_texts
@@ -117,6 +117,9 @@ CHANGED_HEAD = {
     "pooling": "mean",
     "normalize": True,
     "layer_weights": (0.5, 0.5),
+    "dimensions": 64,
+    "similarity": "dot",
+    "squash": "sigmoid",
 }
 CHANGED_SPARSITY = {"criterion": "magnitude", "skip": ("layer.0",), "permute": True}
 CHANGED_SCHEME = {
@@ -151,8 +154,12 @@ def changed_graphs(model: TinyModel) -> Iterator[Any]:
     norm = next(node for node in other.graph if node.op_type == "LayerNormalization")
     norm.attributes["epsilon"] = ir.AttrFloat32("epsilon", 0.5)
     yield other
-    head = Head(task="feature-extraction", pooling=None)
+    head = Head(task="feature-extraction", pooling=Pooling.MEAN)
     yield graph_from_checkpoint(replace(model.checkpoint, head=head))
+
+
+def test_every_field_of_a_head_is_changed() -> None:
+    assert CHANGED_HEAD.keys() == {field.name for field in fields(Head)}
 
 
 def changed_schemes(scheme: Scheme) -> Iterator[Scheme]:
