@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+from bertc.core.figures import figure
 from bertc.core.head import Head
 from bertc.errors import InputError
 from bertc.evaluate.metric import metric_from_name
@@ -27,6 +28,7 @@ DEFAULT_PRESET = "99%"
 ROUNDING = 1e-9  # a drop of exactly the limit passes, whatever the last bits of two subtractions say
 Z95 = 1.96
 RULE_OF_THREE = 3.0
+UNDEFINED = "all of its outputs are alike, or none is a number"
 
 LIMIT = re.compile(r"\s*(\d+\.?\d*|\.\d+)\s*(%|abs)\s*")
 
@@ -68,8 +70,8 @@ class GateResult:
     decide: Decide
     verdict: Outcome
     reason: str
-    value: float
-    drop_limit: float
+    value: float | None
+    drop_limit: float | None
     rows_needed: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
@@ -157,8 +159,9 @@ def judge(scores: Sequence[Score], gates: Sequence[Gate], *, decide: Decide = "p
 
     "point" compares the drop itself with the limit and warns when the set is too small to tell: when the limit lies
     within the 95 % interval and half the interval's width is more than the limit. "bound" passes if the interval's
-    upper end is within the limit, fails if its lower end is beyond, and is inconclusive otherwise. Raises `InputError`
-    without gates or without a gate's score.
+    upper end is within the limit, fails if its lower end is beyond, and is inconclusive otherwise. Either fails a
+    metric that is defined for the reference and not for the engine. Raises `InputError` without gates or without a
+    gate's score.
     """
     if not gates:
         raise InputError("there is no gate to judge by; name one with --gate or --max-drop")
@@ -220,13 +223,15 @@ def _result(gate: Gate, score: Score, decide: Decide) -> GateResult:
         decide=decide,
         verdict=verdict,
         reason=_reason(gate, score, allowed, verdict, needed),
-        value=score.drop,
+        value=score.drop if math.isfinite(score.drop) else None,
         drop_limit=allowed,
         rows_needed=needed,
     )
 
 
 def _decision(score: Score, allowed: float, decide: Decide) -> tuple[Outcome, int | None]:
+    if not math.isfinite(score.drop):
+        return "fail", None
     if decide == "point":
         return ("pass" if score.drop <= allowed + ROUNDING else "fail"), None
     low, high = drop_bounds(score)
@@ -238,15 +243,19 @@ def _decision(score: Score, allowed: float, decide: Decide) -> tuple[Outcome, in
 
 
 def _reason(gate: Gate, score: Score, allowed: float, verdict: Outcome, needed: int | None) -> str:
-    went = f"{gate.metric} went from {score.reference:.4f} to {score.engine:.4f}, a drop of {score.drop:.4f}"
-    limit = f"the limit of {allowed:.4f} ({gate.limit.text})"
+    if not math.isfinite(score.drop):
+        return f"{gate.metric} is {figure(score.reference)} for float and not defined for the engine: {UNDEFINED}"
+    went = (
+        f"{gate.metric} went from {figure(score.reference)} to {figure(score.engine)}, a drop of {figure(score.drop)}"
+    )
+    limit = f"the limit of {figure(allowed)} ({gate.limit.text})"
     low, high = drop_bounds(score)
     if verdict == "pass":
         return f"{went}, within {limit}"
     if verdict == "fail":
-        return f"{went}, {score.drop - allowed:.4f} beyond {limit}"
+        return f"{went}, {figure(score.drop - allowed)} beyond {limit}"
     settle = "no number of rows would settle it" if needed is None else f"about {needed} rows would settle it"
-    return f"{went}, and the 95 % interval [{low:.4f}, {high:.4f}] holds {limit}; {settle}"
+    return f"{went}, and the 95 % interval [{figure(low)}, {figure(high)}] holds {limit}; {settle}"
 
 
 def _warning(gate: Gate, score: Score) -> str | None:
@@ -257,6 +266,6 @@ def _warning(gate: Gate, score: Score) -> str | None:
     if not math.isfinite(high - low) or clear or not few:
         return None
     return (
-        f"{score.samples} rows are too few to tell a drop of {allowed:.4f} in {gate.metric}: its 95 % interval is "
-        f"[{low:.4f}, {high:.4f}]; give more rows, or decide by the bound (--decide bound)"
+        f"{score.samples} rows are too few to tell a drop of {figure(allowed)} in {gate.metric}: its 95 % interval is "
+        f"[{figure(low)}, {figure(high)}]; give more rows, or decide by the bound (--decide bound)"
     )

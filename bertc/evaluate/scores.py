@@ -27,8 +27,9 @@ from bertc.evaluate.task import RawOutputs, Task
 class Score:
     """One metric of the engine beside the reference. Fractions; a positive drop is always worse.
 
-    `drop_ci95` is the paired 95 % interval of the drop, `drop_error` its standard error. NaN in an interval becomes
-    None in `as_dict`, whose keys are those of report.json.
+    `drop_ci95` is the paired 95 % interval of the drop, `drop_error` its standard error. Where the engine's value is
+    not defined (all its outputs are alike) it is NaN, and so is the drop. NaN becomes None in `as_dict`, whose keys are
+    those of report.json.
     """
 
     metric: str
@@ -53,8 +54,8 @@ class Score:
             "samples": self.samples,
             "truncated": self.truncated,
             "reference": self.reference,
-            "engine": self.engine,
-            "drop": self.drop,
+            "engine": _finite_or_none(self.engine),
+            "drop": _finite_or_none(self.drop),
             "drop_ci95": _finite(self.drop_ci95),
             "agreement": self.agreement,
             "logit_mse": self.logit_mse,
@@ -121,7 +122,7 @@ def compare_outputs(
 def scores_from_table(
     table: RowTable, *, truncated: int = 0, resamples: int = RESAMPLES, seed: int = 0
 ) -> dict[str, Score]:
-    """Return name -> score of every metric of a table that is defined on its rows."""
+    """Return name -> score of every metric of a table that is defined for its reference on its rows."""
     systems = [Sample(m.formula, s) for m in table.metrics for s in (m.reference, m.engine)]
     values = bootstrap_values(systems, groups_from_names(table.groups), resamples=resamples, seed=seed)
     points = [value_of(sample.formula, sample.statistics) for sample in systems]
@@ -129,7 +130,7 @@ def scores_from_table(
     scores: dict[str, Score] = {}
     for index, metric in enumerate(table.metrics):
         reference, engine = points[2 * index : 2 * index + 2]
-        if not math.isfinite(reference) or not math.isfinite(engine):
+        if not math.isfinite(reference):
             continue
         sign = 1.0 if metric.direction == HIGHER else -1.0
         drops = sign * (values[2 * index] - values[2 * index + 1])
@@ -193,9 +194,13 @@ def _check_defined(scores: Mapping[str, Score], names: Sequence[str]) -> None:
     for name in names:
         if name not in scores:
             raise InputError(
-                f"the metric '{name}' is not defined on these rows (no row has the label, or all are alike); "
-                "give validation data with such rows or leave the metric away"
+                f"the metric '{name}' is not defined for the float model on these rows (no row has the label, or all "
+                "labels or all of its outputs are alike); give validation data with such rows or leave the metric away"
             )
+
+
+def _finite_or_none(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def _finite(bounds: tuple[float, float]) -> tuple[float, float] | None:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from xml.etree import ElementTree
 
+from bertc.core.figures import figure
 from bertc.evaluate.gates import Verdict
 from bertc.evaluate.regression import Regression
 from bertc.evaluate.scores import Score
@@ -74,9 +75,9 @@ def _row_lines(regression: Regression) -> list[str]:
 
 
 def _table_line(score: Score) -> str:
-    low, high = score.drop_ci95
-    name = _escaped(score.metric)
-    return f"| {name} | {score.reference:.4f} | {score.engine:.4f} | {score.drop:+.4f} | {low:+.4f} to {high:+.4f} |"
+    values = " | ".join(map(figure, (score.reference, score.engine)))
+    drop, *bounds = (figure(value, sign=True) for value in (score.drop, *score.drop_ci95))
+    return f"| {_escaped(score.metric)} | {values} | {drop} | {' to '.join(bounds)} |"
 
 
 def _escaped(text: str) -> str:

@@ -115,7 +115,8 @@ class MetricPart(_Frozen):
     """One metric of the engine beside the float reference.
 
     `drop` is positive where the engine is worse, whatever the direction; `drop_ci95` is its paired 95 % interval.
-    `reference_ci95` and `engine_ci95` are the metrics' own. `agreement` is the share of equal predictions.
+    `reference_ci95` and `engine_ci95` are the metrics' own. `agreement` is the share of equal predictions. `engine` and
+    `drop` are null where the metric is not defined for the engine, whose outputs are then all alike.
     """
 
     metric: str
@@ -123,8 +124,8 @@ class MetricPart(_Frozen):
     samples: Count
     truncated: Count
     reference: float
-    engine: float
-    drop: float
+    engine: float | None
+    drop: float | None
     drop_ci95: Interval | None = None
     agreement: Ratio | None = None
     logit_mse: Amount | None = None
@@ -184,7 +185,7 @@ class TrialPart(_Frozen):
     float_sites: tuple[str, ...]
     used: Amount
     passed: bool
-    drop: float
+    drop: float | None
     drop_error: Amount
     agreement: Ratio | None = None
     logit_mse: Amount | None = None

@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from bertc.core.figures import figure
+
 if TYPE_CHECKING:
     from bertc.evaluate.gates import GateResult
     from bertc.evaluate.scores import Score
@@ -36,27 +38,18 @@ def facts_from_report(report: Report) -> Iterator[Fact]:
 
 def facts_from_score(score: Score | MetricPart) -> Iterator[Fact]:
     """Write the main metric, its drop with the interval, and the agreement."""
-    yield "metric", f"{score.metric} {score.reference:.4f} (float) -> {score.engine:.4f}, {score.samples} rows"
-    yield "drop", f"{signed(score.drop)}{interval_text(score.drop_ci95)}"
+    values = f"{figure(score.reference)} (float) -> {figure(score.engine)}"
+    yield "metric", f"{score.metric} {values}, {score.samples} rows"
+    yield "drop", f"{figure(score.drop, sign=True)}{interval_text(score.drop_ci95)}"
     if score.agreement is not None:
-        yield "agreement", f"{score.agreement:.4f} of the float model's decisions"
+        yield "agreement", f"{figure(score.agreement)} of the float model's decisions"
 
 
 def interval_text(bounds: tuple[float, float] | None) -> str:
     """Write a 95 % interval where there is one."""
     if bounds is None or not all(map(math.isfinite, bounds)):
         return ""
-    return f" (95 % interval {signed(bounds[0])} to {signed(bounds[1])})"
-
-
-def signed(value: float) -> str:
-    """Write a difference with its sign; none for what rounds to nothing.
-
-    >>> signed(0.0123), signed(-0.00001)
-    ('+0.0123', '0.0000')
-    """
-    text = f"{value:+.4f}"
-    return text if float(text) else text[1:]
+    return f" (95 % interval {figure(bounds[0], sign=True)} to {figure(bounds[1], sign=True)})"
 
 
 def verdict_text(passed: bool, *, unvalidated: bool = False) -> str:

@@ -13,10 +13,11 @@ from bertc.core.feature import Feature
 from bertc.data.rows import row_from_texts
 from bertc.errors import InputError
 from bertc.evaluate.bootstrap import Sample, bootstrap_values, groups_from_names, interval
+from bertc.evaluate.gates import Gate, judge, limit_from_text
 from bertc.evaluate.scores import Comparison, compare_outputs, scores_from_table
-from bertc.report.schema import MetricPart
+from bertc.report.schema import GatePart, MetricPart
 from bertc.tasks import task_from_name
-from tests.evaluate.toy import INTENT
+from tests.evaluate.toy import INTENT, STARS
 
 TASK = task_from_name("sequence-classification")
 
@@ -115,3 +116,34 @@ def test_squads_size_is_fast() -> None:
     begin = time.perf_counter()
     bootstrap_values(samples, np.arange(10_570) // 220)
     assert time.perf_counter() - begin < 1.0
+
+
+def scored(gold: list[float], reference: list[float], engine: list[float]) -> Comparison:
+    rows = TASK.check_rows([row_from_texts(f"row {i}", label=label) for i, label in enumerate(gold)], STARS)
+    ids = np.array([1, 2], np.int64)
+    features = [Feature(input_ids=ids, token_type_ids=ids, row=i) for i in range(len(rows))]
+    raw = [{"logits": [np.array([value], np.float32) for value in given]} for given in (reference, engine)]
+    return compare_outputs(TASK, STARS, rows, features, raw[0], raw[1])
+
+
+LADDER = [index / 10 for index in range(30)]
+
+
+def test_a_constant_engine_has_no_correlation_and_passes_no_gate() -> None:
+    found = scored(LADDER, LADDER, [0.5] * 30)
+    assert found.accuracy.metric == "pearson" and found.accuracy.reference == pytest.approx(1)
+    assert math.isnan(found.accuracy.engine) and math.isnan(found.accuracy.drop)
+    part = MetricPart.model_validate(found.accuracy.as_dict())
+    assert part.engine is None and part.drop is None and part.drop_ci95 is None
+    for decide in ("point", "bound"):
+        verdict = judge(found.scores, [Gate("pearson", limit_from_text("100abs"))], decide=decide)  # type: ignore[arg-type]
+        assert not verdict.passed and "not defined for the engine" in verdict.summary
+        assert GatePart.model_validate(verdict.gates[0].as_dict()).value is None
+    near = scored(LADDER, LADDER, [0.5] * 29 + [0.6])
+    assert math.isfinite(near.accuracy.drop)
+    assert judge(near.scores, [Gate("pearson", limit_from_text("2abs"))]).passed
+
+
+def test_a_constant_reference_is_refused() -> None:
+    with pytest.raises(InputError, match="'pearson' is not defined for the float model"):
+        scored(LADDER, [0.5] * 30, LADDER)
