@@ -9,14 +9,15 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
 from bertc.core.figures import figure
 from bertc.core.head import Head
 from bertc.errors import InputError
 from bertc.evaluate.metric import metric_from_name
-from bertc.evaluate.scores import Score
+from bertc.evaluate.reference import Doubt
+from bertc.evaluate.scores import Comparison, Score
 from bertc.evaluate.task import Task
 
 Decide = Literal["point", "bound"]
@@ -175,6 +176,42 @@ def judge(scores: Sequence[Score], gates: Sequence[Gate], *, decide: Decide = "p
     summary = "; ".join(result.reason for result in (missed or results))
     warnings = tuple(text for gate, score in pairs if decide == "point" and (text := _warning(gate, score)))
     return Verdict(gates=results, passed=not missed, summary=summary, warnings=warnings)
+
+
+def judge_comparison(
+    found: Comparison, gates: Sequence[Gate], *, decide: Decide = "point", any_reference: bool = False
+) -> Verdict:
+    """Judge a comparison by gates, and its float model besides: a grave doubt of it is a gate that failed, the first.
+
+    With `any_reference` the user takes the float model as it is, and the doubt is only said. Raises as `judge` does.
+    """
+    doubt = found.doubt if found.doubt is not None and found.doubt.grave and not any_reference else None
+    if doubt is None:
+        verdict = judge(found.scores, gates, decide=decide)
+    else:
+        verdict = judge_doubtful(found.scores, gates, doubt, decide=decide)
+    return replace(verdict, warnings=(*found.warnings, *verdict.warnings))
+
+
+def judge_doubtful(
+    scores: Sequence[Score], gates: Sequence[Gate], doubt: Doubt, *, decide: Decide = "point"
+) -> Verdict:
+    """Judge by gates where the float model itself has failed; a part of a reference of 0 is no gate then."""
+    nothing = {score.metric for score in scores if score.reference == 0}
+    judged = [gate for gate in gates if not (gate.limit.relative and gate.metric in nothing)]
+    first = GateResult(
+        metric=doubt.metric,
+        limit=f"float above {figure(doubt.floor)}",
+        decide=decide,
+        verdict="fail",
+        reason=doubt.reason,
+        value=doubt.value,
+        drop_limit=None,
+    )
+    verdict = judge(scores, judged, decide=decide) if judged else Verdict(gates=(), passed=False, summary="")
+    missed = [first, *(result for result in verdict.gates if result.verdict != "pass")]
+    summary = "; ".join(result.reason for result in missed)
+    return replace(verdict, gates=(first, *verdict.gates), passed=False, summary=summary)
 
 
 def drop_bounds(score: Score) -> tuple[float, float]:

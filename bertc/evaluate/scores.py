@@ -19,6 +19,7 @@ from bertc.errors import InputError
 from bertc.evaluate.bootstrap import RESAMPLES, Sample, bootstrap_values, groups_from_names, interval
 from bertc.evaluate.metric import HIGHER, Metric, metric_from_name, value_of
 from bertc.evaluate.operating import OperatingPoint, operating_points
+from bertc.evaluate.reference import Doubt, doubt_of_reference, warnings_of_rows
 from bertc.evaluate.row_table import MetricRows, RowTable, hash_labels, kept_statistics
 from bertc.evaluate.task import RawOutputs, Task
 
@@ -66,13 +67,18 @@ class Score:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """What an evaluation found: the main metric, the others, thresholds that restore float's, and the rows."""
+    """What an evaluation found: the main metric, the others, thresholds that restore float's, and the rows.
+
+    `doubt` says why the float model itself is not to be believed, `warnings` what is odd about either's outputs.
+    """
 
     accuracy: Score
     metrics: tuple[Score, ...]
     operating_points: tuple[OperatingPoint, ...]
     labelled: bool
     table: RowTable
+    doubt: Doubt | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def scores(self) -> tuple[Score, ...]:
@@ -116,6 +122,8 @@ def compare_outputs(
         operating_points=points,
         labelled=gold is not None,
         table=table,
+        doubt=None if gold is None else doubt_of_reference(task, head, gold, outputs[0], scores[main]),
+        warnings=warnings_of_rows(table),
     )
 
 

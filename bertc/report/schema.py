@@ -133,6 +133,16 @@ class MetricPart(_Frozen):
     engine_ci95: Interval | None = None
 
 
+class DoubtPart(_Frozen):
+    """Why the float model itself is not to be believed. `grave`: more than a few unlucky rows can explain."""
+
+    reason: str
+    metric: str
+    value: float
+    floor: float
+    grave: bool
+
+
 class GatePart(_Frozen):
     """One gate and its verdict. `limit` is as the user wrote it; `drop_limit` is the largest drop it allows.
 
@@ -326,7 +336,9 @@ class Report(_Frozen):
     """The whole report.json.
 
     `accuracy` is null, and nothing was gated, if there was no validation data (`unvalidated`). `rows` names the file
-    of per-row outputs in the same folder. `worst_sites` are the three with the largest error, worst first.
+    of per-row outputs in the same folder. `doubt` is null unless the float model itself is no better than a guess; a
+    grave one that the user did not accept is the first gate, which failed. `worst_sites` are the three with the
+    largest error, worst first.
     """
 
     schema_version: Literal[1] = Field(default=1, validation_alias="schema", serialization_alias="schema")
@@ -339,6 +351,7 @@ class Report(_Frozen):
     engine: EnginePart
     accuracy: MetricPart | None
     metrics: tuple[MetricPart, ...] = ()
+    doubt: DoubtPart | None = None
     gates: tuple[GatePart, ...] = ()
     operating_points: tuple[OperatingPoint, ...] = ()
     passed: bool

@@ -19,12 +19,16 @@ Fact = tuple[str, str]
 
 
 def facts_from_report(report: Report) -> Iterator[Fact]:
-    """Write the end of a build, without its warnings."""
+    """Write the end of a build, without its warnings; what is wrong with the float model comes first."""
+    doubt = "" if report.doubt is None else report.doubt.reason
+    if doubt:
+        yield "doubt", doubt
     yield "verdict", verdict_text(report.passed, unvalidated=report.unvalidated)
     if report.accuracy is not None:
         yield from facts_from_score(report.accuracy)
     for gate in report.gates:
-        yield "gate", f"{gate.verdict}: {gate.reason}"
+        if gate.reason != doubt:
+            yield "gate", f"{gate.verdict}: {gate.reason}"
     if report.sparsity is not None:
         yield "sparsity", sparsity_text(report.sparsity)
     for candidate in report.candidates:
@@ -108,9 +112,10 @@ def latency_text(latency: Sequence[LatencyPart]) -> str:
 
 def failure_text(reasons: Sequence[GateResult | GatePart], worst: Sequence[str]) -> str:
     """Write the one line of a verdict that is not a pass: by how much, and where the error is largest."""
-    missed = "; ".join(gate.reason for gate in reasons if gate.verdict != "pass")
-    sites = f"; largest errors: {', '.join(worst)}" if worst else ""
-    return f"not passed: {missed}{sites}"
+    missed = [gate for gate in reasons if gate.verdict != "pass"]
+    by_drop = any(gate.drop_limit is not None for gate in missed)
+    sites = f"; largest errors: {', '.join(worst)}" if worst and by_drop else ""
+    return f"not passed: {'; '.join(gate.reason for gate in missed)}{sites}"
 
 
 def worst_sites(report: Report) -> tuple[str, ...]:

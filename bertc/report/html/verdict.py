@@ -37,8 +37,10 @@ def sentences(report: Report) -> list[str]:
     if metric is None:
         return ["There was no validation data, so nothing is known about the accuracy of this engine."]
     gate = _gate_of(report, metric.metric)
-    said = [_first(metric, gate)]
-    failed = [gate for gate in report.gates if gate.verdict != "pass"]
+    doubt = "" if report.doubt is None else report.doubt.reason
+    said = [_sentence(doubt)] if doubt else []
+    said.append(_first(metric, gate))
+    failed = [gate for gate in report.gates if gate.verdict != "pass" and gate.reason != doubt]
     # A failed limit on the main metric's drop is what the first sentence just said.
     unsaid = [each for each in failed if each is not gate or each.verdict != "fail" or each.decide != "point"]
     said += [_reason(each) for each in unsaid]
@@ -96,7 +98,10 @@ def _chart(metric: MetricPart, drop_limit: float | None) -> WhiskerChart:
 
 
 def _reason(gate: GatePart) -> str:
-    text = gate.reason if gate.reason.startswith(gate.metric) else f"{gate.metric}: {gate.reason}"
+    return _sentence(gate.reason if gate.reason.startswith(gate.metric) else f"{gate.metric}: {gate.reason}")
+
+
+def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:].removesuffix(".") + "."
 
 

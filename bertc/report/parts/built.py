@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
@@ -36,6 +36,7 @@ from bertc.report.schema import (
     CheckpointPart,
     DataPart,
     DataSource,
+    DoubtPart,
     EnginePart,
     EnvironmentPart,
     FloatSite,
@@ -130,6 +131,7 @@ def report_from_facts(facts: BuildFacts) -> Report:
         ),
         accuracy=None if comparison is None else MetricPart.model_validate(comparison.accuracy.as_dict()),
         metrics=tuple(MetricPart.model_validate(score.as_dict()) for score in comparison.metrics) if comparison else (),
+        doubt=_doubt(comparison),
         gates=tuple(GatePart.model_validate(gate.as_dict()) for gate in verdict.gates) if verdict else (),
         operating_points=_points(comparison),
         passed=verdict is not None and verdict.passed and (facts.search is None or facts.search.passed),
@@ -176,6 +178,11 @@ def _checkpoint(facts: BuildFacts) -> CheckpointPart:
         name=facts.checkpoint.path.name,
         task=facts.checkpoint.head.task,
     )
+
+
+def _doubt(comparison: Comparison | None) -> DoubtPart | None:
+    doubt = None if comparison is None else comparison.doubt
+    return None if doubt is None else DoubtPart.model_validate(asdict(doubt))
 
 
 def _points(comparison: Comparison | None) -> tuple[OperatingPoint, ...]:
