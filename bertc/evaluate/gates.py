@@ -221,7 +221,7 @@ def drop_bounds(score: Score) -> tuple[float, float]:
     holds (Hanley and Lippman-Hand 1983): what was not seen in n rows happens, at 95 % confidence, in at most 3 / n.
     """
     low, high = score.drop_ci95
-    return (low, high + RULE_OF_THREE / score.samples) if low == high else (low, high)
+    return (low, min(high + RULE_OF_THREE / score.samples, score.largest_drop)) if low == high else (low, high)
 
 
 def rows_needed(score: Score, allowed: float) -> int | None:

@@ -113,6 +113,7 @@ def _paired_table(current: RowTable, baseline: RowTable, here: NDArray[np.int64]
             name=metric.name,
             direction=metric.direction,
             formula=metric.formula,
+            bounds=metric.bounds,
             reference=old.engine[there],
             engine=metric.engine[here],
         )

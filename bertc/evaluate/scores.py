@@ -28,9 +28,9 @@ from bertc.evaluate.task import RawOutputs, Task
 class Score:
     """One metric of the engine beside the reference. Fractions; a positive drop is always worse.
 
-    `drop_ci95` is the paired 95 % interval of the drop, `drop_error` its standard error. Where the engine's value is
-    not defined (all its outputs are alike) it is NaN, and so is the drop. NaN becomes None in `as_dict`, whose keys are
-    those of report.json.
+    `drop_ci95` is the paired 95 % interval of the drop, `drop_error` its standard error, `largest_drop` the largest
+    that is possible. Where the engine's value is not defined (all its outputs are alike) it is NaN, and so is the drop.
+    NaN becomes None in `as_dict`, whose keys are those of report.json.
     """
 
     metric: str
@@ -46,6 +46,7 @@ class Score:
     engine_ci95: tuple[float, float]
     agreement: float | None = None
     logit_mse: float | None = None
+    largest_drop: float = math.inf
 
     def as_dict(self) -> dict[str, Any]:
         """Return the score as report.json has it."""
@@ -142,6 +143,7 @@ def scores_from_table(
             continue
         sign = 1.0 if metric.direction == HIGHER else -1.0
         drops = sign * (values[2 * index] - values[2 * index + 1])
+        most = metric.bounds[1] - metric.bounds[0]
         scores[metric.name] = Score(
             metric=metric.name,
             direction=metric.direction,
@@ -150,10 +152,11 @@ def scores_from_table(
             reference=reference,
             engine=engine,
             drop=sign * (reference - engine),
-            drop_ci95=interval(drops),
+            drop_ci95=interval(drops, (-most, most)),
             drop_error=float(np.nanstd(drops)) if np.isfinite(drops).any() else math.nan,
-            reference_ci95=interval(values[2 * index]),
-            engine_ci95=interval(values[2 * index + 1]),
+            reference_ci95=interval(values[2 * index], metric.bounds),
+            engine_ci95=interval(values[2 * index + 1], metric.bounds),
+            largest_drop=most,
             agreement=engine_only.get("agreement"),
             logit_mse=engine_only.get("logit_mse"),
         )
@@ -193,6 +196,7 @@ def _metric_rows(metric: Metric, gold: Any, reference: Any, engine: Any) -> Metr
         name=metric.name,
         direction=metric.direction,
         formula=metric.formula,
+        bounds=metric.bounds,
         reference=kept_statistics(metric.statistics(against, reference), metric.formula),
         engine=kept_statistics(metric.statistics(against, engine), metric.formula),
     )
