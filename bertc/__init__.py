@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,9 +23,15 @@ def load(path: str | Path, threads: int = 0, *, packing: bool = True, cache: str
     with bertc.load("OUT") as model:
         model.predict(["a gripping film"])
 
+    Gives a Python warning (`UserWarning`) where the verdict of the build was not a pass, or there was none;
+    `Predictor.passed` says so as well.
+
     Raises `bertc.errors.InputError` if it is no artefact or a file was changed, and
     `bertc.errors.EnvironmentLackError` if this machine cannot run it.
     """
     from bertc.jobs.predict import predictor_from_path  # the runtime: not for who only wants the version or the help
 
-    return predictor_from_path(path, threads=threads, packing=packing, cache=cache)
+    predictor = predictor_from_path(path, threads=threads, packing=packing, cache=cache)
+    if predictor.caution:
+        warnings.warn(predictor.caution, UserWarning, stacklevel=2)
+    return predictor

@@ -5,6 +5,7 @@ Percentile intervals after Efron and Tibshirani (1993), chapter 13.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -53,12 +54,15 @@ def bootstrap_values(
     return values
 
 
-def interval(values: Array) -> tuple[float, float]:
-    """Return the 2.5th and 97.5th percentile of resampled values [resamples], those that are not defined left out."""
+def interval(values: Array, bounds: tuple[float, float] = (-math.inf, math.inf)) -> tuple[float, float]:
+    """Return the 2.5th and 97.5th percentile of resampled values [resamples], those that are not defined left out.
+
+    Both lie within `bounds`, the lowest and highest possible value: rounding alone can lead beyond.
+    """
     kept = values[~np.isnan(values)]
     if not len(kept):
         return (float("nan"), float("nan"))
-    low, high = np.percentile(kept, [2.5, 97.5])
+    low, high = np.clip(np.percentile(kept, [2.5, 97.5]), *bounds)
     return float(low), float(high)
 
 

@@ -9,13 +9,15 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
 from bertc.core.head import Head
+from bertc.core.number_text import figure
 from bertc.errors import InputError
 from bertc.evaluate.metric import metric_from_name
-from bertc.evaluate.scores import Score
+from bertc.evaluate.reference import Doubt
+from bertc.evaluate.scores import Comparison, Score
 from bertc.evaluate.task import Task
 
 Decide = Literal["point", "bound"]
@@ -27,6 +29,7 @@ DEFAULT_PRESET = "99%"
 ROUNDING = 1e-9  # a drop of exactly the limit passes, whatever the last bits of two subtractions say
 Z95 = 1.96
 RULE_OF_THREE = 3.0
+UNDEFINED = "all of its outputs are alike, or none is a number"
 
 LIMIT = re.compile(r"\s*(\d+\.?\d*|\.\d+)\s*(%|abs)\s*")
 
@@ -68,8 +71,8 @@ class GateResult:
     decide: Decide
     verdict: Outcome
     reason: str
-    value: float
-    drop_limit: float
+    value: float | None
+    drop_limit: float | None
     rows_needed: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
@@ -157,8 +160,9 @@ def judge(scores: Sequence[Score], gates: Sequence[Gate], *, decide: Decide = "p
 
     "point" compares the drop itself with the limit and warns when the set is too small to tell: when the limit lies
     within the 95 % interval and half the interval's width is more than the limit. "bound" passes if the interval's
-    upper end is within the limit, fails if its lower end is beyond, and is inconclusive otherwise. Raises `InputError`
-    without gates or without a gate's score.
+    upper end is within the limit, fails if its lower end is beyond, and is inconclusive otherwise. Either fails a
+    metric that is defined for the reference and not for the engine. Raises `InputError` without gates or without a
+    gate's score.
     """
     if not gates:
         raise InputError("there is no gate to judge by; name one with --gate or --max-drop")
@@ -174,6 +178,42 @@ def judge(scores: Sequence[Score], gates: Sequence[Gate], *, decide: Decide = "p
     return Verdict(gates=results, passed=not missed, summary=summary, warnings=warnings)
 
 
+def judge_comparison(
+    found: Comparison, gates: Sequence[Gate], *, decide: Decide = "point", any_reference: bool = False
+) -> Verdict:
+    """Judge a comparison by gates, and its float model besides: a grave doubt of it is a gate that failed, the first.
+
+    With `any_reference` the user takes the float model as it is, and the doubt is only said. Raises as `judge` does.
+    """
+    doubt = found.doubt if found.doubt is not None and found.doubt.grave and not any_reference else None
+    if doubt is None:
+        verdict = judge(found.scores, gates, decide=decide)
+    else:
+        verdict = judge_doubtful(found.scores, gates, doubt, decide=decide)
+    return replace(verdict, warnings=(*found.warnings, *verdict.warnings))
+
+
+def judge_doubtful(
+    scores: Sequence[Score], gates: Sequence[Gate], doubt: Doubt, *, decide: Decide = "point"
+) -> Verdict:
+    """Judge by gates where the float model itself has failed; a part of a reference of 0 is no gate then."""
+    nothing = {score.metric for score in scores if score.reference == 0}
+    judged = [gate for gate in gates if not (gate.limit.relative and gate.metric in nothing)]
+    first = GateResult(
+        metric=doubt.metric,
+        limit=f"float above {figure(doubt.floor)}",
+        decide=decide,
+        verdict="fail",
+        reason=doubt.reason,
+        value=doubt.value,
+        drop_limit=None,
+    )
+    verdict = judge(scores, judged, decide=decide) if judged else Verdict(gates=(), passed=False, summary="")
+    missed = [first, *(result for result in verdict.gates if result.verdict != "pass")]
+    summary = "; ".join(result.reason for result in missed)
+    return replace(verdict, gates=(first, *verdict.gates), passed=False, summary=summary)
+
+
 def drop_bounds(score: Score) -> tuple[float, float]:
     """Return the interval of the drop to decide by.
 
@@ -181,7 +221,7 @@ def drop_bounds(score: Score) -> tuple[float, float]:
     holds (Hanley and Lippman-Hand 1983): what was not seen in n rows happens, at 95 % confidence, in at most 3 / n.
     """
     low, high = score.drop_ci95
-    return (low, high + RULE_OF_THREE / score.samples) if low == high else (low, high)
+    return (low, min(high + RULE_OF_THREE / score.samples, score.largest_drop)) if low == high else (low, high)
 
 
 def rows_needed(score: Score, allowed: float) -> int | None:
@@ -220,13 +260,15 @@ def _result(gate: Gate, score: Score, decide: Decide) -> GateResult:
         decide=decide,
         verdict=verdict,
         reason=_reason(gate, score, allowed, verdict, needed),
-        value=score.drop,
+        value=score.drop if math.isfinite(score.drop) else None,
         drop_limit=allowed,
         rows_needed=needed,
     )
 
 
 def _decision(score: Score, allowed: float, decide: Decide) -> tuple[Outcome, int | None]:
+    if not math.isfinite(score.drop):
+        return "fail", None
     if decide == "point":
         return ("pass" if score.drop <= allowed + ROUNDING else "fail"), None
     low, high = drop_bounds(score)
@@ -238,15 +280,19 @@ def _decision(score: Score, allowed: float, decide: Decide) -> tuple[Outcome, in
 
 
 def _reason(gate: Gate, score: Score, allowed: float, verdict: Outcome, needed: int | None) -> str:
-    went = f"{gate.metric} went from {score.reference:.4f} to {score.engine:.4f}, a drop of {score.drop:.4f}"
-    limit = f"the limit of {allowed:.4f} ({gate.limit.text})"
+    if not math.isfinite(score.drop):
+        return f"{gate.metric} is {figure(score.reference)} for float and not defined for the engine: {UNDEFINED}"
+    went = (
+        f"{gate.metric} went from {figure(score.reference)} to {figure(score.engine)}, a drop of {figure(score.drop)}"
+    )
+    limit = f"the limit of {figure(allowed)} ({gate.limit.text})"
     low, high = drop_bounds(score)
     if verdict == "pass":
         return f"{went}, within {limit}"
     if verdict == "fail":
-        return f"{went}, {score.drop - allowed:.4f} beyond {limit}"
+        return f"{went}, {figure(score.drop - allowed)} beyond {limit}"
     settle = "no number of rows would settle it" if needed is None else f"about {needed} rows would settle it"
-    return f"{went}, and the 95 % interval [{low:.4f}, {high:.4f}] holds {limit}; {settle}"
+    return f"{went}, and the 95 % interval [{figure(low)}, {figure(high)}] holds {limit}; {settle}"
 
 
 def _warning(gate: Gate, score: Score) -> str | None:
@@ -257,6 +303,6 @@ def _warning(gate: Gate, score: Score) -> str | None:
     if not math.isfinite(high - low) or clear or not few:
         return None
     return (
-        f"{score.samples} rows are too few to tell a drop of {allowed:.4f} in {gate.metric}: its 95 % interval is "
-        f"[{low:.4f}, {high:.4f}]; give more rows, or decide by the bound (--decide bound)"
+        f"{score.samples} rows are too few to tell a drop of {figure(allowed)} in {gate.metric}: its 95 % interval is "
+        f"[{figure(low)}, {figure(high)}]; give more rows, or decide by the bound (--decide bound)"
     )

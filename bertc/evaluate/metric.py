@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +17,9 @@ from bertc.evaluate.formulas import FORMULAS, Array
 if TYPE_CHECKING:
     from bertc.evaluate.task import Task
 
+Bounds = tuple[float, float]
+UNBOUNDED: Bounds = (-math.inf, math.inf)
+
 HIGHER = "higher"
 LOWER = "lower"
 
@@ -28,8 +32,8 @@ class Metric:
 
     `statistics(gold, outputs)` gives float64 [rows, k], and `formula` names the entry of `FORMULAS` that makes
     the value. For a `fidelity` metric `gold` is the float model's outputs instead of labels. With
-    `whole_set` the statistics of a row depend on the others. `label` and `threshold` are set for the metrics of one
-    label.
+    `whole_set` the statistics of a row depend on the others. `bounds` are the lowest and the highest value that is
+    possible. `label` and `threshold` are set for the metrics of one label.
     """
 
     name: str
@@ -38,6 +42,7 @@ class Metric:
     formula: str
     fidelity: bool = False
     whole_set: bool = False
+    bounds: Bounds = (0.0, 1.0)
     label: str | None = None
     threshold: float | None = None
 

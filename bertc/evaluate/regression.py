@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,7 +51,7 @@ def regression_from_reports(
     """Compare the rows of a report.json with a baseline file.
 
     `limit` is that of the main metric's drop and holds unless `gates` ("METRIC:LIMIT") name it. Raises
-    `InputError` on damaged files and where no row can be paired.
+    `InputError` on damaged files, where no row can be paired, and where the baseline has no value of the main metric.
     """
     return regression_from_rows(
         rows_from_report(report), rows_from_baseline(baseline), limit=limit, gates=gates, decide=decide
@@ -80,7 +80,8 @@ def regression_from_rows(
         raise InputError("the report and the baseline share no row; make a new baseline with --update")
     paired = _paired_table(current.table, baseline.table, here[same], there[same])
     scores = scores_from_table(paired)
-    chosen = _gates(paired, scores, gates, limit)
+    main = _main_metric(current.table, paired, scores)
+    chosen = _gates(main, scores, gates, limit)
     changed = [common[index] for index in np.flatnonzero(~same)]
     return Regression(
         verdict=judge(tuple(scores.values()), chosen, decide=decide),
@@ -112,6 +113,7 @@ def _paired_table(current: RowTable, baseline: RowTable, here: NDArray[np.int64]
             name=metric.name,
             direction=metric.direction,
             formula=metric.formula,
+            bounds=metric.bounds,
             reference=old.engine[there],
             engine=metric.engine[here],
         )
@@ -132,9 +134,22 @@ def _paired_table(current: RowTable, baseline: RowTable, here: NDArray[np.int64]
     )
 
 
-def _gates(paired: RowTable, scores: dict[str, Score], texts: Sequence[str], limit: str) -> list[Gate]:
-    if not scores:
-        raise InputError("the report and the baseline share no metric; make a new baseline with --update")
+def _main_metric(current: RowTable, paired: RowTable, scores: Mapping[str, Score]) -> str:
+    """Return this run's main metric, which is always gated. Raises `InputError` where the baseline does not tell it."""
+    if not current.metrics:
+        raise InputError("the report has no metric; validate again with validation data")
+    main = current.metrics[0].name
+    if main in scores:
+        return main
+    if main in {metric.name for metric in paired.metrics}:
+        raise InputError(
+            f"the main metric '{main}' is not defined for the baseline on the {len(paired.hashes)} rows that both runs "
+            "have (their labels or its outputs are all alike); make a new baseline with --update"
+        )
+    raise InputError(f"the baseline does not have the report's main metric '{main}'; make a new one with --update")
+
+
+def _gates(main: str, scores: Mapping[str, Score], texts: Sequence[str], limit: str) -> list[Gate]:
     chosen = []
     for text in texts:
         name, colon, wanted = text.rpartition(":")
@@ -145,8 +160,7 @@ def _gates(paired: RowTable, scores: dict[str, Score], texts: Sequence[str], lim
                 f"'{text}' is no gate on a metric of both runs; write METRIC:LIMIT with one of {', '.join(scores)}"
             )
         chosen.append(Gate(name, limit_from_text(wanted)))
-    main = paired.metrics[0].name if paired.metrics else ""
-    if main in scores and main not in {gate.metric for gate in chosen}:
+    if main not in {gate.metric for gate in chosen}:
         chosen.insert(0, Gate(main, limit_from_text(limit)))
     return chosen
 

@@ -11,17 +11,19 @@ from numpy.typing import NDArray
 
 from bertc.data.rows import Row
 from bertc.evaluate.formulas import FORMULAS, Array
+from bertc.evaluate.metric import UNBOUNDED, Bounds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class MetricRows:
-    """The statistics [n, k] of a metric for two systems, and what makes a value of them."""
+    """The statistics [n, k] of a metric for two systems, what makes a value of them, and which values are possible."""
 
     name: str
     direction: str
     formula: str
     reference: Array
     engine: Array
+    bounds: Bounds = UNBOUNDED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

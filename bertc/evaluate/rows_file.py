@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from bertc.errors import InputError
 from bertc.evaluate.bootstrap import groups_from_names
 from bertc.evaluate.formulas import FORMULAS, Array
-from bertc.evaluate.metric import HIGHER, LOWER
+from bertc.evaluate.metric import HIGHER, LOWER, UNBOUNDED, Bounds
 from bertc.evaluate.row_table import MetricRows, RowTable
 
 SCHEMA = 1
@@ -94,7 +94,10 @@ def arrays_from_table(
         arrays[f"metric_{index}_engine"] = _compact(metric.engine, metric.formula)
         if not engine_only:
             arrays[f"metric_{index}_reference"] = _compact(metric.reference, metric.formula)
-    described = [{"name": m.name, "direction": m.direction, "formula": m.formula} for m in table.metrics]
+    described = [
+        {"name": m.name, "direction": m.direction, "formula": m.formula, "bounds": _text_of_bounds(m.bounds)}
+        for m in table.metrics
+    ]
     meta = {"schema": SCHEMA, "task": table.task, "origin": dict(origin), "metrics": described}
     return arrays, meta
 
@@ -122,14 +125,23 @@ def saved_from_arrays(arrays: Arrays, meta: Mapping[str, Any]) -> SavedRows:
     return SavedRows(table=table, origin={str(key): str(value) for key, value in meta["origin"].items()})
 
 
-def _metric(arrays: Arrays, index: int, described: Mapping[str, str], rows: int) -> MetricRows:
+def _text_of_bounds(bounds: Bounds) -> list[str]:
+    """Write bounds as text: JSON has no infinity."""
+    return [repr(float(bound)) for bound in bounds]
+
+
+def _metric(arrays: Arrays, index: int, described: Mapping[str, Any], rows: int) -> MetricRows:
     if described["formula"] not in FORMULAS or described["direction"] not in (HIGHER, LOWER):
+        raise ValueError(f"metric {described}")
+    low, high = map(float, described.get("bounds", UNBOUNDED))  # files before 0.5 do not have them
+    if not low < high:
         raise ValueError(f"metric {described}")
     engine = _sized(arrays[f"metric_{index}_engine"], rows).astype(np.float64)
     return MetricRows(
         name=str(described["name"]),
         direction=described["direction"],
         formula=described["formula"],
+        bounds=(low, high),
         reference=_sized(arrays.get(f"metric_{index}_reference", engine), rows).astype(np.float64),
         engine=engine,
     )

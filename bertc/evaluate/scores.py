@@ -19,6 +19,7 @@ from bertc.errors import InputError
 from bertc.evaluate.bootstrap import RESAMPLES, Sample, bootstrap_values, groups_from_names, interval
 from bertc.evaluate.metric import HIGHER, Metric, metric_from_name, value_of
 from bertc.evaluate.operating import OperatingPoint, operating_points
+from bertc.evaluate.reference import Doubt, doubt_of_reference, warnings_of_rows
 from bertc.evaluate.row_table import MetricRows, RowTable, hash_labels, kept_statistics
 from bertc.evaluate.task import RawOutputs, Task
 
@@ -27,8 +28,9 @@ from bertc.evaluate.task import RawOutputs, Task
 class Score:
     """One metric of the engine beside the reference. Fractions; a positive drop is always worse.
 
-    `drop_ci95` is the paired 95 % interval of the drop, `drop_error` its standard error. NaN in an interval becomes
-    None in `as_dict`, whose keys are those of report.json.
+    `drop_ci95` is the paired 95 % interval of the drop, `drop_error` its standard error, `largest_drop` the largest
+    that is possible. Where the engine's value is not defined (all its outputs are alike) it is NaN, and so is the drop.
+    NaN becomes None in `as_dict`, whose keys are those of report.json.
     """
 
     metric: str
@@ -44,6 +46,7 @@ class Score:
     engine_ci95: tuple[float, float]
     agreement: float | None = None
     logit_mse: float | None = None
+    largest_drop: float = math.inf
 
     def as_dict(self) -> dict[str, Any]:
         """Return the score as report.json has it."""
@@ -53,8 +56,8 @@ class Score:
             "samples": self.samples,
             "truncated": self.truncated,
             "reference": self.reference,
-            "engine": self.engine,
-            "drop": self.drop,
+            "engine": _finite_or_none(self.engine),
+            "drop": _finite_or_none(self.drop),
             "drop_ci95": _finite(self.drop_ci95),
             "agreement": self.agreement,
             "logit_mse": self.logit_mse,
@@ -65,13 +68,18 @@ class Score:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """What an evaluation found: the main metric, the others, thresholds that restore float's, and the rows."""
+    """What an evaluation found: the main metric, the others, thresholds that restore float's, and the rows.
+
+    `doubt` says why the float model itself is not to be believed, `warnings` what is odd about either's outputs.
+    """
 
     accuracy: Score
     metrics: tuple[Score, ...]
     operating_points: tuple[OperatingPoint, ...]
     labelled: bool
     table: RowTable
+    doubt: Doubt | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def scores(self) -> tuple[Score, ...]:
@@ -115,13 +123,15 @@ def compare_outputs(  # noqa: PLR0913 - a data set as task and head read it, and
         operating_points=points,
         labelled=gold is not None,
         table=table,
+        doubt=None if gold is None else doubt_of_reference(task, head, gold, outputs[0], scores[main]),
+        warnings=warnings_of_rows(table),
     )
 
 
 def scores_from_table(
     table: RowTable, *, truncated: int = 0, resamples: int = RESAMPLES, seed: int = 0
 ) -> dict[str, Score]:
-    """Return name -> score of every metric of a table that is defined on its rows."""
+    """Return name -> score of every metric of a table that is defined for its reference on its rows."""
     systems = [Sample(m.formula, s) for m in table.metrics for s in (m.reference, m.engine)]
     values = bootstrap_values(systems, groups_from_names(table.groups), resamples=resamples, seed=seed)
     points = [value_of(sample.formula, sample.statistics) for sample in systems]
@@ -129,10 +139,11 @@ def scores_from_table(
     scores: dict[str, Score] = {}
     for index, metric in enumerate(table.metrics):
         reference, engine = points[2 * index : 2 * index + 2]
-        if not math.isfinite(reference) or not math.isfinite(engine):
+        if not math.isfinite(reference):
             continue
         sign = 1.0 if metric.direction == HIGHER else -1.0
         drops = sign * (values[2 * index] - values[2 * index + 1])
+        most = metric.bounds[1] - metric.bounds[0]
         scores[metric.name] = Score(
             metric=metric.name,
             direction=metric.direction,
@@ -141,10 +152,11 @@ def scores_from_table(
             reference=reference,
             engine=engine,
             drop=sign * (reference - engine),
-            drop_ci95=interval(drops),
+            drop_ci95=interval(drops, (-most, most)),
             drop_error=float(np.nanstd(drops)) if np.isfinite(drops).any() else math.nan,
-            reference_ci95=interval(values[2 * index]),
-            engine_ci95=interval(values[2 * index + 1]),
+            reference_ci95=interval(values[2 * index], metric.bounds),
+            engine_ci95=interval(values[2 * index + 1], metric.bounds),
+            largest_drop=most,
             agreement=engine_only.get("agreement"),
             logit_mse=engine_only.get("logit_mse"),
         )
@@ -184,6 +196,7 @@ def _metric_rows(metric: Metric, gold: Any, reference: Any, engine: Any) -> Metr
         name=metric.name,
         direction=metric.direction,
         formula=metric.formula,
+        bounds=metric.bounds,
         reference=kept_statistics(metric.statistics(against, reference), metric.formula),
         engine=kept_statistics(metric.statistics(against, engine), metric.formula),
     )
@@ -193,9 +206,13 @@ def _check_defined(scores: Mapping[str, Score], names: Sequence[str]) -> None:
     for name in names:
         if name not in scores:
             raise InputError(
-                f"the metric '{name}' is not defined on these rows (no row has the label, or all are alike); "
-                "give validation data with such rows or leave the metric away"
+                f"the metric '{name}' is not defined for the float model on these rows (no row has the label, or all "
+                "labels or all of its outputs are alike); give validation data with such rows or leave the metric away"
             )
+
+
+def _finite_or_none(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def _finite(bounds: tuple[float, float]) -> tuple[float, float] | None:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from bertc.evaluate.metric import Metric
+    from bertc.evaluate.reference import Floor, Reading
     from bertc.ir.architecture import Architecture
     from bertc.ir.emit import Emitter
     from bertc.ir.sentences import Packing
@@ -231,6 +232,12 @@ class Task(Protocol):
 
     def metrics(self, head: Head) -> tuple[Metric, ...]:
         """Return the metrics that need labels, the main one first."""
+
+    def floor(self, head: Head, gold: Any) -> Floor:
+        """Return what the main metric of a model that knows something is above; gold that is all alike has none."""
+
+    def readings(self, head: Head, gold: Any, outputs: Any) -> Sequence[Reading]:
+        """Return other meanings of the labels that fit the outputs better: another numbering, a scale turned round."""
 
     def metric(self, head: Head, base: str, label: str, threshold: float | None) -> Metric | None:
         """Return the metric `base[label]@threshold`, or None if the task has no such metric."""

@@ -20,7 +20,7 @@ from bertc.artefact.write import write_artefact
 from bertc.cache.stages import Work
 from bertc.core.outputs import output_names
 from bertc.core.versions import library_versions
-from bertc.evaluate.gates import Verdict, judge
+from bertc.evaluate.gates import Verdict, judge_comparison
 from bertc.evaluate.scores import Comparison
 from bertc.graph.encoder import graph_from_checkpoint
 from bertc.ir.sites import Site
@@ -112,7 +112,8 @@ def build_into(
         comparison = evaluate_model(plan, base, model, work=work)
         verdict = None
         if comparison is not None and inputs.proof is not None:
-            verdict = judge(comparison.scores, inputs.proof.gates, decide=inputs.proof.decide)
+            proof = inputs.proof
+            verdict = judge_comparison(comparison, proof.gates, decide=proof.decide, any_reference=proof.any_reference)
         sensitivity = sensitivity_of_sites(inputs, quantization, model, work=work)
         latency = time_beside_float(plan, base, model, work=work)
         facts = BuildFacts(

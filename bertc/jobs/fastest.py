@@ -242,7 +242,7 @@ class _Choice:
             facts |= {"milliseconds_alone": speed.alone, "milliseconds_batched": speed.batched}
         if judgement is not None:
             verdicts = [gate.verdict for gate in judgement.verdict.gates if gate.verdict != "pass"]
-            facts |= {"verdict": verdicts[0] if verdicts else "pass", "drop": judgement.score.drop}
+            facts |= {"verdict": verdicts[0] if verdicts else "pass", "drop": judgement.score.as_dict()["drop"]}
             facts |= {"agreement": judgement.score.agreement}
         reason = self.reasons.get(name) or _reason(name, speeds, judgement, chosen)
         return CandidatePart(name=name, target=recipe.engine.target, chosen=name == chosen, reason=reason, **facts)
@@ -258,7 +258,12 @@ def chosen_name(judged: Mapping[str, Judgement]) -> str:
     last = list(judged)[-1]
     if judged[last].verdict.passed:
         return last
-    return min(judged, key=lambda name: judged[name].score.drop)
+    return min(judged, key=lambda name: _lost(judged[name].score))
+
+
+def _lost(score: Score) -> float:
+    """Return the drop; the largest where the metric is not defined for the engine."""
+    return math.inf if math.isnan(score.drop) else score.drop
 
 
 def _reason(name: str, speeds: Mapping[str, Speed], judgement: Judgement | None, chosen: str) -> str:

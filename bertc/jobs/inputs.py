@@ -17,6 +17,7 @@ from bertc.data.encoded import Encoded
 from bertc.data.rows import sample_rows
 from bertc.errors import InputError
 from bertc.evaluate.gates import Decide, Gate, gates_from_options
+from bertc.evaluate.reference import check_rows_tell
 from bertc.ir.scheme import DEFAULT_SMOOTHING, Scheme
 from bertc.jobs.plan import method_from_recipe
 from bertc.prune.criteria import criterion_from_name
@@ -31,11 +32,15 @@ NO_TEXT = "there is no calibration text; name a file with --calibration-data"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proof:
-    """What an engine is judged by: labelled text, the gates on it, and by the drop or by its interval."""
+    """What an engine is judged by: labelled text, the gates on it, and by the drop or by its interval.
+
+    With `any_reference` the float model is not judged.
+    """
 
     texts: Encoded
     gates: tuple[Gate, ...]
     decide: Decide
+    any_reference: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,12 +170,13 @@ def proof_from_recipe(validation: ValidationRecipe, checkpoint: Checkpoint, max_
     task = task_from_name(checkpoint.head.task)
     dataset = dataset_from_path(validation.data, layout=task.layout, columns=validation.columns, limit=validation.limit)
     rows = task.check_rows(dataset.rows, checkpoint.head)
+    check_rows_tell(validation.data, task, checkpoint.head, rows)
     features = task.features_from_rows(rows, checkpoint.encoder, max_length)
     texts = Encoded(
         path=validation.data, digest=dataset.digest, rows=tuple(rows), features=tuple(features), max_length=max_length
     )
     gates = gates_from_recipe(validation, checkpoint.head, labelled=task.gold(rows, checkpoint.head) is not None)
-    return Proof(texts=texts, gates=gates, decide=validation.decide)
+    return Proof(texts=texts, gates=gates, decide=validation.decide, any_reference=validation.any_reference)
 
 
 def calibration_from_recipe(calibration: CalibrationRecipe, checkpoint: Checkpoint, max_length: int) -> Encoded:

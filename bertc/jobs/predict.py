@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bertc.artefact.layout import HEAD_FILE
+from bertc.artefact.layout import HEAD_FILE, REPORT_FILE
 from bertc.artefact.manifest import Manifest, unmet_demands, verify_artefact
 from bertc.checkpoint.config_json import config_from_path
 from bertc.checkpoint.files import read_object
@@ -38,9 +38,9 @@ ROWS_PER_BATCH = 256
 class Predictor(Closing):
     """An open engine with its tokenizer and task; close it, or use it as a context. Made by `bertc.load`.
 
-    `head` says what it gives (task, labels), `max_length` how many tokens of a text are read, `unvalidated` whether
-    nothing proves its accuracy, `row_length` how many tokens of several texts share a row (None: every text has its
-    own).
+    `head` says what it gives (task, labels), `max_length` how many tokens of a text are read, `passed` whether the
+    build's verdict was a pass, `unvalidated` whether there was none (nothing proves the accuracy), `row_length` how
+    many tokens of several texts share a row (None: every text has its own).
     """
 
     def __init__(self, folder: Path, manifest: Manifest, engine: Engine, *, packing: bool = True) -> None:
@@ -57,6 +57,20 @@ class Predictor(Closing):
         row_length = document.get("row_length") if packing else None
         self.row_length = None if row_length is None else int(row_length)
         self._engine = engine
+
+    @property
+    def passed(self) -> bool:
+        """Whether the verdict of the build was a pass."""
+        return read_object(self.folder / REPORT_FILE).get("passed") is True
+
+    @property
+    def caution(self) -> str:
+        """Why the answers are not to be trusted, in a sentence; empty for an artefact that passed."""
+        if self.unvalidated:
+            return f"{self.folder} is unvalidated: nothing proves the accuracy of these answers"
+        if not self.passed:
+            return f"{self.folder} did not pass its gates when it was built; its {REPORT_FILE} says by how much"
+        return ""
 
     @property
     def unvalidated(self) -> bool:

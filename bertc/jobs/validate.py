@@ -7,7 +7,7 @@ Other data needs the checkpoint, whose float model then runs beside the engine.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -24,8 +24,9 @@ from bertc.data.dataset import dataset_from_path
 from bertc.data.rows import Row
 from bertc.errors import InputError
 from bertc.evaluate.formulas import Array
-from bertc.evaluate.gates import Gate, Verdict, gates_from_options, judge
+from bertc.evaluate.gates import Gate, Verdict, gates_from_options, judge, judge_comparison, judge_doubtful
 from bertc.evaluate.metric import metric_from_name
+from bertc.evaluate.reference import Doubt, check_rows_tell, warnings_of_rows
 from bertc.evaluate.regression import keys_from_hashes
 from bertc.evaluate.row_table import MetricRows, RowTable, hash_labels, kept_statistics
 from bertc.evaluate.rows_file import rows_from_path
@@ -34,24 +35,30 @@ from bertc.evaluate.task import RawOutputs
 from bertc.graph.encoder import graph_from_checkpoint
 from bertc.jobs.predict import Predictor, predictor_from_path
 from bertc.recipe import Recipe, ValidationRecipe, recipe_from_path
+from bertc.report.schema import report_from_json
 from bertc.runtime.engine import outputs_from_features
 from bertc.targets import target_from_name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Validation:
-    """What a validation found. `reference` is where the float model's part comes from: "rows" or "checkpoint"."""
+    """What a validation found. `reference` is where the float model's part comes from: "rows" or "checkpoint".
+
+    `doubt` says why the float model itself is not to be believed.
+    """
 
     accuracy: Score
     metrics: tuple[Score, ...]
     verdict: Verdict
     reference: str
     notes: tuple[str, ...]
+    doubt: Doubt | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the result with the keys of report.json."""
         return {
             "passed": self.verdict.passed,
+            "doubt": None if self.doubt is None else asdict(self.doubt),
             "accuracy": self.accuracy.as_dict(),
             "metrics": [score.as_dict() for score in self.metrics],
             "gates": [gate.as_dict() for gate in self.verdict.gates],
@@ -125,6 +132,7 @@ def _run_engine(predictor: Predictor, wanted: ValidationRecipe, stored: RowTable
     progress.stage("read")
     dataset = dataset_from_path(wanted.data, layout=task.layout, columns=wanted.columns, limit=wanted.limit)
     rows = task.check_rows(dataset.rows, head)
+    check_rows_tell(wanted.data, task, head, rows)
     labelled = task.gold(rows, head) is not None
     gates = gates_from_options(wanted, task, head, labelled=labelled)
     if stored is not None:
@@ -156,8 +164,16 @@ def _against_checkpoint(run: _Run, checkpoint: Checkpoint, threads: int, progres
         run.raw,
         extra=[gate.metric for gate in run.gates],
     )
-    verdict = judge(found.scores, run.gates, decide=run.wanted.decide)
-    return Validation(accuracy=found.accuracy, metrics=found.metrics, verdict=verdict, reference="checkpoint", notes=())
+    wanted = run.wanted
+    verdict = judge_comparison(found, run.gates, decide=wanted.decide, any_reference=wanted.any_reference)
+    return Validation(
+        accuracy=found.accuracy,
+        metrics=found.metrics,
+        verdict=verdict,
+        reference="checkpoint",
+        notes=(),
+        doubt=found.doubt,
+    )
 
 
 def _against_rows(run: _Run, folder: Path, stored: RowTable) -> Validation:
@@ -173,6 +189,12 @@ def _against_rows(run: _Run, folder: Path, stored: RowTable) -> Validation:
                 f"the metric '{name}' needs the float model's outputs, of which {folder} keeps too little; name the "
                 "float model with --checkpoint"
             )
+    doubt = _doubt_of_build(folder)
+    every = tuple(scores.values())
+    if doubt is None or not doubt.grave or run.wanted.any_reference:
+        verdict = judge(every, run.gates, decide=run.wanted.decide)
+    else:
+        verdict = judge_doubtful(every, run.gates, doubt, decide=run.wanted.decide)
     notes = []
     if changed:
         notes.append(f"{changed} of {len(run.rows)} decisions are not those of the build: another machine or version?")
@@ -181,10 +203,18 @@ def _against_rows(run: _Run, folder: Path, stored: RowTable) -> Validation:
     return Validation(
         accuracy=scores[main],
         metrics=tuple(score for name, score in scores.items() if name != main),
-        verdict=judge(tuple(scores.values()), run.gates, decide=run.wanted.decide),
+        verdict=replace(verdict, warnings=(*warnings_of_rows(table), *verdict.warnings)),
         reference="rows",
         notes=tuple(notes),
+        doubt=doubt,
     )
+
+
+def _doubt_of_build(folder: Path) -> Doubt | None:
+    """Return what the build doubted of the float model, whose outputs are the same here."""
+    path = folder / "report.json"
+    part = report_from_json(path.read_bytes(), source=str(path)).doubt
+    return None if part is None else Doubt(**part.model_dump())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

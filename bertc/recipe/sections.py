@@ -212,6 +212,11 @@ class ValidationRecipe(Section):
         Field(description="Judge by the drop itself (point) or by its 95 % interval (bound)."),
         About(flag="--decide"),
     ] = "point"
+    any_reference: Annotated[
+        bool,
+        Field(description="Judge the engine even where the float model itself is no better than a guess."),
+        About(flag="--any-reference"),
+    ] = False
     unvalidated: Annotated[
         bool,
         Field(description="Build without validation data; this is stamped into the artefact."),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from bertc.core.number_text import figure
 from bertc.evaluate.regression import Regression
 from bertc.evaluate.scores import Score
 from bertc.report.text import lines_from_regression
@@ -34,9 +35,9 @@ def markdown_from_regression(regression: Regression) -> str:
 
 
 def _table_line(score: Score) -> str:
-    low, high = score.drop_ci95
-    name = _escaped(score.metric)
-    return f"| {name} | {score.reference:.4f} | {score.engine:.4f} | {score.drop:+.4f} | {low:+.4f} to {high:+.4f} |"
+    values = " | ".join(map(figure, (score.reference, score.engine)))
+    drop, *bounds = (figure(value, sign=True) for value in (score.drop, *score.drop_ci95))
+    return f"| {_escaped(score.metric)} | {values} | {drop} | {' to '.join(bounds)} |"
 
 
 def _escaped(text: str) -> str:

@@ -115,7 +115,8 @@ class MetricPart(_Frozen):
     """One metric of the engine beside the float reference.
 
     `drop` is positive where the engine is worse, whatever the direction; `drop_ci95` is its paired 95 % interval.
-    `reference_ci95` and `engine_ci95` are the metrics' own. `agreement` is the share of equal predictions.
+    `reference_ci95` and `engine_ci95` are the metrics' own. `agreement` is the share of equal predictions. `engine` and
+    `drop` are null where the metric is not defined for the engine, whose outputs are then all alike.
     """
 
     metric: str
@@ -123,13 +124,23 @@ class MetricPart(_Frozen):
     samples: Count
     truncated: Count
     reference: float
-    engine: float
-    drop: float
+    engine: float | None
+    drop: float | None
     drop_ci95: Interval | None = None
     agreement: Ratio | None = None
     logit_mse: Amount | None = None
     reference_ci95: Interval | None = None
     engine_ci95: Interval | None = None
+
+
+class DoubtPart(_Frozen):
+    """Why the float model itself is not to be believed. `grave`: more than a few unlucky rows can explain."""
+
+    reason: str
+    metric: str
+    value: float
+    floor: float
+    grave: bool
 
 
 class GatePart(_Frozen):
@@ -184,7 +195,7 @@ class TrialPart(_Frozen):
     float_sites: tuple[str, ...]
     used: Amount
     passed: bool
-    drop: float
+    drop: float | None
     drop_error: Amount
     agreement: Ratio | None = None
     logit_mse: Amount | None = None
@@ -325,7 +336,9 @@ class Report(_Frozen):
     """The whole report.json.
 
     `accuracy` is null, and nothing was gated, if there was no validation data (`unvalidated`). `rows` names the file
-    of per-row outputs in the same folder. `worst_sites` are the three with the largest error, worst first.
+    of per-row outputs in the same folder. `doubt` is null unless the float model itself is no better than a guess; a
+    grave one that the user did not accept is the first gate, which failed. `worst_sites` are the three with the
+    largest error, worst first.
     """
 
     schema_version: Literal[1] = Field(default=1, validation_alias="schema", serialization_alias="schema")
@@ -338,6 +351,7 @@ class Report(_Frozen):
     engine: EnginePart
     accuracy: MetricPart | None
     metrics: tuple[MetricPart, ...] = ()
+    doubt: DoubtPart | None = None
     gates: tuple[GatePart, ...] = ()
     operating_points: tuple[OperatingPoint, ...] = ()
     passed: bool

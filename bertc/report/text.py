@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from bertc.core.number_text import figure
+
 if TYPE_CHECKING:
     from bertc.evaluate.gates import GateResult
     from bertc.evaluate.regression import Regression
@@ -18,12 +20,16 @@ Fact = tuple[str, str]
 
 
 def facts_from_report(report: Report) -> Iterator[Fact]:
-    """Write the end of a build, without its warnings."""
+    """Write the end of a build, without its warnings; what is wrong with the float model comes first."""
+    doubt = "" if report.doubt is None else report.doubt.reason
+    if doubt:
+        yield "doubt", doubt
     yield "verdict", verdict_text(report.passed, unvalidated=report.unvalidated)
     if report.accuracy is not None:
         yield from facts_from_score(report.accuracy)
     for gate in report.gates:
-        yield "gate", f"{gate.verdict}: {gate.reason}"
+        if gate.reason != doubt:
+            yield "gate", f"{gate.verdict}: {gate.reason}"
     if report.sparsity is not None:
         yield "sparsity", sparsity_text(report.sparsity)
     for candidate in report.candidates:
@@ -37,27 +43,18 @@ def facts_from_report(report: Report) -> Iterator[Fact]:
 
 def facts_from_score(score: Score | MetricPart) -> Iterator[Fact]:
     """Write the main metric, its drop with the interval, and the agreement."""
-    yield "metric", f"{score.metric} {score.reference:.4f} (float) -> {score.engine:.4f}, {score.samples} rows"
-    yield "drop", f"{signed(score.drop)}{interval_text(score.drop_ci95)}"
+    values = f"{figure(score.reference)} (float) -> {figure(score.engine)}"
+    yield "metric", f"{score.metric} {values}, {score.samples} rows"
+    yield "drop", f"{figure(score.drop, sign=True)}{interval_text(score.drop_ci95)}"
     if score.agreement is not None:
-        yield "agreement", f"{score.agreement:.4f} of the float model's decisions"
+        yield "agreement", f"{figure(score.agreement)} of the float model's decisions"
 
 
 def interval_text(bounds: tuple[float, float] | None) -> str:
     """Write a 95 % interval where there is one."""
     if bounds is None or not all(map(math.isfinite, bounds)):
         return ""
-    return f" (95 % interval {signed(bounds[0])} to {signed(bounds[1])})"
-
-
-def signed(value: float) -> str:
-    """Write a difference with its sign; none for what rounds to nothing.
-
-    >>> signed(0.0123), signed(-0.00001)
-    ('+0.0123', '0.0000')
-    """
-    text = f"{value:+.4f}"
-    return text if float(text) else text[1:]
+    return f" (95 % interval {figure(bounds[0], sign=True)} to {figure(bounds[1], sign=True)})"
 
 
 def verdict_text(passed: bool, *, unvalidated: bool = False) -> str:
@@ -116,9 +113,10 @@ def latency_text(latency: Sequence[LatencyPart]) -> str:
 
 def failure_text(reasons: Sequence[GateResult | GatePart], worst: Sequence[str]) -> str:
     """Write the one line of a verdict that is not a pass: by how much, and where the error is largest."""
-    missed = "; ".join(gate.reason for gate in reasons if gate.verdict != "pass")
-    sites = f"; largest errors: {', '.join(worst)}" if worst else ""
-    return f"not passed: {missed}{sites}"
+    missed = [gate for gate in reasons if gate.verdict != "pass"]
+    by_drop = any(gate.drop_limit is not None for gate in missed)
+    sites = f"; largest errors: {', '.join(worst)}" if worst and by_drop else ""
+    return f"not passed: {'; '.join(gate.reason for gate in missed)}{sites}"
 
 
 def worst_sites(report: Report) -> tuple[str, ...]:

@@ -55,12 +55,15 @@ def _shares(comparison: Comparison, gates: Sequence[Gate], margin: float) -> Ite
     for gate in gates:
         score = scores[gate.metric]
         allowed = gate.limit.allowed(score)
-        yield _share(max(score.drop, 0.0) + margin * _error(score), allowed)
+        lost = score.drop if math.isnan(score.drop) else max(score.drop, 0.0)
+        yield _share(lost + margin * _error(score), allowed)
         if gate.metric == "accuracy" and score.agreement is not None:
             yield _share(1.0 - score.agreement, allowed)
 
 
 def _share(lost: float, allowed: float) -> float:
+    if math.isnan(lost):
+        return MOST  # not defined for the engine
     if allowed <= 0:
         return 0.0 if lost <= 0 else MOST
     return min(lost / allowed, MOST)

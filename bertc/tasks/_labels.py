@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from bertc.errors import InputError
+from bertc.evaluate.metrics.classification import truth
+from bertc.evaluate.numbering import better_numberings
+from bertc.evaluate.reference import Reading
 from bertc.evaluate.task import HeadFiles, Task
 
 CLASSIFIERS = ("classifier.weight", "classifier.out_proj.weight")
 """The last matrix of a classifier, of texts or of tokens, in all families."""
+
+NUMBERED = "the labels are numbered differently"
 
 
 def labels_from_files(files: HeadFiles, task: Task) -> tuple[str, ...]:
@@ -33,6 +41,16 @@ def labels_from_files(files: HeadFiles, task: Task) -> tuple[str, ...]:
             "config.json or use the weights that belong to it"
         )
     return labels
+
+
+def label_readings(gold: NDArray[Any], given: NDArray[np.bool_], labels: Sequence[str]) -> list[Reading]:
+    """Return gold, ids [n] or bool [n, labels], under the other numberings that fit decisions [n, labels] better."""
+    confusion = truth(gold, len(labels)).astype(np.float64).T @ given
+    found = []
+    for words, numbers in better_numberings(labels, confusion):
+        read = numbers[gold] if gold.ndim == 1 else gold[:, np.argsort(numbers)]
+        found.append(Reading(cause=NUMBERED, words=words, gold=read))
+    return found
 
 
 def _named(named: Any, folder: Path) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ from bertc.evaluate.losses import relative_error
 from bertc.evaluate.metric import Metric
 from bertc.evaluate.metrics.correlation import correlation_metrics
 from bertc.evaluate.metrics.similarity import embedding_metrics, similarity
+from bertc.evaluate.reference import Floor, Reading, floor_of_scores, turned_round
 from bertc.evaluate.task import Encoder, HeadBuilder, HeadFiles, RawOutputs, SizedValue, Task, Tensors, Truth
 
 if TYPE_CHECKING:
@@ -168,6 +169,14 @@ class FeatureExtraction:
         """Return Spearman's and Pearson's correlation of the vectors' similarity with the scores."""
         pearson, spearman = correlation_metrics(lambda outputs: _similarity(outputs, head))
         return spearman, pearson
+
+    def floor(self, head: Head, gold: Any) -> Floor:
+        """Return 0."""
+        return floor_of_scores(gold)
+
+    def readings(self, head: Head, gold: Any, outputs: Any) -> list[Reading]:
+        """Return the scale turned round: distances for similarities."""
+        return [turned_round(gold)]
 
     def metric(self, head: Head, base: str, label: str, threshold: float | None) -> Metric | None:
         """Return None: embeddings have no labels."""

@@ -24,6 +24,7 @@ from bertc.evaluate.metric import Metric
 from bertc.evaluate.metrics.answers import answer_metrics
 from bertc.evaluate.metrics.fidelity import agreement_metric, distance_metric, divergence, squared_error
 from bertc.evaluate.metrics.spans import Answer, Window, answer_from_windows
+from bertc.evaluate.reference import Floor, Reading, floor_near_zero
 from bertc.evaluate.row_table import hash_value
 from bertc.evaluate.task import Encoder, HeadBuilder, HeadFiles, RawOutputs, SizedValue, Task, Tensors, Truth
 
@@ -131,6 +132,14 @@ class QuestionAnswering:
     def metrics(self, head: Head) -> tuple[Metric, ...]:
         """Return F1 and exact match."""
         return answer_metrics(_texts)
+
+    def floor(self, head: Head, gold: Any) -> Floor:
+        """Return an F1 near 0."""
+        return floor_near_zero()
+
+    def readings(self, head: Head, gold: Any, outputs: Any) -> list[Reading]:
+        """Return nothing: an answer has one meaning."""
+        return []
 
     def metric(self, head: Head, base: str, label: str, threshold: float | None) -> Metric | None:
         """Return None: answers have no labels."""

@@ -25,8 +25,9 @@ from bertc.evaluate.metric import Metric
 from bertc.evaluate.metrics.classification import ALIASES, BASES, decided, label_metric, label_metrics, probabilities
 from bertc.evaluate.metrics.correlation import correlation_metrics, error_metric
 from bertc.evaluate.metrics.fidelity import agreement_metric, distance_metric, divergence, divergence_of_labels
+from bertc.evaluate.reference import Floor, Reading, floor_of_labels, floor_of_scores, turned_round
 from bertc.evaluate.task import Encoder, HeadBuilder, HeadFiles, RawOutputs, SizedValue, Task, Tensors, Truth
-from bertc.tasks._labels import CLASSIFIERS, labels_from_files
+from bertc.tasks._labels import CLASSIFIERS, label_readings, labels_from_files
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -156,6 +157,18 @@ class SequenceClassification:
         if head.problem == Problem.REGRESSION:
             return (*correlation_metrics(_score), error_metric(_score))
         return label_metrics(head)
+
+    def floor(self, head: Head, gold: Any) -> Floor:
+        """Return what the best constant answer scores; 0 for regression."""
+        if head.problem == Problem.REGRESSION:
+            return floor_of_scores(gold)
+        return floor_of_labels(gold, head.labels)
+
+    def readings(self, head: Head, gold: Any, outputs: Any) -> list[Reading]:
+        """Return other numberings of the labels, or the scale turned round."""
+        if head.problem == Problem.REGRESSION:
+            return [turned_round(gold)]
+        return label_readings(gold, decided(outputs, head), head.labels)
 
     def metric(self, head: Head, base: str, label: str, threshold: float | None) -> Metric | None:
         """Return precision, recall, f1 or false_positive_rate (fpr) of a label."""

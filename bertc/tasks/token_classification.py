@@ -25,9 +25,11 @@ from bertc.evaluate.metric import HIGHER, Metric
 from bertc.evaluate.metrics.classification import softmax
 from bertc.evaluate.metrics.entities import entities_from_tags, entity_metric
 from bertc.evaluate.metrics.fidelity import agreement_metric, distance_metric, divergence, squared_error
+from bertc.evaluate.numbering import better_numberings
+from bertc.evaluate.reference import Floor, Reading, floor_near_zero
 from bertc.evaluate.row_table import hash_value
 from bertc.evaluate.task import Encoder, HeadBuilder, HeadFiles, RawOutputs, SizedValue, Task, Tensors, Truth
-from bertc.tasks._labels import CLASSIFIERS, labels_from_files
+from bertc.tasks._labels import CLASSIFIERS, NUMBERED, labels_from_files
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -141,6 +143,22 @@ class TokenClassification:
         token = Metric(name="token_accuracy", direction=HIGHER, statistics=accuracy, formula="ratio")
         return (*entities, token)
 
+    def floor(self, head: Head, gold: Any) -> Floor:
+        """Return an F1 near 0."""
+        some = any(entities_from_tags(tags) for tags in gold)
+        return floor_near_zero("" if some else f"none of the {len(gold)} rows has an entity, so nothing can be found")
+
+    def readings(self, head: Head, gold: Any, outputs: Any) -> list[Reading]:
+        """Return other numberings of the tags."""
+        true = np.array([head.labels.index(tag) for tags in gold for tag in tags], np.int64)
+        given = np.concatenate([tag_ids(logits, head) for logits in outputs])
+        confusion = np.zeros((len(head.labels),) * 2)
+        np.add.at(confusion, (true, given), 1.0)
+        return [
+            Reading(cause=NUMBERED, words=words, gold=[_renumbered(tags, head, numbers) for tags in gold])
+            for words, numbers in better_numberings(head.labels, confusion)
+        ]
+
     def metric(self, head: Head, base: str, label: str, threshold: float | None) -> Metric | None:
         """Return precision, recall or f1 of one type of entity ("f1[person]")."""
         kinds = {tag.partition("-")[2] or tag for tag in head.labels if tag != "O"}
@@ -220,6 +238,10 @@ def _checked(row: Row, head: Head, *, labelled: bool) -> Row:
 
 def _all_tags(outputs: Any, head: Head) -> list[list[str]]:
     return [[head.labels[index] for index in tag_ids(logits, head)] for logits in outputs]
+
+
+def _renumbered(tags: Sequence[str], head: Head, numbers: NDArray[np.int64]) -> tuple[str, ...]:
+    return tuple(head.labels[numbers[head.labels.index(tag)]] for tag in tags)
 
 
 def _best(logits: NDArray[np.float32]) -> NDArray[np.float64]:

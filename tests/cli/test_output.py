@@ -16,8 +16,8 @@ from bertc.cli.output import Output, printable
 from bertc.cli.progress import shown_progress, time_text
 from bertc.cli.result_files import finished_file, write_file
 from bertc.cli.tables import print_facts, print_table
+from bertc.core.number_text import figure
 from bertc.errors import InputError
-from bertc.report.text import signed
 
 ROOT = Path(__file__).parents[2]
 
@@ -135,7 +135,8 @@ def test_a_file_that_appears_during_the_work_stays(tmp_path: Path) -> None:
 
 def test_figures_as_text() -> None:
     assert [time_text(value) for value in (0.04, 59.99, 61, 3661)] == ["0.0 s", "60.0 s", "1:01", "1:01:01"]
-    assert [signed(value) for value in (0.5, -0.5, -0.00004, 0.0)] == ["+0.5000", "-0.5000", "0.0000", "0.0000"]
+    signed = [figure(value, sign=True) for value in (0.5, -0.5, -0.00004, 0.0, 1e-17, None)]
+    assert signed == ["+0.5000", "-0.5000", "-4.0e-05", "0.0000", "0.0000", "undefined"]
     assert printable("a\x07b\nc") == "a?b\nc"
 
 

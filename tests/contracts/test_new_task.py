@@ -31,6 +31,7 @@ from bertc.data.labels import check_texts, is_labelled, number_from_label
 from bertc.data.usual import ID, LABEL, TEXT, schema_from_layout
 from bertc.evaluate.metrics.correlation import correlation_metrics
 from bertc.evaluate.metrics.fidelity import agreement_metric, distance_metric
+from bertc.evaluate.reference import floor_of_scores
 from bertc.core.example import Example
 from bertc.core.feature import Feature
 from bertc.core.head import Head, Pooling
@@ -97,6 +98,12 @@ class MeanScoring:
 
     def metrics(self, head):
         return correlation_metrics(lambda outputs: outputs.astype(np.float64))
+
+    def floor(self, head, gold):
+        return floor_of_scores(gold)
+
+    def readings(self, head, gold, outputs):
+        return []
 
     def metric(self, head, base, label, threshold):
         return None

@@ -321,11 +321,11 @@ def test_an_unvalidated_build_is_stamped(bertc: Bertc, place: Place, artefact: P
     assert (report["unvalidated"], report["passed"], report["accuracy"]) == (True, False, None)
     assert json.loads((out / "manifest.json").read_text())["unvalidated"] is True
     assert "unvalidated" in (out / "report.html").read_text(encoding="utf-8").lower()
-    with package.load(out) as predictor:
-        assert predictor.unvalidated
+    with pytest.warns(UserWarning, match="is unvalidated"), package.load(out) as predictor:
+        assert predictor.unvalidated and not predictor.passed
     refused = bertc("validate", out, "--validation-data", place.dev)
     assert refused.code == 2
     assert "--checkpoint" in refused.error
     assert report_of(artefact)["unvalidated"] is False
     with package.load(artefact) as predictor:
-        assert not predictor.unvalidated
+        assert predictor.passed and not predictor.unvalidated

@@ -21,7 +21,7 @@ from bertc.evaluate.scores import Comparison, compare_outputs
 from bertc.report.junit import junit_from_regression, junit_from_verdict
 from bertc.report.markdown import markdown_from_regression
 from bertc.tasks import task_from_name
-from tests.evaluate.toy import EMBED, HEADS, INTENT, QA, ToyEncoder, toy_raw, toy_rows
+from tests.evaluate.toy import EMBED, HEADS, INTENT, QA, STARS, ToyEncoder, toy_raw, toy_rows
 
 ORIGIN = {"cpu": "Xeon", "bertc": "0.1.0"}
 
@@ -210,3 +210,36 @@ def test_markdown(tmp_path: Path) -> None:
     bad = gated(tmp_path, comparison(noise=0.05), comparison(noise=3.0), gates=["agreement:1%"], limit="100%")
     text = markdown_from_regression(bad)
     assert "not passed" in text and "| accuracy |" in text and "rows decided otherwise" in text
+
+
+def without_metrics(found: Comparison, *kept: str) -> Comparison:
+    table = replace(found.table, metrics=tuple(metric for metric in found.table.metrics if metric.name in kept))
+    return replace(found, table=table)
+
+
+def with_constant_engine(found: Comparison) -> Comparison:
+    metrics = [replace(m, engine=m.engine * [1, 0]) if m.formula == "pearson" else m for m in found.table.metrics]
+    return replace(found, table=replace(found.table, metrics=tuple(metrics)))
+
+
+def test_a_main_metric_that_the_baseline_lacks_is_never_skipped(tmp_path: Path) -> None:
+    old = without_metrics(comparison(), "agreement")
+    with pytest.raises(InputError, match="does not have the report's main metric 'accuracy'"):
+        gated(tmp_path, old, comparison(), gates=["agreement:1%"])
+    assert gated(tmp_path, comparison(), comparison(), gates=["agreement:1%"]).verdict.passed
+
+
+def test_an_engine_whose_main_metric_became_undefined_fails(tmp_path: Path) -> None:
+    good = comparison(STARS)
+    result = gated(tmp_path, good, with_constant_engine(good), gates=["agreement:100abs"], limit="100abs")
+    assert not result.verdict.passed
+    assert "pearson" in result.verdict.summary and "not defined for the engine" in result.verdict.summary
+    assert "| undefined |" in markdown_from_regression(result)
+    assert ElementTree.fromstring(junit_from_regression(result).split("\n", 1)[1]).get("failures") == "1"
+    assert gated(tmp_path, good, good, gates=["agreement:100abs"], limit="100abs").verdict.passed
+
+
+def test_a_baseline_without_a_value_of_the_main_metric_is_refused(tmp_path: Path) -> None:
+    good = comparison(STARS)
+    with pytest.raises(InputError, match=r"'pearson' is not defined for the baseline .* --update"):
+        gated(tmp_path, with_constant_engine(good), good, gates=["agreement:100abs"])

@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 import math
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from bertc.core.feature import Feature
+from bertc.core.head import Head
 from bertc.data.rows import row_from_texts
 from bertc.errors import InputError
 from bertc.evaluate.bootstrap import Sample, bootstrap_values, groups_from_names, interval
+from bertc.evaluate.gates import Gate, drop_bounds, judge, limit_from_text
 from bertc.evaluate.scores import Comparison, compare_outputs, scores_from_table
-from bertc.report.schema import MetricPart
+from bertc.report.schema import GatePart, MetricPart
 from bertc.tasks import task_from_name
-from tests.evaluate.toy import INTENT
+from tests.evaluate.toy import HEADS, INTENT, STARS, ToyEncoder, toy_raw, toy_rows
 
 TASK = task_from_name("sequence-classification")
 
@@ -115,3 +118,63 @@ def test_squads_size_is_fast() -> None:
     begin = time.perf_counter()
     bootstrap_values(samples, np.arange(10_570) // 220)
     assert time.perf_counter() - begin < 1.0
+
+
+def scored(gold: list[float], reference: list[float], engine: list[float]) -> Comparison:
+    rows = TASK.check_rows([row_from_texts(f"row {i}", label=label) for i, label in enumerate(gold)], STARS)
+    ids = np.array([1, 2], np.int64)
+    features = [Feature(input_ids=ids, token_type_ids=ids, row=i) for i in range(len(rows))]
+    raw = [{"logits": [np.array([value], np.float32) for value in given]} for given in (reference, engine)]
+    return compare_outputs(TASK, STARS, rows, features, raw[0], raw[1])
+
+
+LADDER = [index / 10 for index in range(30)]
+
+
+def test_a_constant_engine_has_no_correlation_and_passes_no_gate() -> None:
+    found = scored(LADDER, LADDER, [0.5] * 30)
+    assert found.accuracy.metric == "pearson" and found.accuracy.reference == pytest.approx(1)
+    assert math.isnan(found.accuracy.engine) and math.isnan(found.accuracy.drop)
+    part = MetricPart.model_validate(found.accuracy.as_dict())
+    assert part.engine is None and part.drop is None and part.drop_ci95 is None
+    for decide in ("point", "bound"):
+        verdict = judge(found.scores, [Gate("pearson", limit_from_text("100abs"))], decide=decide)  # type: ignore[arg-type]
+        assert not verdict.passed and "not defined for the engine" in verdict.summary
+        assert GatePart.model_validate(verdict.gates[0].as_dict()).value is None
+    near = scored(LADDER, LADDER, [0.5] * 29 + [0.6])
+    assert math.isfinite(near.accuracy.drop)
+    assert judge(near.scores, [Gate("pearson", limit_from_text("2abs"))]).passed
+
+
+def test_a_constant_reference_is_refused() -> None:
+    with pytest.raises(InputError, match="'pearson' is not defined for the float model"):
+        scored(LADDER, [0.5] * 30, LADDER)
+
+
+@pytest.mark.parametrize("head", HEADS, ids=str)
+def test_intervals_lie_within_what_is_possible(head: Head) -> None:
+    task = task_from_name(head.task)
+    bounds = {metric.name: metric.bounds for metric in (*task.metrics(head), *task.fidelity(head))}
+    for seed in range(12):
+        random = np.random.default_rng(seed)
+        rows = task.check_rows(toy_rows(head, int(random.integers(3, 9)), seed=seed), head)
+        features = task.features_from_rows(rows, ToyEncoder(), 32)
+        noise = random.choice([0.0, 0.1, 3.0])
+        raw = [toy_raw(head, features, noise=n, seed=seed) for n in (0.0, noise)]
+        for score in compare_outputs(task, head, rows, features, *raw, resamples=60).scores:
+            low, high = bounds[score.metric]
+            most = high - low
+            for interval_of, limits in (
+                (score.reference_ci95, (low, high)), (score.engine_ci95, (low, high)),
+                (score.drop_ci95, (-most, most)), (drop_bounds(score), (-most, most)),
+            ):  # fmt: skip
+                known = [end for end in interval_of if not math.isnan(end)]
+                assert all(limits[0] <= end <= limits[1] for end in known), (score, interval_of)
+
+
+def test_a_drop_of_more_than_everything_is_not_possible() -> None:
+    two = compared([0, 1], [0, 1], [0, 1]).accuracy
+    assert two.drop_ci95 == (0, 0) and drop_bounds(two) == (0, 1)
+    assert drop_bounds(replace(two, largest_drop=math.inf)) == (0, 1.5)
+    error = scored(LADDER, LADDER, LADDER)
+    assert {score.metric: score.largest_drop for score in error.scores}["mse"] == math.inf

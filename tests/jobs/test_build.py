@@ -53,7 +53,7 @@ def run(tmp_path: Path) -> Build:
     def of(out: str = "out", task: str | None = None, **sections: dict[str, Any]) -> tuple[Built, Noted]:
         defaults = {
             "calibration": {"data": str(folder / "train.tsv")},
-            "validation": {"data": str(folder / "dev.tsv"), "max_drop": "2abs"},
+            "validation": {"data": str(folder / "dev.tsv"), "max_drop": "2abs", "any_reference": True},
             "engine": {"threads": 1},
             "quantization": {},
         }

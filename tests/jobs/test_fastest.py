@@ -59,7 +59,7 @@ def recipe(tmp_path: Path) -> Written:
     def of(**sections: dict[str, Any]) -> Recipe:
         defaults: dict[str, dict[str, Any]] = {
             "calibration": {"data": str(folder / "train.tsv")},
-            "validation": {"data": str(folder / "dev.tsv"), "max_drop": "1abs"},
+            "validation": {"data": str(folder / "dev.tsv"), "max_drop": "1abs", "any_reference": True},
             "engine": {"target": "auto-cpu", "threads": 1},
         }
         document = defaults | {name: {**defaults.get(name, {}), **values} for name, values in sections.items()}

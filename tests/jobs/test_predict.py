@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-import bertc
+import bertc as package
 from bertc.artefact.layout import MANIFEST_FILE
 from bertc.core.batch import Batch
 from bertc.data.rows import Row, row_from_texts
 from bertc.errors import EnvironmentLackError, InputError
 from bertc.runtime.engine import OrtEngine
 from bertc.runtime.machine.cpu import cpu_features
-from tests.artefacts import PathOf
+from tests.artefacts import Bertc, PathOf
 from tests.fixtures import tiny_sentence
 from tests.tiny import OUTPUTS
 
@@ -26,7 +26,7 @@ TEXTS = [tiny_sentence(seed, 3 + seed % 11) for seed in range(20)]
 
 
 def test_labels_with_scores(artefact: Path) -> None:
-    with bertc.load(artefact, threads=1) as model:
+    with package.load(artefact, threads=1) as model:
         one, many = model.predict(TEXTS[0]), model.predict(TEXTS)
         assert model.head.labels == ("negative", "positive") and not model.unvalidated
     assert len(one) == 1 and len(many) == 20
@@ -35,13 +35,13 @@ def test_labels_with_scores(artefact: Path) -> None:
 
 
 def test_spans_entities_and_embeddings(artefact_of: PathOf) -> None:
-    with bertc.load(artefact_of("question-answering")) as model:
+    with package.load(artefact_of("question-answering")) as model:
         (answer,) = model.predict("what is it", "john lost a red car in london")
         assert answer["answer"] == "john lost a red car in london"[answer["start"] : answer["end"]]
-    with bertc.load(artefact_of("token-classification")) as model:
+    with package.load(artefact_of("token-classification")) as model:
         (found,) = model.predict(["mary is in paris"])
         assert found["words"] == ["mary", "is", "in", "paris"] and len(found["tags"]) == 4
-    with bertc.load(artefact_of("feature-extraction")) as model:
+    with package.load(artefact_of("feature-extraction")) as model:
         assert [len(item["embedding"]) for item in model.predict(["a", "b c"])] == [64, 64]
         (pair,) = model.predict(["good film"], ["good film"])
         assert pair["similarity"] == pytest.approx(1.0, abs=1e-3)
@@ -56,7 +56,7 @@ def test_packing_is_not_seen_in_the_answers(task: str, artefact_of: PathOf, monk
     texts, pairs = (short, short[::-1]) if task == "question-answering" else (TEXTS, None)
     answers = {}
     for packing in (True, False):
-        with bertc.load(artefact_of(task), threads=1, packing=packing) as model:
+        with package.load(artefact_of(task), threads=1, packing=packing) as model:
             assert (model.row_length is not None) == packing
             ran.clear()
             answers[packing] = model.predict(texts, pairs)
@@ -81,13 +81,13 @@ def test_an_artefact_that_says_no_row_length_is_not_packed(artefact: Path, tmp_p
     content = (folder / "bertc.json").read_bytes()
     manifest["files"]["bertc.json"] = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
     (folder / MANIFEST_FILE).write_text(json.dumps(manifest), encoding="utf-8")
-    with bertc.load(folder, threads=1) as model:
+    with package.load(folder, threads=1) as model:
         assert model.row_length is None and len(model.predict(TEXTS)) == 20
 
 
 def test_labels_of_rows_do_not_matter(artefact: Path) -> None:
     rows = [row_from_texts("good film", label="no such label"), row_from_texts("bad film")]
-    with bertc.load(artefact) as model:
+    with package.load(artefact) as model:
         assert len(list(model.predict_rows(rows))) == 2
 
 
@@ -100,7 +100,7 @@ def test_a_stream_is_read_as_it_is_answered_and_not_kept(artefact: Path) -> None
             read += 1
             yield row_from_texts(TEXTS[number % len(TEXTS)])
 
-    with bertc.load(artefact, threads=1) as model:
+    with package.load(artefact, threads=1) as model:
         stream = model.predict_rows(rows(1000), batch=8)
         next(stream)
         assert read == 8
@@ -114,21 +114,21 @@ def test_a_stream_is_read_as_it_is_answered_and_not_kept(artefact: Path) -> None
 
 
 def test_what_it_refuses(artefact: Path, artefact_of: PathOf, tmp_path: Path) -> None:
-    with bertc.load(artefact) as model:
+    with package.load(artefact) as model:
         with pytest.raises(InputError, match="the text is empty"):
             model.predict(["good", " "])
         with pytest.raises(InputError, match="2 texts came with 1 pairs"):
             model.predict(["a", "b"], ["c"])
         assert model.predict([]) == []
-    with bertc.load(artefact_of("question-answering")) as model, pytest.raises(InputError, match="needs its context"):
+    with package.load(artefact_of("question-answering")) as model, pytest.raises(InputError, match="needs its context"):
         model.predict("what is it")
     with pytest.raises(InputError, match=r"no manifest\.json"):
-        bertc.load(tmp_path)
+        package.load(tmp_path)
     copy = tmp_path / "copy"
     shutil.copytree(artefact, copy)
     (copy / "bertc.json").write_text("{}", encoding="utf-8")
     with pytest.raises(InputError, match=r"manifest mismatch, bertc\.json"):
-        bertc.load(copy)
+        package.load(copy)
 
 
 def test_a_machine_that_lacks_the_instructions_is_refused(artefact: Path, tmp_path: Path) -> None:
@@ -140,4 +140,39 @@ def test_a_machine_that_lacks_the_instructions_is_refused(artefact: Path, tmp_pa
     document["valid_on"]["cpu_features_any"] = ["avx99"]
     (copy / MANIFEST_FILE).write_text(json.dumps(document), encoding="utf-8")
     with pytest.raises(EnvironmentLackError, match="avx99"):
-        bertc.load(copy)
+        package.load(copy)
+
+
+def with_verdict(artefact: Path, folder: Path, **changes: bool) -> Path:
+    """Copy an artefact whose build had another verdict."""
+    shutil.copytree(artefact, folder)
+    report = folder / "report.json"
+    report.write_text(json.dumps(json.loads(report.read_text("utf-8")) | changes), encoding="utf-8")
+    manifest = json.loads((folder / MANIFEST_FILE).read_text("utf-8"))
+    content = report.read_bytes()
+    manifest["files"]["report.json"] = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+    manifest["unvalidated"] = changes.get("unvalidated", False)
+    (folder / MANIFEST_FILE).write_text(json.dumps(manifest), encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [({"passed": False}, "did not pass its gates"), ({"passed": False, "unvalidated": True}, "is unvalidated")],
+)
+def test_an_artefact_that_did_not_pass_says_so(
+    artefact: Path, tmp_path: Path, changes: dict[str, bool], words: str, bertc: Bertc
+) -> None:
+    folder = with_verdict(artefact, tmp_path / "out", **changes)
+    with pytest.warns(UserWarning, match=words) as caught, package.load(folder, threads=1) as model:
+        assert not model.passed and len(model.predict(TEXTS)) == 20
+    assert len(caught) == 1 and caught[0].filename == __file__
+    called = bertc("predict", folder, "--text", "good film", "--threads", "1")
+    assert called.code == 0 and called.err.count("\n") == 1 and words in called.err
+    assert not bertc("predict", folder, "--text", "good film", "-q").err
+
+
+def test_an_artefact_that_passed_says_nothing(artefact: Path, bertc: Bertc) -> None:
+    with package.load(artefact, threads=1) as model:
+        assert model.passed and not model.caution
+    assert not bertc("predict", artefact, "--text", "good film").err

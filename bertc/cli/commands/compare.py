@@ -10,6 +10,7 @@ from bertc.cli.command import Command, option
 from bertc.cli.output import Output
 from bertc.cli.paths import Reads
 from bertc.cli.tables import print_facts, print_table
+from bertc.core.number_text import figure
 from bertc.core.plugins import CALIBRATORS
 from bertc.errors import EXIT_PASSED
 
@@ -62,7 +63,7 @@ def _both(values: list[Any]) -> str:
 
 
 def _print_artefacts(output: Output, facts: Facts) -> None:
-    from bertc.report.text import interval_text, signed
+    from bertc.report.text import interval_text
 
     rows = [
         ("target", *facts["targets"]),
@@ -80,11 +81,11 @@ def _print_artefacts(output: Output, facts: Facts) -> None:
         return
     main = paired["metrics"][0]
     output.say(f"{paired['rows']} rows paired, {len(paired['flipped'])} decided otherwise by the second")
-    output.say(f"{main['metric']}: drop {signed(main['drop'])}{interval_text(main['drop_ci95'])}")
+    output.say(f"{main['metric']}: drop {figure(main['drop'], sign=True)}{interval_text(main['drop_ci95'])}")
 
 
 def _figure(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
+    return "-" if value is None else figure(value)
 
 
 def _print_sites(output: Output, facts: Facts, count: int) -> None:

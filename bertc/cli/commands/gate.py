@@ -106,12 +106,13 @@ def _print(output: Output, found: Regression) -> None:
     if output.json:
         output.print_json(_document(found))
         return
-    from bertc.report.text import interval_text, signed, verdict_text
+    from bertc.core.number_text import figure
+    from bertc.report.text import interval_text, verdict_text
 
     facts = [("verdict", verdict_text(found.verdict.passed))]
     facts += [("gate", f"{gate.verdict}: {gate.reason}") for gate in found.verdict.gates]
     for score in found.scores:
-        change = f"{score.reference:.4f} -> {score.engine:.4f}, drop {signed(score.drop)}"
+        change = f"{figure(score.reference)} -> {figure(score.engine)}, drop {figure(score.drop, sign=True)}"
         facts.append(("metric", f"{score.metric} {change}{interval_text(score.drop_ci95)}"))
     counts = {"paired": found.paired, "decided otherwise": len(found.flipped), "with another label": len(found.changed)}
     counts |= {"vanished": len(found.vanished), "added": len(found.added)}

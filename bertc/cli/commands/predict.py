@@ -71,8 +71,8 @@ def command(
     from bertc.jobs.predict import predictor_from_path  # the runtime is loaded when it is asked for
 
     with predictor_from_path(out, threads=threads) as predictor, ExitStack() as files:
-        if predictor.unvalidated:
-            output.warn(f"{out} is unvalidated: nothing proves the accuracy of these answers")
+        if predictor.caution:
+            output.warn(predictor.caution)
         rows = _file_rows(predictor, source, dict(columns)) if source is not None else _text_rows(texts, pairs)
         answers = predictor.predict_rows(rows, batch=batch)
         if source is None and target is None and not output.json and is_terminal():

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     "validation.min_agreement",
     "validation.preset",
     "validation.decide",
+    "validation.any_reference",
     "engine.threads",
 )
 @option(
@@ -72,8 +73,10 @@ def _print(output: Output, found: Validation) -> None:
         return
     from bertc.report.text import facts_from_score, verdict_text
 
-    facts = [("verdict", verdict_text(found.verdict.passed)), *facts_from_score(found.accuracy)]
-    facts += [("gate", f"{gate.verdict}: {gate.reason}") for gate in found.verdict.gates]
+    doubt = "" if found.doubt is None else found.doubt.reason
+    facts = [("doubt", doubt)] if doubt else []
+    facts += [("verdict", verdict_text(found.verdict.passed)), *facts_from_score(found.accuracy)]
+    facts += [("gate", f"{gate.verdict}: {gate.reason}") for gate in found.verdict.gates if gate.reason != doubt]
     facts += [("warning", text) for text in found.verdict.warnings]
     facts += [("note", text) for text in found.notes]
     print_facts(output, facts)

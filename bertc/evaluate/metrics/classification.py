@@ -76,7 +76,9 @@ def label_metrics(head: Head) -> tuple[Metric, ...]:
         "accuracy": Metric(name="accuracy", direction=HIGHER, statistics=accuracy, formula="ratio"),
         "macro_f1": Metric(name="macro_f1", direction=HIGHER, statistics=macro, formula="mean_of_ratios"),
         "micro_f1": Metric(name="micro_f1", direction=HIGHER, statistics=micro, formula="ratio_or_zero"),
-        "matthews": Metric(name="matthews", direction=HIGHER, statistics=matthews, formula="matthews"),
+        "matthews": Metric(
+            name="matthews", direction=HIGHER, statistics=matthews, formula="matthews", bounds=(-1.0, 1.0)
+        ),
     }
     if head.problem == Problem.MULTI_LABEL:
         return tuple(found[name] for name in ("micro_f1", "macro_f1", "accuracy"))

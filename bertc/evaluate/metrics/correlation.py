@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -18,8 +19,8 @@ def correlation_metrics(score: Callable[[Any], Array]) -> tuple[Metric, Metric]:
         return np.stack([np.asarray(gold, np.float64), np.asarray(score(outputs), np.float64)], -1)
 
     return (
-        Metric(name="pearson", direction=HIGHER, statistics=statistics, formula="pearson"),
-        Metric(name="spearman", direction=HIGHER, statistics=statistics, formula="spearman"),
+        Metric(name="pearson", direction=HIGHER, statistics=statistics, formula="pearson", bounds=(-1.0, 1.0)),
+        Metric(name="spearman", direction=HIGHER, statistics=statistics, formula="spearman", bounds=(-1.0, 1.0)),
     )
 
 
@@ -30,4 +31,4 @@ def error_metric(score: Callable[[Any], Array]) -> Metric:
         squared = (np.asarray(gold, np.float64) - np.asarray(score(outputs), np.float64)) ** 2
         return np.stack([squared, np.ones_like(squared)], -1)
 
-    return Metric(name="mse", direction=LOWER, statistics=statistics, formula="ratio")
+    return Metric(name="mse", direction=LOWER, statistics=statistics, formula="ratio", bounds=(0.0, math.inf))

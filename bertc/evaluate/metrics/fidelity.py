@@ -5,6 +5,7 @@ Their `gold` is the float model's outputs, so the float model itself scores 1 (a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -28,7 +29,8 @@ def agreement_metric(agrees: Callable[[Any, Any], NDArray[Any]]) -> Metric:
 
 def distance_metric(name: str, distance: Callable[[Any, Any], Array]) -> Metric:
     """Return a mean distance, lower is better. `distance` gives [n, (sum, count)]."""
-    return Metric(name=name, direction=LOWER, statistics=distance, formula="ratio", fidelity=True)
+    unbounded = (0.0, math.inf)
+    return Metric(name=name, direction=LOWER, statistics=distance, formula="ratio", fidelity=True, bounds=unbounded)
 
 
 def squared_error(reference: NDArray[Any], outputs: NDArray[Any]) -> tuple[float, float]:

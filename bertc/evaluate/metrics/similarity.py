@@ -50,11 +50,13 @@ def similarity(a: NDArray[Any], b: NDArray[Any], kind: Similarity) -> Array:
 
 def embedding_metrics() -> tuple[Metric, ...]:
     """Return mean_cosine, agreement (same nearest neighbour), recall_at_10 and logit_mse. Embeddings: [n, texts, H]."""
-    mean = Metric(name="mean_cosine", direction=HIGHER, statistics=_mean_cosine, formula="ratio", fidelity=True)
+    same = Metric(
+        name="agreement", direction=HIGHER, statistics=_same_neighbour, formula="ratio", fidelity=True, whole_set=True
+    )
     return (
-        mean,
-        replace(mean, name="agreement", statistics=_same_neighbour, whole_set=True),
-        replace(mean, name="recall_at_10", statistics=_recall, whole_set=True),
+        replace(same, name="mean_cosine", statistics=_mean_cosine, whole_set=False, bounds=(-1.0, 1.0)),
+        same,
+        replace(same, name="recall_at_10", statistics=_recall),
         distance_metric("logit_mse", _squared_error),
     )
 

@@ -5,20 +5,25 @@ Minus signs are typographic; a metric has four decimals, a measured amount three
 
 from __future__ import annotations
 
+from bertc.core.number_text import NOTHING
+
+_DECIMALS = 4
 _NOTHING = "\N{EN DASH}"
 
 
-def fraction(value: float | None, *, sign: bool = False, digits: int = 4) -> str:
-    """Write a metric, drop or ratio with so many decimals.
+def fraction(value: float | None, *, sign: bool = False, digits: int = _DECIMALS) -> str:
+    """Write a metric, drop or ratio with so many decimals; in scientific notation where all four would be 0.
 
-    >>> fraction(-0.00117, sign=True)
-    '\N{MINUS SIGN}0.0012'
+    >>> fraction(-0.00117, sign=True), fraction(0.0000312), fraction(0.0)
+    ('\N{MINUS SIGN}0.0012', '3.1e\N{MINUS SIGN}05', '0.0000')
     """
     if value is None:
         return _NOTHING
     text = f"{abs(value):.{digits}f}"
-    if float(text) == 0:
+    if abs(value) < NOTHING or (float(text) == 0 and digits < _DECIMALS):
         return text
+    if float(text) == 0:
+        text = f"{abs(value):.1e}".replace("-", "\N{MINUS SIGN}")
     return ("\N{MINUS SIGN}" if value < 0 else "+" if sign else "") + text
 
 

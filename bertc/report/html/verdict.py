@@ -36,10 +36,11 @@ def sentences(report: Report) -> list[str]:
     metric = report.accuracy
     if metric is None:
         return ["There was no validation data, so nothing is known about the accuracy of this engine."]
-    first = f"{capital(metric.metric)} is {fraction(metric.engine)} where float has {fraction(metric.reference)}: "
     gate = _gate_of(report, metric.metric)
-    said = [first + _loss(metric, gate)]
-    failed = [gate for gate in report.gates if gate.verdict != "pass"]
+    doubt = "" if report.doubt is None else report.doubt.reason
+    said = [_sentence(doubt)] if doubt else []
+    said.append(_first(metric, gate))
+    failed = [gate for gate in report.gates if gate.verdict != "pass" and gate.reason != doubt]
     # A failed limit on the main metric's drop is what the first sentence just said.
     unsaid = [each for each in failed if each is not gate or each.verdict != "fail" or each.decide != "point"]
     said += [_reason(each) for each in unsaid]
@@ -63,7 +64,7 @@ def accuracy_from_report(report: Report) -> Accuracy | None:
     metrics = (metric, *report.metrics)
     gates = [gate for gate in (_gate_of(report, each.metric) for each in metrics) if gate is not None]
     limits = {gate.metric: gate.drop_limit for gate in gates if gate.drop_limit is not None}
-    ends = [end for each in metrics for end in (each.drop, *(each.drop_ci95 or ()))]
+    ends = [end for each in metrics for end in (each.drop, *(each.drop_ci95 or ())) if end is not None]
     return Accuracy(
         chart=_chart(metric, limits.get(metric.metric)),
         metrics=metrics,
@@ -84,6 +85,7 @@ def _chart(metric: MetricPart, drop_limit: float | None) -> WhiskerChart:
     whiskers = [
         Whisker(label=name, value=value, interval=interval, kind=name, text=fraction(value))
         for name, value, interval in pairs
+        if value is not None
     ]
     shown = [end for whisker in whiskers for end in (whisker.value, *(whisker.interval or ()))]
     return WhiskerChart(
@@ -96,19 +98,29 @@ def _chart(metric: MetricPart, drop_limit: float | None) -> WhiskerChart:
 
 
 def _reason(gate: GatePart) -> str:
-    text = gate.reason if gate.reason.startswith(gate.metric) else f"{gate.metric}: {gate.reason}"
+    return _sentence(gate.reason if gate.reason.startswith(gate.metric) else f"{gate.metric}: {gate.reason}")
+
+
+def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:].removesuffix(".") + "."
 
 
-def _loss(metric: MetricPart, gate: GatePart | None) -> str:
-    relative = f" ({percent(abs(metric.drop) / abs(metric.reference))} of it)" if metric.reference else ""
-    if metric.drop > 0:
-        lost = f"{fraction(metric.drop)} lost{relative}"
+def _first(metric: MetricPart, gate: GatePart | None) -> str:
+    name, reference = capital(metric.metric), fraction(metric.reference)
+    if metric.engine is None or metric.drop is None:
+        return f"{name} is not defined for the engine, whose outputs are all alike; float has {reference}."
+    return f"{name} is {fraction(metric.engine)} where float has {reference}: {_loss(metric, metric.drop, gate)}"
+
+
+def _loss(metric: MetricPart, drop: float, gate: GatePart | None) -> str:
+    relative = f" ({percent(abs(drop) / abs(metric.reference))} of it)" if metric.reference else ""
+    if drop > 0:
+        lost = f"{fraction(drop)} lost{relative}"
     else:
-        lost = "nothing lost" + (f", {fraction(-metric.drop)} won" if metric.drop < 0 else "")
+        lost = "nothing lost" + (f", {fraction(-drop)} won" if drop < 0 else "")
     if gate is None or gate.drop_limit is None:
         return lost + "."
-    spare = gate.drop_limit - metric.drop
+    spare = gate.drop_limit - drop
     if spare >= 0:
         return f"{lost}; the gate allows {fraction(gate.drop_limit)}, so {fraction(spare)} is to spare."
     return f"{lost}, which is {fraction(-spare)} more than the {fraction(gate.drop_limit)} that the gate allows."

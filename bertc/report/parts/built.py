@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from bertc.core.versions import __version__
 from bertc.evaluate.scores import Comparison
 from bertc.report.parts.facts import BuildFacts
@@ -14,6 +16,7 @@ from bertc.report.schema import (
     CheckpointPart,
     DataPart,
     DataSource,
+    DoubtPart,
     EnginePart,
     EnvironmentPart,
     GatePart,
@@ -48,6 +51,7 @@ def report_from_facts(facts: BuildFacts, *, rows: str) -> Report:
         metrics=tuple(MetricPart.model_validate(score.as_dict()) for score in comparison.metrics) if comparison else (),
         gates=tuple(GatePart.model_validate(gate.as_dict()) for gate in verdict.gates) if verdict else (),
         operating_points=_points(comparison),
+        doubt=_doubt(comparison),
         passed=verdict is not None and verdict.passed and (facts.search is None or facts.search.passed),
         unvalidated=comparison is None,
         rows=None if comparison is None else rows,
@@ -115,3 +119,8 @@ def _data(facts: BuildFacts) -> DataPart:
         overlap=sum(row.hash in seen for row in rows),
         truncated=0 if facts.comparison is None else facts.comparison.accuracy.truncated,
     )
+
+
+def _doubt(comparison: Comparison | None) -> DoubtPart | None:
+    doubt = None if comparison is None else comparison.doubt
+    return None if doubt is None else DoubtPart.model_validate(asdict(doubt))

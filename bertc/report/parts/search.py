@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 
 from bertc.ir.sites import Site
@@ -54,7 +55,7 @@ def _trial(trial: Trial, layers: int) -> TrialPart:
         float_sites=names_from_sites(scheme.float_sites, layers),
         used=judged.used,
         passed=judged.passed,
-        drop=judged.drop,
+        drop=None if math.isnan(judged.drop) else judged.drop,
         drop_error=judged.error,
         agreement=judged.agreement,
         logit_mse=judged.logit_mse,

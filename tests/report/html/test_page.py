@@ -247,10 +247,20 @@ def test_the_shaded_side_follows_the_direction() -> None:
 
 
 def test_figures() -> None:
-    assert fraction(0.00004, sign=True) == "0.0000" and fraction(0.5, sign=True) == "+0.5000"
+    assert fraction(0.00004, sign=True) == "+4.0e\N{MINUS SIGN}05" and fraction(0.5, sign=True) == "+0.5000"
+    assert fraction(1e-17, sign=True) == fraction(0.0) == "0.0000" and fraction(0.00004, digits=2) == "0.00"
     assert significant(0) == "0" and significant(123456.0) == "123000" and significant(1e-7) == "1.00e-07"
     assert size(500) == "0.5 kB" and duration(150) == "2 min 30 s" and moment("yesterday") == "yesterday"
     assert fraction(None) == significant(None) == interval(None) == "\N{EN DASH}"
+
+
+def test_an_engine_without_a_value_is_said_and_drawn_without_a_dot() -> None:
+    report = failed_report()
+    assert report.accuracy is not None
+    lost = report.accuracy.model_copy(update={"engine": None, "drop": None, "drop_ci95": None})
+    page = Page(html_from_report(report.model_copy(update={"accuracy": lost})))
+    assert "is not defined for the engine, whose outputs are all alike" in page.words
+    assert "is not defined" not in Page(html_from_report(report)).words
 
 
 def test_axes() -> None:
