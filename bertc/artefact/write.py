@@ -10,6 +10,9 @@ from typing import Any
 
 from bertc.artefact.manifest import Binding, ValidOn, write_manifest
 from bertc.calibrate.table import text_from_table
+from bertc.checkpoint import Checkpoint
+from bertc.checkpoint.cross_encoder import FILE as CONFIG_FILE
+from bertc.checkpoint.files import contained_path, read_json
 from bertc.evaluate.rows_file import ROWS_FILE, write_rows
 from bertc.recipe import text_from_recipe
 from bertc.report.html.page import html_from_report
@@ -22,12 +25,9 @@ HEAD_FILE = "bertc.json"
 DROPPED_CONFIG = ("_name_or_path", "auto_map")
 """config.json fields that name a path of the build machine, or code that nothing should run."""
 
-SENTENCE_FILES = (
-    "modules.json",
-    "sentence_bert_config.json",
-    "config_sentence_transformers.json",
-    "1_Pooling/config.json",
-)
+MODULES_FILE = "modules.json"
+SENTENCE_FILES = ("sentence_bert_config.json",)
+"""sentence-transformers' settings of the encoder, which lie in the encoder's own folder."""
 
 
 def write_artefact(folder: Path, facts: BuildFacts, report: Report) -> None:
@@ -42,11 +42,8 @@ def write_artefact(folder: Path, facts: BuildFacts, report: Report) -> None:
     }
     _write_json(folder / HEAD_FILE, described)
     facts.checkpoint.encoder.save(folder)
-    for name in SENTENCE_FILES:
-        source = facts.checkpoint.path / name
-        if source.is_file() and task_from_name(facts.checkpoint.head.task).sentence_modules:
-            (folder / name).parent.mkdir(exist_ok=True)
-            shutil.copyfile(source, folder / name)
+    if task_from_name(facts.checkpoint.head.task).sentence_modules:
+        _copy_sentence_files(folder, facts.checkpoint)
     if facts.table is not None:
         (folder / "calibration.json").write_text(text_from_table(facts.table), encoding="utf-8")
     (folder / "recipe.toml").write_text(text_from_recipe(facts.recipe), encoding="utf-8")
@@ -72,6 +69,29 @@ def write_artefact(folder: Path, facts: BuildFacts, report: Report) -> None:
         unvalidated=report.unvalidated,
         binding=_binding(facts.optimized),
     )
+
+
+def _copy_sentence_files(folder: Path, checkpoint: Checkpoint) -> None:
+    """Copy what sentence-transformers reads: modules.json, every folder that it names, and its settings.
+
+    The encoder's folder becomes the artefact's own, where its configuration, tokenizer and model lie.
+    """
+    root, encoder = checkpoint.path, checkpoint.weights.files[0].parent
+    names = [(encoder / name, name) for name in SENTENCE_FILES]
+    names += [(root / CONFIG_FILE, CONFIG_FILE)]
+    if (root / MODULES_FILE).is_file():
+        modules = read_json(root / MODULES_FILE)
+        for module in modules:
+            place = contained_path(root, module.get("path", ""), root / MODULES_FILE)
+            if place == encoder:
+                module["path"] = ""
+            else:
+                names += [(file, f"{module['path']}/{file.name}") for file in sorted(place.glob("*")) if file.is_file()]
+        _write_json(folder / MODULES_FILE, modules)
+    for source, name in names:
+        if source.is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, folder / name)
 
 
 def _binding(optimized: Optimized) -> Binding | None:
