@@ -78,20 +78,20 @@ def _copy_sentence_files(folder: Path, checkpoint: Checkpoint) -> None:
     """
     root, encoder = checkpoint.path, checkpoint.weights.files[0].parent
     names = [(encoder / name, name) for name in SENTENCE_FILES]
-    names += [(root / CONFIG_FILE, CONFIG_FILE)]
-    if (root / MODULES_FILE).is_file():
-        modules = read_json(root / MODULES_FILE)
-        for module in modules:
-            place = contained_path(root, module.get("path", ""), root / MODULES_FILE)
-            if place == encoder:
-                module["path"] = ""
-            else:
-                names += [(file, f"{module['path']}/{file.name}") for file in sorted(place.glob("*")) if file.is_file()]
-        _write_json(folder / MODULES_FILE, modules)
+    names += [(root / name, name) for name in (CONFIG_FILE, MODULES_FILE)]
+    modules = read_json(root / MODULES_FILE) if (root / MODULES_FILE).is_file() else []
+    for module in modules:
+        place = contained_path(root, module.get("path", ""), root / MODULES_FILE)
+        if place == encoder:
+            module["path"] = ""
+        else:
+            names += [(file, f"{module['path']}/{file.name}") for file in sorted(place.glob("*")) if file.is_file()]
     for source, name in names:
         if source.is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, folder / name)
+    if encoder != root:
+        _write_json(folder / MODULES_FILE, modules)
 
 
 def _binding(optimized: Optimized) -> Binding | None:
