@@ -11,13 +11,11 @@ CONFIG_FILE = "config.json"
 HEAD_FILE = "bertc.json"
 """The head, and how many tokens a text and a row may have."""
 
-SENTENCE_FILES = (
-    "modules.json",
-    "sentence_bert_config.json",
-    "config_sentence_transformers.json",
-    "1_Pooling/config.json",
-)
-"""What sentence-transformers reads, as it lies in the checkpoint."""
+MODULES_FILE = "modules.json"
+"""sentence-transformers' modules; each has a folder, copied as it lies in the checkpoint."""
+
+SENTENCE_FILES = ("sentence_bert_config.json",)
+"""sentence-transformers' settings of the encoder, which lie in the encoder's own folder."""
 
 RECIPE_FILE = "recipe.toml"
 TABLE_FILE = table.TABLE_FILE

@@ -11,6 +11,7 @@ from typing import Any
 from bertc.artefact.layout import (
     CONFIG_FILE,
     HEAD_FILE,
+    MODULES_FILE,
     PAGE_FILE,
     RECIPE_FILE,
     REPORT_FILE,
@@ -20,6 +21,9 @@ from bertc.artefact.layout import (
 )
 from bertc.artefact.manifest import Binding, Provenance, ValidOn, write_manifest
 from bertc.calibrate.table import text_from_table
+from bertc.checkpoint import Checkpoint
+from bertc.checkpoint.cross_encoder import FILE as SENTENCE_CONFIG_FILE
+from bertc.checkpoint.files import contained_path, read_json
 from bertc.evaluate.rows_file import write_rows
 from bertc.recipe import text_from_recipe
 from bertc.report.html.page import html_from_report
@@ -44,11 +48,8 @@ def write_artefact(folder: Path, facts: BuildFacts, report: Report) -> None:
     }
     _write_json(folder / HEAD_FILE, described)
     facts.checkpoint.encoder.save(folder)
-    for name in SENTENCE_FILES:
-        source = facts.checkpoint.path / name
-        if source.is_file() and task_from_name(facts.checkpoint.head.task).sentence_modules:
-            (folder / name).parent.mkdir(exist_ok=True)
-            shutil.copyfile(source, folder / name)
+    if task_from_name(facts.checkpoint.head.task).sentence_modules:
+        _copy_sentence_files(folder, facts.checkpoint)
     if facts.table is not None:
         (folder / TABLE_FILE).write_text(text_from_table(facts.table), encoding="utf-8")
     (folder / RECIPE_FILE).write_text(text_from_recipe(facts.recipe), encoding="utf-8")
@@ -73,6 +74,29 @@ def write_artefact(folder: Path, facts: BuildFacts, report: Report) -> None:
         unvalidated=report.unvalidated,
         binding=_binding(facts.optimized),
     )
+
+
+def _copy_sentence_files(folder: Path, checkpoint: Checkpoint) -> None:
+    """Copy what sentence-transformers reads: modules.json, every folder that it names, and its settings.
+
+    The encoder's folder becomes the artefact's own, where its configuration, tokenizer and model lie.
+    """
+    root, encoder = checkpoint.path, checkpoint.weights.files[0].parent
+    names = [(encoder / name, name) for name in SENTENCE_FILES]
+    names += [(root / name, name) for name in (SENTENCE_CONFIG_FILE, MODULES_FILE)]
+    modules = read_json(root / MODULES_FILE) if (root / MODULES_FILE).is_file() else []
+    for module in modules:
+        place = contained_path(root, module.get("path", ""), root / MODULES_FILE)
+        if place == encoder:
+            module["path"] = ""
+        else:
+            names += [(file, f"{module['path']}/{file.name}") for file in sorted(place.glob("*")) if file.is_file()]
+    for source, name in names:
+        if source.is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, folder / name)
+    if encoder != root:
+        _write_json(folder / MODULES_FILE, modules)
 
 
 def _binding(optimized: Optimized) -> Binding | None:

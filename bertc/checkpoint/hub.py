@@ -46,6 +46,10 @@ def local_folder(path: str | Path) -> Path:
         is_file = folder.exists()
     except (OSError, RuntimeError) as error:  # no permission, a name too long, no home
         raise InputError(f"{text[:200]} cannot be opened ({error}); give the folder of a checkpoint") from error
+    if is_file and Path(path).suffix == ".onnx":
+        raise InputError(
+            f"{path} is an ONNX file, an exported graph; give the folder of the checkpoint that it was exported from"
+        )
     if is_file:
         raise InputError(f"{path} is a file; give the folder that holds config.json and the weights")
     looks_local = isinstance(path, Path) or not HUB_ID.fullmatch(text) or Path(text).parts[0] in (".", "..")

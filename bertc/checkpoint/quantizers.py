@@ -20,15 +20,17 @@ All are symmetric with the scale amax / 127, as bertc's are.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bertc.checkpoint.checkpoint import Checkpoint
+from bertc.checkpoint.model_opt import STATE_FILE, has_model_opt_names, refuse_other_formats
 from bertc.errors import InputError
-from bertc.ir.architecture import LayerNames
+from bertc.ir.architecture import Architecture, LayerNames
 from bertc.ir.sites import Role, Site
 
 LEAVES = ("_amax", "quant_max", "quant_min")
@@ -58,6 +60,8 @@ def ranges_from_checkpoint(checkpoint: Checkpoint) -> QuantizerRanges | None:
     modules = _amax_by_module(checkpoint)
     if not modules:
         return None
+    if has_model_opt_names(checkpoint.quantizers):
+        refuse_other_formats(checkpoint.weights.files[0].parent, ADVICE)
     found: dict[Site, list[float]] = {}
     clipped: list[tuple[float, str]] = []
     for layer, names in enumerate(checkpoint.architecture.layer_names):
@@ -74,6 +78,24 @@ def ranges_from_checkpoint(checkpoint: Checkpoint) -> QuantizerRanges | None:
         sites={site: max(values) for site, values in sorted(found.items())},
         notes=(*_differing(found), *_clipped(clipped)),
     )
+
+
+def notes_on_quantizers(folder: Path, quantizers: Collection[str], architecture: Architecture) -> tuple[str, ...]:
+    """Say which quantizers no INT8 mode has, and where nothing tells their format."""
+    named = {name.rpartition(".")[0] for name in quantizers}
+    plain = {f"{path.rpartition('.')[0]}.{path.rpartition('.')[2].lstrip('_')}" for path in named}
+    placed = {quantizer for names in architecture.layer_names for quantizer in roles_from_names(names)}
+    linears = {module for names in architecture.layer_names for module in _linears(names)}
+    placed |= {f"{module}.{kind}_quantizer" for module in linears for kind in ("weight", "kernel")}
+    notes = []
+    if left := sorted(plain - placed):
+        notes.append(
+            f"{len(left)} of the checkpoint's quantizers stand where no INT8 mode quantizes (first: {left[0]}); they "
+            "are not used"
+        )
+    if has_model_opt_names(quantizers) and not (folder / STATE_FILE).is_file():
+        notes.append(f"ModelOpt's {STATE_FILE} is not there to tell the quantizers' format; INT8 was assumed")
+    return tuple(notes)
 
 
 def roles_from_names(names: LayerNames) -> dict[str, Role]:

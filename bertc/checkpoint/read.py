@@ -12,6 +12,7 @@ from bertc.checkpoint.cross_encoder import FILE, squash_from_files
 from bertc.checkpoint.head import head_from_files
 from bertc.checkpoint.hub import local_folder
 from bertc.checkpoint.inventory import check_config, check_tensors
+from bertc.checkpoint.quantizers import notes_on_quantizers
 from bertc.checkpoint.sentence_modules import sentence_modules_from_path
 from bertc.checkpoint.tokenizer import TOKENIZER_FILES, text_encoder_from_path
 from bertc.checkpoint.weights import weights_from_path
@@ -44,6 +45,7 @@ def checkpoint_from_path(path: str | Path, *, task: str | None = None) -> Checkp
     notes = (
         *weights.notes,
         *check_config(folder, config),
+        *notes_on_quantizers(folder, weights.quantizers, architecture),
         *check_tensors(folder, weights, architecture, of_task.head_weights),
     )
     encoder = text_encoder_from_path(folder, config, sentences=of_task.sentence_modules)

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tokenizers import Tokenizer, pre_tokenizers
+from tokenizers import Tokenizer
 
 from bertc.checkpoint.tokens import (
     EncodedText,
@@ -105,15 +105,9 @@ class TextEncoder:
     def encode_words(self, words: Sequence[str], *, max_length: int | None = None) -> EncodedText:
         """Tokenize a text that comes as words; `word_ids` are indices into `words`, `offsets` lie within each word.
 
-        A word may give several tokens, or none at all (control characters). Raises `InputError` where the tokenizer
-        would take words for the rest of others.
+        A word may give several tokens, or none at all (control characters). A byte-level tokenizer without
+        `add_prefix_space` puts no space before a word, as in transformers: so a model of words was trained.
         """
-        pre = self._tokenizer.pre_tokenizer
-        if isinstance(pre, pre_tokenizers.ByteLevel) and not pre.add_prefix_space:
-            raise InputError(
-                "the tokenizer has no add_prefix_space, without which words that are given one by one lose the spaces "
-                'before them; write "add_prefix_space": true into tokenizer_config.json if the model was trained so'
-            )
         room = self._room(max_length, self._single)
         count = room + MARGIN
         while True:

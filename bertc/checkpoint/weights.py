@@ -24,9 +24,13 @@ from bertc.errors import InputError
 
 # Layouts in which the stored weights are not the model's: (ending of a name that tells, what was done).
 CONVERTED = (
-    ("._pre_quant_scale", "ModelOpt's smoothing has multiplied the weights; export the checkpoint without smoothing"),
+    ("._weight_mask", "ModelOpt keeps its sparsity's mask beside dense weights; call mts.export(model) before saving"),
     (".amaxList", "FasterTransformer has packed the weights for a GPU; give the checkpoint before that conversion"),
 )
+
+
+SMOOTHED = ".input_quantizer._pre_quant_scale"
+"""ModelOpt's SmoothQuant multiplies a layer's input by this, and has divided the columns of the stored weight by it."""
 
 
 class TensorFile(Protocol):
@@ -75,10 +79,12 @@ class MappedWeights:
         if self.wrapper:
             self.notes = (f"all names in {self.files[0].name} begin with {self.wrapper}, which was left away",)
         self.quantizers: dict[str, NDArray[np.float32]] = {}
+        self._smoothed: dict[str, NDArray[np.float32]] = {}
         self._tensors: dict[str, tuple[TensorFile, str]] = {}
         for file in files:
             for stored in file:
                 self._add(file, stored, plain_name(stored.removeprefix(self.wrapper), prefix))
+        self._check_smoothed()
         self.parameters = sum(math.prod(self.shape(name)) for name in self._tensors)
         if not self._tensors:
             raise InputError(f"{self.files[0]} holds no weights of a model; download or save the checkpoint again")
@@ -106,6 +112,8 @@ class MappedWeights:
         file, stored = self._find(name)
         values = file.array(stored)
         values = np.ascontiguousarray(values.T) if is_kernel(stored) else values
+        if name in self._smoothed:
+            values = values * self._smoothed[name]
         finite = np.isfinite(values)
         if not finite.all():
             raise InputError(
@@ -140,10 +148,31 @@ class MappedWeights:
                 f"{file.path}: tensor {stored} has the type {file.dtype(stored)}, not F32, F16 or BF16; give the "
                 "checkpoint before any quantization"
             )
+        if name.endswith(SMOOTHED):
+            self._smoothed[f"{name.removesuffix(SMOOTHED)}.weight"] = file.array(stored)
+            return
         if is_quantizer(name):
             self.quantizers[name] = file.array(stored)
             return
         self._tensors[name] = (file, stored)
+
+    def _check_smoothed(self) -> None:
+        """Undo smoothing: the weights become those before it, to which its ranges do not belong.
+
+        Raises `InputError` for a scale that fits no weight.
+        """
+        for name, scale in self._smoothed.items():
+            if name not in self._tensors or self.shape(name)[1:] != scale.shape or not (scale > 0).all():
+                raise InputError(
+                    f"{self.files[0]}: the smoothing {name.removesuffix('.weight')}{SMOOTHED} fits no weight; save the "
+                    "checkpoint again"
+                )
+        if self._smoothed:
+            self.quantizers.clear()
+            self.notes += (
+                f"ModelOpt's smoothing of {len(self._smoothed)} weights was undone (W x pre_quant_scale), and the "
+                "ranges that belong to the smoothed model were left out",
+            )
 
     def _is_copy(self, file: TensorFile, stored: str, name: str) -> bool:
         """Say whether PEFT has stored a tensor of `modules_to_save` twice, as it does with `bias: all`."""
@@ -161,6 +190,12 @@ def weights_from_path(folder: Path, *, prefix: str) -> MappedWeights:
             return MappedWeights((SOURCES[ending](single),), prefix=prefix)
         if index.is_file():
             return MappedWeights(_shards(folder, index, ending), prefix=prefix)
+    exported = sorted(folder.rglob("*.onnx"))
+    if exported:
+        raise InputError(
+            f"{folder} holds {exported[0].relative_to(folder)}, an exported graph, and no weights; give the folder of "
+            "the checkpoint that it was exported from"
+        )
     raise InputError(
         f"{folder} holds neither model.safetensors nor pytorch_model.bin; give the folder of a checkpoint saved by "
         "transformers"

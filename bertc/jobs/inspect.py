@@ -29,8 +29,8 @@ def kind_of_path(path: str) -> str:
     """Return "artefact", "table" or "checkpoint" (a folder, or a hub id)."""
     place = Path(path)
     if place.is_dir():
-        # A checkpoint that bertc pruned or trained has a manifest as well, and its weights.
-        engine = (place / MANIFEST_FILE).exists() and not any(place.rglob("*.safetensors"))
+        # A checkpoint that bertc pruned or trained has a manifest as well, but no head's description.
+        engine = (place / MANIFEST_FILE).exists() and (place / HEAD_FILE).exists()
         return "artefact" if engine else "checkpoint"
     return "table" if place.is_file() or place.suffix == ".json" else "checkpoint"
 

@@ -6,16 +6,18 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from bertc.artefact.layout import HEAD_FILE, ROWS_FILE, SENTENCE_FILES
 from bertc.artefact.manifest import read_manifest, verify_artefact
 from bertc.artefact.write import write_artefact
 from bertc.checkpoint import checkpoint_from_path
+from bertc.jobs.inspect import kind_of_path
 from bertc.recipe import recipe_from_path
 from bertc.report.parts.built import report_from_facts
 from bertc.report.parts.facts import BuildFacts
-from tests.fixtures import edit_json, write_tiny_sentences
+from tests.fixtures import edit_json, write_json, write_safetensors, write_tiny_sentences
 from tests.report.sample_facts import facts_of
 from tests.tiny import TinyModel, engine_scheme, tiny_scheme
 
@@ -74,6 +76,28 @@ def test_an_embedder_keeps_the_files_of_sentence_transformers(
     for name in ("modules.json", "1_Pooling/config.json"):
         assert (tmp_path / "out" / name).read_bytes() == (source / name).read_bytes()
     assert {"modules.json", "1_Pooling/config.json"} <= set(read_manifest(tmp_path / "out").files)
+
+
+@pytest.mark.parametrize("encoder", ["", "0_Transformer"])
+def test_every_folder_that_the_modules_name_is_there(facts: BuildFacts, encoder: str, tmp_path: Path) -> None:
+    """The encoder's own folder becomes the artefact's root, where its model lies."""
+    source = write_tiny_sentences(tmp_path / "model", modules=("Transformer", "WeightedLayerPooling", "Pooling"))
+    mix = source / "1_WeightedLayerPooling"
+    write_json(mix / "config.json", {"layer_start": 1, "num_hidden_layers": 2})
+    write_safetensors(mix / "model.safetensors", {"layer_weights": np.array([1, 3], np.float32)})
+    if encoder:
+        (source / encoder).mkdir()
+        for file in [file for file in source.iterdir() if file.is_file() and file.name != "modules.json"]:
+            file.rename(source / encoder / file.name)
+        modules = json.loads((source / "modules.json").read_text(encoding="utf-8"))
+        modules[0]["path"] = encoder
+        write_json(source / "modules.json", modules)
+    names = written(tmp_path / "out", replace(facts, checkpoint=checkpoint_from_path(source)))
+    assert {"1_WeightedLayerPooling/model.safetensors", "2_Pooling/config.json", "sentence_bert_config.json"} <= names
+    for module in json.loads((tmp_path / "out" / "modules.json").read_text(encoding="utf-8")):
+        assert (tmp_path / "out" / module["path"] / "config.json").is_file()
+    assert kind_of_path(str(tmp_path / "out")) == "artefact"
+    assert kind_of_path(str(source)) == "checkpoint"
 
 
 def test_without_a_table_there_is_no_calibration_file(tiny_classifier: TinyModel, tmp_path: Path) -> None:

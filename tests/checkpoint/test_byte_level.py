@@ -73,15 +73,26 @@ def test_saved_files_tokenize_alike(fast: bool, tmp_path: Path) -> None:
         assert encoded(again, text, "good").ids.tolist() == encoded(encoder, text, "good").ids.tolist()
 
 
-def test_words_need_the_space_before_them(tmp_path: Path) -> None:
+@pytest.mark.parametrize("prefix_space", [True, False])
+def test_words_are_transformers_with_and_without_the_space_before_them(prefix_space: bool, tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    write_byte_level(tmp_path, 64, prefix_space=prefix_space)
+    write_json(tmp_path / "config.json", CONFIG)
+    words = [*tiny_sentence(5, 20).split(), "x", "good", "\u00a0"]
+    found = encoder_of(tmp_path).encode_words(words)
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)(words, is_split_into_words=True)
+    assert found.ids.tolist() == theirs["input_ids"]
+    assert found.word_ids.tolist() == [-1 if word is None else word for word in theirs.word_ids()]
+
+
+def test_words_with_the_space_before_them_are_those_of_a_text(tmp_path: Path) -> None:
     write_byte_level(tmp_path, 64)
     words = tiny_sentence(5, 20).split()
     found = encoder_of(tmp_path).encode_words(words)
     assert found.ids.tolist() == encoded(encoder_of(tmp_path), " ".join(words)).ids.tolist()
     assert np.unique(found.word_ids).tolist() == list(range(-1, len(words)))
     edit_json(tmp_path / "tokenizer_config.json", add_prefix_space=False)
-    with pytest.raises(InputError, match="has no add_prefix_space, without which words"):
-        encoder_of(tmp_path).encode_words(words)
+    assert encoder_of(tmp_path).encode_words(words).ids.tolist() != found.ids.tolist()
 
 
 def test_the_setting_wins_over_the_file(tmp_path: Path) -> None:
