@@ -45,6 +45,7 @@ def write_artefact(folder: Path, facts: BuildFacts, report: Report) -> None:
         "head": asdict(facts.checkpoint.head),
         "max_length": facts.max_length,
         "row_length": facts.row_length,
+        "open_with": dict(facts.target.runtime.options),
     }
     _write_json(folder / HEAD_FILE, described)
     facts.checkpoint.encoder.save(folder)

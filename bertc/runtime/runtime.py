@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from bertc.core.progress import SILENCE, Progress
 from bertc.runtime.engine import Engine
@@ -25,6 +26,11 @@ class Runtime(ABC):
 
     sparsity: ClassVar[str]
     """Why it gains nothing from 2:4 weights; empty if it skips their zeros."""
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """The library's own options that another program has to open the model with to get the validated answers."""
+        return {}
 
     def files_of_model(self, model: Path) -> tuple[Path, ...]:
         """Return all files of a model that `write_model` wrote."""

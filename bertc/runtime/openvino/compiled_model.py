@@ -9,7 +9,7 @@ import io
 import re
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,6 +23,7 @@ from bertc.errors import BertcError, EnvironmentLackError, InputError
 from bertc.runtime.engine import Array, Closing, Engine
 from bertc.runtime.machine.cpu import thread_count
 from bertc.runtime.openvino.compiled_cache import compiled_from_cache
+from bertc.runtime.openvino.shapes import pieces_from_batch
 from bertc.runtime.optimized import INT8_ATTENTION, Optimized
 from bertc.runtime.runtime import Runtime
 
@@ -32,6 +33,11 @@ if TYPE_CHECKING:
 REQUIREMENT = "openvino>=2026.4,<2027"
 MISSING = 'OpenVINO is not installed; install it with pip install "bertc[openvino]"'
 Precision = Literal["f32", "bf16"]
+GROUP_SIZE = 0
+"""Channels of a float activation that OpenVINO rounds to INT8 together, beside weights in INT8; 0: it rounds none.
+
+Its own choice is 32, which nobody asked for and the simulator does not know.
+"""
 GEMM = "FullyConnected"
 LAYER = re.compile(r"layer\.(\d+)\.([\w.]+)")
 OPERANDS = ("query", "key", "value")
@@ -40,19 +46,34 @@ SCORES, PROBS_CODES, CONTEXT = "scores", "probs.codes", "context_heads"
 
 
 class OpenvinoEngine(Closing):
-    """A compiled model with one inference request; calls from several threads wait for each other."""
+    """A compiled model with one inference request; calls from several threads wait for each other.
+
+    It runs a batch in pieces of few shapes, so that its memory does not grow with what it was asked.
+    """
 
     def __init__(self, compiled: Any) -> None:
         self._request = compiled.create_infer_request()
         self._inputs = [value.any_name for value in compiled.inputs]
+        # Of an output per token the second size is the batch's length, of one per text it is the head's.
+        self._per_token = {
+            name: len(value.partial_shape) > 1 and value.partial_shape[1].is_dynamic
+            for value in compiled.outputs
+            for name in value.names
+        }
         self._turn = threading.Lock()
 
     def run(self, batch: Batch, outputs: Sequence[str]) -> list[Array]:
         """Return the named outputs of a batch, padded as it is."""
-        with self._turn:
-            self._request.infer(batch.feeds(self._inputs), share_inputs=True)
-            # Copies: the next call writes into the same memory.
-            return [np.array(self._request.get_tensor(name).data) for name in outputs]
+        length = batch.mask.shape[1]
+        found: list[list[Array]] = [[] for _ in outputs]
+        for piece in pieces_from_batch(batch):
+            with self._turn:
+                self._request.infer(piece.batch.feeds(self._inputs), share_inputs=True)
+                for values, name in zip(found, outputs, strict=True):
+                    data = self._request.get_tensor(name).data
+                    own = data[: piece.rows, :length] if self._per_token[name] else data[: piece.texts]
+                    values.append(own.copy())  # the next call writes into the same memory
+        return [values[0] if len(values) == 1 else np.concatenate(values) for values in found]
 
     def close(self) -> None:
         """Free the model."""
@@ -84,6 +105,8 @@ def save_model(onnx: bytes, path: Path) -> None:
         # Nodes without a name in the source are numbered by a counter of the process: no two files would be equal.
         if re.fullmatch(rf"{kind}_\d+", node.get_friendly_name()):
             node.set_friendly_name(f"{kind}_{place}")
+    # Who opens the file without options gets this one; OpenVINO reads no precision from it (docs/cpu.md).
+    model.set_rt_info(str(GROUP_SIZE), ["runtime_options", "DYNAMIC_QUANTIZATION_GROUP_SIZE"])
     # Compression would store float weights as FP16.
     openvino.save_model(model, path, compress_to_fp16=False)
 
@@ -177,14 +200,22 @@ def _names(node: Any) -> str:
     return _facts(node).get("originalLayersNames") or str(node.get_friendly_name())
 
 
+def numeric_options(precision: Precision) -> dict[str, Any]:
+    """Return the options that change answers: without them they are not those that were validated."""
+    return {
+        # Its own choice is BF16 on CPUs that have it: the answers of one artefact would depend on the CPU.
+        "INFERENCE_PRECISION_HINT": precision,
+        "DYNAMIC_QUANTIZATION_GROUP_SIZE": GROUP_SIZE,
+    }
+
+
 def compile_options(threads: int, precision: Precision) -> dict[str, Any]:
     """Return what a model is compiled with on the CPU: what is not INT8 in a precision, all threads asked for used."""
     return {
         "PERFORMANCE_HINT": "LATENCY",
         "NUM_STREAMS": 1,
         "INFERENCE_NUM_THREADS": thread_count(threads),
-        # Its own choice is BF16 on CPUs that have it: the answers of one artefact would depend on the CPU.
-        "INFERENCE_PRECISION_HINT": precision,
+        **numeric_options(precision),
         # Pinned, the one thread of each of several processes would run on the same core.
         "ENABLE_CPU_PINNING": False,
         "ENABLE_HYPER_THREADING": True,
@@ -246,6 +277,11 @@ class OpenvinoRuntime(Runtime):
     library: ClassVar[str] = "openvino"
     model_files: ClassVar[tuple[str, ...]] = ("openvino_model.xml", "openvino_model.bin")
     sparsity: ClassVar[str] = "OpenVINO's CPU kernels multiply by zeros as by any other number"
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """The precision of what is not INT8, and that nothing is rounded to INT8 unasked."""
+        return numeric_options(self.precision)
 
     def check_here(self, attention: str | None) -> None:
         """Refuse where OpenVINO is not installed."""
