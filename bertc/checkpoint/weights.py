@@ -170,8 +170,10 @@ class MappedWeights:
         if self._smoothed:
             self.quantizers.clear()
             self.notes += (
-                f"ModelOpt's smoothing of {len(self._smoothed)} weights was undone (W x pre_quant_scale), and the "
-                "ranges that belong to the smoothed model were left out",
+                (
+                    f"ModelOpt's smoothing of {len(self._smoothed)} weights was undone (W x pre_quant_scale), and the "
+                    "ranges that belong to the smoothed model were left out"
+                ),
             )
 
     def _is_copy(self, file: TensorFile, stored: str, name: str) -> bool:
