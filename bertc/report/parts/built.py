@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -57,6 +57,8 @@ from bertc.targets import Target
 
 WORST = 3
 HISTOGRAM_BINS = 48
+NOTEWORTHY_UNKNOWN = 0.03
+"""A larger share of unknown tokens than this is no rare word: emoji and foreign names stay below it."""
 NOTEWORTHY_BYTES = 2**20
 """Fewer ignored bytes than this are position ids and the like, which nobody has to know of."""
 
@@ -83,6 +85,7 @@ class BuildFacts:
     engine_bytes: Mapping[str, int]
     """Bytes of each file that the engine needs."""
     reference_bytes: int
+    calibration: Encoded | None = None
     validation: Encoded | None
     comparison: Comparison | None
     verdict: Verdict | None
@@ -334,6 +337,19 @@ def _data(facts: BuildFacts) -> DataPart:
     )
 
 
+def _unknown_tokens(facts: BuildFacts) -> Iterator[str]:
+    """Say where the tokenizer does not know the text's language: what it cannot spell is one token to the model."""
+    for name, texts in (("calibration", facts.calibration), ("validation", facts.validation)):
+        if texts is None:
+            continue
+        unknown, total = facts.checkpoint.encoder.count_unknown(feature.input_ids for feature in texts.features)
+        if unknown > NOTEWORTHY_UNKNOWN * total:
+            yield (
+                f"{unknown} of {total} tokens of the {name} text are unknown to the tokenizer in "
+                f"{facts.checkpoint.path}; check that it is the model's, and that the text is of its language and case"
+            )
+
+
 def _warnings(facts: BuildFacts) -> tuple[str, ...]:
     found = list(facts.verdict.warnings) if facts.verdict else []
     if facts.recipe.validation.reference is not None:
@@ -341,6 +357,7 @@ def _warnings(facts: BuildFacts) -> tuple[str, ...]:
     named = facts.recipe.calibration.table or facts.recipe.calibration.data
     found += notes_of_ranges(facts.checkpoint, facts.table, named)
     found += facts.checkpoint.notes
+    found += _unknown_tokens(facts)
     data = _data(facts)
     if facts.search is not None:
         found += warnings_from_search(facts.search)

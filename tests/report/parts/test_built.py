@@ -14,6 +14,8 @@ from bertc.cache.stages import StageTime
 from bertc.calibrate.histogram import counts_from_values
 from bertc.calibrate.method import RangeMethod
 from bertc.calibrate.table import Statistics
+from bertc.core.feature import Feature
+from bertc.data.encoded import Encoded
 from bertc.ir.scheme import Scheme
 from bertc.ir.sites import Role, Site
 from bertc.quantize.quantization import Quantization
@@ -176,10 +178,25 @@ def test_an_engine_slower_than_float_is_a_warning(facts: BuildFacts) -> None:
 
 
 def test_ignored_weights_are_a_warning_where_they_are_many(facts: BuildFacts) -> None:
+    noted = replace(facts, checkpoint=replace(facts.checkpoint, notes=("the adapter was merged",)))
+    assert report_from_facts(noted).warnings == ("the adapter was merged",)
     many = replace(facts.checkpoint, ignored_bytes=3 << 20)
     assert any("3.0 MiB" in text for text in report_from_facts(replace(facts, checkpoint=many)).warnings)
     few = replace(facts.checkpoint, ignored_bytes=4096)
     assert not report_from_facts(replace(facts, checkpoint=few)).warnings
+
+
+@pytest.mark.parametrize(("unknown", "warned"), [(0, 0), (3, 0), (4, 2)])
+def test_unknown_tokens_are_a_warning_where_they_are_many(facts: BuildFacts, unknown: int, warned: int) -> None:
+    """Three in a hundred may be rare words."""
+    encoder = facts.checkpoint.encoder
+    ids = np.array([encoder.unknown_id] * unknown + [encoder.ordinary_ids[0]] * (100 - unknown), np.int64)
+    feature = Feature(input_ids=ids, token_type_ids=np.zeros_like(ids), row=0)
+    texts = Encoded(path="t", digest="d", rows=(), features=(feature,), max_length=128)
+    warnings = report_from_facts(replace(facts, calibration=texts, validation=texts)).warnings
+    told = [text for text in warnings if "unknown to the tokenizer" in text]
+    assert len(told) == warned
+    assert all(text.startswith(f"{unknown} of 100 tokens of the ") for text in told)
 
 
 def test_a_build_without_a_scheme_has_no_sites(tiny_classifier: TinyModel, tmp_path: Path) -> None:
