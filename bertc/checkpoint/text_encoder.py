@@ -7,9 +7,11 @@ model inputs: that is for who feeds an engine.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from bertc.checkpoint.tokens import (
@@ -40,7 +42,8 @@ class TextEncoder:
     """The frozen tokenizer of a checkpoint. Safe to share between threads; the results depend on the arguments only.
 
     `max_length` is the default limit in tokens, `positions` the largest one the model can take, `pad_id` the id to pad
-    with, `vocab_size` the number of ids of the tokenizer.
+    with, `unknown_id` that of what the vocabulary cannot spell (-1: there is none), `vocab_size` the number of ids of
+    the tokenizer.
 
     A text of many characters is not tokenized whole. A prefix of 16 characters per wanted token, cut before white
     space, is tokenized first; if it gives fewer tokens than wanted (and 128 more, which the cut could have changed),
@@ -48,7 +51,17 @@ class TextEncoder:
     has fewer than one token in 1,000 characters; what is left out counts as truncated.
     """
 
-    __slots__ = ("_files", "_pair", "_single", "_tokenizer", "max_length", "pad_id", "positions", "vocab_size")
+    __slots__ = (
+        "_files",
+        "_pair",
+        "_single",
+        "_tokenizer",
+        "max_length",
+        "pad_id",
+        "positions",
+        "unknown_id",
+        "vocab_size",
+    )
 
     def __init__(
         self,
@@ -59,6 +72,7 @@ class TextEncoder:
         positions: int,
         pad_id: int,
         token_types: bool = True,
+        unknown_id: int | None = None,
     ) -> None:
         """Take a tokenizer without truncation and padding, and the content of the `files` that describe it.
 
@@ -71,6 +85,7 @@ class TextEncoder:
         self.max_length = max_length
         self.positions = positions
         self.pad_id = pad_id
+        self.unknown_id = -1 if unknown_id is None else unknown_id
         self.vocab_size = tokenizer.get_vocab_size(with_added_tokens=True)
 
     @property
@@ -118,6 +133,29 @@ class TextEncoder:
             count *= 4
         tokens = tokens_from_encoding(encoding, cut=count < len(words))
         return assemble(self._single, [tokens.part(0, room)])
+
+    def words_of_text(self, text: str) -> tuple[str, ...]:
+        """Return the words that the tokenizer's pre-tokenizer sees in a text, each as it stands there.
+
+        Letters with their marks stay together in every script and in every form of Unicode; what the tokenizer drops
+        (control characters) is no word.
+        """
+        tokens = self._whole(text)
+        spans: dict[int, tuple[int, int]] = {}
+        for word, (start, end) in zip(tokens.words.tolist(), tokens.offsets.tolist(), strict=True):
+            first, last = spans.get(word, (start, end))
+            spans[word] = (min(first, start), max(last, end))
+        words = (text[start:end].strip() for word, (start, end) in spans.items() if word >= 0)
+        return tuple(word for word in words if word)
+
+    def count_unknown(self, inputs: Iterable[NDArray[np.int64]]) -> tuple[int, int]:
+        """Return how many tokens of model inputs are the unknown one, and how many there are, special ones left out."""
+        special = np.unique(np.concatenate([*self._single.ids, *self._pair.ids]))
+        unknown = total = 0
+        for ids in inputs:
+            unknown += int((ids == self.unknown_id).sum())
+            total += int((~np.isin(ids, special)).sum())
+        return unknown, total
 
     def encode_windows(
         self, question: str, context: str, *, max_length: int | None = None, stride: int = 128

@@ -76,7 +76,13 @@ def text_encoder_from_path(folder: Path, config: Mapping[str, Any], *, sentences
     files = _files(folder, tokenizer, settings | {"model_input_names": _input_names(types)}, length)
     try:
         return TextEncoder(
-            tokenizer, files=files, max_length=length, positions=positions, pad_id=int(pad or 0), token_types=types
+            tokenizer,
+            files=files,
+            max_length=length,
+            positions=positions,
+            pad_id=int(pad or 0),
+            token_types=types,
+            unknown_id=tokenizer.token_to_id(settings["unk_token"]),
         )
     except BaseException as error:
         # The library raises plain Exception, or a Rust panic that is not even one.

@@ -58,6 +58,9 @@ class Encoder(Protocol):
     def encode_words(self, words: Sequence[str], *, max_length: int) -> Any:
         """Encode a text that is already split; `word_ids` of the result are the words' numbers, None elsewhere."""
 
+    def words_of_text(self, text: str) -> tuple[str, ...]:
+        """Return the words of a text, as the tokenizer splits it."""
+
     def encode_windows(self, question: str, context: str, *, max_length: int, stride: int) -> Sequence[Any]:
         """Encode a question with overlapping windows of a context; `stride` is the overlap."""
 

@@ -25,6 +25,7 @@ from bertc.errors import InputError
 from bertc.jobs.predict import Predictor, predictor_from_path
 from bertc.runtime.latency import Call, full_batch, repeated, time_calls
 from bertc.runtime.machine.cpu import pinned
+from bertc.tasks import checked_rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,7 +148,7 @@ def _encoded(predictor: Predictor, texts: Texts) -> list[Feature]:
     """Read the file as an artefact's task does, without labels."""
     dataset = dataset_from_path(texts.path, layout=predictor.task.layout, columns=texts.columns, limit=texts.limit)
     bare = [replace(row, label=None, tags=None, answers=()) for row in dataset.rows]
-    return predictor.features_from_rows(predictor.task.check_rows(bare, predictor.head))
+    return predictor.features_from_rows(checked_rows(predictor.task, bare, predictor.head, predictor.encoder))
 
 
 def _timed(work: _Work, rounds: int) -> Iterator[Timing]:

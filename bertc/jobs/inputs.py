@@ -25,7 +25,7 @@ from bertc.prune.layers import skipped_gemms
 from bertc.prune.stage import Sparsity
 from bertc.recipe import CalibrationRecipe, Recipe, SparsityRecipe, ValidationRecipe
 from bertc.search.held import HeldOut, budget_on_held_out, check_enough, held_out_rows
-from bertc.tasks import task_from_name
+from bertc.tasks import checked_rows, task_from_name
 
 NO_TEXT = "there is no calibration text; name a file with --calibration-data"
 
@@ -169,7 +169,7 @@ def proof_from_recipe(validation: ValidationRecipe, checkpoint: Checkpoint, max_
         return None
     task = task_from_name(checkpoint.head.task)
     dataset = dataset_from_path(validation.data, layout=task.layout, columns=validation.columns, limit=validation.limit)
-    rows = task.check_rows(dataset.rows, checkpoint.head)
+    rows = checked_rows(task, dataset.rows, checkpoint.head, checkpoint.encoder)
     check_rows_tell(validation.data, task, checkpoint.head, rows)
     features = task.features_from_rows(rows, checkpoint.encoder, max_length)
     texts = Encoded(
@@ -189,7 +189,7 @@ def calibration_from_recipe(calibration: CalibrationRecipe, checkpoint: Checkpoi
         replace(row, label=None, tags=None, answers=())
         for row in sample_rows(dataset, calibration.samples, seed=calibration.seed)
     ]
-    rows = task.check_rows(chosen, checkpoint.head)
+    rows = checked_rows(task, chosen, checkpoint.head, checkpoint.encoder)
     features = task.features_from_rows(rows, checkpoint.encoder, max_length)
     return Encoded(
         path=calibration.data,
@@ -253,7 +253,7 @@ def held_out_from_recipe(recipe: Recipe, inputs: Inputs, proof: Proof | None) ->
     known = calibration.rows if proof is None else (*calibration.rows, *proof.texts.rows)
     used = {row.hash for row in known}
     chosen = held_out_rows(dataset, calibration.path, used, rows=recipe.search.rows, seed=recipe.calibration.seed)
-    rows = task.check_rows(chosen, head)
+    rows = checked_rows(task, chosen, head, inputs.checkpoint.encoder)
     features = task.features_from_rows(rows, inputs.checkpoint.encoder, inputs.max_length)
     labelled = task.gold(rows, head) is not None
     gates = gates_from_recipe(recipe.validation, head, labelled=True)

@@ -29,7 +29,7 @@ from bertc.evaluate.task import RawOutputs, Task
 from bertc.runtime.engine import Closing, Engine, outputs_from_features
 from bertc.runtime.machine.cpu import cpu_features
 from bertc.targets import target_from_name
-from bertc.tasks import task_from_name
+from bertc.tasks import checked_rows, task_from_name
 
 ROWS_PER_BATCH = 256
 """Rows that are held at a time when a file is streamed; the engine cuts them into batches of its own."""
@@ -96,7 +96,7 @@ class Predictor(Closing):
         while chunk := list(islice(source, batch)):
             bare = [replace(row, label=None, tags=None, answers=()) for row in chunk]
             self._check_pairs(bare)
-            checked = self.task.check_rows(bare, self.head)
+            checked = checked_rows(self.task, bare, self.head, self.encoder)
             features = self.features_from_rows(checked)
             outputs = self.task.row_outputs(checked, features, self.run_features(features), self.head)
             yield from self.task.predictions(checked, outputs, self.head)

@@ -14,7 +14,7 @@ from bertc.data.dataset import dataset_from_path
 from bertc.data.rows import Row
 from bertc.errors import InputError
 from bertc.recipe import Recipe, TrainingRecipe
-from bertc.tasks import task_from_name
+from bertc.tasks import checked_rows, task_from_name
 
 if TYPE_CHECKING:
     from bertc.core.example import Example
@@ -49,7 +49,7 @@ def data_from_recipe(training: TrainingRecipe, checkpoint: Checkpoint, max_lengt
     head = checkpoint.head
     task = task_from_name(head.task)
     dataset = dataset_from_path(training.data, layout=task.layout, columns=training.columns)
-    rows = task.check_rows(dataset.rows, head)
+    rows = checked_rows(task, dataset.rows, head, checkpoint.encoder)
     held_out = min(training.held_out, max(1, len(rows) // HELD_OUT_PART))
     kept, held = split_rows(rows, held_out, seed=training.seed, task=task)
     if not kept:

@@ -38,6 +38,7 @@ from bertc.recipe import Recipe, ValidationRecipe, recipe_from_path
 from bertc.report.schema import report_from_json
 from bertc.runtime.engine import outputs_from_features
 from bertc.targets import target_from_name
+from bertc.tasks import checked_rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +132,7 @@ def _run_engine(predictor: Predictor, wanted: ValidationRecipe, stored: RowTable
         raise InputError(f"{wanted.data}: there is no such file; name the validation data with --validation-data")
     progress.stage("read")
     dataset = dataset_from_path(wanted.data, layout=task.layout, columns=wanted.columns, limit=wanted.limit)
-    rows = task.check_rows(dataset.rows, head)
+    rows = checked_rows(task, dataset.rows, head, predictor.encoder)
     check_rows_tell(wanted.data, task, head, rows)
     labelled = task.gold(rows, head) is not None
     gates = gates_from_options(wanted, task, head, labelled=labelled)

@@ -5,14 +5,17 @@ What two tasks share lies in a file whose name begins with an underscore. No fil
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from typing import cast
 
 from bertc.core.head import Head
 from bertc.core.outputs import Output
 from bertc.core.plugins import TASKS
+from bertc.data.rows import Row
 from bertc.errors import InputError
-from bertc.evaluate.task import Task
+from bertc.evaluate.task import Encoder, Task
 
 MEMBERS = tuple(name for name in vars(Task) if not name.startswith("_"))
 
@@ -37,6 +40,20 @@ def task_from_name(name: str) -> Task:
     if module.TASK.name != name:
         raise InputError(f"{module.__file__}: TASK has the name '{module.TASK.name}'; give it the file's, '{name}'")
     return cast(Task, module.TASK)
+
+
+def checked_rows(task: Task, rows: Sequence[Row], head: Head, encoder: Encoder) -> tuple[Row, ...]:
+    """Check rows for a task; raw text of a task that reads words gets the tokenizer's. Raises `InputError`."""
+    if any(column.role == "words" for choice in task.layout.choices for column in choice):
+        rows = [row if row.words is not None else _in_words(row, encoder) for row in rows]
+    return task.check_rows(rows, head)
+
+
+def _in_words(row: Row, encoder: Encoder) -> Row:
+    words = encoder.words_of_text(row.texts[0])
+    if not words:
+        raise InputError(f"{row.place}: the text has no words; fill the cell or remove the row")
+    return replace(row, words=words)
 
 
 def outputs_from_head(head: Head) -> tuple[Output, ...]:

@@ -50,6 +50,7 @@ class BuildFacts:
     engine_bytes: Mapping[str, int]
     """Bytes of each file that the engine needs."""
     reference_bytes: int
+    calibration: Encoded | None = None
     validation: Encoded | None
     comparison: Comparison | None
     verdict: Verdict | None

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from bertc.calibrate.carried import notes_of_ranges
 from bertc.report.parts.facts import BuildFacts
 from bertc.report.parts.search import warnings_from_search
 from bertc.report.schema import DataPart
+
+NOTEWORTHY_UNKNOWN = 0.03
+"""A larger share of unknown tokens than this is no rare word: emoji and foreign names stay below it."""
 
 NOTEWORTHY_BYTES = 2**20
 """Fewer ignored bytes than this are position ids and the like, which nobody has to know of."""
@@ -19,6 +24,7 @@ def warnings_from_facts(facts: BuildFacts, data: DataPart) -> tuple[str, ...]:
     named = facts.recipe.calibration.table or facts.recipe.calibration.data
     warnings += notes_of_ranges(facts.checkpoint, facts.table, named)
     warnings += facts.checkpoint.notes
+    warnings += _unknown_tokens(facts)
     if facts.search is not None:
         warnings += warnings_from_search(facts.search)
     if data.overlap and data.validation is not None:
@@ -45,3 +51,16 @@ def warnings_from_facts(facts: BuildFacts, data: DataPart) -> tuple[str, ...]:
             "(an optimizer's slots, heads of pre-training) and were ignored"
         )
     return tuple(warnings)
+
+
+def _unknown_tokens(facts: BuildFacts) -> Iterator[str]:
+    """Say where the tokenizer does not know the text's language: what it cannot spell is one token to the model."""
+    for name, texts in (("calibration", facts.calibration), ("validation", facts.validation)):
+        if texts is None:
+            continue
+        unknown, total = facts.checkpoint.encoder.count_unknown(feature.input_ids for feature in texts.features)
+        if unknown > NOTEWORTHY_UNKNOWN * total:
+            yield (
+                f"{unknown} of {total} tokens of the {name} text are unknown to the tokenizer in "
+                f"{facts.checkpoint.path}; check that it is the model's, and that the text is of its language and case"
+            )

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
+import pytest
+
+from bertc.core.feature import Feature
+from bertc.data.encoded import Encoded
 from bertc.report.parts.built import report_from_facts
 from bertc.report.parts.facts import BuildFacts
 from bertc.runtime.latency import Latency
@@ -27,3 +32,22 @@ def test_ignored_weights_are_a_warning_where_they_are_many(facts: BuildFacts) ->
     )
     few = replace(facts.checkpoint, ignored_bytes=4096)
     assert not report_from_facts(replace(facts, checkpoint=few), rows="rows.npz").warnings
+
+
+def test_what_the_checkpoint_s_reader_noted_is_a_warning(facts: BuildFacts) -> None:
+    noted = replace(facts, checkpoint=replace(facts.checkpoint, notes=("the adapter was merged",)))
+    assert report_from_facts(noted, rows="rows.npz").warnings == ("the adapter was merged",)
+    assert not report_from_facts(facts, rows="rows.npz").warnings
+
+
+@pytest.mark.parametrize(("unknown", "warned"), [(0, 0), (3, 0), (4, 2)])
+def test_unknown_tokens_are_a_warning_where_they_are_many(facts: BuildFacts, unknown: int, warned: int) -> None:
+    """Three in a hundred may be rare words."""
+    encoder = facts.checkpoint.encoder
+    ids = np.array([encoder.unknown_id] * unknown + [encoder.ordinary_ids[0]] * (100 - unknown), np.int64)
+    feature = Feature(input_ids=ids, token_type_ids=np.zeros_like(ids), row=0)
+    texts = Encoded(path="t", digest="d", rows=(), features=(feature,), max_length=128)
+    warnings = report_from_facts(replace(facts, calibration=texts, validation=texts), rows="rows.npz").warnings
+    told = [text for text in warnings if "unknown to the tokenizer" in text]
+    assert len(told) == warned
+    assert all(text.startswith(f"{unknown} of 100 tokens of the ") for text in told)
