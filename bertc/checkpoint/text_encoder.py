@@ -38,6 +38,14 @@ PLACEHOLDER = re.compile(r"\[.+\]$|<.+>$")
 LONE_SURROGATES = re.compile("[\ud800-\udfff]")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placeholders:
+    """The ids of what stands for no text: padding, and (None: there is no such token) what cannot be spelt."""
+
+    pad: int
+    unknown: int | None
+
+
 class TextEncoder:
     """The frozen tokenizer of a checkpoint. Safe to share between threads; the results depend on the arguments only.
 
@@ -70,9 +78,8 @@ class TextEncoder:
         files: Mapping[str, bytes],
         max_length: int,
         positions: int,
-        pad_id: int,
+        placeholders: Placeholders,
         token_types: bool = True,
-        unknown_id: int | None = None,
     ) -> None:
         """Take a tokenizer without truncation and padding, and the content of the `files` that describe it.
 
@@ -84,8 +91,8 @@ class TextEncoder:
         self._pair = frame_from_probe(tokenizer.encode("a", "a"), 2, types=token_types)
         self.max_length = max_length
         self.positions = positions
-        self.pad_id = pad_id
-        self.unknown_id = -1 if unknown_id is None else unknown_id
+        self.pad_id = placeholders.pad
+        self.unknown_id = -1 if placeholders.unknown is None else placeholders.unknown
         self.vocab_size = tokenizer.get_vocab_size(with_added_tokens=True)
 
     @property

@@ -24,7 +24,7 @@ from bertc.checkpoint.declared_tokens import (
     tokenizer_settings,
 )
 from bertc.checkpoint.files import read_bytes, read_object_if_there
-from bertc.checkpoint.text_encoder import TextEncoder
+from bertc.checkpoint.text_encoder import Placeholders, TextEncoder
 from bertc.checkpoint.vocabulary import (
     BERT_TOKENS,
     ROBERTA_TOKENS,
@@ -80,9 +80,8 @@ def text_encoder_from_path(folder: Path, config: Mapping[str, Any], *, sentences
             files=files,
             max_length=length,
             positions=positions,
-            pad_id=int(pad or 0),
+            placeholders=Placeholders(pad=int(pad or 0), unknown=tokenizer.token_to_id(settings["unk_token"])),
             token_types=types,
-            unknown_id=tokenizer.token_to_id(settings["unk_token"]),
         )
     except BaseException as error:
         # The library raises plain Exception, or a Rust panic that is not even one.

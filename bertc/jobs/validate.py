@@ -133,11 +133,11 @@ def _run_engine(predictor: Predictor, wanted: ValidationRecipe, stored: RowTable
     progress.stage("read")
     dataset = dataset_from_path(wanted.data, layout=task.layout, columns=wanted.columns, limit=wanted.limit)
     rows = checked_rows(task, dataset.rows, head, predictor.encoder)
-    check_rows_tell(wanted.data, task, head, rows)
     labelled = task.gold(rows, head) is not None
     gates = gates_from_options(wanted, task, head, labelled=labelled)
     if stored is not None:
         _places(rows, stored, labelled=labelled, data=wanted.data)
+    check_rows_tell(wanted.data, task, head, rows)
     features = tuple(predictor.features_from_rows(rows))
     progress.stage("evaluate engine", total=len(features))
     raw = predictor.run_features(features, progress=progress)

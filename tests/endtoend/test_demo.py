@@ -113,3 +113,28 @@ def test_the_damaged_engine_is_written_and_fails_again_when_validated(
     assert (written.code, compared.code) == (0, 1)
     assert json.loads(compared.out)["passed"] is False
     assert bertc("gate", demo, "--baseline", tmp_path / "baseline.json").code == 0
+
+
+def test_labels_in_another_order_are_said_first_and_do_not_pass(cache: Path, tmp_path: Path) -> None:
+    labels = list(json.loads((DEMO / "model" / "config.json").read_text(encoding="utf-8"))["id2label"].values())
+    header, *lines = (DEMO / "data" / "validation.tsv").read_text(encoding="utf-8").splitlines()
+    place = header.split("\t").index("label")
+    rows = [line.split("\t") for line in lines]
+    for row in rows:
+        row[place] = str(len(labels) - 1 - labels.index(row[place]))
+    turned = tmp_path / "turned.tsv"
+    turned.write_text("\n".join([header, *("\t".join(row) for row in rows)]) + "\n", encoding="utf-8")
+    out = tmp_path / "out"
+    called = run_process(*build(out, "--cache-dir", cache, "--validation-data", turned))
+    assert called.code == 1
+    assert called.out.startswith("doubt") and "the labels are numbered differently" in called.out.splitlines()[0]
+    assert "not passed: the float model itself scores" in called.err
+    report = report_of(out)
+    assert report["passed"] is False and report["doubt"]["grave"] is True
+    assert report["doubt"]["reason"] == report["gates"][0]["reason"]
+    again = run_process("validate", str(out), "--validation-data", str(turned))
+    assert again.code == 1 and again.out.startswith("doubt")
+    options = ("--validation-data", turned, "--any-reference", "--max-drop", "0.01abs")
+    accepted = run_process(*build(tmp_path / "two", "--cache-dir", cache, *options))
+    assert accepted.code == 0
+    assert accepted.out.startswith("doubt") and report_of(tmp_path / "two")["gates"][0]["drop_limit"] is not None

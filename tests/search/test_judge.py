@@ -62,3 +62,8 @@ def test_a_budget_of_nothing() -> None:
 
 def test_a_limit_may_be_a_part_of_the_reference() -> None:
     assert judged("1%", drop=0.008).used == pytest.approx(1.0)
+
+
+def test_an_engine_whose_metric_is_not_defined_uses_all_of_any_budget() -> None:
+    found = judged("100abs", engine=float("nan"), drop=float("nan"), drop_error=float("nan"))
+    assert found.used == MOST and not found.passed
