@@ -96,6 +96,21 @@ def chosen_correction(
     return work.kept(CORRECT, graph, quantization, texts, choices, outputs)
 
 
+def _tried(
+    progress: Progress, graph: ir.Model, quantization: Quantization, texts: Encoded, choices: Choices
+) -> list[Correction]:
+    """Correct in every way. The moments are freed at its end, before the graphs are judged, which needs memory too."""
+    table, scheme = quantization.table, quantization.scheme
+    sites = [site for site in table.sites if site.role in GEMM_INPUTS]
+    grams = grams_from_batches(graph, texts.features, sites, progress=progress)
+    progress.stage("correct", total=len(choices))
+    tried = []
+    for gptq, bias in choices:
+        tried.append(correction_from_grams(graph, table, scheme, grams, gptq=gptq, bias=bias))
+        progress.advance()
+    return tried
+
+
 def _correct(
     progress: Progress,
     graph: ir.Model,
@@ -105,13 +120,7 @@ def _correct(
     outputs: tuple[Output, ...],
 ) -> Correction:
     table, scheme = quantization.table, quantization.scheme
-    sites = [site for site in table.sites if site.role in GEMM_INPUTS]
-    grams = grams_from_batches(graph, texts.features, sites, progress=progress)
-    progress.stage("correct", total=len(choices))
-    tried = []
-    for gptq, bias in choices:
-        tried.append(correction_from_grams(graph, table, scheme, grams, gptq=gptq, bias=bias))
-        progress.advance()
+    tried = _tried(progress, graph, quantization, texts, choices)
     if len(tried) == 1:
         return tried[0]
 
