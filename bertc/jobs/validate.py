@@ -26,7 +26,7 @@ from bertc.errors import InputError
 from bertc.evaluate.formulas import Array
 from bertc.evaluate.gates import Gate, Verdict, gates_from_options, judge, judge_comparison, judge_doubtful
 from bertc.evaluate.metric import metric_from_name
-from bertc.evaluate.reference import Doubt, check_rows_tell, warnings_of_rows
+from bertc.evaluate.reference import Doubt, warnings_of_rows
 from bertc.evaluate.regression import keys_from_hashes
 from bertc.evaluate.row_table import MetricRows, RowTable, hash_labels, kept_statistics
 from bertc.evaluate.rows_file import rows_from_path
