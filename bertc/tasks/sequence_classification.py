@@ -15,7 +15,7 @@ from bertc.core.feature import Feature
 from bertc.core.head import Head, Problem
 from bertc.core.outputs import Output
 from bertc.data.columns import Layout
-from bertc.data.labels import check_texts, id_from_label, is_labelled, number_from_label
+from bertc.data.labels import LabelIds, check_texts, is_labelled, number_from_label
 from bertc.data.rows import Row
 from bertc.data.usual import ID, LABEL, TEXT, TEXT_A, TEXT_B, schema_from_layout
 from bertc.errors import InputError
@@ -92,7 +92,8 @@ class SequenceClassification:
         check_texts(rows, (1, 2), self.name)
         if not is_labelled(rows):
             return tuple(rows)
-        return tuple(replace(row, label=_mapped_label(row, head)) for row in rows)
+        ids = LabelIds(head.labels)
+        return tuple(replace(row, label=_mapped_label(row, head, ids)) for row in rows)
 
     def features_from_rows(self, rows: Sequence[Row], encoder: Encoder, max_length: int) -> list[Feature]:
         """Encode each row's text or pair."""
@@ -234,12 +235,12 @@ class SequenceClassification:
         return temperature**2 * kl_divergence(ours, theirs).sum()
 
 
-def _mapped_label(row: Row, head: Head) -> Any:
+def _mapped_label(row: Row, head: Head, ids: LabelIds) -> Any:
     if head.problem == Problem.REGRESSION:
         return number_from_label(row)
     if head.problem == Problem.MULTI_LABEL:
-        return tuple(sorted({id_from_label(row, item, head.labels) for item in _label_list(row)}))
-    return id_from_label(row, row.label, head.labels)
+        return tuple(sorted({ids.id(row, item) for item in _label_list(row)}))
+    return ids.id(row, row.label)
 
 
 def _label_list(row: Row) -> list[Any]:

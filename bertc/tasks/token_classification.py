@@ -15,7 +15,7 @@ from bertc.core.feature import Feature
 from bertc.core.head import Head
 from bertc.core.outputs import Output
 from bertc.data.columns import Column, Layout
-from bertc.data.labels import check_texts, id_from_label, is_labelled
+from bertc.data.labels import LabelIds, check_texts, is_labelled
 from bertc.data.rows import Row
 from bertc.data.usual import ID, TEXT, schema_from_layout
 from bertc.errors import InputError
@@ -86,7 +86,8 @@ class TokenClassification:
         """Split texts that have no words, and map tags to names of the head. Raises `InputError` on others."""
         check_texts(rows, (1,), self.name)
         labelled = is_labelled(rows)
-        return tuple(_checked(row, head, labelled=labelled) for row in rows)
+        ids = LabelIds(head.labels)
+        return tuple(_checked(row, head, ids if labelled else None) for row in rows)
 
     def features_from_rows(self, rows: Sequence[Row], encoder: Encoder, max_length: int) -> list[Feature]:
         """Encode each row's words; `detail` has the first sub-token of each word that is left."""
@@ -205,17 +206,17 @@ def tag_ids(logits: NDArray[np.float32], head: Head) -> NDArray[np.int64]:
     return np.where(missing, outside, np.where(missing[:, None], 0.0, logits).argmax(-1)).astype(np.int64)
 
 
-def _checked(row: Row, head: Head, *, labelled: bool) -> Row:
+def _checked(row: Row, head: Head, ids: LabelIds | None) -> Row:
     words = row.words if row.words is not None else tuple(WORD.findall(row.texts[0]))
     if not words:
         raise InputError(f"{row.place}: the text has no words; fill the cell or remove the row")
-    if not labelled:
+    if ids is None:
         return replace(row, words=words)
     if row.words is None or row.tags is None:
         raise InputError(f"{row.place}: tags need the words they belong to; name the column with words=NAME")
     if len(row.tags) != len(words):
         raise InputError(f"{row.place}: has {len(words)} words and {len(row.tags)} tags; give one tag per word")
-    return replace(row, tags=tuple(head.labels[id_from_label(row, tag, head.labels)] for tag in row.tags))
+    return replace(row, tags=tuple(head.labels[ids.id(row, tag)] for tag in row.tags))
 
 
 def _all_tags(outputs: Any, head: Head) -> list[list[str]]:
