@@ -8,6 +8,9 @@ from typing import Any
 
 from bertc.errors import InputError
 
+LABEL_COLUMN = "label["
+"""How the role of a column begins that says of one label whether it applies: label[sport]."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
@@ -23,10 +26,12 @@ class Layout:
     """What a task reads: one of `choices` (the first that a file has wins), and what it can use besides.
 
     The names of a choice of two columns are pairs: the i-th name of one goes with the i-th name of the other.
+    `labels` are those that may each have a column of their own, of 0 and 1, instead of one column of labels.
     """
 
     choices: tuple[tuple[Column, ...], ...]
     optional: tuple[Column, ...] = ()
+    labels: tuple[str, ...] = ()
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -40,6 +45,8 @@ class Layout:
         """
         names = [cell.strip() for cell in cells]
         if any(name in asked or name.lower() in ("label", "labels") for name in names):
+            return True
+        if self.labels and set(self.labels) <= set(names):
             return True
         return _complete_choice(self, {}, names) is not None
 
@@ -68,7 +75,30 @@ def resolve_columns(layout: Layout, table: Table, wanted: Mapping[str, str], whe
         found = chosen.get(column.role) or _first_name(column.names, [n for n in free if n not in choice.values()])
         if found is not None:
             choice[column.role] = found
+    if table.headed and layout.labels and "label" not in chosen:
+        return choice | _label_columns(layout, table, choice, where)
     return choice
+
+
+def _label_columns(layout: Layout, table: Table, choice: dict[str, str], where: str) -> dict[str, str]:
+    """Return the columns of single labels by role, none where one column has all labels."""
+    free = [name for name in table.names if name not in choice.values() or name == choice.get("label")]
+    found = {label: column for label in layout.labels if (column := _first_name((label.lower(),), free)) is not None}
+    if not found or ("label" in choice and len(found) < len(layout.labels)):
+        return {}
+    if "label" in choice and choice["label"] not in found.values():
+        raise InputError(
+            f"{where}: the labels stand in the column {choice['label']} or in {', '.join(found.values())}, and nobody "
+            f"says which; name the former with label={choice['label']}, or remove it"
+        )
+    missing = [label for label in layout.labels if label not in found]
+    if missing:
+        raise InputError(
+            f"{where}: there is a column for the label {', '.join(found)} and none for {', '.join(missing[:10])}; give "
+            "every label a column of 0 and 1, or name the column of all labels with label=NAME"
+        )
+    choice.pop("label", None)
+    return {f"{LABEL_COLUMN}{label}]": column for label, column in found.items()}
 
 
 def _role(layout: Layout, key: str, where: str) -> str:

@@ -115,6 +115,13 @@ def number_from_text(text: str) -> Decimal | None:
     return Decimal(text) if NUMBER.fullmatch(text) else None
 
 
+def flag_from_label(label: Any) -> bool | None:
+    """Return what a 0 or 1, or a true or false, says in any form; None for anything else."""
+    text = str(label).strip().lower()
+    number = number_from_text(text)
+    return bool(FLAGS[text]) if text in FLAGS else bool(number) if number in (0, 1) else None
+
+
 def listed(labels: Sequence[str]) -> str:
     """Write the first labels."""
     return ", ".join(labels[:LISTED_LABELS]) + (", ..." if len(labels) > LISTED_LABELS else "")

@@ -29,7 +29,8 @@ class Row:
     """One example.
 
     `texts` is one text or a pair (for question answering: question, context; for word-by-word data: the words joined
-    by a space). `label` is as the file has it until a task's `check_rows` maps it. `words` and `tags` belong to token
+    by a space). `label` is as the file has it until a task's `check_rows` maps it; "" is an empty cell, None
+    no cell. `words` and `tags` belong to token
     classification, `answers` to question answering. `group` is the unit of resampling (SQuAD's article), empty where a
     row stands for itself. `source` and `line` say where the row stands, for messages; 0 if it has no line.
     """
@@ -48,7 +49,7 @@ class Row:
     @property
     def labelled(self) -> bool:
         """Whether anything says what the right answer is."""
-        return self.label is not None or self.tags is not None or bool(self.answers)
+        return self.label not in (None, "") or self.tags is not None or bool(self.answers)
 
     @property
     def place(self) -> str:

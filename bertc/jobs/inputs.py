@@ -24,7 +24,7 @@ from bertc.prune.layers import skipped_gemms
 from bertc.prune.stage import Sparsity
 from bertc.recipe import CalibrationRecipe, Recipe, SparsityRecipe, ValidationRecipe
 from bertc.search.held import HeldOut, budget_on_held_out, check_enough, held_out_rows
-from bertc.tasks import task_from_name
+from bertc.tasks import layout_from_head, task_from_name
 
 NO_TEXT = "there is no calibration text; name a file with --calibration-data"
 
@@ -161,7 +161,8 @@ def proof_from_recipe(wanted: ValidationRecipe, checkpoint: Checkpoint, max_leng
     if wanted.data is None:
         return None
     task = task_from_name(checkpoint.head.task)
-    dataset = dataset_from_path(wanted.data, layout=task.layout, columns=wanted.columns, limit=wanted.limit)
+    layout = layout_from_head(checkpoint.head)
+    dataset = dataset_from_path(wanted.data, layout=layout, columns=wanted.columns, limit=wanted.limit)
     rows = task.check_rows(dataset.rows, checkpoint.head)
     features = task.features_from_rows(rows, checkpoint.encoder, max_length)
     texts = Encoded(
@@ -241,7 +242,7 @@ def held_out_from_recipe(recipe: Recipe, inputs: Inputs, proof: Proof | None) ->
         )
     head, wanted = inputs.checkpoint.head, recipe.calibration
     task = task_from_name(head.task)
-    dataset = dataset_from_path(calibration.path, layout=task.layout, columns=wanted.columns)
+    dataset = dataset_from_path(calibration.path, layout=layout_from_head(head), columns=wanted.columns)
     known = calibration.rows if proof is None else (*calibration.rows, *proof.texts.rows)
     used = {row.hash for row in known}
     chosen = held_out_rows(dataset, calibration.path, used, rows=recipe.search.rows, seed=wanted.seed)

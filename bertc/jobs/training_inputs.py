@@ -15,7 +15,7 @@ from bertc.data.dataset import dataset_from_path
 from bertc.data.rows import Row
 from bertc.errors import EnvironmentLackError, InputError
 from bertc.recipe import Recipe, TrainingRecipe
-from bertc.tasks import task_from_name
+from bertc.tasks import layout_from_head, task_from_name
 
 if TYPE_CHECKING:
     from bertc.core.example import Example
@@ -60,7 +60,7 @@ def data_from_recipe(wanted: TrainingRecipe, checkpoint: Checkpoint, max_length:
         raise InputError("there is no training data; name a file with --train-data")
     head = checkpoint.head
     task = task_from_name(head.task)
-    dataset = dataset_from_path(wanted.data, layout=task.layout, columns=wanted.columns)
+    dataset = dataset_from_path(wanted.data, layout=layout_from_head(head), columns=wanted.columns)
     rows = task.check_rows(dataset.rows, head)
     held_out = min(wanted.held_out, max(1, len(rows) // HELD_OUT_PART))
     kept, held = split_rows(rows, held_out, seed=wanted.seed, task=task)

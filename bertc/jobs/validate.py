@@ -35,6 +35,7 @@ from bertc.jobs.predict import Predictor, predictor_from_path
 from bertc.recipe import Recipe, ValidationRecipe, recipe_from_path
 from bertc.runtime.engine import outputs_from_features
 from bertc.targets import target_from_name
+from bertc.tasks import layout_from_head
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +123,8 @@ def _run_engine(predictor: Predictor, wanted: ValidationRecipe, stored: RowTable
     if not Path(wanted.data).exists():
         raise InputError(f"{wanted.data}: there is no such file; name the validation data with --validation-data")
     progress.stage("read")
-    dataset = dataset_from_path(wanted.data, layout=task.layout, columns=wanted.columns, limit=wanted.limit)
+    layout = layout_from_head(head)
+    dataset = dataset_from_path(wanted.data, layout=layout, columns=wanted.columns, limit=wanted.limit)
     rows = task.check_rows(dataset.rows, head)
     labelled = task.gold(rows, head) is not None
     gates = gates_from_options(wanted, task, head, labelled=labelled)

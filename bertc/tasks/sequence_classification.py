@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from bertc.core.feature import Feature
 from bertc.core.head import Head, Problem
 from bertc.core.outputs import Output
 from bertc.data.columns import Layout
+from bertc.data.label_sets import id_sets
 from bertc.data.labels import LabelIds, check_texts, is_labelled, number_from_label
 from bertc.data.rows import Row
 from bertc.data.usual import ID, LABEL, TEXT, TEXT_A, TEXT_B, schema_from_layout
@@ -82,7 +82,8 @@ class SequenceClassification:
         """Return the help on columns and labels."""
         notes = {
             Problem.REGRESSION: "The label is a number.",
-            Problem.MULTI_LABEL: "The label is a JSON list or names separated by commas, of: " + ", ".join(head.labels),
+            Problem.MULTI_LABEL: "The label is a list of names or ids (JSON, or with commas), a 0 or 1 for each label, "
+            "or a column of 0 and 1 for each, of: " + ", ".join(head.labels),
         }
         plain = "The label is a name or a number from 0, of: " + ", ".join(head.labels)
         return schema_from_layout(self.name, self.layout, notes.get(head.problem or Problem.SINGLE_LABEL, plain))
@@ -90,8 +91,12 @@ class SequenceClassification:
     def check_rows(self, rows: Sequence[Row], head: Head) -> tuple[Row, ...]:
         """Map labels to an id, a tuple of ids or a float. Raises `InputError` on one that the head does not know."""
         check_texts(rows, (1, 2), self.name)
-        if not is_labelled(rows):
-            return tuple(rows)
+        if not any(row.labelled for row in rows):
+            return tuple(replace(row, label=None) for row in rows)
+        if head.problem == Problem.MULTI_LABEL:
+            pairs = zip(rows, id_sets(rows, head.labels), strict=True)
+            return tuple(replace(row, label=ids) for row, ids in pairs)
+        is_labelled(rows)
         ids = LabelIds(head.labels)
         return tuple(replace(row, label=_mapped_label(row, head, ids)) for row in rows)
 
@@ -238,21 +243,7 @@ class SequenceClassification:
 def _mapped_label(row: Row, head: Head, ids: LabelIds) -> Any:
     if head.problem == Problem.REGRESSION:
         return number_from_label(row)
-    if head.problem == Problem.MULTI_LABEL:
-        return tuple(sorted({ids.id(row, item) for item in _label_list(row)}))
     return ids.id(row, row.label)
-
-
-def _label_list(row: Row) -> list[Any]:
-    if isinstance(row.label, (list, tuple)):
-        return list(row.label)
-    text = str(row.label).strip()
-    if not text.startswith("["):
-        return [item.strip() for item in text.split(",") if item.strip()]
-    try:
-        return list(json.loads(text))
-    except json.JSONDecodeError:
-        raise InputError(f'{row.place}: \'{text[:60]}\' is no JSON list of labels; write ["a", "b"]') from None
 
 
 def _score(outputs: NDArray[Any]) -> Array:
