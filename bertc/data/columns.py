@@ -53,18 +53,22 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table form as it is read: column names ("1", "2", ... without a header) and (line, record) one by one."""
+    """A table form as it is read: column names ("1", "2", ... without a header) and (line, record) one by one.
+
+    `first` has the cells of the first line of a file in which that may be a header.
+    """
 
     form: str
     names: tuple[str, ...]
     headed: bool
     records: Iterator[tuple[int, Mapping[str, Any]]]
+    first: tuple[str, ...] = ()
 
 
 def resolve_columns(layout: Layout, table: Table, wanted: Mapping[str, str], where: str) -> dict[str, str]:
     """Return role -> column name. Raises `InputError` if a role has no column; the message lists what exists."""
     chosen = {
-        _role(layout, key, where): _named_column(table, name, f"{where}: '{key}={name}'")
+        role_of_key(layout, key, where): _named_column(table, name, f"{where}: '{key}={name}'")
         for key, name in wanted.items()
     }
     free = [name for name in table.names if name not in chosen.values()]
@@ -101,7 +105,8 @@ def _label_columns(layout: Layout, table: Table, choice: dict[str, str], where: 
     return {f"{LABEL_COLUMN}{label}]": column for label, column in found.items()}
 
 
-def _role(layout: Layout, key: str, where: str) -> str:
+def role_of_key(layout: Layout, key: str, where: str) -> str:
+    """Return the role that a user's key means. Raises `InputError` for one that the task does not read."""
     lowered = key.lower()
     for column in layout.columns:
         if lowered == column.role:
@@ -146,11 +151,15 @@ def _no_choice(layout: Layout, table: Table, where: str) -> str:
     example = layout.choices[0][0].role
     return (
         f"{where}: no column for {needs} was found; the file has {_listing(table)}; "
-        f"name one with {example}={'NAME' if table.headed else 'NUMBER'}"
+        f"name one with {example}={'NAME' if table.headed else 'NUMBER or NAME'}"
     )
 
 
 def _listing(table: Table) -> str:
     if not table.headed:
-        return f"{len(table.names)} columns without a header (name them by number, 1 to {len(table.names)})"
+        cells = ", ".join(cell.strip()[:40] for cell in table.first[:20])
+        return (
+            f"{len(table.names)} columns without a header (name them by number, 1 to {len(table.names)}), or the first "
+            f"line is a header of unusual names (name one of them: {cells})"
+        )
     return "the columns " + ", ".join(table.names[:20]) if table.names else "no columns at all"

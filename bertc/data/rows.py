@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from bertc.errors import InputError
@@ -62,7 +62,8 @@ class Row:
 class Dataset:
     """Rows with their origin: `form` is the file's form, `columns` says which column filled which role.
 
-    `digest` is the sha256 over the rows that were read, labels included.
+    `digest` is the sha256 over the rows that were read, labels included. `header` says whether the first line of a
+    table named its columns, None for other forms; `left_out` counts what is no row (blank lines, comments).
     """
 
     rows: tuple[Row, ...]
@@ -70,6 +71,8 @@ class Dataset:
     digest: str
     form: str
     columns: Mapping[str, str]
+    header: bool | None = None
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Return the number of rows."""
