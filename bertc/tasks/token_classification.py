@@ -23,7 +23,7 @@ from bertc.evaluate.formulas import Array
 from bertc.evaluate.losses import kl_divergence
 from bertc.evaluate.metric import HIGHER, Metric
 from bertc.evaluate.metrics.classification import softmax
-from bertc.evaluate.metrics.entities import entities_from_tags, entity_metric
+from bertc.evaluate.metrics.entities import entities_from_tags, entity_metric, scheme_from_labels
 from bertc.evaluate.metrics.fidelity import agreement_metric, distance_metric, divergence, squared_error
 from bertc.evaluate.row_table import hash_value
 from bertc.evaluate.task import Encoder, HeadBuilder, HeadFiles, RawOutputs, SizedValue, Task, Tensors, Truth
@@ -65,7 +65,9 @@ class TokenClassification:
 
     def head_from_files(self, files: HeadFiles) -> Head:
         """Return the tags. Raises `InputError` where configuration and weights disagree."""
-        return Head(task=self.name, labels=labels_from_files(files, self))
+        labels = labels_from_files(files, self)
+        scheme_from_labels(labels)
+        return Head(task=self.name, labels=labels)
 
     def outputs(self, head: Head) -> tuple[Output, ...]:
         """Return the scores of each token."""
@@ -79,7 +81,10 @@ class TokenClassification:
 
     def schema(self, head: Head) -> str:
         """Return the help on columns and tags."""
-        note = "CoNLL files need no columns. The tags are " + ", ".join(head.labels)
+        note = (
+            "CoNLL files need no columns, or take words=NUMBER and tags=NUMBER. The tags (scheme: "
+            f"{scheme_from_labels(head.labels)}) are {', '.join(head.labels)}"
+        )
         return schema_from_layout(self.name, self.layout, note)
 
     def check_rows(self, rows: Sequence[Row], head: Head) -> tuple[Row, ...]:
@@ -138,7 +143,8 @@ class TokenClassification:
             right = [sum(a == b for a, b in zip(true, given, strict=True)) for true, given in pairs]
             return np.array([right, [len(true) for true, _ in pairs]], np.float64).T
 
-        entities = tuple(entity_metric(base, lambda o: _all_tags(o, head)) for base in ("f1", "precision", "recall"))
+        scheme, bases = scheme_from_labels(head.labels), ("f1", "precision", "recall")
+        entities = tuple(entity_metric(base, lambda o: _all_tags(o, head), scheme=scheme) for base in bases)
         token = Metric(name="token_accuracy", direction=HIGHER, statistics=accuracy, formula="ratio")
         return (*entities, token)
 
@@ -147,7 +153,8 @@ class TokenClassification:
         kinds = {tag.partition("-")[2] or tag for tag in head.labels if tag != "O"}
         if base not in ("precision", "recall", "f1") or label not in kinds or threshold is not None:
             return None
-        return entity_metric(base, lambda outputs: _all_tags(outputs, head), label)
+        scheme = scheme_from_labels(head.labels)
+        return entity_metric(base, lambda outputs: _all_tags(outputs, head), label, scheme)
 
     def fidelity(self, head: Head) -> tuple[Metric, ...]:
         """Return agreement over words, their divergence in nats, and the logits' mean squared error."""
@@ -235,7 +242,7 @@ def _prediction(row: Row, logits: NDArray[np.float32], head: Head) -> dict[str, 
     tags = [head.labels[index] for index in tag_ids(logits, head)]
     chances, places = _best(logits)[:, 1], _word_places(text, words)
     entities = []
-    for kind, first, last in entities_from_tags(tags):
+    for kind, first, last in entities_from_tags(tags, scheme_from_labels(head.labels)):
         start, end = places[first][0], places[last][1]
         entities.append(
             {
