@@ -18,13 +18,18 @@ NUMBER = re.compile(r"[+-]?([0-9]{1,30}(\.[0-9]{0,30})?|\.[0-9]{1,30})")
 FLAGS = {"true": 1, "false": 0}
 
 
+def has_text(row: Row) -> bool:
+    """Say whether a row has anything to read: words of its own, or a text that is not blank."""
+    return bool(row.words) or any(text.strip() for text in row.texts)
+
+
 def check_texts(rows: Sequence[Row], counts: tuple[int, ...], task: str) -> None:
     """Raise `InputError` unless all rows have the same number of texts, one of `counts`, and some text."""
     for row in rows:
         if len(row.texts) not in counts or len(row.texts) != len(rows[0].texts):
             wanted = " or ".join(map(str, counts))
             raise InputError(f"{row.place}: has {len(row.texts)} texts where {task} takes {wanted}; name the columns")
-        if not any(text.strip() for text in row.texts):
+        if not has_text(row):
             raise InputError(f"{row.place}: the text is empty; fill the cell or remove the row")
 
 

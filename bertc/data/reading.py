@@ -36,14 +36,30 @@ class Reading:
         """Say all of it in a line."""
         return "; ".join(self._parts())
 
+    def as_dict(self) -> dict[str, Any]:
+        """Return it with the keys of report.json."""
+        return {
+            "form": self.form,
+            "header": self.header,
+            "columns": dict(self.columns),
+            "labels": dict(self.labels),
+            "rows": self.rows,
+            "labelled": self.labelled,
+            "scheme": self.scheme,
+            "left_out": dict(self.left_out),
+            "sentence": self.sentence(),
+        }
+
     def _parts(self) -> Iterator[str]:
         headers = {True: " with a header", False: " without a header, its first line is a row", None: ""}
         yield self.form + headers[self.header]
         if self.columns:
             yield "columns " + ", ".join(f"{role}={column}" for role, column in self.columns.items())
-        if self.labels:
-            shown = [f"{given!r} is {name}" for given, name in list(self.labels.items())[:SHOWN_LABELS]]
-            yield "labels " + ", ".join(shown) + (", ..." if len(self.labels) > SHOWN_LABELS else "")
+        other = [f"{given!r} is {name}" for given, name in self.labels.items() if given != name]
+        if self.labels and not other:
+            yield "labels by name"
+        if other:
+            yield "labels " + ", ".join(other[:SHOWN_LABELS]) + (", ..." if len(other) > SHOWN_LABELS else "")
         if self.scheme is not None:
             yield f"tags {self.scheme}"
         yield f"{self.rows} rows" + ("" if self.labelled == self.rows else f", {self.labelled} with a label")
@@ -80,7 +96,7 @@ def _meanings(rows: Sequence[Row], checked: Sequence[Row], labels: Sequence[str]
 def _pairs(given: Row, meant: Row, labels: Sequence[str]) -> Iterator[tuple[str, str]]:
     if given.tags is not None and meant.tags is not None:
         yield from zip(map(str, given.tags), map(str, meant.tags), strict=True)
-    elif meant.labelled:
+    elif meant.labelled and labels:
         yield _cell_text(given.label), ", ".join(labels[index] for index in _ids(meant.label)) or "none"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import onnx_ir as ir
@@ -11,12 +12,14 @@ from bertc.calibrate.carried import given_table, own_table
 from bertc.calibrate.stage import calibrated_table
 from bertc.calibrate.table import CalibrationTable
 from bertc.checkpoint import Checkpoint, checkpoint_from_path
-from bertc.core.head import Head
+from bertc.core.head import Head, Problem
 from bertc.data.dataset import dataset_from_path
 from bertc.data.encoded import Encoded
-from bertc.data.rows import sample_rows
+from bertc.data.reading import Reading, reading_from_rows
+from bertc.data.rows import Dataset, Row, sample_rows
 from bertc.errors import InputError
 from bertc.evaluate.gates import Decide, Gate, gates_from_options
+from bertc.evaluate.metrics.entities import scheme_from_labels
 from bertc.ir.scheme import DEFAULT_SMOOTHING, Scheme
 from bertc.jobs.plan import method_from_recipe
 from bertc.prune.criteria import criterion_from_name
@@ -166,10 +169,30 @@ def proof_from_recipe(wanted: ValidationRecipe, checkpoint: Checkpoint, max_leng
     rows = task.check_rows(dataset.rows, checkpoint.head)
     features = task.features_from_rows(rows, checkpoint.encoder, max_length)
     texts = Encoded(
-        path=wanted.data, digest=dataset.digest, rows=tuple(rows), features=tuple(features), max_length=max_length
+        path=wanted.data,
+        digest=dataset.digest,
+        rows=tuple(rows),
+        features=tuple(features),
+        max_length=max_length,
+        reading=_reading(dataset, rows, checkpoint.head),
     )
     gates = gates_from_recipe(wanted, checkpoint.head, labelled=task.gold(rows, checkpoint.head) is not None)
     return Proof(texts=texts, gates=gates, decide=wanted.decide)
+
+
+def reading_of_validation(wanted: ValidationRecipe, head: Head) -> Reading | None:
+    """Read and check the validation data, and say how; None without. Nothing is encoded or built."""
+    if wanted.data is None:
+        return None
+    dataset = dataset_from_path(wanted.data, layout=layout_from_head(head), columns=wanted.columns, limit=wanted.limit)
+    return _reading(dataset, task_from_name(head.task).check_rows(dataset.rows, head), head)
+
+
+def _reading(dataset: Dataset, checked: Sequence[Row], head: Head) -> Reading:
+    """Say how a file was read; the scheme of tags is that of the head's whole label set."""
+    labels = () if head.problem == Problem.REGRESSION else head.labels
+    scheme = None if checked[0].tags is None else str(scheme_from_labels(head.labels))
+    return reading_from_rows(dataset, checked, labels, scheme)
 
 
 def calibration_from_recipe(wanted: CalibrationRecipe, checkpoint: Checkpoint, max_length: int) -> Encoded:

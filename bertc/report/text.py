@@ -19,6 +19,8 @@ Fact = tuple[str, str]
 def facts_from_report(report: Report) -> Iterator[Fact]:
     """Write the end of a build, without its warnings."""
     yield "verdict", verdict_text(report.passed, unvalidated=report.unvalidated)
+    if report.data.validation is not None and report.data.validation.reading is not None:
+        yield "read", f"{report.data.validation.path}: {report.data.validation.reading.sentence}"
     if report.accuracy is not None:
         yield from facts_from_score(report.accuracy)
     for gate in report.gates:

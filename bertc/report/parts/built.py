@@ -45,6 +45,7 @@ from bertc.report.schema import (
     MetricPart,
     OperatingPoint,
     QuantizationPart,
+    ReadingPart,
     Report,
     SitePart,
     StagePart,
@@ -325,7 +326,12 @@ def _data(facts: BuildFacts) -> DataPart:
     validation = None
     rows = () if facts.validation is None else facts.validation.rows
     if facts.validation is not None:
-        validation = DataSource(path=facts.validation.path, rows=len(rows), digest=facts.validation.digest)
+        validation = DataSource(
+            path=facts.validation.path,
+            rows=len(rows),
+            digest=facts.validation.digest,
+            reading=None if facts.validation.reading is None else ReadingPart(**facts.validation.reading.as_dict()),
+        )
     return DataPart(
         calibration=calibration,
         validation=validation,
