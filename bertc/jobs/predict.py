@@ -87,16 +87,22 @@ class Predictor(Closing):
         """
         source = iter(rows)
         while chunk := list(islice(source, batch)):
-            bare = [replace(row, label=None, tags=None, answers=()) for row in chunk if has_text(row)]
-            answers = self._answered(bare) if bare else iter(())
-            yield from (next(answers) if has_text(row) else None for row in chunk)
+            yield from self._answers(chunk)
 
-    def _answered(self, bare: Sequence[Row]) -> Iterator[dict[str, Any]]:
+    def _answers(self, rows: Sequence[Row]) -> list[dict[str, Any] | None]:
+        """Answer some rows at once, those without text by None."""
+        places = [place for place, row in enumerate(rows) if has_text(row)]
+        found: list[dict[str, Any] | None] = [None] * len(rows)
+        if not places:
+            return found
+        bare = [replace(rows[place], label=None, tags=None, answers=()) for place in places]
         self._check_pairs(bare)
         checked = self.task.check_rows(bare, self.head)
         features = self.features_from_rows(checked)
         outputs = self.task.row_outputs(checked, features, self.run_features(features), self.head)
-        return iter(self.task.predictions(checked, outputs, self.head))
+        for place, answer in zip(places, self.task.predictions(checked, outputs, self.head), strict=True):
+            found[place] = answer
+        return found
 
     def features_from_rows(self, rows: Sequence[Row]) -> list[Feature]:
         """Encode checked rows with the artefact's tokenizer and length."""
