@@ -9,7 +9,7 @@ from typing import Any
 
 from bertc.data.columns import LABEL_COLUMN
 from bertc.data.labels import flag_from_label
-from bertc.data.rows import Row, row_from_texts
+from bertc.data.rows import UNANSWERABLE, Row, row_from_texts
 from bertc.errors import InputError
 
 TEXT_ROLES = ("text", "text_a", "text_b", "question", "context")
@@ -79,7 +79,8 @@ def _items(value: Any, column: str, path: Path, line: int) -> list[Any] | None:
 
 
 def _answers(value: Any, path: Path, line: int) -> tuple[str, ...]:
-    # The forms of the Hugging Face data sets: {"text": [...], "answer_start": [...]}, a list of texts, or one text.
+    # The forms of the Hugging Face data sets: {"text": [...], "answer_start": [...]}, a list of texts, or one text. A
+    # list without any text says that there is no answer (SQuAD 2.0), a null says nothing.
     if isinstance(value, Mapping):
         value = value.get("text")
     if value is None:
@@ -88,4 +89,4 @@ def _answers(value: Any, path: Path, line: int) -> tuple[str, ...]:
     texts = [item.get("text") if isinstance(item, Mapping) else item for item in texts]
     if not all(isinstance(text, str) for text in texts):
         raise InputError(f"{path}, line {line}: the answers are no texts; write a text or a list of texts")
-    return tuple(dict.fromkeys(texts))
+    return tuple(dict.fromkeys(texts)) or (UNANSWERABLE,)

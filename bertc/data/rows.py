@@ -10,6 +10,9 @@ from typing import Any
 
 from bertc.errors import InputError
 
+UNANSWERABLE = ""
+"""The reference answer of a question that its context does not answer (SQuAD 2.0)."""
+
 
 def hash_texts(texts: Sequence[str]) -> str:
     """Return the identity of a row: the first 16 hexadecimal digits of the sha256 of its texts.

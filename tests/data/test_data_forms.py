@@ -220,3 +220,27 @@ def test_the_digest_knows_texts_and_labels(tmp_path: Path) -> None:
     sets = [dataset_of(written(tmp_path, f"{i}.csv", content), task=CLASSIFY) for i, content in enumerate(contents)]
     assert len({data.digest for data in sets}) == 3
     assert sets[0].rows[0].hash == sets[1].rows[0].hash != sets[2].rows[0].hash
+
+
+def test_questions_without_an_answer(tmp_path: Path) -> None:
+    impossible = squad(is_impossible=True)
+    impossible["data"][0]["paragraphs"][0]["qas"][0]["answers"] = []
+    path = written(tmp_path, "a.json", json.dumps(impossible))
+    row = dataset_of(path, task="question-answering").rows[0]
+    assert row.answers == ("",) and row.labelled
+    answered = dataset_of(written(tmp_path, "b.json", json.dumps(squad(is_impossible=False))), task="question-answering")
+    assert answered.rows[0].answers == ("me",)
+    with pytest.raises(InputError, match="is_impossible is true and there are answers"):
+        dataset_of(written(tmp_path, "c.json", json.dumps(squad(is_impossible=True))), task="question-answering")
+
+
+@pytest.mark.parametrize(
+    ("answers", "read"),
+    [({"text": [], "answer_start": []}, ("",)), ([], ("",)), (None, ()), ({"text": ["me"]}, ("me",))],
+)
+def test_an_empty_list_of_answers_is_no_answer_and_a_null_says_nothing(
+    tmp_path: Path, answers: Any, read: tuple[str, ...]
+) -> None:
+    item = {"question": "who?", "context": "me", "answers": answers}
+    row = dataset_of(written(tmp_path, "a.jsonl", json.dumps(item)), task="question-answering").rows[0]
+    assert row.answers == read
