@@ -92,7 +92,7 @@ class SequenceClassification:
         """Map labels to an id, a tuple of ids or a float. Raises `InputError` on one that the head does not know."""
         check_texts(rows, (1, 2), self.name)
         if not any(row.labelled for row in rows):
-            return tuple(replace(row, label=None) for row in rows)
+            return tuple(row if row.label is None else replace(row, label=None) for row in rows)  # "" is no label
         if head.problem == Problem.MULTI_LABEL:
             pairs = zip(rows, id_sets(rows, head.labels), strict=True)
             return tuple(replace(row, label=ids) for row, ids in pairs)

@@ -228,7 +228,8 @@ def test_questions_without_an_answer(tmp_path: Path) -> None:
     path = written(tmp_path, "a.json", json.dumps(impossible))
     row = dataset_of(path, task="question-answering").rows[0]
     assert row.answers == ("",) and row.labelled
-    answered = dataset_of(written(tmp_path, "b.json", json.dumps(squad(is_impossible=False))), task="question-answering")
+    path = written(tmp_path, "b.json", json.dumps(squad(is_impossible=False)))
+    answered = dataset_of(path, task="question-answering")
     assert answered.rows[0].answers == ("me",)
     with pytest.raises(InputError, match="is_impossible is true and there are answers"):
         dataset_of(written(tmp_path, "c.json", json.dumps(squad(is_impossible=True))), task="question-answering")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import shutil
@@ -108,7 +109,10 @@ def test_a_stream_is_read_as_it_is_answered_and_not_kept(artefact: Path) -> None
         peaks = []
         for count in (100, 1000):
             tracemalloc.start()
-            assert sum(1 for _ in model.predict_rows(rows(count), batch=16)) == count
+            for number, _ in enumerate(model.predict_rows(rows(count), batch=16)):
+                if number % 50 == 0:
+                    gc.collect()  # what ONNX Runtime leaves in cycles is not kept, and would be counted by chance
+            assert number + 1 == count
             peaks.append(tracemalloc.get_traced_memory()[1])
             tracemalloc.stop()
     assert peaks[1] < 1.5 * peaks[0]

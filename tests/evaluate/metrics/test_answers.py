@@ -41,7 +41,7 @@ def test_scores(given: str, truth: str, f1: float, exact: float) -> None:
 
 
 def test_the_best_reference_answer_counts() -> None:
-    f1, exact, best = answer_metrics(lambda outputs: outputs, lambda outputs: np.zeros(len(outputs)))
+    f1, exact, _ = answer_metrics(lambda outputs: outputs, lambda outputs: np.zeros(len(outputs)))
     gold = [("red", "dark red"), ("one", "two")]
     assert f1.value(gold, ["dark red", "three"]) == 0.5
     assert exact.value(gold, ["Dark Red.", "two"]) == 1
