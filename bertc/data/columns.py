@@ -8,6 +8,9 @@ from typing import Any
 
 from bertc.errors import InputError
 
+LABEL_COLUMN = "label["
+"""How the role of a column begins that says of one label whether it applies: label[sport]."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
@@ -23,10 +26,12 @@ class Layout:
     """What a task reads: one of `choices` (the first that a file has wins), and what it can use besides.
 
     The names of a choice of two columns are pairs: the i-th name of one goes with the i-th name of the other.
+    `labels` are those that may each have a column of their own, of 0 and 1, instead of one column of labels.
     """
 
     choices: tuple[tuple[Column, ...], ...]
     optional: tuple[Column, ...] = ()
+    labels: tuple[str, ...] = ()
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -41,23 +46,29 @@ class Layout:
         names = [cell.strip() for cell in cells]
         if any(name in asked or name.lower() in ("label", "labels") for name in names):
             return True
+        if self.labels and set(self.labels) <= set(names):
+            return True
         return _complete_choice(self, {}, names) is not None
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table form as it is read: column names ("1", "2", ... without a header) and (line, record) one by one."""
+    """A table form as it is read: column names ("1", "2", ... without a header) and (line, record) one by one.
+
+    `first` has the cells of the first line of a file in which that may be a header.
+    """
 
     form: str
     names: tuple[str, ...]
     headed: bool
     records: Iterator[tuple[int, Mapping[str, Any]]]
+    first: tuple[str, ...] = ()
 
 
 def resolve_columns(layout: Layout, table: Table, wanted: Mapping[str, str], where: str) -> dict[str, str]:
     """Return role -> column name. Raises `InputError` if a role has no column; the message lists what exists."""
     chosen = {
-        _role(layout, key, where): _named_column(table, name, f"{where}: '{key}={name}'")
+        role_of_key(layout, key, where): _named_column(table, name, f"{where}: '{key}={name}'")
         for key, name in wanted.items()
     }
     free = [name for name in table.names if name not in chosen.values()]
@@ -68,10 +79,34 @@ def resolve_columns(layout: Layout, table: Table, wanted: Mapping[str, str], whe
         found = chosen.get(column.role) or _first_name(column.names, [n for n in free if n not in choice.values()])
         if found is not None:
             choice[column.role] = found
+    if table.headed and layout.labels and "label" not in chosen:
+        return choice | _label_columns(layout, table, choice, where)
     return choice
 
 
-def _role(layout: Layout, key: str, where: str) -> str:
+def _label_columns(layout: Layout, table: Table, choice: dict[str, str], where: str) -> dict[str, str]:
+    """Return the columns of single labels by role, none where one column has all labels."""
+    free = [name for name in table.names if name not in choice.values() or name == choice.get("label")]
+    found = {label: column for label in layout.labels if (column := _first_name((label.lower(),), free)) is not None}
+    if not found or ("label" in choice and len(found) < len(layout.labels)):
+        return {}
+    if "label" in choice and choice["label"] not in found.values():
+        raise InputError(
+            f"{where}: the labels stand in the column {choice['label']} or in {', '.join(found.values())}, and nobody "
+            f"says which; name the former with label={choice['label']}, or remove it"
+        )
+    missing = [label for label in layout.labels if label not in found]
+    if missing:
+        raise InputError(
+            f"{where}: there is a column for the label {', '.join(found)} and none for {', '.join(missing[:10])}; give "
+            "every label a column of 0 and 1, or name the column of all labels with label=NAME"
+        )
+    choice.pop("label", None)
+    return {f"{LABEL_COLUMN}{label}]": column for label, column in found.items()}
+
+
+def role_of_key(layout: Layout, key: str, where: str) -> str:
+    """Return the role that a user's key means. Raises `InputError` for one that the task does not read."""
     lowered = key.lower()
     for column in layout.columns:
         if lowered == column.role:
@@ -116,11 +151,15 @@ def _no_choice(layout: Layout, table: Table, where: str) -> str:
     example = layout.choices[0][0].role
     return (
         f"{where}: no column for {needs} was found; the file has {_listing(table)}; "
-        f"name one with {example}={'NAME' if table.headed else 'NUMBER'}"
+        f"name one with {example}={'NAME' if table.headed else 'NUMBER or NAME'}"
     )
 
 
 def _listing(table: Table) -> str:
     if not table.headed:
-        return f"{len(table.names)} columns without a header (name them by number, 1 to {len(table.names)})"
+        cells = ", ".join(cell.strip()[:40] for cell in table.first[:20])
+        return (
+            f"{len(table.names)} columns without a header (name them by number, 1 to {len(table.names)}), or the first "
+            f"line is a header of unusual names (name one of them: {cells})"
+        )
     return "the columns " + ", ".join(table.names[:20]) if table.names else "no columns at all"

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import random
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 from typing import TypeVar
 
-from bertc.data.columns import Layout, Table, resolve_columns
-from bertc.data.conll import looks_like_conll, rows_from_conll
+from bertc.data.columns import Layout, Table, resolve_columns, role_of_key
+from bertc.data.conll import columns_of_conll, looks_like_conll, rows_from_conll
 from bertc.data.decode import decoded_lines
 from bertc.data.jsonl import table_from_json_array, table_from_jsonl
 from bertc.data.lines import rows_from_lines
@@ -29,9 +31,6 @@ SEED = 0
 
 DELIMITED = frozenset({".tsv", ".csv", ".tab"})
 CONLL = frozenset({".conll", ".iob", ".iob2", ".bio"})
-
-# The forms whose rows need no columns.
-ROW_FORMS = {"lines": rows_from_lines, "conll": rows_from_conll, "squad": rows_from_squad}
 
 
 def dataset_from_path(
@@ -51,33 +50,71 @@ def dataset_from_path(
     path = Path(path)
     if limit is not None and limit < 1:
         raise InputError(f"{path}: a limit of {limit} rows leaves nothing; give a limit of at least 1")
-    opened, used, form = _open_rows(path, layout, columns or {})
-    rows = _take(opened, limit)
+    opened = _open_rows(path, layout, columns or {}, labelled=True)
+    rows = _take(opened.rows, limit)
     if not rows:
         raise InputError(f"{path}: holds no rows; give a file with at least one")
     return Dataset(
-        rows=tuple(rows), name=path.name, digest=digest_rows(rows), form=form, columns=MappingProxyType(used)
+        rows=tuple(rows),
+        name=path.name,
+        digest=digest_rows(rows),
+        form=opened.form,
+        columns=MappingProxyType(dict(opened.columns)),
+        header=opened.header,
+        left_out=MappingProxyType(dict(opened.left_out)),
     )
 
 
 def rows_from_path(path: Path | str, *, layout: Layout, columns: Mapping[str, str] | None = None) -> Iterator[Row]:
     """Read a data file row by row, as `predict` does: memory does not grow with TSV, CSV, JSON Lines and plain text.
 
-    Raises `InputError` with file, line and remedy, for the columns at once and for a row when it is reached.
+    Labels do not matter, and every text keeps its place: an empty one, or a blank line of plain text, is a row without
+    text. Raises `InputError` with file, line and remedy, for the columns at once and for a row when it is reached.
     """
-    return _open_rows(Path(path), layout, columns or {})[0]
+    return _open_rows(Path(path), layout, columns or {}, labelled=False).rows
 
 
-def _open_rows(path: Path, layout: Layout, columns: Mapping[str, str]) -> tuple[Iterator[Row], Mapping[str, str], str]:
-    """Return the rows, which column fills which role, and the form."""
-    form = form_from_path(path)
-    if form in ROW_FORMS:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Opened:
+    """A file's rows, which column fills which role, and the counts of what is left out, final after the last row."""
+
+    rows: Iterator[Row]
+    form: str
+    columns: Mapping[str, str] = field(default_factory=dict)
+    header: bool | None = None
+    left_out: Counter[str] = field(default_factory=Counter)
+
+
+def _open_rows(path: Path, layout: Layout, columns: Mapping[str, str], *, labelled: bool) -> _Opened:
+    form, left_out = form_from_path(path), Counter[str]()
+    if form == "conll":
+        found = columns_of_conll(path, _numbered_columns(path, layout, columns), labelled=labelled)
+        rows = rows_from_conll(path, found, left_out)
+        return _Opened(rows=rows, form=form, columns=found.used, left_out=left_out)
+    if form in ("lines", "squad"):
         if columns:
             raise InputError(f"{path}: the form {form} has no columns to name; leave the columns away")
-        return iter(ROW_FORMS[form](path)), {}, form
-    table = _table_from_path(path, form, layout, columns)
+        rows = rows_from_squad(path) if form == "squad" else rows_from_lines(path, left_out, blank=not labelled)
+        return _Opened(rows=rows, form=form, left_out=left_out)
+    table = _table_from_path(path, form, layout, columns, blank=not labelled)
     used = resolve_columns(layout, table, columns, str(path))
-    return (row_from_record(record, used, path, line) for line, record in table.records), used, table.form
+    rows = (row_from_record(record, used, path, line) for line, record in table.records)
+    header = table.headed if form == "delimited" else None
+    return _Opened(rows=rows, form=table.form, columns=used, header=header)
+
+
+def _numbered_columns(path: Path, layout: Layout, columns: Mapping[str, str]) -> dict[str, int]:
+    """Return the columns of a CoNLL file that a user names: those of words and tags, by number from 1."""
+    found = {}
+    for key, name in columns.items():
+        role = role_of_key(layout, key, str(path))
+        if role not in ("words", "tags") or not name.isdecimal():
+            raise InputError(
+                f"{path}: '{key}={name}': the columns of a CoNLL file are named by number, words=NUMBER and "
+                "tags=NUMBER, from 1"
+            )
+        found[role] = int(name)
+    return found
 
 
 def form_from_path(path: Path) -> str:
@@ -126,10 +163,10 @@ def _form_from_object(path: Path) -> str | None:
     return "squad" if isinstance(content, dict) and "data" in content else "jsonl"
 
 
-def _table_from_path(path: Path, form: str, layout: Layout, columns: Mapping[str, str]) -> Table:
+def _table_from_path(path: Path, form: str, layout: Layout, columns: Mapping[str, str], *, blank: bool) -> Table:
     if form == "delimited":
         asked = {name for name in columns.values() if not name.isdigit()}
-        return table_from_delimited(path, lambda cells: layout.is_header(cells, asked))
+        return table_from_delimited(path, lambda cells: layout.is_header(cells, asked), blank=blank)
     return {"jsonl": table_from_jsonl, "json": table_from_json_array, "parquet": table_from_parquet}[form](path)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from bertc.core.feature import Feature
 from bertc.core.keys import Key
+from bertc.data.reading import Reading
 from bertc.data.rows import Row
 
 
@@ -17,7 +18,7 @@ class Encoded:
     """Rows, checked by the task, and their features of at most `max_length` tokens.
 
     `path` is as the user wrote it, `digest` is that of the whole file's rows, `seed` that of the sample (None: no
-    sample was taken).
+    sample was taken), `reading` how the file was read, where that is told.
     """
 
     path: str
@@ -26,6 +27,7 @@ class Encoded:
     features: tuple[Feature, ...]
     max_length: int
     seed: int | None = None
+    reading: Reading | None = None
 
     @property
     def origin(self) -> Mapping[str, Any]:

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+import re
+from collections.abc import Iterable, Sequence
+from decimal import Decimal
+from typing import Any, TypeVar
 
 from bertc.data.rows import Row
 from bertc.errors import InputError
 
+Key = TypeVar("Key")
+
 LISTED_LABELS = 10
+NUMBER = re.compile(r"[+-]?([0-9]{1,30}(\.[0-9]{0,30})?|\.[0-9]{1,30})")
+FLAGS = {"true": 1, "false": 0}
+
+
+def has_text(row: Row) -> bool:
+    """Say whether a row has anything to read: words of its own, or a text that is not blank."""
+    return bool(row.words) or any(text.strip() for text in row.texts)
 
 
 def check_texts(rows: Sequence[Row], counts: tuple[int, ...], task: str) -> None:
@@ -18,7 +29,7 @@ def check_texts(rows: Sequence[Row], counts: tuple[int, ...], task: str) -> None
         if len(row.texts) not in counts or len(row.texts) != len(rows[0].texts):
             wanted = " or ".join(map(str, counts))
             raise InputError(f"{row.place}: has {len(row.texts)} texts where {task} takes {wanted}; name the columns")
-        if not any(text.strip() for text in row.texts):
+        if not has_text(row):
             raise InputError(f"{row.place}: the text is empty; fill the cell or remove the row")
 
 
@@ -31,21 +42,103 @@ def is_labelled(rows: Sequence[Row]) -> bool:
     return any(known)
 
 
-def id_from_label(row: Row, label: Any, labels: Sequence[str]) -> int:
-    """Return the id of a label given by name, by name in other letter case, or by number from 0."""
-    if isinstance(label, str) and (name := label.strip()) in labels:
-        return labels.index(name)
-    number = _whole_number(label)
-    if number is not None and 0 <= number < len(labels):
-        return number
-    lowered = [known.lower() for known in labels]
-    if isinstance(label, str) and lowered.count(label.strip().lower()) == 1:
-        return lowered.index(label.strip().lower())
-    some = ", ".join(labels[:LISTED_LABELS]) + (", ..." if len(labels) > LISTED_LABELS else "")
-    raise InputError(
-        f"{row.place}: the checkpoint does not know the label {str(label)[:60]!r}; it knows {some} "
-        f"(or numbers from 0 to {len(labels) - 1})"
-    )
+class LabelIds:
+    """The ids of a data set's labels, by one rule for every form of file: names first, then ids.
+
+    A label is a name of the head if it is written the same, if both are the same number (`"2"`, `2` and `2.0` are one
+    label), or if they differ in letter case alone. Else a whole number from 0 is an id; `true` and `false` are the ids
+    1 and 0 of two labels. Where some numbers of a data set can only be ids and others are the name of one label and
+    the id of another, nobody knows which are meant: that is refused.
+    """
+
+    def __init__(self, labels: Sequence[str]) -> None:
+        """Take the head's labels, in the order of their ids."""
+        self._labels = tuple(labels)
+        self._exact = {name: index for index, name in enumerate(self._labels)}
+        self._numbers = _only_once((number_from_text(name), index) for name, index in self._exact.items())
+        self._lowered = _only_once((name.lower(), index) for name, index in self._exact.items())
+        self._known: dict[str, int] = {}
+        self._only_id: str | None = None
+        self._differing: str | None = None
+
+    def id(self, row: Row, label: Any) -> int:
+        """Return a label's id. Raises `InputError` for one that the head does not know, and for the ambiguous."""
+        text = str(label).strip()
+        if text not in self._known:
+            self._known[text] = self._new_id(row, text)
+        return self._known[text]
+
+    def find(self, label: Any) -> int | None:
+        """Return a label's id by itself, None for one that the head does not know."""
+        text = str(label).strip()
+        named = self._named(text)
+        return self._numbered(text) if named is None else named
+
+    def _new_id(self, row: Row, text: str) -> int:
+        named, numbered = self._named(text), self._numbered(text)
+        if named is None and numbered is None:
+            raise InputError(
+                f"{row.place}: the checkpoint does not know the label {text[:60]!r}; it knows {listed(self._labels)} "
+                f"(or numbers from 0 to {len(self._labels) - 1})"
+            )
+        if named is None:
+            self._only_id = self._only_id or text
+        elif numbered not in (None, named):
+            self._differing = self._differing or text
+        if self._only_id is not None and self._differing is not None:
+            raise InputError(self._ambiguity(row, self._differing, self._only_id))
+        found = numbered if named is None else named
+        assert found is not None
+        return found
+
+    def _ambiguity(self, row: Row, both: str, only: str) -> str:
+        name, other = self._named(both), self._numbered(both)
+        assert name is not None and other is not None
+        return (
+            f"{row.place}: the labels are ambiguous: {both!r} is the name of the label with id {name} and the id of "
+            f"the label {self._labels[other]!r}, while {only!r} is no name, only an id; write names alone "
+            f"({listed(self._labels)})"
+        )
+
+    def _named(self, text: str) -> int | None:
+        if text in self._exact:
+            return self._exact[text]
+        number = number_from_text(text)
+        return self._lowered.get(text.lower()) if number is None else self._numbers.get(number)
+
+    def _numbered(self, text: str) -> int | None:
+        if text.lower() in FLAGS and len(self._labels) == 2:
+            return FLAGS[text.lower()]
+        number = number_from_text(text)
+        if number is None or number != number.to_integral_value() or not 0 <= number < len(self._labels):
+            return None
+        return int(number)
+
+
+def number_from_text(text: str) -> Decimal | None:
+    """Return the number that a text is, in ASCII digits, None for any other text."""
+    return Decimal(text) if NUMBER.fullmatch(text) else None
+
+
+def flag_from_label(label: Any) -> bool | None:
+    """Return what a 0 or 1, or a true or false, says in any form; None for anything else."""
+    text = str(label).strip().lower()
+    number = number_from_text(text)
+    return bool(FLAGS[text]) if text in FLAGS else bool(number) if number in (0, 1) else None
+
+
+def listed(labels: Sequence[str]) -> str:
+    """Write the first labels."""
+    return ", ".join(labels[:LISTED_LABELS]) + (", ..." if len(labels) > LISTED_LABELS else "")
+
+
+def _only_once(pairs: Iterable[tuple[Key | None, int]]) -> dict[Key, int]:
+    """Return key -> id of the keys that one label alone has."""
+    found: dict[Key, list[int]] = {}
+    for key, index in pairs:
+        if key is not None:
+            found.setdefault(key, []).append(index)
+    return {key: indices[0] for key, indices in found.items() if len(indices) == 1}
 
 
 def number_from_label(row: Row) -> float:
@@ -57,13 +150,3 @@ def number_from_label(row: Row) -> float:
     if not math.isfinite(value):
         raise InputError(f"{row.place}: the score {str(row.label)[:60]!r} is no number; name the column of scores")
     return value
-
-
-def _whole_number(label: Any) -> int | None:
-    if isinstance(label, bool):
-        return int(label)
-    try:
-        value = float(label)
-    except (TypeError, ValueError):
-        return None
-    return int(value) if value.is_integer() else None

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bertc.data.rows import Row, row_from_texts
+from bertc.data.columns import LABEL_COLUMN
+from bertc.data.labels import flag_from_label
+from bertc.data.rows import UNANSWERABLE, Row, row_from_texts
 from bertc.errors import InputError
 
 TEXT_ROLES = ("text", "text_a", "text_b", "question", "context")
@@ -20,7 +23,7 @@ def row_from_record(record: Mapping[str, Any], used: Mapping[str, str], path: Pa
     tags = _items(cells.get("tags"), used.get("tags", ""), path, line)
     return row_from_texts(
         *(texts or (" ".join(map(str, words or ())),)),
-        label=cells.get("label"),
+        label=_label(record, used, path, line),
         words=None if words is None else tuple(map(str, words)),
         tags=None if tags is None else tuple(tags),
         answers=_answers(cells.get("answers"), path, line),
@@ -31,11 +34,28 @@ def row_from_record(record: Mapping[str, Any], used: Mapping[str, str], path: Pa
     )
 
 
+def _label(record: Mapping[str, Any], used: Mapping[str, str], path: Path, line: int) -> Any:
+    """Return the cell of the label, "" for an empty one, or a boolean for each label that has a column of its own."""
+    if (column := used.get("label")) is not None:
+        cell = _cell(record, column, path, line)
+        return "" if cell is None and record[column] is not None else cell
+    own = [column for role, column in used.items() if role.startswith(LABEL_COLUMN)]
+    flags = [flag_from_label(record[column]) for column in own]
+    if None in flags:
+        column = own[flags.index(None)]
+        raise InputError(
+            f"{path}, line {line}: column '{column}' has {str(record[column])[:60]!r} where a label applies (1) or not "
+            "(0); write 0 or 1, or name the column of all labels with label=NAME"
+        )
+    return flags or None
+
+
 def _cell(record: Mapping[str, Any], column: str, path: Path, line: int) -> Any:
     if column not in record:
         raise InputError(f"{path}, line {line}: has no column '{column}'; it has {', '.join(list(record)[:20])}")
     value = record[column]
-    return None if value == "" else value
+    blank = value.strip() == "" if isinstance(value, str) else isinstance(value, float) and math.isnan(value)
+    return None if blank else value
 
 
 def _text(value: Any, column: str, path: Path, line: int) -> str:
@@ -59,7 +79,8 @@ def _items(value: Any, column: str, path: Path, line: int) -> list[Any] | None:
 
 
 def _answers(value: Any, path: Path, line: int) -> tuple[str, ...]:
-    # The forms of the Hugging Face data sets: {"text": [...], "answer_start": [...]}, a list of texts, or one text.
+    # The forms of the Hugging Face data sets: {"text": [...], "answer_start": [...]}, a list of texts, or one text. A
+    # list without any text says that there is no answer (SQuAD 2.0), a null says nothing.
     if isinstance(value, Mapping):
         value = value.get("text")
     if value is None:
@@ -68,4 +89,4 @@ def _answers(value: Any, path: Path, line: int) -> tuple[str, ...]:
     texts = [item.get("text") if isinstance(item, Mapping) else item for item in texts]
     if not all(isinstance(text, str) for text in texts):
         raise InputError(f"{path}, line {line}: the answers are no texts; write a text or a list of texts")
-    return tuple(dict.fromkeys(texts))
+    return tuple(dict.fromkeys(texts)) or (UNANSWERABLE,)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from bertc.errors import InputError
+
+UNANSWERABLE = ""
+"""The reference answer of a question that its context does not answer (SQuAD 2.0)."""
 
 
 def hash_texts(texts: Sequence[str]) -> str:
@@ -29,7 +32,8 @@ class Row:
     """One example.
 
     `texts` is one text or a pair (for question answering: question, context; for word-by-word data: the words joined
-    by a space). `label` is as the file has it until a task's `check_rows` maps it. `words` and `tags` belong to token
+    by a space). `label` is as the file has it until a task's `check_rows` maps it; "" is an empty cell, None
+    no cell. `words` and `tags` belong to token
     classification, `answers` to question answering. `group` is the unit of resampling (SQuAD's article), empty where a
     row stands for itself. `source` and `line` say where the row stands, for messages; 0 if it has no line.
     """
@@ -48,7 +52,7 @@ class Row:
     @property
     def labelled(self) -> bool:
         """Whether anything says what the right answer is."""
-        return self.label is not None or self.tags is not None or bool(self.answers)
+        return self.label not in (None, "") or self.tags is not None or bool(self.answers)
 
     @property
     def place(self) -> str:
@@ -61,7 +65,8 @@ class Row:
 class Dataset:
     """Rows with their origin: `form` is the file's form, `columns` says which column filled which role.
 
-    `digest` is the sha256 over the rows that were read, labels included.
+    `digest` is the sha256 over the rows that were read, labels included. `header` says whether the first line of a
+    table named its columns, None for other forms; `left_out` counts what is no row (blank lines, comments).
     """
 
     rows: tuple[Row, ...]
@@ -69,6 +74,8 @@ class Dataset:
     digest: str
     form: str
     columns: Mapping[str, str]
+    header: bool | None = None
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Return the number of rows."""

@@ -1,4 +1,4 @@
-"""SQuAD 1.1 in JSON: articles, paragraphs, questions with their reference answers (Rajpurkar et al. 2016)."""
+"""SQuAD 1.1 and 2.0 in JSON: articles, paragraphs, questions with reference answers (Rajpurkar et al. 2016, 2018)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bertc.data.jsonl import json_from_path
-from bertc.data.rows import Row, row_from_texts
+from bertc.data.rows import UNANSWERABLE, Row, row_from_texts
 from bertc.errors import InputError
 
 
@@ -31,6 +31,10 @@ def _paragraph_rows(path: Path, paragraph: Any, group: str, place: str) -> Itera
     for number, question in enumerate(_member(paragraph, "qas", list, place)):
         where = f"{place}.qas[{number}]"
         answers = [_member(answer, "text", str, where) for answer in _member(question, "answers", list, where, [])]
+        if question.get("is_impossible") is True:
+            if answers:
+                raise InputError(f"{where}: is_impossible is true and there are answers; correct one of them")
+            answers = [UNANSWERABLE]
         yield row_from_texts(
             _member(question, "question", str, where),
             context,

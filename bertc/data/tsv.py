@@ -13,16 +13,20 @@ from bertc.data.decode import decoded_lines
 from bertc.errors import InputError
 
 SNIFFED_LINES = 50
+LONGEST_CELL = 2**31 - 1
 
 NumberedFields = tuple[int, list[str]]
 
 
-def table_from_delimited(path: Path, is_header: Callable[[Sequence[str]], bool]) -> Table:
+def table_from_delimited(path: Path, is_header: Callable[[Sequence[str]], bool], *, blank: bool = False) -> Table:
     """Open a TSV or CSV file. `is_header` judges the first line.
 
     With a header every line must have as many fields; without one only the fields that are asked for must exist.
+    A line without any character is no row; one of empty cells is where `blank` asks for it.
     """
-    fields = _tab_fields(path) if (delimiter := sniff_delimiter(path)) == "\t" else _quoted_fields(path, delimiter)
+    delimiter = sniff_delimiter(path)
+    every = _tab_fields(path) if delimiter == "\t" else _quoted_fields(path, delimiter)
+    fields = (item for item in every if blank or any(cell.strip() for cell in item[1]))
     first = next(fields, None)
     if first is None:
         raise InputError(f"{path}: the file is empty; give a file with at least one row")
@@ -32,7 +36,7 @@ def table_from_delimited(path: Path, is_header: Callable[[Sequence[str]], bool])
         raise InputError(f"{path}, line {first[0]}: two columns have the same name; rename one")
     body = fields if headed else chain([first], fields)
     records = _headed_records(path, names, body) if headed else _plain_records(body)
-    return Table("tsv" if delimiter == "\t" else "csv", names, headed, records)
+    return Table("tsv" if delimiter == "\t" else "csv", names, headed, records, tuple(first[1]))
 
 
 def sniff_delimiter(path: Path) -> str:
@@ -50,11 +54,12 @@ def _tab_fields(path: Path) -> Iterator[NumberedFields]:
     # No quoting: GLUE's files hold lone quotation marks, which a CSV reader would take for the start of a field.
     for number, line in decoded_lines(path):
         text = line.rstrip("\r\n")
-        if text.strip():
+        if text:
             yield number, text.split("\t")
 
 
 def _quoted_fields(path: Path, delimiter: str) -> Iterator[NumberedFields]:
+    csv.field_size_limit(LONGEST_CELL)  # Python's own limit is 131072 characters, of the whole process
     reader = csv.reader((line for _, line in decoded_lines(path)), delimiter=delimiter, strict=True)
     while True:
         start = reader.line_num + 1
@@ -64,7 +69,7 @@ def _quoted_fields(path: Path, delimiter: str) -> Iterator[NumberedFields]:
             return
         except csv.Error as error:
             raise InputError(f"{path}, line {start}: not valid CSV ({error}); mend the quoting") from None
-        if any(cell.strip() for cell in fields):
+        if fields:
             yield start, fields
 
 

@@ -83,6 +83,14 @@ def _spearman(statistics: Array, weights: Array) -> Array:
     return _correlation(_weighted_ranks(x, weights), _weighted_ranks(y, weights), weights)
 
 
+def _best_threshold(statistics: Array, weights: Array) -> Array:
+    """Columns: score if answered, score if not, null score. The best mean over thresholds of the null score."""
+    answered, unanswered, null = statistics.T
+    order = np.argsort(null, kind="stable")
+    gained = np.cumsum(weights[:, order] * (answered - unanswered)[order], axis=1)
+    return np.asarray((weights @ unanswered + np.maximum(gained.max(1), 0.0)) / weights.sum(1))
+
+
 def _weighted_ranks(values: Array, weights: Array) -> Array:
     """Return the mid-rank of each row among rows repeated `weights` times, centred about 0: [B, n]."""
     _, group = np.unique(values, return_inverse=True)
@@ -110,5 +118,6 @@ FORMULAS: Mapping[str, Formula] = MappingProxyType(
         "matthews": Formula(True, of_sums=_matthews),
         "pearson": Formula(False, of_rows=_pearson),
         "spearman": Formula(False, of_rows=_spearman),
+        "best_threshold": Formula(False, of_rows=_best_threshold),
     }
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import onnx_ir as ir
@@ -11,12 +12,14 @@ from bertc.calibrate.carried import given_table, own_table
 from bertc.calibrate.stage import calibrated_table
 from bertc.calibrate.table import CalibrationTable
 from bertc.checkpoint import Checkpoint, checkpoint_from_path
-from bertc.core.head import Head
+from bertc.core.head import Head, Problem
 from bertc.data.dataset import dataset_from_path
 from bertc.data.encoded import Encoded
-from bertc.data.rows import sample_rows
+from bertc.data.reading import Reading, reading_from_rows
+from bertc.data.rows import Dataset, Row, sample_rows
 from bertc.errors import InputError
 from bertc.evaluate.gates import Decide, Gate, gates_from_options
+from bertc.evaluate.metrics.entities import scheme_from_labels
 from bertc.evaluate.reference import check_rows_tell
 from bertc.ir.scheme import DEFAULT_SMOOTHING, Scheme
 from bertc.jobs.plan import method_from_recipe
@@ -25,7 +28,7 @@ from bertc.prune.layers import skipped_gemms
 from bertc.prune.stage import Sparsity
 from bertc.recipe import CalibrationRecipe, Recipe, SparsityRecipe, ValidationRecipe
 from bertc.search.held import HeldOut, budget_on_held_out, check_enough, held_out_rows
-from bertc.tasks import checked_rows, task_from_name
+from bertc.tasks import checked_rows, layout_from_head, task_from_name
 
 NO_TEXT = "there is no calibration text; name a file with --calibration-data"
 
@@ -168,15 +171,36 @@ def proof_from_recipe(validation: ValidationRecipe, checkpoint: Checkpoint, max_
     if validation.data is None:
         return None
     task = task_from_name(checkpoint.head.task)
-    dataset = dataset_from_path(validation.data, layout=task.layout, columns=validation.columns, limit=validation.limit)
+    layout = layout_from_head(checkpoint.head)
+    dataset = dataset_from_path(validation.data, layout=layout, columns=validation.columns, limit=validation.limit)
     rows = checked_rows(task, dataset.rows, checkpoint.head, checkpoint.encoder)
     check_rows_tell(validation.data, task, checkpoint.head, rows)
     features = task.features_from_rows(rows, checkpoint.encoder, max_length)
     texts = Encoded(
-        path=validation.data, digest=dataset.digest, rows=tuple(rows), features=tuple(features), max_length=max_length
+        path=validation.data,
+        digest=dataset.digest,
+        rows=tuple(rows),
+        features=tuple(features),
+        max_length=max_length,
+        reading=_reading(dataset, rows, checkpoint.head),
     )
     gates = gates_from_recipe(validation, checkpoint.head, labelled=task.gold(rows, checkpoint.head) is not None)
     return Proof(texts=texts, gates=gates, decide=validation.decide, any_reference=validation.any_reference)
+
+
+def reading_of_validation(wanted: ValidationRecipe, head: Head) -> Reading | None:
+    """Read and check the validation data, and say how; None without. Nothing is encoded or built."""
+    if wanted.data is None:
+        return None
+    dataset = dataset_from_path(wanted.data, layout=layout_from_head(head), columns=wanted.columns, limit=wanted.limit)
+    return _reading(dataset, task_from_name(head.task).check_rows(dataset.rows, head), head)
+
+
+def _reading(dataset: Dataset, checked: Sequence[Row], head: Head) -> Reading:
+    """Say how a file was read; the scheme of tags is that of the head's whole label set."""
+    labels = () if head.problem == Problem.REGRESSION else head.labels
+    scheme = None if checked[0].tags is None else str(scheme_from_labels(head.labels))
+    return reading_from_rows(dataset, checked, labels, scheme)
 
 
 def calibration_from_recipe(calibration: CalibrationRecipe, checkpoint: Checkpoint, max_length: int) -> Encoded:
@@ -249,7 +273,7 @@ def held_out_from_recipe(recipe: Recipe, inputs: Inputs, proof: Proof | None) ->
         )
     head = inputs.checkpoint.head
     task = task_from_name(head.task)
-    dataset = dataset_from_path(calibration.path, layout=task.layout, columns=recipe.calibration.columns)
+    dataset = dataset_from_path(calibration.path, layout=layout_from_head(head), columns=recipe.calibration.columns)
     known = calibration.rows if proof is None else (*calibration.rows, *proof.texts.rows)
     used = {row.hash for row in known}
     chosen = held_out_rows(dataset, calibration.path, used, rows=recipe.search.rows, seed=recipe.calibration.seed)

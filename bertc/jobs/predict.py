@@ -23,6 +23,7 @@ from bertc.checkpoint.tokenizer import text_encoder_from_path
 from bertc.core.batch import Batch
 from bertc.core.feature import Feature
 from bertc.core.head import Head, Pooling, Problem, Similarity, Squash
+from bertc.data.labels import has_text
 from bertc.data.rows import Row, row_from_texts
 from bertc.errors import EnvironmentLackError, InputError
 from bertc.evaluate.task import RawOutputs, Task
@@ -77,29 +78,45 @@ class Predictor(Closing):
         """Whether the artefact was built without validation."""
         return self.manifest.unvalidated
 
-    def predict(self, texts: str | Sequence[str], pairs: str | Sequence[str] | None = None) -> list[dict[str, Any]]:
+    def predict(
+        self, texts: str | Sequence[str], pairs: str | Sequence[str] | None = None
+    ) -> list[dict[str, Any] | None]:
         """Answer one text or many, in their order. `pairs` are the second texts; a question's is its context.
 
-        Raises `InputError` for a text that is empty, or where a text lacks its pair.
+        The answer of an empty text is None. Raises `InputError` for what is no text, by its index, and where a text
+        lacks its pair.
         """
-        first = [texts] if isinstance(texts, str) else list(texts)
+        first = _texts("texts", texts)
         if pairs is None:
             return list(self.predict_rows(row_from_texts(text) for text in first))
-        second = [pairs] if isinstance(pairs, str) else list(pairs)
+        second = _texts("pairs", pairs)
         if len(first) != len(second):
             raise InputError(f"{len(first)} texts came with {len(second)} pairs; give one pair for each text")
         return list(self.predict_rows(row_from_texts(*both) for both in zip(first, second, strict=True)))
 
-    def predict_rows(self, rows: Iterable[Row], *, batch: int = ROWS_PER_BATCH) -> Iterator[dict[str, Any]]:
-        """Answer rows one by one as they come, holding `batch` of them at a time; their labels do not matter."""
+    def predict_rows(self, rows: Iterable[Row], *, batch: int = ROWS_PER_BATCH) -> Iterator[dict[str, Any] | None]:
+        """Answer rows one by one as they come, holding `batch` of them at a time; their labels do not matter.
+
+        The answer of a row without any text is None.
+        """
         source = iter(rows)
         while chunk := list(islice(source, batch)):
-            bare = [replace(row, label=None, tags=None, answers=()) for row in chunk]
-            self._check_pairs(bare)
-            checked = checked_rows(self.task, bare, self.head, self.encoder)
-            features = self.features_from_rows(checked)
-            outputs = self.task.row_outputs(checked, features, self.run_features(features), self.head)
-            yield from self.task.predictions(checked, outputs, self.head)
+            yield from self._answers(chunk)
+
+    def _answers(self, rows: Sequence[Row]) -> list[dict[str, Any] | None]:
+        """Answer some rows at once, those without text by None."""
+        places = [place for place, row in enumerate(rows) if has_text(row)]
+        answers: list[dict[str, Any] | None] = [None] * len(rows)
+        if not places:
+            return answers
+        bare = [replace(rows[place], label=None, tags=None, answers=()) for place in places]
+        self._check_pairs(bare)
+        checked = checked_rows(self.task, bare, self.head, self.encoder)
+        features = self.features_from_rows(checked)
+        outputs = self.task.row_outputs(checked, features, self.run_features(features), self.head)
+        for place, answer in zip(places, self.task.predictions(checked, outputs, self.head), strict=True):
+            answers[place] = answer
+        return answers
 
     def features_from_rows(self, rows: Sequence[Row]) -> list[Feature]:
         """Encode checked rows with the artefact's tokenizer and length."""
@@ -149,6 +166,22 @@ def predictor_from_path(
     except BaseException:
         engine.close()
         raise
+
+
+def _texts(name: str, given: str | Sequence[str]) -> list[str]:
+    """Return the texts that a caller gave. Raises `InputError` naming the index of what is none."""
+    if isinstance(given, str):
+        return [given]
+    if not isinstance(given, Iterable) or isinstance(given, (bytes, Mapping)):
+        raise InputError(f"{name} is {type(given).__name__}, not a text or a list of texts; give str")
+    found = list(given)
+    for index, text in enumerate(found):
+        if not isinstance(text, str):
+            raise InputError(
+                f"{name}[{index}] is {text!r:.60} ({type(text).__name__}), no text; give a str ('' has no answer), or "
+                "leave it out"
+            )
+    return found
 
 
 def verified_manifest(folder: Path) -> Manifest:

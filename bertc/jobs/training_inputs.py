@@ -14,7 +14,7 @@ from bertc.data.dataset import dataset_from_path
 from bertc.data.rows import Row
 from bertc.errors import InputError
 from bertc.recipe import Recipe, TrainingRecipe
-from bertc.tasks import checked_rows, task_from_name
+from bertc.tasks import checked_rows, layout_from_head, task_from_name
 
 if TYPE_CHECKING:
     from bertc.core.example import Example
@@ -48,7 +48,7 @@ def data_from_recipe(training: TrainingRecipe, checkpoint: Checkpoint, max_lengt
         raise InputError("there is no training data; name a file with --train-data")
     head = checkpoint.head
     task = task_from_name(head.task)
-    dataset = dataset_from_path(training.data, layout=task.layout, columns=training.columns)
+    dataset = dataset_from_path(training.data, layout=layout_from_head(head), columns=training.columns)
     rows = checked_rows(task, dataset.rows, head, checkpoint.encoder)
     held_out = min(training.held_out, max(1, len(rows) // HELD_OUT_PART))
     kept, held = split_rows(rows, held_out, seed=training.seed, task=task)

@@ -26,7 +26,7 @@ from bertc.errors import InputError
 from bertc.evaluate.formulas import Array
 from bertc.evaluate.gates import Gate, Verdict, gates_from_options, judge, judge_comparison, judge_doubtful
 from bertc.evaluate.metric import metric_from_name
-from bertc.evaluate.reference import Doubt, warnings_of_rows
+from bertc.evaluate.reference import Doubt, check_rows_tell, warnings_of_rows
 from bertc.evaluate.regression import keys_from_hashes
 from bertc.evaluate.row_table import MetricRows, RowTable, hash_labels, kept_statistics
 from bertc.evaluate.rows_file import rows_from_path
@@ -38,7 +38,7 @@ from bertc.recipe import Recipe, ValidationRecipe, recipe_from_path
 from bertc.report.schema import report_from_json
 from bertc.runtime.engine import outputs_from_features
 from bertc.targets import target_from_name
-from bertc.tasks import checked_rows
+from bertc.tasks import checked_rows, layout_from_head
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +131,8 @@ def _run_engine(predictor: Predictor, wanted: ValidationRecipe, stored: RowTable
     if not Path(wanted.data).exists():
         raise InputError(f"{wanted.data}: there is no such file; name the validation data with --validation-data")
     progress.stage("read")
-    dataset = dataset_from_path(wanted.data, layout=task.layout, columns=wanted.columns, limit=wanted.limit)
+    layout = layout_from_head(head)
+    dataset = dataset_from_path(wanted.data, layout=layout, columns=wanted.columns, limit=wanted.limit)
     rows = checked_rows(task, dataset.rows, head, predictor.encoder)
     labelled = task.gold(rows, head) is not None
     gates = gates_from_options(wanted, task, head, labelled=labelled)

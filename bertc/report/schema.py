@@ -305,12 +305,31 @@ class SitePart(_Frozen):
     histogram: HistogramPart | None = None
 
 
+class ReadingPart(_Frozen):
+    """How a data file was read (`bertc.data.reading.Reading`).
+
+    `header` is null for a form that has none; `labels` is what a label of the file means to the checkpoint; `labelled`
+    of the `rows` have a label; `scheme` is that of the tags; `left_out` counts what is no row.
+    """
+
+    form: str
+    header: bool | None = None
+    columns: dict[str, str] = {}
+    labels: dict[str, str] = {}
+    rows: Count
+    labelled: Count
+    scheme: str | None = None
+    left_out: dict[str, Count] = {}
+    sentence: str = ""
+
+
 class DataSource(_Frozen):
-    """A data set: its path as given, the number of rows used, and the sha256 of them."""
+    """A data set: its path as given, the number of rows used, the sha256 of them, and how it was read."""
 
     path: str
     rows: Count
     digest: str
+    reading: ReadingPart | None = None
 
 
 class DataPart(_Frozen):

@@ -25,6 +25,8 @@ def facts_from_report(report: Report) -> Iterator[Fact]:
     if doubt:
         yield "doubt", doubt
     yield "verdict", verdict_text(report.passed, unvalidated=report.unvalidated)
+    if report.data.validation is not None and report.data.validation.reading is not None:
+        yield "read", f"{report.data.validation.path}: {report.data.validation.reading.sentence}"
     if report.accuracy is not None:
         yield from facts_from_score(report.accuracy)
     for gate in report.gates:

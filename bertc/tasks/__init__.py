@@ -10,9 +10,10 @@ from dataclasses import replace
 from functools import cache
 from typing import cast
 
-from bertc.core.head import Head
+from bertc.core.head import Head, Problem
 from bertc.core.outputs import Output
 from bertc.core.plugins import TASKS
+from bertc.data.columns import Layout
 from bertc.data.rows import Row
 from bertc.errors import InputError
 from bertc.evaluate.task import Encoder, Task
@@ -40,6 +41,12 @@ def task_from_name(name: str) -> Task:
     if module.TASK.name != name:
         raise InputError(f"{module.__file__}: TASK has the name '{module.TASK.name}'; give it the file's, '{name}'")
     return cast(Task, module.TASK)
+
+
+def layout_from_head(head: Head) -> Layout:
+    """Return the columns that labelled rows of a head are read from; several labels may each have their own."""
+    layout = task_from_name(head.task).layout
+    return replace(layout, labels=head.labels) if head.problem == Problem.MULTI_LABEL else layout
 
 
 def checked_rows(task: Task, rows: Sequence[Row], head: Head, encoder: Encoder) -> tuple[Row, ...]:

@@ -111,7 +111,7 @@ class FeatureExtraction:
         check_texts(rows, (1, 2), self.name)
         if rows and len(rows[0].texts) == 1:
             return tuple(replace(row, label=None, tags=None, answers=()) for row in rows)
-        if not is_labelled(rows) or any(row.label is None for row in rows):
+        if not is_labelled(rows) or any(row.label in (None, "") for row in rows):
             return tuple(replace(row, label=None, answers=()) for row in rows)
         return tuple(replace(row, label=number_from_label(row)) for row in rows)
 

@@ -89,7 +89,7 @@ class QuestionAnswering:
 
     def schema(self, head: Head) -> str:
         """Return the help on columns."""
-        return schema_from_layout(self.name, self.layout, "SQuAD 1.1's JSON form needs no columns.")
+        return schema_from_layout(self.name, self.layout, "SQuAD's JSON form (1.1 and 2.0) needs no columns.")
 
     def check_rows(self, rows: Sequence[Row], head: Head) -> tuple[Row, ...]:
         """Return the rows. Raises `InputError` on rows that are no pairs, and where only some have answers."""
@@ -114,12 +114,20 @@ class QuestionAnswering:
         windows: list[list[Window]] = [[] for _ in rows]
         for feature, start, end in zip(features, raw["start_logits"], raw["end_logits"], strict=True):
             inside, offsets = feature.detail["context"], feature.detail["offsets"]
-            windows[feature.row].append(Window(np.asarray(start)[inside], np.asarray(end)[inside], offsets[inside]))
+            start, end = np.asarray(start), np.asarray(end)
+            null = float(start[0]) + float(end[0])
+            windows[feature.row].append(Window(start[inside], end[inside], offsets[inside], null))
         return [answer_from_windows(row.texts[1], found) for row, found in zip(rows, windows, strict=True)]
 
     def predictions(self, rows: Sequence[Row], outputs: Any, head: Head) -> list[dict[str, Any]]:
-        """Return {answer, score, start, end}; the last two are characters of the context."""
-        return [{"answer": a.text, "score": a.score, "start": a.start, "end": a.end} for a in outputs]
+        """Return {answer, score, start, end, null_score}; start and end are characters of the context.
+
+        Where `null_score` is above a threshold (0 unless one was tuned), a model of SQuAD 2.0 says: no answer.
+        """
+        return [
+            {"answer": a.text, "score": a.score, "start": a.start, "end": a.end, "null_score": a.null_score}
+            for a in outputs
+        ]
 
     def lines(self, prediction: Mapping[str, Any]) -> list[str]:
         """Return the answer and its score."""
@@ -130,8 +138,8 @@ class QuestionAnswering:
         return [row.answers for row in rows] if rows and rows[0].answers else None
 
     def metrics(self, head: Head) -> tuple[Metric, ...]:
-        """Return F1 and exact match."""
-        return answer_metrics(_texts)
+        """Return F1 and exact match, and F1 at the best threshold of the null score."""
+        return answer_metrics(_texts, _null_scores)
 
     def floor(self, head: Head, gold: Any) -> Floor:
         """Return an F1 near 0."""
@@ -215,6 +223,10 @@ def _feature(index: int, window: Any) -> Feature:
 
 def _texts(outputs: Sequence[Answer]) -> list[str]:
     return [answer.text for answer in outputs]
+
+
+def _null_scores(outputs: Sequence[Answer]) -> Array:
+    return np.array([answer.null_score for answer in outputs], np.float64)
 
 
 def _divergence(reference: Sequence[Answer], outputs: Sequence[Answer]) -> Array:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,8 @@ from bertc.core.feature import Feature
 from bertc.core.head import Head, Problem, Squash
 from bertc.core.outputs import Output
 from bertc.data.columns import Layout
-from bertc.data.labels import check_texts, id_from_label, is_labelled, number_from_label
+from bertc.data.label_sets import id_sets
+from bertc.data.labels import LabelIds, check_texts, is_labelled, number_from_label
 from bertc.data.rows import Row
 from bertc.data.usual import ID, LABEL, TEXT, TEXT_A, TEXT_B, schema_from_layout
 from bertc.errors import InputError
@@ -83,7 +83,8 @@ class SequenceClassification:
         """Return the help on columns and labels."""
         notes = {
             Problem.REGRESSION: "The label is a number.",
-            Problem.MULTI_LABEL: "The label is a JSON list or names separated by commas, of: " + ", ".join(head.labels),
+            Problem.MULTI_LABEL: "The label is a list of names or ids (JSON, or with commas), a 0 or 1 for each label, "
+            "or a column of 0 and 1 for each, of: " + ", ".join(head.labels),
         }
         plain = "The label is a name or a number from 0, of: " + ", ".join(head.labels)
         return schema_from_layout(self.name, self.layout, notes.get(head.problem or Problem.SINGLE_LABEL, plain))
@@ -91,9 +92,14 @@ class SequenceClassification:
     def check_rows(self, rows: Sequence[Row], head: Head) -> tuple[Row, ...]:
         """Map labels to an id, a tuple of ids or a float. Raises `InputError` on one that the head does not know."""
         check_texts(rows, (1, 2), self.name)
-        if not is_labelled(rows):
-            return tuple(rows)
-        return tuple(replace(row, label=_mapped_label(row, head)) for row in rows)
+        if not any(row.labelled for row in rows):
+            return tuple(row if row.label is None else replace(row, label=None) for row in rows)  # "" is no label
+        if head.problem == Problem.MULTI_LABEL:
+            pairs = zip(rows, id_sets(rows, head.labels), strict=True)
+            return tuple(replace(row, label=ids) for row, ids in pairs)
+        is_labelled(rows)
+        ids = LabelIds(head.labels)
+        return tuple(replace(row, label=_mapped_label(row, head, ids)) for row in rows)
 
     def features_from_rows(self, rows: Sequence[Row], encoder: Encoder, max_length: int) -> list[Feature]:
         """Encode each row's text or pair."""
@@ -254,24 +260,10 @@ def _squashed(logits: NDArray[np.float32], head: Head) -> NDArray[np.float32]:
     return np.asarray(0.5 * (1 + np.tanh(logits.astype(np.float64) / 2)), np.float32)  # the sigmoid, without overflow
 
 
-def _mapped_label(row: Row, head: Head) -> Any:
+def _mapped_label(row: Row, head: Head, ids: LabelIds) -> Any:
     if head.problem == Problem.REGRESSION:
         return number_from_label(row)
-    if head.problem == Problem.MULTI_LABEL:
-        return tuple(sorted({id_from_label(row, item, head.labels) for item in _label_list(row)}))
-    return id_from_label(row, row.label, head.labels)
-
-
-def _label_list(row: Row) -> list[Any]:
-    if isinstance(row.label, (list, tuple)):
-        return list(row.label)
-    text = str(row.label).strip()
-    if not text.startswith("["):
-        return [item.strip() for item in text.split(",") if item.strip()]
-    try:
-        return list(json.loads(text))
-    except json.JSONDecodeError:
-        raise InputError(f'{row.place}: \'{text[:60]}\' is no JSON list of labels; write ["a", "b"]') from None
+    return ids.id(row, row.label)
 
 
 def _score(outputs: NDArray[Any]) -> Array:

@@ -15,7 +15,7 @@ from bertc.core.feature import Feature
 from bertc.core.head import Head
 from bertc.core.outputs import Output
 from bertc.data.columns import Column, Layout
-from bertc.data.labels import check_texts, id_from_label, is_labelled
+from bertc.data.labels import LabelIds, check_texts, is_labelled
 from bertc.data.rows import Row
 from bertc.data.usual import ID, TEXT, schema_from_layout
 from bertc.errors import InputError
@@ -23,7 +23,7 @@ from bertc.evaluate.formulas import Array
 from bertc.evaluate.losses import kl_divergence
 from bertc.evaluate.metric import HIGHER, Metric
 from bertc.evaluate.metrics.classification import softmax
-from bertc.evaluate.metrics.entities import entities_from_tags, entity_metric
+from bertc.evaluate.metrics.entities import entities_from_tags, entity_metric, scheme_from_labels
 from bertc.evaluate.metrics.fidelity import agreement_metric, distance_metric, divergence, squared_error
 from bertc.evaluate.numbering import better_numberings
 from bertc.evaluate.reference import Floor, Reading, floor_near_zero
@@ -67,7 +67,9 @@ class TokenClassification:
 
     def head_from_files(self, files: HeadFiles) -> Head:
         """Return the tags. Raises `InputError` where configuration and weights disagree."""
-        return Head(task=self.name, labels=labels_from_files(files, self))
+        labels = labels_from_files(files, self)
+        scheme_from_labels(labels)
+        return Head(task=self.name, labels=labels)
 
     def outputs(self, head: Head) -> tuple[Output, ...]:
         """Return the scores of each token."""
@@ -81,14 +83,18 @@ class TokenClassification:
 
     def schema(self, head: Head) -> str:
         """Return the help on columns and tags."""
-        note = "CoNLL files need no columns. The tags are " + ", ".join(head.labels)
+        note = (
+            "CoNLL files need no columns, or take words=NUMBER and tags=NUMBER. The tags (scheme: "
+            f"{scheme_from_labels(head.labels)}) are {', '.join(head.labels)}"
+        )
         return schema_from_layout(self.name, self.layout, note)
 
     def check_rows(self, rows: Sequence[Row], head: Head) -> tuple[Row, ...]:
         """Split texts that have no words, and map tags to names of the head. Raises `InputError` on others."""
         check_texts(rows, (1,), self.name)
         labelled = is_labelled(rows)
-        return tuple(_checked(row, head, labelled=labelled) for row in rows)
+        ids = LabelIds(head.labels)
+        return tuple(_checked(row, head, ids if labelled else None) for row in rows)
 
     def features_from_rows(self, rows: Sequence[Row], encoder: Encoder, max_length: int) -> list[Feature]:
         """Encode each row's words; `detail` has the first sub-token of each word that is left."""
@@ -139,7 +145,8 @@ class TokenClassification:
             right = [sum(a == b for a, b in zip(true, given, strict=True)) for true, given in pairs]
             return np.array([right, [len(true) for true, _ in pairs]], np.float64).T
 
-        entities = tuple(entity_metric(base, lambda o: _all_tags(o, head)) for base in ("f1", "precision", "recall"))
+        scheme, bases = scheme_from_labels(head.labels), ("f1", "precision", "recall")
+        entities = tuple(entity_metric(base, lambda o: _all_tags(o, head), scheme=scheme) for base in bases)
         token = Metric(name="token_accuracy", direction=HIGHER, statistics=accuracy, formula="ratio")
         return (*entities, token)
 
@@ -164,7 +171,8 @@ class TokenClassification:
         kinds = {tag.partition("-")[2] or tag for tag in head.labels if tag != "O"}
         if base not in ("precision", "recall", "f1") or label not in kinds or threshold is not None:
             return None
-        return entity_metric(base, lambda outputs: _all_tags(outputs, head), label)
+        scheme = scheme_from_labels(head.labels)
+        return entity_metric(base, lambda outputs: _all_tags(outputs, head), label, scheme)
 
     def fidelity(self, head: Head) -> tuple[Metric, ...]:
         """Return agreement over words, their divergence in nats, and the logits' mean squared error."""
@@ -223,17 +231,17 @@ def tag_ids(logits: NDArray[np.float32], head: Head) -> NDArray[np.int64]:
     return np.where(missing, outside, np.where(missing[:, None], 0.0, logits).argmax(-1)).astype(np.int64)
 
 
-def _checked(row: Row, head: Head, *, labelled: bool) -> Row:
+def _checked(row: Row, head: Head, ids: LabelIds | None) -> Row:
     words = row.words if row.words is not None else tuple(WORD.findall(row.texts[0]))
     if not words:
         raise InputError(f"{row.place}: the text has no words; fill the cell or remove the row")
-    if not labelled:
+    if ids is None:
         return replace(row, words=words)
     if row.words is None or row.tags is None:
         raise InputError(f"{row.place}: tags need the words they belong to; name the column with words=NAME")
     if len(row.tags) != len(words):
         raise InputError(f"{row.place}: has {len(words)} words and {len(row.tags)} tags; give one tag per word")
-    return replace(row, tags=tuple(head.labels[id_from_label(row, tag, head.labels)] for tag in row.tags))
+    return replace(row, tags=tuple(head.labels[ids.id(row, tag)] for tag in row.tags))
 
 
 def _all_tags(outputs: Any, head: Head) -> list[list[str]]:
@@ -256,7 +264,7 @@ def _prediction(row: Row, logits: NDArray[np.float32], head: Head) -> dict[str, 
     tags = [head.labels[index] for index in tag_ids(logits, head)]
     chances, places = _best(logits)[:, 1], _word_places(text, words)
     entities = []
-    for kind, first, last in entities_from_tags(tags):
+    for kind, first, last in entities_from_tags(tags, scheme_from_labels(head.labels)):
         start, end = places[first][0], places[last][1]
         entities.append(
             {

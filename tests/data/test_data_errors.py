@@ -23,6 +23,12 @@ CASES: dict[str, tuple[str, str | bytes, dict[str, Any], str]] = {
     "ambiguous role": ("a.csv", "text,label\na,b\n", {"columns": {"question": "text"}}, "it reads text_a"),
     "no usual name": ("a.csv", "label,foo\na,b\n", {}, "the columns label, foo; name one with text_a=NAME"),
     "no header, no numbers": ("a.tsv", "x\ty\nz\tw\n", {}, "2 columns without a header"),
+    "unusual names": (
+        "a.csv", "review_text,stars_given\na,4\n", {}, r"a header of unusual names .*: review_text, stars_given",
+    ),
+    "no such unusual name": (
+        "a.csv", "review_text,stars_given\na,4\n", {"columns": {"text": "review"}}, "text=review.*: review_text, stars",
+    ),
     "too few fields": ("a.tsv", "text\tlabel\na\tb\nc\n", {}, "line 3: has 1 fields where the header has 2"),
     "too many fields": ("a.csv", "text,label\na,b\nc,d,e\n", {}, "line 3: has 3 fields"),
     "a missing field without header": (

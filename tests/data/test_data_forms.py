@@ -85,6 +85,27 @@ def test_a_header_is_told_from_a_first_row(tmp_path: Path) -> None:
     assert len(dataset_of(named, task=CLASSIFY, columns={"text": "bar", "label": "foo"})) == 1
 
 
+def test_a_first_line_of_unusual_names_is_a_header_when_one_is_named(tmp_path: Path) -> None:
+    path = written(tmp_path, "a.csv", "review_text,stars_given\na fine film,4\n")
+    for columns in (
+        {"text": "review_text"},
+        {"text": "review_text", "label": "2"},
+        {"text": "1", "label": "stars_given"},
+    ):
+        data = dataset_of(path, task=CLASSIFY, columns=columns)
+        assert [row.texts for row in data.rows] == [("a fine film",)] and data.header is True
+    numbered = dataset_of(path, task=CLASSIFY, columns={"text": "1"})
+    assert [row.texts[0] for row in numbered.rows] == ["review_text", "a fine film"] and numbered.header is False
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv"])
+def test_cells_may_be_of_any_length(tmp_path: Path, name: str) -> None:
+    comma = "," if name == "a.csv" else "\t"
+    long = "word " * 100_000 + "end"
+    data = dataset_of(written(tmp_path, name, f"text{comma}label\n{long}{comma}1\nb{comma}0\n"), task=CLASSIFY)
+    assert [row.texts[0] for row in data.rows] == [long, "b"]
+
+
 def test_named_columns_win(tmp_path: Path) -> None:
     path = written(tmp_path, "a.csv", "text,other,label,y2\nt,o,l,y\n")
     data = dataset_of(path, task=CLASSIFY, columns={"text": "other", "label": "y2"})
@@ -199,3 +220,28 @@ def test_the_digest_knows_texts_and_labels(tmp_path: Path) -> None:
     sets = [dataset_of(written(tmp_path, f"{i}.csv", content), task=CLASSIFY) for i, content in enumerate(contents)]
     assert len({data.digest for data in sets}) == 3
     assert sets[0].rows[0].hash == sets[1].rows[0].hash != sets[2].rows[0].hash
+
+
+def test_questions_without_an_answer(tmp_path: Path) -> None:
+    impossible = squad(is_impossible=True)
+    impossible["data"][0]["paragraphs"][0]["qas"][0]["answers"] = []
+    path = written(tmp_path, "a.json", json.dumps(impossible))
+    row = dataset_of(path, task="question-answering").rows[0]
+    assert row.answers == ("",) and row.labelled
+    path = written(tmp_path, "b.json", json.dumps(squad(is_impossible=False)))
+    answered = dataset_of(path, task="question-answering")
+    assert answered.rows[0].answers == ("me",)
+    with pytest.raises(InputError, match="is_impossible is true and there are answers"):
+        dataset_of(written(tmp_path, "c.json", json.dumps(squad(is_impossible=True))), task="question-answering")
+
+
+@pytest.mark.parametrize(
+    ("answers", "read"),
+    [({"text": [], "answer_start": []}, ("",)), ([], ("",)), (None, ()), ({"text": ["me"]}, ("me",))],
+)
+def test_an_empty_list_of_answers_is_no_answer_and_a_null_says_nothing(
+    tmp_path: Path, answers: Any, read: tuple[str, ...]
+) -> None:
+    item = {"question": "who?", "context": "me", "answers": answers}
+    row = dataset_of(written(tmp_path, "a.jsonl", json.dumps(item)), task="question-answering").rows[0]
+    assert row.answers == read

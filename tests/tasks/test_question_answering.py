@@ -26,7 +26,7 @@ def test_an_answer_is_found_in_its_window() -> None:
     outputs = TASK.row_outputs(rows, features, raw, QA)
     found = TASK.predictions(rows, outputs, QA)[0]
     assert found["answer"] == "w30 w31" == CONTEXT[found["start"] : found["end"]]
-    assert [metric.value(TASK.gold(rows, QA), outputs) for metric in TASK.metrics(QA)] == [1, 1]
+    assert [metric.value(TASK.gold(rows, QA), outputs) for metric in TASK.metrics(QA)] == [1, 1, 1]
 
 
 def test_the_question_is_no_answer() -> None:

@@ -14,7 +14,7 @@ from bertc.artefact.kinds import ARTEFACT
 from bertc.cli.columns import column_option
 from bertc.cli.command import Command, option
 from bertc.cli.int8_request import check_precision
-from bertc.cli.output import Output
+from bertc.cli.output import Output, printable
 from bertc.cli.request import Request, out_option, recipe_command
 from bertc.cli.tables import print_facts
 from bertc.errors import EXIT_GATE, EXIT_PASSED
@@ -31,7 +31,12 @@ VALIDATION = title_of("validation")
 @out_option(ARTEFACT, "OUT", "The folder of the artefact.")
 @recipe_command("task", "calibration", "sparsity", "quantization", "validation", "search", "engine")
 @column_option("columns", "A column of both the calibration and the validation data. Repeatable.", section=VALIDATION)
-@option("--schema", is_flag=True, section=VALIDATION, help="Say which columns the checkpoint's task reads, and stop.")
+@option(
+    "--schema",
+    is_flag=True,
+    section=VALIDATION,
+    help="Say which columns the checkpoint's task reads and how --validation-data, if named, is read, and stop.",
+)
 def command(
     output: Output, request: Request, out: Path | None, columns: tuple[tuple[str, str], ...], schema: bool
 ) -> int:
@@ -80,12 +85,17 @@ def _conclude(output: Output, report: Report, out: Path) -> int:
 
 def _print_schema(output: Output, recipe: Recipe) -> int:
     from bertc.checkpoint import checkpoint_from_path
+    from bertc.jobs.inputs import reading_of_validation
     from bertc.tasks import task_from_name
 
     head = checkpoint_from_path(recipe.checkpoint, task=recipe.task).head
     text = task_from_name(head.task).schema(head)
+    reading = reading_of_validation(recipe.validation, head)
     if output.json:
-        output.print_json({"task": head.task, "labels": list(head.labels), "schema": text})
+        read = {} if reading is None else {"validation": reading.as_dict()}
+        output.print_json({"task": head.task, "labels": list(head.labels), "schema": text, **read})
     else:
         click.echo(text)
+        if reading is not None:
+            click.echo(f"{recipe.validation.data} is read as {printable(reading.sentence())}")
     return EXIT_PASSED

@@ -60,7 +60,8 @@ def command(
       bertc predict OUT --text "who wrote it?" --pair "It was written by Ada."
       bertc predict OUT --input texts.jsonl -o answers.jsonl
 
-    A line of JSON per text, in their order, in bounded memory; for --text in a terminal, plain text.
+    A line of JSON per text, in their order, in bounded memory (null for an empty text); for --text in a terminal,
+    plain text.
     """
     if bool(texts) == (source is not None):
         raise click.UsageError("give either --text or --input FILE")
@@ -78,7 +79,7 @@ def command(
         if source is None and target is None and not output.json and is_terminal():
             _print_plain(texts, answers, predictor.task)
         else:
-            _write_lines(answers, _opened(target, files, force=force))
+            _write_lines(answers, _opened(target, files, force=force), output)
     return EXIT_PASSED
 
 
@@ -98,7 +99,7 @@ def _file_rows(predictor: Predictor, source: str, columns: dict[str, str]) -> It
     if columns:
         raise InputError("stdin is read as plain lines, which have no columns; leave --column away")
     lines = ((number, line.strip()) for number, line in enumerate(sys.stdin, start=1))
-    return (row_from_texts(text, source="stdin", line=number) for number, text in lines if text)
+    return (row_from_texts(text, source="stdin", line=number) for number, text in lines)
 
 
 def _opened(target: Path | None, files: ExitStack, *, force: bool) -> TextIO:
@@ -111,17 +112,23 @@ def _opened(target: Path | None, files: ExitStack, *, force: bool) -> TextIO:
     return files.enter_context(work.open("w", encoding="utf-8"))
 
 
-def _write_lines(answers: Iterable[dict[str, Any]], stream: TextIO) -> None:
+def _write_lines(answers: Iterable[dict[str, Any] | None], stream: TextIO, output: Output) -> None:
+    """Write a line of JSON per answer, and say how many texts were empty."""
+    count = empty = 0
     for answer in answers:
+        count += 1
+        empty += answer is None
         stream.write(json.dumps(answer, ensure_ascii=False) + "\n")
+    if empty:
+        output.warn(f"{empty} of {count} texts are empty; their answers are null")
 
 
-def _print_plain(texts: tuple[str, ...], answers: Iterable[dict[str, Any]], task: Task) -> None:
+def _print_plain(texts: tuple[str, ...], answers: Iterable[dict[str, Any] | None], task: Task) -> None:
     """Print the best answer beside its text."""
     from bertc.cli.output import printable
 
     for text, answer in zip(texts, answers, strict=True):
         if len(texts) > 1:
             click.echo(printable(text))
-        for line in task.lines(answer):
+        for line in ["(empty: no answer)"] if answer is None else task.lines(answer):
             click.echo(printable(("  " if len(texts) > 1 else "") + line))

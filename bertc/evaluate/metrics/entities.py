@@ -1,26 +1,64 @@
-"""Entities from tags and their counts, as `conlleval` (Tjong Kim Sang and Buchholz 2000) and seqeval's default do.
+"""Entities from tags and their counts, by the scheme that the label set is written in.
 
-Lenient: an I- without its B-, or after another type, begins an entity as well.
+BIO, IOB1 and tags without prefixes count as in `conlleval` (Tjong Kim Sang and Buchholz 2000) and seqeval's default: an
+I- without its B-, or after another type, begins an entity as well. IOBES and BILOU mark an entity's end too and count
+as in seqeval's strict mode: only what begins and ends is an entity.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from enum import StrEnum
 from typing import Any
 
 import numpy as np
 
+from bertc.errors import InputError
 from bertc.evaluate.formulas import Array
 from bertc.evaluate.metric import HIGHER, Metric
 
 Entity = tuple[str, int, int]  # type, first word, last word
 
+
+class Scheme(StrEnum):
+    """How tags mark where an entity begins and ends. In IOB1 a B- stands only between neighbours of one type."""
+
+    BIO = "BIO"
+    IOB1 = "IOB1"
+    IOBES = "IOBES"
+    BILOU = "BILOU"
+    PLAIN = "without prefixes"
+
+
+LAST_AND_SINGLE = {Scheme.IOBES: ("E", "S"), Scheme.BILOU: ("L", "U")}
+
 STARTS = frozenset({("E", "E"), ("E", "I"), ("S", "E"), ("S", "I"), ("O", "E"), ("O", "I")})
 ENDS = frozenset({("B", "B"), ("B", "S"), ("B", "O"), ("I", "B"), ("I", "S"), ("I", "O")})
 
 
-def entities_from_tags(tags: Sequence[str]) -> list[Entity]:
-    """Return (type, first word, last word) of each entity, of tags in IOB2, IOBES or without prefixes."""
+def scheme_from_labels(labels: Sequence[str]) -> Scheme:
+    """Return the scheme of a whole set of tags.
+
+    Raises `InputError` for tags that end entities in two ways (L- and U- beside E- and S-).
+    """
+    pairs = [label.partition("-") for label in labels if label != "O"]
+    prefixes = {prefix for prefix, dash, _ in pairs if dash}
+    if not all(dash and prefix in "BIESLU" and name for prefix, dash, name in pairs) or not prefixes & set("BISU"):
+        return Scheme.PLAIN
+    ends = [scheme for scheme, marks in LAST_AND_SINGLE.items() if prefixes & set(marks)]
+    if len(ends) > 1:
+        raise InputError(
+            f"the tags {', '.join(sorted(labels)[:20])} are BILOU (L-, U-) and IOBES (E-, S-) at once; correct id2label"
+        )
+    begun = {name for prefix, _, name in pairs if prefix == "B"}
+    inside = {name for prefix, _, name in pairs if prefix == "I"}
+    return ends[0] if ends else Scheme.BIO if inside <= begun else Scheme.IOB1
+
+
+def entities_from_tags(tags: Sequence[str], scheme: Scheme = Scheme.BIO) -> list[Entity]:
+    """Return (type, first word, last word) of each entity."""
+    if scheme in LAST_AND_SINGLE:
+        return _complete_entities(tags, *LAST_AND_SINGLE[scheme])
     found: list[Entity] = []
     previous, kind, begin = "O", "", 0
     for index, tag in enumerate([*tags, "O"]):
@@ -30,6 +68,25 @@ def entities_from_tags(tags: Sequence[str]) -> list[Entity]:
         if _starts(previous, prefix, kind, name):
             begin = index
         previous, kind = prefix, name
+    return found
+
+
+def _complete_entities(tags: Sequence[str], last: str, single: str) -> list[Entity]:
+    """Return the entities that are one single tag, or a B-, any number of I- and a last tag, all of one type."""
+    found: list[Entity] = []
+    begin, kind = -1, ""
+    for index, tag in enumerate(tags):
+        prefix, _, name = tag.partition("-")
+        if prefix == "B":
+            begin, kind = index, name
+            continue
+        within = begin >= 0 and name == kind
+        if prefix == single:
+            found.append((name, index, index))
+        elif prefix == last and within:
+            found.append((kind, begin, index))
+        if prefix != "I" or not within:
+            begin = -1
     return found
 
 
@@ -50,20 +107,26 @@ def _starts(previous: str, prefix: str, kind: str, name: str) -> bool:
     return prefix in ("B", "S") or (previous, prefix) in STARTS or (prefix != "O" and kind != name)
 
 
-def entity_counts(gold: Sequence[str], given: Sequence[str], kind: str | None = None) -> tuple[int, int, int]:
+def entity_counts(
+    gold: Sequence[str], given: Sequence[str], kind: str | None = None, scheme: Scheme = Scheme.BIO
+) -> tuple[int, int, int]:
     """Return (right, given, true) numbers of entities, of one type or of all."""
     true, found = (
-        {entity for entity in entities_from_tags(tags) if kind in (None, entity[0])} for tags in (gold, given)
+        {entity for entity in entities_from_tags(tags, scheme) if kind in (None, entity[0])} for tags in (gold, given)
     )
     return len(true & found), len(found), len(true)
 
 
-def entity_metric(base: str, tags: Callable[[Any], list[list[str]]], kind: str | None = None) -> Metric:
+def entity_metric(
+    base: str, tags: Callable[[Any], list[list[str]]], kind: str | None = None, scheme: Scheme = Scheme.BIO
+) -> Metric:
     """Return precision, recall or f1 of whole entities, micro-averaged. `gold` and `tags(outputs)` are tags per row."""
 
     def statistics(gold: Any, outputs: Any) -> Array:
         pairs = zip(gold, tags(outputs), strict=True)
-        counts = np.array([entity_counts(true, given, kind) for true, given in pairs], np.float64).reshape(-1, 3)
+        counts = np.array([entity_counts(true, given, kind, scheme) for true, given in pairs], np.float64).reshape(
+            -1, 3
+        )
         right, given, true = counts.T
         columns = {"precision": (right, given), "recall": (right, true), "f1": (2 * right, given + true)}
         return np.stack(columns[base], -1)

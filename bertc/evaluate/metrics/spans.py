@@ -15,23 +15,27 @@ PLACE = 2**32
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Window:
-    """A window's scores, [context tokens] each, and the characters [context tokens, 2] of its context's tokens."""
+    """A window's scores, [context tokens] each, the characters [context tokens, 2] of its context's tokens, and the
+    score (start + end) of its first token, [CLS]: that there is no answer."""
 
     start_logits: NDArray[np.float32]
     end_logits: NDArray[np.float32]
     offsets: NDArray[np.int32]
+    null: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Answer:
     """The best span: text, characters [start, end), and its probability among the n best. `logits` is [2, tokens]:
-    the start and end scores of all windows, one after another."""
+    the start and end scores of all windows, one after another. `null_score` is how much the score of no answer (the
+    least over the windows) exceeds the span's, as `null_odds` in BERT's run_squad.py."""
 
     text: str
     start: int
     end: int
     score: float
     logits: NDArray[np.float32]
+    null_score: float = 0.0
 
 
 def answer_from_windows(context: str, windows: Sequence[Window]) -> Answer:
@@ -54,7 +58,14 @@ def answer_from_windows(context: str, windows: Sequence[Window]) -> Answer:
     best = order[np.sort(first)][:N_BEST]
     chances = np.exp(scores[best] - scores[best[0]])
     start, end = divmod(int(places[best[0]]), PLACE)
-    return Answer(text=context[start:end], start=start, end=end, score=float(1.0 / chances.sum()), logits=logits)
+    return Answer(
+        text=context[start:end],
+        start=start,
+        end=end,
+        score=float(1.0 / chances.sum()),
+        logits=logits,
+        null_score=min(window.null for window in windows) - float(scores[best[0]]),
+    )
 
 
 def _spans(window: Window) -> tuple[NDArray[np.float64], NDArray[np.int64]]:

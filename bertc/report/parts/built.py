@@ -23,6 +23,7 @@ from bertc.report.schema import (
     LatencyPart,
     MetricPart,
     OperatingPoint,
+    ReadingPart,
     Report,
     StagePart,
 )
@@ -112,7 +113,12 @@ def _data(facts: BuildFacts) -> DataPart:
     validation = None
     rows = () if facts.validation is None else facts.validation.rows
     if facts.validation is not None:
-        validation = DataSource(path=facts.validation.path, rows=len(rows), digest=facts.validation.digest)
+        validation = DataSource(
+            path=facts.validation.path,
+            rows=len(rows),
+            digest=facts.validation.digest,
+            reading=None if facts.validation.reading is None else ReadingPart(**facts.validation.reading.as_dict()),
+        )
     return DataPart(
         calibration=calibration,
         validation=validation,

@@ -176,7 +176,9 @@ def test_predict_streams_a_file_in_order(
     parts = [json.loads(line) for line in target.read_text(encoding="utf-8").splitlines()]
     assert [line["label"] for line in parts] == [line["label"] for line in lines]
     monkeypatch.setattr("sys.stdin", io.StringIO("good film\n\nbad\n"))
-    assert bertc("predict", artefact, "--input", "-").out.count("\n") == 2
+    piped = bertc("predict", artefact, "--input", "-")
+    assert [json.loads(line) is None for line in piped.out.splitlines()] == [False, True, False]
+    assert "1 of 3 texts are empty; their answers are null" in piped.err
     called = bertc("predict", artefact, "--input", rows, "--column", "text=nowhere")
     assert called.code == 2 and "no such column" in called.err
 
@@ -184,10 +186,29 @@ def test_predict_streams_a_file_in_order(
 def test_a_failed_prediction_leaves_the_old_answers(bertc: Bertc, tmp_path: Path, artefact: Path) -> None:
     target, source = tmp_path / "answers.jsonl", tmp_path / "texts.jsonl"
     target.write_text('{"old": 1}\n', encoding="utf-8")
-    source.write_text('{"text": "good"}\n{"text": ""}\n', encoding="utf-8")
+    source.write_text('{"text": "good"}\n{"text": []}\n', encoding="utf-8")
     called = bertc("predict", artefact, "--input", source, "-o", target, "--force")
     assert called.code == 2 and "line 2" in called.err
     assert target.read_text(encoding="utf-8") == '{"old": 1}\n'
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "empty"),
+    [
+        ("a.txt", "a\n\n  \nb\n", [False, True, True, False]),
+        ("a.jsonl", '{"text": "a"}\n{"text": ""}\n{"text": null}\n{"text": "b"}\n', [False, True, True, False]),
+        ("a.csv", 'text\na\n""\nb\n', [False, True, False]),
+        ("a.tsv", "text\tlabel\na\t1\n\t0\n\t\nb\t1\n", [False, True, True, False]),
+        ("b.txt", "a\nb\n", [False, False]),
+    ],
+)
+def test_every_empty_text_of_a_file_has_its_answer(
+    bertc: Bertc, tmp_path: Path, artefact: Path, name: str, content: str, empty: list[bool]
+) -> None:
+    (tmp_path / name).write_text(content, encoding="utf-8")
+    called = bertc("predict", artefact, "--input", tmp_path / name)
+    assert called.code == 0 and [json.loads(line) is None for line in called.out.splitlines()] == empty
+    assert (f"{sum(empty)} of {len(empty)} texts are empty" in called.err) == any(empty)
 
 
 def test_predict_texts(bertc: Bertc, artefact_of: PathOf) -> None:

@@ -41,7 +41,7 @@ def test_scores(given: str, truth: str, f1: float, exact: float) -> None:
 
 
 def test_the_best_reference_answer_counts() -> None:
-    f1, exact = answer_metrics(lambda outputs: outputs)
+    f1, exact, _ = answer_metrics(lambda outputs: outputs, lambda outputs: np.zeros(len(outputs)))
     gold = [("red", "dark red"), ("one", "two")]
     assert f1.value(gold, ["dark red", "three"]) == 0.5
     assert exact.value(gold, ["Dark Red.", "two"]) == 1
@@ -83,3 +83,33 @@ def test_long_spans_are_left_out() -> None:
 def test_no_context_is_no_answer() -> None:
     empty = Window(np.zeros(0, np.float32), np.zeros(0, np.float32), np.zeros((0, 2), np.int32))
     assert answer_from_windows("", [empty]).text == ""
+
+
+# SQuAD 2.0: what evaluate-v2.0.py (find_best_thresh with null scores as na_probs) gives for these, worked by its steps.
+SQUAD2 = [("red",), ("two cars",), ("",), ("",)]
+
+
+@pytest.mark.parametrize(
+    ("texts", "nulls", "f1", "exact", "best"),
+    [
+        (["red", "two", "x", "y"], [-3, -2, 1, 2], (1 + 2 / 3 + 1 + 1) / 4, 0.75, (1 + 2 / 3 + 2) / 4),
+        (["red", "two", "x", "y"], [3, -2, 1, 2], (0 + 2 / 3 + 1 + 1) / 4, 0.5, (0 + 2 / 3 + 2) / 4),
+        (["red", "two cars", "x", "y"], [1, 2, 3, 4], 0.5, 0.5, 1.0),  # a threshold of 2 is better than 0
+        (["blue", "green", "x", "y"], [-1, -1, -1, -1], 0.0, 0.0, 0.5),  # better to answer nothing
+        (["red", "two cars", "x", "y"], [-4, -3, -2, -1], 0.5, 0.5, 1.0),
+    ],
+)
+def test_unanswerable_questions(texts: list[str], nulls: list[float], f1: float, exact: float, best: float) -> None:
+    metrics = answer_metrics(lambda outputs: outputs, lambda outputs: np.array(nulls, np.float64))
+    assert [metric.value(SQUAD2, texts) for metric in metrics] == pytest.approx([f1, exact, best])
+
+
+def test_without_unanswerable_questions_every_question_is_answered() -> None:
+    metrics = answer_metrics(lambda outputs: outputs, lambda outputs: np.array([9.0, 9.0]))
+    assert [metric.value([("a red",), ("b",)], ["red", "c"]) for metric in metrics] == [0.5, 0.5, 0.5]
+
+
+def test_the_null_score_is_the_least_over_the_windows() -> None:
+    one = Window(np.array([0, 4], np.float32), np.array([0, 3], np.float32), OFFSETS[:2], null=6.0)
+    two = Window(np.array([1, 0], np.float32), np.array([1, 0], np.float32), OFFSETS[2:4], null=2.0)
+    assert answer_from_windows(CONTEXT, [one, two]).null_score == 2.0 - 7.0

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from bertc.evaluate.metrics.entities import entities_from_tags, entity_counts, entity_metric
+from bertc.errors import InputError
+from bertc.evaluate.metrics.entities import (
+    Scheme,
+    entities_from_tags,
+    entity_counts,
+    entity_metric,
+    scheme_from_labels,
+)
 
 
 @pytest.mark.parametrize(
@@ -42,3 +49,61 @@ def test_counts_of_one_type() -> None:
     assert entity_counts(gold, given) == (1, 3, 2)
     assert entity_counts(gold, given, "B") == (1, 2, 1)
     assert entity_counts(gold, given, "C") == (0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("labels", "scheme"),
+    [
+        ("O B-PER I-PER B-LOC I-LOC", Scheme.BIO),
+        ("O B-PER", Scheme.BIO),
+        ("O I-PER I-LOC B-LOC", Scheme.IOB1),  # dbmdz's CoNLL-2003 model: types that never stand side by side
+        ("O I-PER", Scheme.IOB1),
+        ("O B-PER I-PER E-PER S-PER", Scheme.IOBES),
+        ("O B-PER I-PER L-PER U-PER", Scheme.BILOU),
+        ("O B-PER L-PER B-LOC U-LOC", Scheme.BILOU),
+        ("O PER LOC", Scheme.PLAIN),
+        ("NOUN VERB X-bar", Scheme.PLAIN),
+        ("O B-PER MISC", Scheme.PLAIN),
+        ("O E-mail L-shape", Scheme.PLAIN),
+    ],
+)
+def test_the_scheme_is_read_from_the_whole_label_set(labels: str, scheme: Scheme) -> None:
+    assert scheme_from_labels(labels.split()) == scheme
+
+
+def test_two_schemes_at_once_are_refused() -> None:
+    with pytest.raises(InputError, match=r"BILOU .* and IOBES .* at once"):
+        scheme_from_labels(["O", "B-PER", "I-PER", "L-PER", "S-PER"])
+
+
+# Expected: seqeval 1.2.2, Entities(..., scheme=BILOU), the strict mode's.
+BILOU = [
+    ("U-PER O B-PER I-PER I-PER L-PER O B-LOC L-LOC O", [("PER", 0, 0), ("PER", 2, 5), ("LOC", 7, 8)]),
+    ("U-LOC O U-LOC", [("LOC", 0, 0), ("LOC", 2, 2)]),
+    ("U-PER U-PER", [("PER", 0, 0), ("PER", 1, 1)]),
+    ("B-PER I-PER O", []),
+    ("B-PER O", []),
+    ("I-PER L-PER", []),
+    ("L-PER", []),
+    ("B-PER L-LOC", []),
+    ("B-PER I-LOC L-PER", []),
+    ("B-PER B-PER L-PER", [("PER", 1, 2)]),
+    ("B-PER U-PER L-PER", [("PER", 1, 1)]),
+    ("B-PER L-PER L-PER", [("PER", 0, 1)]),
+    ("", []),
+]
+
+
+@pytest.mark.parametrize(("tags", "entities"), BILOU)
+def test_bilou_and_iobes_count_what_begins_and_ends(tags: str, entities: list[tuple[str, int, int]]) -> None:
+    assert entities_from_tags(tags.split(), Scheme.BILOU) == entities
+    iobes = tags.replace("L-", "E-").replace("U-", "S-")
+    assert entities_from_tags(iobes.split(), Scheme.IOBES) == entities
+
+
+def test_the_scheme_reaches_the_counts() -> None:
+    gold, given = ["B-PER", "I-PER", "L-PER"], ["B-PER", "I-PER", "I-PER"]
+    assert entity_counts(gold, given, scheme=Scheme.BILOU) == (0, 0, 1)
+    assert entity_counts(gold, gold, scheme=Scheme.BILOU) == (1, 1, 1)
+    metric = entity_metric("f1", lambda tags: tags, scheme=Scheme.BILOU)
+    assert metric.value([gold], [given]) == 0 and metric.value([gold], [gold]) == 1
