@@ -51,9 +51,13 @@ def test_validate_on_some_of_the_rows_and_on_others(
     assert called.code == 0
     accuracy = called.json["accuracy"]
     assert isinstance(accuracy, dict) and accuracy["samples"] == 20 and accuracy["agreement"] is not None
-    other.write_text("text\tlabel\na new film\tpositive\nbad\tnegative\n", encoding="utf-8")
+    new = "text\tlabel\na new film\tpositive\nbad\tnegative\n"
+    other.write_text(new, encoding="utf-8")
+    called = bertc("validate", artefact, "--validation-data", other, "--checkpoint", classifier)
+    assert called.code == 2 and "2 rows are too few" in called.err
+    other.write_text(new + "good\tpositive\na bad film\tnegative\n", encoding="utf-8")
     called = bertc("validate", artefact, "--validation-data", other)
-    assert called.code == 2 and "2 of 2 rows" in called.err and "--checkpoint" in called.err
+    assert called.code == 2 and "4 of 4 rows" in called.err and "--checkpoint" in called.err
     assert bertc("validate", artefact, "--validation-data", other, "--checkpoint", classifier).code == 0
     swapped = lines[1].replace("negative", "positive") if "negative" in lines[1] else lines[1].replace("posi", "nega")
     relabelled.write_text("\n".join([lines[0], swapped]) + "\n", encoding="utf-8")
