@@ -128,7 +128,8 @@ def test_regression_against_scipy() -> None:
 @pytest.mark.parametrize("formula", sorted(FORMULAS))
 def test_weights_mean_repeated_rows(formula: str) -> None:
     random = np.random.default_rng(4)
-    statistics = random.integers(0, 3, (50, 6 if formula == "mean_of_ratios" else 2)).astype(np.float64)
+    columns = {"mean_of_ratios": 6, "best_threshold": 3}.get(formula, 2)
+    statistics = random.integers(0, 3, (50, columns)).astype(np.float64)
     if formula == "matthews":
         hot = np.eye(3)
         given, true = random.integers(0, 3, 50), random.integers(0, 3, 50)
