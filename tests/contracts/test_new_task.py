@@ -13,6 +13,7 @@ import pytest
 import bertc as package
 from bertc import tasks
 from bertc.checkpoint import checkpoint_from_path
+from bertc.core.plugins import COMMANDS
 from bertc.errors import InputError
 from bertc.tasks import task_from_name, task_names
 from tests.artefacts import Bertc
@@ -144,6 +145,8 @@ Add = Callable[[str], Path]
 @pytest.fixture
 def add(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Add]:
     """Give a function that writes a file of the task into a folder of tasks, which is forgotten afterwards."""
+    for name in COMMANDS.names():
+        COMMANDS.module(name)  # each lists the tasks when it is imported, and stays so for the tests that follow
     folder = tmp_path / "tasks"
     folder.mkdir()
     monkeypatch.setattr(tasks, "__path__", [*tasks.__path__, str(folder)])
