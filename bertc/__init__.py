@@ -20,6 +20,8 @@ def load(path: str | Path, threads: int = 0, *, packing: bool = True, cache: str
     Short texts of a call share rows where that is faster; `packing` False gives every text a row of its own.
     `cache` is a folder in which OpenVINO's engines keep what they compiled, so that the next opening is faster.
 
+    Load after a fork, not before: an engine's threads stay with the parent, and a child that asks it is refused.
+
     with bertc.load("OUT") as model:
         model.predict(["a gripping film"])
 

@@ -65,6 +65,8 @@ def text_encoder_from_path(folder: Path, config: Mapping[str, Any], *, sentences
     add_declared_tokens(folder, tokenizer, tokenizer_settings(folder), config.get("vocab_size"))
     tokenizer.no_truncation()
     tokenizer.no_padding()
+    if isinstance(tokenizer.model, models.BPE):
+        tokenizer.model.dropout = None  # of training: else the same text gives other tokens at every call
     _apply_case(tokenizer, settings, lower=of_sentences.get("do_lower_case") is True)
     _check_ids(folder, tokenizer, config)
     positions = positions_from_config(config, folder) or INSANE_LENGTH

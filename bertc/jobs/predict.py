@@ -28,6 +28,7 @@ from bertc.data.rows import Row, row_from_texts
 from bertc.errors import EnvironmentLackError, InputError
 from bertc.evaluate.task import RawOutputs, Task
 from bertc.runtime.engine import Closing, Engine, outputs_from_features
+from bertc.runtime.fork_guard import ForkGuard
 from bertc.runtime.machine.cpu import cpu_features
 from bertc.targets import target_from_name
 from bertc.tasks import checked_rows, task_from_name
@@ -162,7 +163,7 @@ def predictor_from_path(
     kept = None if cache is None else Path(cache)
     engine = target.runtime.engine_from_path(folder / target.runtime.model_files[0], threads=threads, cache=kept)
     try:
-        return Predictor(folder, manifest, engine, packing=packing)
+        return Predictor(folder, manifest, ForkGuard(engine), packing=packing)
     except BaseException:
         engine.close()
         raise

@@ -52,6 +52,20 @@ def test_texts_and_pairs_as_in_transformers(fast: bool, prefix_space: bool, tmp_
     assert encoded(encoder, TEXTS[-1]).length > 3
 
 
+def test_saved_dropout_is_off(tmp_path: Path) -> None:
+    """It belongs to training; the library itself goes on with it, so that a text has other tokens at every call."""
+    write_byte_level(tmp_path, 64)
+    plain = encoded(encoder_of(tmp_path), TEXTS[-2]).ids.tolist()
+    file = tmp_path / "tokenizer.json"
+    document = json.loads(file.read_text(encoding="utf-8"))
+    document["model"]["dropout"] = 0.9
+    write_json(file, document)
+    library = Tokenizer.from_file(str(file))
+    assert len({tuple(library.encode(TEXTS[-2]).ids) for _ in range(20)}) > 1, "the dropout is there"
+    encoder = encoder_of(tmp_path)
+    assert all(encoded(encoder, TEXTS[-2]).ids.tolist() == plain for _ in range(20))
+
+
 @pytest.mark.parametrize("fast", [True, False])
 def test_saved_files_tokenize_alike(fast: bool, tmp_path: Path) -> None:
     source, target = tmp_path / "source", tmp_path / "target"

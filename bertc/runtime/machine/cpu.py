@@ -46,7 +46,7 @@ _DARWIN = {
     "hw.optional.avx512vnni": "avx512_vnni",
 }
 _CPUINFO = Path("/proc/cpuinfo")
-_CGROUP_LIMIT = Path("/sys/fs/cgroup/cpu.max")
+_CGROUPS = Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,15 +85,35 @@ def cpu_features(cpuinfo: Path = _CPUINFO) -> Cpu:
     return _cpu_from_cpuinfo(text)
 
 
-def usable_cores(limit_file: Path = _CGROUP_LIMIT) -> int:
+def usable_cores(cgroups: Path = _CGROUPS) -> int:
     """Count the cores this process may use: its affinity, cut to the container's quota rounded up. At least 1."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = _quota_of_cgroups(cgroups)
+    return max(cores if quota is None else min(cores, math.ceil(quota)), 1)
+
+
+def _quota_of_cgroups(folder: Path) -> float | None:
+    """Return the cores that the control groups allow, None where they set no limit.
+
+    Version 2 has quota and period in one file, "max" for no limit; version 1 has a file of each and -1.
+    """
+    one = _texts(folder / "cpu.max")
+    two = _texts(folder / "cpu" / "cpu.cfs_quota_us") + _texts(folder / "cpu" / "cpu.cfs_period_us")
+    for texts in (one, two):
+        try:
+            quota, period = (int(text) for text in texts)
+        except ValueError:
+            continue  # no such file, or "max"
+        if quota > 0 and period > 0:
+            return quota / period
+    return None
+
+
+def _texts(path: Path) -> list[str]:
     try:
-        quota, period = limit_file.read_text(encoding="ascii").split()[:2]
-        cores = min(cores, math.ceil(int(quota) / int(period)))
-    except (OSError, ValueError, ZeroDivisionError):
-        pass  # no control group, or "max": no limit
-    return max(cores, 1)
+        return path.read_text(encoding="ascii").split()
+    except (OSError, ValueError):
+        return []
 
 
 def thread_count(threads: int) -> int:

@@ -62,4 +62,26 @@ def test_sysctl_of_macos() -> None:
 def test_a_containers_limit_counts(tmp_path: Path, limit: str, cores: int | None) -> None:
     (tmp_path / "cpu.max").write_text(limit)
     free = usable_cores(tmp_path / "absent")
-    assert usable_cores(tmp_path / "cpu.max") == (cores or free)
+    assert usable_cores(tmp_path) == (cores or free)
+
+
+@pytest.mark.parametrize(
+    ("quota", "period", "cores"),
+    [
+        ("50000", "100000", 1),
+        ("150000", "100000", 2),
+        ("300000", "100000", 3),
+        ("-1", "100000", 8),
+        ("150000", "0", 8),
+        ("", "", 8),
+    ],
+)
+def test_a_limit_of_the_first_control_groups_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quota: str, period: str, cores: int
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(8)))
+    (tmp_path / "cpu").mkdir()
+    assert usable_cores(tmp_path) == 8
+    (tmp_path / "cpu" / "cpu.cfs_quota_us").write_text(f"{quota}\n")
+    (tmp_path / "cpu" / "cpu.cfs_period_us").write_text(f"{period}\n")
+    assert usable_cores(tmp_path) == cores
