@@ -13,7 +13,7 @@ import pytest
 
 from bertc.artefact import kinds, layout
 from bertc.artefact.kinds import Kind
-from bertc.artefact.manifest import write_manifest
+from bertc.artefact.manifest import Provenance, write_manifest
 from bertc.cli.paths import Reads, Writes
 from bertc.core.plugins import COMMANDS
 from bertc.runtime.machine.cpu import cpu_features
@@ -132,7 +132,7 @@ def home_once(tmp_path_factory: pytest.TempPathFactory, classifier: Path, artefa
     for folder, file in ((home.trained, layout.TRAINING_FILE), (home.pruned, layout.SPARSITY_FILE)):
         shutil.copytree(classifier, folder)
         (folder / file).write_text("{}", encoding="utf-8")
-        write_manifest(folder, target="checkpoint", checkpoint="c", cpu=cpu_features(), versions={})
+        write_manifest(folder, Provenance(target="checkpoint", checkpoint="c", cpu=cpu_features(), versions={}))
     shutil.copytree(artefact, home.artefact)
     shutil.copyfile(rows, home.data)
     home.texts.write_text("a good film\n", encoding="utf-8")
