@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from pathlib import Path
 
@@ -13,12 +14,24 @@ BUILD_BYTES = 5
 STATE_BYTES = 16
 """Per weight of a network in training: the weights, the optimizer's two moments and the best weights, in float32."""
 
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def is_full(error: OSError) -> bool:
+    """Say whether an error of the disk is that it, or the user's share of it, is full."""
+    return error.errno in _FULL
+
+
+def full_disk(path: Path) -> EnvironmentLackError:
+    """Return the error of a file or folder that found no space while it was written."""
+    return EnvironmentLackError(f"{path}: the disk is full; free some space, or write to another disk")
+
 
 def check_space(folder: Path, needed: int, work: str) -> None:
     """Raise `EnvironmentLackError` if the disk of the folder has less than `needed` bytes free for the work."""
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise EnvironmentLackError(
-            f"the disk of the output folder has {free / 1e6:,.0f} MB free and {work} needs about "
-            f"{needed / 1e6:,.0f} MB; free some space, or write to another disk"
+            f"the disk of the output folder has {free / 1e6:,.1f} MB free and {work} needs about "
+            f"{needed / 1e6:,.1f} MB; free some space, or write to another disk"
         )

@@ -21,6 +21,7 @@ from bertc.artefact.exchange import exchange_folders
 from bertc.artefact.kinds import ARTEFACT, Kind
 from bertc.artefact.layout import MANIFEST_FILE
 from bertc.artefact.manifest import foreign_files
+from bertc.artefact.space import full_disk, is_full
 from bertc.cache.lock import build_lock
 from bertc.core.digest import files_of_folder
 from bertc.core.progress import Progress, Silent
@@ -30,7 +31,6 @@ _MARKER = "made-by-bertc"
 _NEW = "new"
 _PREVIOUS = "previous"  # the old artefact between two renames: the next build puts it back
 _DISCARDED = "discarded"
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager
@@ -40,8 +40,8 @@ def artefact_folder(
     """Give an empty working folder that becomes `out` when the block ends well; the block writes the manifest last.
 
     An older one of its kind at `out` is replaced; if the block raises, or the process is killed, it stays as it was.
-    Raises `InputError` if `out` cannot be written, is full, is of another kind or replaced with `force` only, holds
-    files that bertc did not write, or is being built.
+    Raises `EnvironmentLackError` if the disk is full, and `InputError` if `out` cannot be written, is of another kind
+    or replaced with `force` only, holds files that bertc did not write, or is being built.
     """
     place = _checked_place(out)
     with ExitStack() as held:
@@ -89,8 +89,8 @@ def _refusals(out: Path, *, within: Path | None = None) -> Iterator[None]:
         named = Path(error.filename) if isinstance(error.filename, str) else None
         if within is not None and named is not None and not named.is_relative_to(within):
             raise
-        if error.errno in _FULL:
-            raise InputError(f"{out}: the disk is full; free some space or choose another folder.") from error
+        if is_full(error):
+            raise full_disk(out) from error
         reason = REASONS.get(error.errno or 0)
         if reason is None or (within is not None and named is None):
             raise

@@ -10,15 +10,16 @@ from pathlib import Path
 
 from bertc.artefact.destination import REASONS, check_replaceable
 from bertc.artefact.kinds import Kind
-from bertc.errors import InputError
+from bertc.artefact.space import full_disk, is_full
+from bertc.errors import BertcError, InputError
 
 
 @contextmanager
 def finished_file(path: Path, kind: Kind, *, force: bool = False) -> Iterator[Path]:
     """Give a path to write to that becomes `path` when the block ends well; else `path` stays as it was.
 
-    Raises `InputError` if the place cannot be written, and, before and after the block, if something lies there that a
-    file of this kind does not replace.
+    Raises `EnvironmentLackError` if the disk is full, and `InputError` if the place cannot be written and, before and
+    after the block, if something lies there that a file of this kind does not replace.
     """
     check_replaceable(path, kind, force=force)
     if path.exists() and not path.is_file():  # a pipe or a device cannot be replaced
@@ -53,7 +54,9 @@ def write_file(path: Path, text: str, kind: Kind, *, force: bool = False) -> Non
         work.write_text(text, encoding="utf-8")
 
 
-def _refusal(path: Path, error: OSError) -> InputError:
+def _refusal(path: Path, error: OSError) -> BertcError:
+    if is_full(error):
+        return full_disk(path)
     reason = REASONS.get(error.errno or 0, error.strerror)
     return InputError(f"{path} cannot be written ({reason}); choose another place.")
 

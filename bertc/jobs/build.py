@@ -25,6 +25,7 @@ from bertc.evaluate.scores import Comparison
 from bertc.graph.encoder import graph_from_checkpoint
 from bertc.ir.sites import Site
 from bertc.jobs.evaluation import Run, compare_models
+from bertc.jobs.float_reference import reference_from_path
 from bertc.jobs.inputs import (
     Inputs,
     checkpoint_from_recipe,
@@ -35,7 +36,6 @@ from bertc.jobs.inputs import (
     table_from_inputs,
 )
 from bertc.jobs.plan import Plan, checked_target, plan_from_recipe
-from bertc.jobs.reference import reference_from_path
 from bertc.jobs.search_recipe import recipe_of_scheme, schemes_to_search
 from bertc.prune.layers import Pruned
 from bertc.prune.stage import VerifiedSparsity, pruned_graph, verify_sparsity
@@ -45,9 +45,10 @@ from bertc.quantize.lowered import Lowered, lowered_graph
 from bertc.quantize.quantization import Quantization
 from bertc.quantize.sensitivity_stage import SENSITIVITY
 from bertc.recipe import Recipe
+from bertc.report.choice import CandidatePart
 from bertc.report.parts.built import report_from_facts
 from bertc.report.parts.facts import BuildFacts
-from bertc.report.schema import CandidatePart, Report
+from bertc.report.schema import Report
 from bertc.runtime.latency import Latency, measure_latency
 from bertc.runtime.machine.cpu import cpu_features
 from bertc.runtime.optimized import Optimized, check_fusion

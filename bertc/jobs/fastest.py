@@ -43,7 +43,7 @@ from bertc.jobs.plan import Plan, checked_target, plan_from_recipe
 from bertc.quantize.correction import NO_CORRECTION
 from bertc.quantize.quantization import Quantization
 from bertc.recipe import QuantizationRecipe, Recipe
-from bertc.report.schema import CandidatePart
+from bertc.report.choice import CandidatePart
 from bertc.runtime.batch_plan import row_length_from_lengths
 from bertc.runtime.engine import Engine, outputs_from_features
 from bertc.runtime.latency import time_calls

@@ -8,21 +8,14 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from bertc.errors import InputError
-
-Count = Annotated[int, Field(ge=0)]
-Amount = Annotated[float, Field(ge=0)]
-Ratio = Annotated[float, Field(ge=0, le=1)]
-Interval = tuple[float, float]
+from bertc.report.choice import CandidatePart, SearchPart
+from bertc.report.part import Amount, Count, Interval, Part, Ratio
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, populate_by_name=True)
-
-
-class CheckpointPart(_Frozen):
+class CheckpointPart(Part):
     """What was compiled. `digest` is the sha256 of configuration, weights and tokenizer; `name` is for people."""
 
     digest: str
@@ -35,14 +28,14 @@ class CheckpointPart(_Frozen):
     task: str = ""
 
 
-class FloatSite(_Frozen):
+class FloatSite(Part):
     """A site that the scheme asks for and the engine runs in float, and why."""
 
     site: str
     reason: str
 
 
-class QuantizationPart(_Frozen):
+class QuantizationPart(Part):
     """How it was quantized, and what the engine made of it.
 
     `mode` is null for a target that has none. `fused` counts the engine's own fused nodes, `fused_expected` what the
@@ -58,19 +51,19 @@ class QuantizationPart(_Frozen):
     sites_int8: Count
     sites_float: tuple[FloatSite, ...]
     fused: dict[str, Count]
-    fused_expected: dict[str, Count] = {}
+    fused_expected: dict[str, Count] = Field(default_factory=dict)
     gemms_int8: Count | None = None
     gemms_float: Count | None = None
     granularity: str | None = None
     smoothing: float | None = None
     embeddings: str | None = None
     rounding: str | None = None
-    rounding_errors: dict[str, Amount] = {}
-    roles: dict[str, Count] = {}
+    rounding_errors: dict[str, Amount] = Field(default_factory=dict)
+    roles: dict[str, Count] = Field(default_factory=dict)
     added_channels: Count = 0
 
 
-class SparseGemmPart(_Frozen):
+class SparseGemmPart(Part):
     """One GEMM of the encoder: pruned, kept (it was sparse already) or skipped, and why where it was not pruned.
 
     `kept_energy` is the sum of the squared weights that is left; `output_error` the relative square error of the GEMM's
@@ -84,7 +77,7 @@ class SparseGemmPart(_Frozen):
     output_error: Amount | None = None
 
 
-class SparsityPart(_Frozen):
+class SparsityPart(Part):
     """What is sparse: the pattern ("2:4"), the criterion, how many tensors, and whether the engine's file obeys it.
 
     `criterion` is "checkpoint" for weights that were sparse before the build. `unused` says why the target gains
@@ -100,7 +93,7 @@ class SparsityPart(_Frozen):
     gemms: tuple[SparseGemmPart, ...] = ()
 
 
-class EnginePart(_Frozen):
+class EnginePart(Part):
     """What runs. Sizes in bytes; `bytes` is all of the engine's files, `reference_bytes` the float model's."""
 
     target: str
@@ -111,7 +104,7 @@ class EnginePart(_Frozen):
     note: str | None = None
 
 
-class MetricPart(_Frozen):
+class MetricPart(Part):
     """One metric of the engine beside the float reference.
 
     `drop` is positive where the engine is worse, whatever the direction; `drop_ci95` is its paired 95 % interval.
@@ -133,7 +126,7 @@ class MetricPart(_Frozen):
     engine_ci95: Interval | None = None
 
 
-class DoubtPart(_Frozen):
+class DoubtPart(Part):
     """Why the float model itself is not to be believed. `grave`: more than a few unlucky rows can explain."""
 
     reason: str
@@ -143,7 +136,7 @@ class DoubtPart(_Frozen):
     grave: bool
 
 
-class GatePart(_Frozen):
+class GatePart(Part):
     """One gate and its verdict. `limit` is as the user wrote it; `drop_limit` is the largest drop it allows.
 
     `drop_limit` is null for a gate on something else than a drop (an agreement); `value` is what was compared.
@@ -160,7 +153,7 @@ class GatePart(_Frozen):
     rows_needed: Count | None = None
 
 
-class OperatingPoint(_Frozen):
+class OperatingPoint(Part):
     """A served threshold: the metric there of float and engine, and the engine's threshold that restores float's."""
 
     metric: str
@@ -172,97 +165,17 @@ class OperatingPoint(_Frozen):
     label: str | None = None
 
 
-class LatencyPart(_Frozen):
+class LatencyPart(Part):
     """Milliseconds of one batch of `batch` texts of `length` tokens; `others` are further engines by name."""
 
     batch: Count
     length: Count
     milliseconds: Amount
     reference_milliseconds: Amount
-    others: dict[str, Amount] = {}
+    others: dict[str, Amount] = Field(default_factory=dict)
 
 
-class TrialPart(_Frozen):
-    """One scheme of a search, on the held-out rows.
-
-    `used` is the part of the budget that it uses (at most 1 passes); `drop`, its standard error and `agreement` are the
-    main metric's. `milliseconds` were timed beside the other finalists, or else follow from the costs per role.
-    `float_sites` is what it leaves in float, as keep_float says it.
-    """
-
-    granularity: str
-    smoothing: float | None
-    float_sites: tuple[str, ...]
-    used: Amount
-    passed: bool
-    drop: float | None
-    drop_error: Amount
-    agreement: Ratio | None = None
-    logit_mse: Amount | None = None
-    milliseconds: Amount
-    timed: bool
-
-
-class LeftPart(_Frozen):
-    """A site that the search left in float.
-
-    `sensitivity` is the mean square error that it alone would bring to the scores in INT8, `milliseconds` what float
-    adds to a batch (negative: float is faster).
-    """
-
-    site: str
-    sensitivity: Amount = Field(validation_alias=AliasChoices("sensitivity", "damage"))  # as 0.4.0 called it
-    milliseconds: float
-
-
-class SearchPart(_Frozen):
-    """A search for the fastest scheme within the budget, judged on `rows` of the calibration text.
-
-    `trials` are in the order in which they were evaluated, `chosen` is a place in it. Milliseconds are of a batch of
-    `batch` texts of `length` tokens; `start_milliseconds` is the recipe's own scheme. `passed` says whether the chosen
-    one stays within the budget on these rows; what the validation data says of it is in the gates.
-    """
-
-    passed: bool
-    rows: Count
-    labelled: bool
-    batch: Count
-    length: Count
-    float_milliseconds: Amount
-    start_milliseconds: Amount
-    trials: Annotated[tuple[TrialPart, ...], Field(min_length=1)]
-    chosen: Count
-    left: tuple[LeftPart, ...] = ()
-
-    @model_validator(mode="after")
-    def _chose_a_trial(self) -> Self:
-        if self.chosen >= len(self.trials) or self.trials[self.chosen].passed != self.passed:
-            raise ValueError("a search has chosen one of its trials, and passed if that one did")
-        return self
-
-
-class CandidatePart(_Frozen):
-    """One engine that `--target auto-cpu` chose from, in the order of speed; those that cannot run here come last.
-
-    Milliseconds are per text over a sample of the user's texts, `alone` one at a time, `batched` as they arrive in
-    batches. `verdict` and `drop` (of the main metric) are null where the gates were not asked: a faster one had passed.
-    `reason` says why it was chosen or not.
-    """
-
-    name: str
-    target: str
-    mode: int | None = None
-    granularity: str | None = None
-    milliseconds_alone: Amount | None = None
-    milliseconds_batched: Amount | None = None
-    verdict: Literal["pass", "fail", "inconclusive"] | None = None
-    drop: float | None = None
-    agreement: Ratio | None = None
-    chosen: bool = False
-    reason: str
-
-
-class StagePart(_Frozen):
+class StagePart(Part):
     """One stage of the build: wall seconds, whether the cache gave it, and the peak memory in MiB."""
 
     name: str
@@ -271,7 +184,7 @@ class StagePart(_Frozen):
     peak_rss_mib: Amount | None = None
 
 
-class HistogramPart(_Frozen):
+class HistogramPart(Part):
     """Magnitudes of a site over the calibration text: `edges` has one element more than `counts`."""
 
     edges: tuple[float, ...]
@@ -284,7 +197,7 @@ class HistogramPart(_Frozen):
         return self
 
 
-class SitePart(_Frozen):
+class SitePart(Part):
     """One site of the scheme. `amax` and `scale` are the largest where there is one per channel.
 
     The grid is scale (code - `zero_point`) with codes -128..127.
@@ -305,7 +218,7 @@ class SitePart(_Frozen):
     histogram: HistogramPart | None = None
 
 
-class ReadingPart(_Frozen):
+class ReadingPart(Part):
     """How a data file was read (`bertc.data.reading.Reading`).
 
     `header` is null for a form that has none; `labels` is what a label of the file means to the checkpoint; `labelled`
@@ -314,16 +227,16 @@ class ReadingPart(_Frozen):
 
     form: str
     header: bool | None = None
-    columns: dict[str, str] = {}
-    labels: dict[str, str] = {}
+    columns: dict[str, str] = Field(default_factory=dict)
+    labels: dict[str, str] = Field(default_factory=dict)
     rows: Count
     labelled: Count
     scheme: str | None = None
-    left_out: dict[str, Count] = {}
+    left_out: dict[str, Count] = Field(default_factory=dict)
     sentence: str = ""
 
 
-class DataSource(_Frozen):
+class DataSource(Part):
     """A data set: its path as given, the number of rows used, the sha256 of them, and how it was read."""
 
     path: str
@@ -332,7 +245,7 @@ class DataSource(_Frozen):
     reading: ReadingPart | None = None
 
 
-class DataPart(_Frozen):
+class DataPart(Part):
     """The texts. `overlap` counts validation rows that also calibrated; `truncated` those cut to the model's length."""
 
     calibration: DataSource | None
@@ -341,7 +254,7 @@ class DataPart(_Frozen):
     truncated: Count = 0
 
 
-class EnvironmentPart(_Frozen):
+class EnvironmentPart(Part):
     """Where it was built and measured."""
 
     cpu: str
@@ -351,7 +264,7 @@ class EnvironmentPart(_Frozen):
     system: str = ""
 
 
-class Report(_Frozen):
+class Report(Part):
     """The whole report.json.
 
     `accuracy` is null, and nothing was gated, if there was no validation data (`unvalidated`). `rows` names the file

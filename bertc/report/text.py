@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from bertc.evaluate.gates import GateResult
     from bertc.evaluate.regression import Regression
     from bertc.evaluate.scores import Score
-    from bertc.report.schema import CandidatePart, GatePart, LatencyPart, MetricPart, Report, SearchPart, SparsityPart
+    from bertc.report.choice import CandidatePart, SearchPart
+    from bertc.report.schema import GatePart, LatencyPart, MetricPart, Report, SparsityPart
 
 WORST = 3
 

@@ -17,7 +17,7 @@ from bertc.artefact import swap
 from bertc.artefact.exchange import exchange_folders
 from bertc.artefact.manifest import Provenance, verify_artefact, write_manifest
 from bertc.artefact.swap import artefact_folder
-from bertc.errors import BertcError, InputError
+from bertc.errors import BertcError, EnvironmentLackError, InputError
 from bertc.runtime.machine.cpu import Cpu
 
 # A child finds the package under test wherever this process found it.
@@ -203,14 +203,14 @@ def test_a_disk_that_fills_up_leaves_the_old_artefact(tmp_path: Path, mount_tmpf
     mount_tmpfs(tmp_path, "size=1m")
     out = tmp_path / "OUT"
     build(out, "old")
-    with pytest.raises(InputError, match="the disk is full"), artefact_folder(out) as folder:
+    with pytest.raises(EnvironmentLackError, match="the disk is full"), artefact_folder(out) as folder:
         (folder / "model.onnx").write_bytes(bytes(4 << 20))
     assert (out / "model.onnx").read_text() == "old"
     assert beside(out) == []
 
 
 def test_a_full_disk_by_error_number(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="the disk is full"), artefact_folder(tmp_path / "OUT"):
+    with pytest.raises(EnvironmentLackError, match="the disk is full"), artefact_folder(tmp_path / "OUT"):
         raise OSError(errno.ENOSPC, "No space left on device")
     assert beside(tmp_path / "OUT") == [] and not (tmp_path / "OUT").exists()
 

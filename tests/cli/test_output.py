@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import subprocess
@@ -17,7 +18,7 @@ from bertc.cli.progress import shown_progress, time_text
 from bertc.cli.result_files import finished_file, write_file
 from bertc.cli.tables import print_facts, print_table
 from bertc.core.number_text import figure
-from bertc.errors import InputError
+from bertc.errors import EnvironmentLackError, InputError
 
 ROOT = Path(__file__).parents[2]
 
@@ -122,6 +123,16 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
         write_file(path / "below", "x", ANSWERS)
     with pytest.raises(InputError, match="a part of the path is a file"):
         write_file(path / "below", "x", ANSWERS)
+
+
+def test_a_full_disk_is_the_environment_and_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "file.txt"
+    write_file(path, "{}", ANSWERS)
+    with pytest.raises(EnvironmentLackError, match="disk is full"), finished_file(path, ANSWERS, force=True) as work:
+        work.write_text("half", encoding="utf-8")
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert path.read_text(encoding="utf-8") == "{}"
+    assert [found.name for found in tmp_path.iterdir()] == ["file.txt"]
 
 
 def test_a_file_that_appears_during_the_work_stays(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import bertc as package
+from bertc.evaluate.reference import LEAST_ROWS
 from tests.endtoend.conftest import ANY_DROP, POSITIONS, TEXTS, Bertc, Place, report_of, write_labelled, write_place
 from tests.fixtures import edit_json, write_tiny_bert, write_tiny_sentences
 
@@ -134,7 +135,7 @@ def test_every_head_is_built_asked_and_validated(bertc: Bertc, tmp_path: Path, k
     wanted, out = KINDS[kind], tmp_path / "out"
     checkpoint, data = wanted.checkpoint(tmp_path), wanted.data(tmp_path)
     options = ["--calibration-data", data, "--validation-data", data, "--max-drop", "2abs", "--no-cache"]
-    built = bertc("build", checkpoint, "-o", out, *options)
+    built = bertc("build", checkpoint, "-o", out, *options, "--any-reference")  # the weights are random
     assert built.code == 0, built.err
     assert not built.err
 
@@ -255,16 +256,21 @@ def test_a_mode_has_weights_per_channel_or_says_so(bertc: Bertc, place: Place, t
 # --- data that is unusual and legal -----------------------------------------------------------------------------------
 
 
-def test_one_row_is_enough(bertc: Bertc, place: Place, tmp_path: Path) -> None:
-    path = write_labelled(tmp_path / "one.tsv", TEXTS[:1], ("negative",))
+@pytest.mark.parametrize(("rows", "code"), [(1, 2), (LEAST_ROWS - 1, 2), (LEAST_ROWS, 0)])
+def test_a_handful_of_rows_is_enough_and_fewer_are_refused(
+    bertc: Bertc, place: Place, tmp_path: Path, rows: int, code: int
+) -> None:
+    path = write_labelled(tmp_path / "few.tsv", TEXTS[:rows], ("negative", "positive"))
     called = bertc(*place.build(tmp_path / "out", "--calibration-data", path, "--validation-data", path))
-    assert called.code == 0, called.err
-    report = report_of(tmp_path / "out")
-    assert report["accuracy"]["samples"] == 1
+    assert called.code == code, called.err
+    if code:
+        assert "too few to prove anything" in called.err and not (tmp_path / "out").exists()
+    else:
+        assert report_of(tmp_path / "out")["accuracy"]["samples"] == rows
 
 
 def test_the_exit_code_is_the_verdict_by_the_bound(bertc: Bertc, place: Place, tmp_path: Path) -> None:
-    path = write_labelled(tmp_path / "few.tsv", TEXTS[:3], ("negative", "positive"))
+    path = write_labelled(tmp_path / "few.tsv", TEXTS[:LEAST_ROWS], ("negative", "positive"))
     called = bertc(*place.build(tmp_path / "out", "--validation-data", path, "--max-drop", "1%", "--decide", "bound"))
     assert called.code in (0, 1)
     gate = report_of(tmp_path / "out")["gates"][0]

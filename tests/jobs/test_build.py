@@ -148,7 +148,7 @@ def test_data_that_changed_under_its_name_is_read_again(run: Build, tmp_path: Pa
     first, _ = run()
     path = tmp_path / "in" / "dev.tsv"
     text = path.read_text(encoding="utf-8")
-    path.write_text(text.replace("\tnegative", "\tpositive"), encoding="utf-8")
+    path.write_text(text.replace("\tnegative", "\tpositive", 5), encoding="utf-8")
     relabelled, _ = run()
     assert relabelled.report.accuracy is not None and first.report.accuracy is not None
     assert relabelled.report.accuracy.reference != first.report.accuracy.reference

@@ -44,7 +44,9 @@ def test_text_is_read_and_encoded_once(tmp_path: Path, monkeypatch: pytest.Monke
     model = write_tiny_bert(tmp_path / "model", positions=64)
     opened = []
     real = dataset._open_rows
-    monkeypatch.setattr(dataset, "_open_rows", lambda path, *rest: opened.append(path) or real(path, *rest))
+    monkeypatch.setattr(
+        dataset, "_open_rows", lambda path, *rest, **how: opened.append(path) or real(path, *rest, **how)
+    )
     for job in (calibrate, quantize, export):
         with StageCache(None) as cache:
             job(recipe_of(model, text), work=Work(cache, Silent()))

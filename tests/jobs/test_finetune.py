@@ -299,9 +299,11 @@ def test_a_teacher_that_cannot_teach_is_refused(tmp_path: Path, classifier: Path
     assert run(recipe_of(classifier, rows, teacher=str(deep), distill={"logits": 1.0}, steps=1), tmp_path / "out")
     other = write_tiny_bert(tmp_path / "other", labels=("good", "bad"))
     with pytest.raises(InputError, match="same task"):
-        run(recipe_of(classifier, rows, teacher=str(other)), tmp_path / "out")
+        run(recipe_of(classifier, rows, teacher=str(other)), tmp_path / "none")
     words = [*("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"), *"abcdefghij"]
     with pytest.raises(InputError, match="other tokens"):
         run(
-            recipe_of(classifier, rows, teacher=str(write_tiny_bert(tmp_path / "words", vocab=words))), tmp_path / "out"
+            recipe_of(classifier, rows, teacher=str(write_tiny_bert(tmp_path / "words", vocab=words))),
+            tmp_path / "none",
         )
+    assert not (tmp_path / "none").exists()

@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from bertc.report.choice import SearchPart, TrialPart
 from bertc.report.html.charts import Axis, axis_around
-from bertc.report.schema import SearchPart, TrialPart
 
 _HEIGHT = 240  # of the plot, px
 _LEAST, _MOST = 0.05, 20.0  # of the budget: what lies outside is drawn on the edge

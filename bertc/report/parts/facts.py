@@ -20,7 +20,7 @@ from bertc.quantize.correction import NO_CORRECTION, Correction
 from bertc.quantize.insert import Quantized
 from bertc.quantize.quantization import Quantization
 from bertc.recipe import Recipe
-from bertc.report.schema import CandidatePart
+from bertc.report.choice import CandidatePart
 from bertc.runtime.latency import Latency
 from bertc.runtime.machine.cpu import Cpu
 from bertc.runtime.optimized import Optimized

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 
 from bertc.ir.sites import Site
-from bertc.report.schema import LeftPart, SearchPart, TrialPart
+from bertc.report.choice import LeftPart, SearchPart, TrialPart
 from bertc.search.run import SearchResult, Trial, names_from_sites
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
+from bertc.report.choice import LeftPart, SearchPart, TrialPart
 from bertc.report.html.page import html_from_report
 from bertc.report.html.pareto import front
-from bertc.report.schema import LeftPart, SearchPart, TrialPart
 from tests.report.sample_report import sample_report
 
 

@@ -138,6 +138,10 @@ def test_load_takes_the_folder(bertc: Bertc, classifier: Path, rows: Path, tmp_p
     options = ("--calibration-data", rows, "--unvalidated", "--target", "openvino", "--no-cache", "-q")
     assert bertc("build", classifier, "-o", out, *options).code == 0
     before = counted.compiled
-    with load(out, cache=str(cache)) as first, load(out, cache=cache) as second:
+    with (
+        pytest.warns(UserWarning, match="is unvalidated"),
+        load(out, cache=str(cache)) as first,
+        load(out, cache=cache) as second,
+    ):
         assert first.predict("a film") == second.predict("a film")
     assert counted.compiled == before + 1 and len(list(cache.iterdir())) == 1
