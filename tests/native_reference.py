@@ -51,11 +51,16 @@ def texts_of(batch: Batch) -> list[Text]:
     return texts
 
 
-def run_plan(plan: Plan, arrays: Mapping[str, Array], batch: Batch) -> dict[str, Array]:
-    """Return the outputs by name, as an engine gives them; padding has zeros."""
+def run_plan(
+    plan: Plan, arrays: Mapping[str, Array], batch: Batch, *, seen: dict[str, Array] | None = None
+) -> dict[str, Array]:
+    """Return the outputs by name, as an engine gives them; padding has zeros. `seen` gets what each step writes."""
     run = _Run(plan, arrays, batch)
     for step in plan.steps:
         run.step(step)
+        for number in step.written() if seen is not None else ():
+            name = step.name if number == step.out else f"{step.name}.codes"
+            seen[name] = run.buffers[number][:, : step.n].copy()
     found = {}
     for output in plan.outputs:
         values = run.buffers[output.buffer][:, output.column : output.column + output.columns]

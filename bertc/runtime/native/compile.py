@@ -8,52 +8,36 @@ steps: the engine knows the texts.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
 from bertc.errors import InputError
 from bertc.ir.attention import OP_TYPES, AttentionInputs, inputs_of
 from bertc.ir.emit import DOMAIN, array_of
-from bertc.ir.sentences import SENTENCES
 from bertc.runtime.native import packing
 from bertc.runtime.native.joined import joined_chains, joined_quantizes, signature
-from bertc.runtime.native.kernel_plan import NO_BUFFER, Buffer, Op, Output, Plan, Rows, Step, Type, padded
+from bertc.runtime.native.kernel_plan import NO_BUFFER, Op, Output, Plan, Rows, Step, Type
+from bertc.runtime.native.needed_rows import Needed, needed_rows, rows_of_output
 from bertc.runtime.native.patterns import (
     STORED_ZERO,
     Chain,
     Dequantize,
     Quantize,
-    Table,
     alone,
     chain_of,
     dequantize_of,
     embedding_of,
     first_of,
-    operands,
     pooled_of,
     produced,
     quantize_of,
     unit_of,
 )
+from bertc.runtime.native.plan_writer import HIGHEST_CODE, Place, PlanWriter
 from bertc.runtime.native.shared_buffers import share_buffers
-
-Arrays = dict[str, NDArray[Any]]
-Needed = tuple[ir.Value, Rows]
-HIGHEST_CODE = 255
-"""Of codes as they are stored; probabilities without a zero point go to 127."""
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a value lies: columns of a buffer."""
-
-    buffer: int
-    columns: int
-    column: int = 0
 
 
 def plan_from_graph(graph: ir.Model) -> tuple[Plan, Mapping[str, NDArray[Any]]]:
@@ -66,15 +50,13 @@ def plan_from_graph(graph: ir.Model) -> tuple[Plan, Mapping[str, NDArray[Any]]]:
     return plan, compiler.arrays
 
 
-class _Compiler:
+class _Compiler(PlanWriter):
     """Writes one plan, in which every value has a buffer of its own. Lives for one call of `plan_from_graph`."""
 
     def __init__(self, graph: ir.Model) -> None:
+        super().__init__()
         self.graph = graph
-        self.steps: list[Step] = []
-        self.buffers: list[Buffer] = []
-        self.arrays: Arrays = {}
-        self.needed = _needed_values(graph)
+        self.needed = needed_rows(graph)
         self.places: dict[Needed, Place] = {}
         self.norms: dict[Needed, int] = {}
 
@@ -88,7 +70,7 @@ class _Compiler:
                         self.norm(node, rows)
         outputs = []
         for value in self.graph.graph.outputs:
-            rows = _rows_of_output(value)
+            rows = rows_of_output(value)
             place = self.place(value, rows)
             assert value.shape is not None
             outputs.append(
@@ -114,7 +96,7 @@ class _Compiler:
                 tokens = self.place(value, Rows.TOKENS)
                 kind = self.buffers[tokens.buffer].type
                 found = self.step(
-                    kind, op=Op.FIRST, name=f"{value.name}.first", rows=rows, n=tokens.columns, **_read(tokens)
+                    kind, op=Op.FIRST, name=f"{value.name}.first", rows=rows, n=tokens.columns, **tokens.read()
                 )
             else:
                 found = self.computed(value, rows)
@@ -162,7 +144,7 @@ class _Compiler:
             dequantize = None  # a float product
         source = self.place(chain.source if dequantize is None else dequantize.codes, rows)
         n = source.columns if weights is None else weights.values.shape[1]
-        fields: dict[str, Any] = {"op": Op.FINISH, "k": source.columns, **_read(source)}
+        fields: dict[str, Any] = {"op": Op.FINISH, "k": source.columns, **source.read()}
         scale = None if dequantize is None else dequantize.scale
         if dequantize is not None:
             fields["in_zero"] = dequantize.zero
@@ -182,21 +164,6 @@ class _Compiler:
         kind = Type.F32 if quantize is None else Type.U8
         return self.step(kind, name=name, rows=rows, n=n, **fields)
 
-    def finish(self, chain: Chain, scale: NDArray[np.float64] | None, n: int, name: str) -> dict[str, Any]:
-        """Return what follows the product; `scale` is its own, None for 1."""
-        fields: dict[str, Any] = {"activation": chain.activation}
-        if chain.factor is not None:
-            scale = np.float64(1) * chain.factor if scale is None else scale * chain.factor
-        if chain.requant is not None:
-            quantized, dequantized = chain.requant
-            fields["requant"] = self.vector(name, "requant", (1.0 if scale is None else scale) / quantized, n)
-            fields["requant_scale"] = self.vector(name, "requant_scale", dequantized, n)
-        elif scale is not None:
-            fields["scale"] = self.vector(name, "scale", scale, n)
-        if chain.bias is not None:
-            fields["bias"] = self.vector(name, "bias", chain.bias, n)
-        return fields
-
     def residual(self, chain: Chain, rows: Rows, n: int, name: str) -> dict[str, Any]:
         """Return what is added behind the activation."""
         if chain.residual is None:
@@ -208,13 +175,6 @@ class _Compiler:
             return {"residual": place.buffer}
         scale = self.vector(name, "residual_scale", dequantize.scale, n)
         return {"residual": place.buffer, "residual_zero": dequantize.zero, "residual_scale": scale}
-
-    def quantized(self, quantize: Quantize | None, n: int, name: str) -> dict[str, Any]:
-        """Return how the result becomes codes."""
-        if quantize is None:
-            return {}
-        inverse = self.vector(name, "inverse", quantize.inverse, n)
-        return {"inverse": inverse, "out_zero": quantize.zero, "out_low": 0, "out_high": HIGHEST_CODE}
 
     def norm(self, node: ir.Node, rows: Rows) -> int:
         """Write a LayerNorm; what it gives is added when it is asked for. Returns the step's number."""
@@ -232,7 +192,7 @@ class _Compiler:
                 epsilon=node.attributes["epsilon"].as_float(),
                 gamma=self.vector(name, "gamma", array_of(gamma), n),
                 beta=self.vector(name, "beta", array_of(beta), n),
-                **_read(place),
+                **place.read(),
             )
             self.norms[value, rows] = len(self.steps)
             self.steps.append(step)
@@ -261,12 +221,12 @@ class _Compiler:
     def attention(self, node: ir.Node, rows: Rows, quantize: Quantize | None) -> Place:
         """Write attention over codes where query, key and value have them, else over numbers."""
         inputs = inputs_of(node)
-        values = ((inputs.query, rows), (inputs.key, Rows.TOKENS), (inputs.value, Rows.TOKENS))
+        values: list[Needed] = [(inputs.query, rows), (inputs.key, Rows.TOKENS), (inputs.value, Rows.TOKENS)]
         found = [dequantize_of(value) for value, _ in values]
         pairs = [each for each in found if each is not None and each.scale.size == 1 and each.zero == STORED_ZERO]
         int8 = len(pairs) == len(values)
         if int8:
-            values = tuple((pair.codes, each) for pair, (_, each) in zip(pairs, values, strict=True))  # type: ignore[assignment]
+            values = [(pair.codes, each) for pair, (_, each) in zip(pairs, values, strict=True)]
         self.write_joined(values)
         query, key, value = (self.place(*each) for each in values)
         name = str(node.outputs[0].name)
@@ -346,13 +306,6 @@ class _Compiler:
             **fields,
         )
 
-    def table(self, name: str, field: str, table: Table) -> dict[str, str]:
-        """Keep an embedding table."""
-        fields = {field: self.keep(name, field, table.values)}
-        if table.scale is not None:
-            fields[f"{field}_scale"] = self.keep(name, f"{field}_scale", table.scale)
-        return fields
-
     def divided(self, value: ir.Value, rows: Rows) -> Place | None:
         """Write vectors of length 1, or a text's mean or maximum."""
         node = value.producer()
@@ -367,7 +320,7 @@ class _Compiler:
             fields = {"op": Op.POOL, "flag": int(pooled[1])}
         else:
             return None
-        return self.step(Type.F32, name=name, rows=rows, n=place.columns, **fields, **_read(place))
+        return self.step(Type.F32, name=name, rows=rows, n=place.columns, **fields, **place.read())
 
     def view(self, value: ir.Value, rows: Rows) -> Place | None:
         """Return columns of a value."""
@@ -381,28 +334,6 @@ class _Compiler:
             width = place.columns // len(node.outputs)
             return replace(place, column=place.column + node.outputs.index(value) * width, columns=width)
         return place
-
-    def step(self, kind: Type, *, rows: Rows, n: int, **fields: Any) -> Place:
-        """Write a step with a new buffer for what it gives."""
-        place = self.buffer(kind, rows, n)
-        self.steps.append(Step(rows=rows, n=n, out=place.buffer, **fields))
-        return place
-
-    def buffer(self, kind: Type, rows: Rows, columns: int) -> Place:
-        """Make a buffer."""
-        self.buffers.append(Buffer(type=kind, rows=rows, width=padded(columns)))
-        return Place(len(self.buffers) - 1, columns)
-
-    def vector(self, step: str, field: str, values: Any, n: int) -> str:
-        """Keep a number for each column."""
-        return self.keep(step, field, packing.float_vector(values, n))
-
-    def keep(self, step: str, field: str, array: NDArray[Any]) -> str:
-        """Keep an array under the name of its step and field, and return that."""
-        name = f"{step}.{field}"
-        assert name not in self.arrays, name
-        self.arrays[name] = np.ascontiguousarray(array)
-        return name
 
 
 WRITTEN: Mapping[str, Callable[[_Compiler, ir.Value, Rows], Place | None]] = {
@@ -419,10 +350,6 @@ WRITTEN: Mapping[str, Callable[[_Compiler, ir.Value, Rows], Place | None]] = {
 """What is written for a type of node; None where it is none of these, but perhaps part of what follows a product."""
 
 
-def _read(place: Place) -> dict[str, Any]:
-    return {"inputs": (place.buffer, NO_BUFFER, NO_BUFFER), "in_column": (place.column, 0, 0)}
-
-
 def _scales(inputs: AttentionInputs, scaling: float, pairs: Sequence[Dequantize]) -> dict[str, Any]:
     """Return the numbers inside attention; `pairs` are those of query, key and value, or nothing for numbers."""
     query, key, value = [float(pair.scale.reshape(())) for pair in pairs] or [1.0, 1.0, 1.0]
@@ -435,36 +362,3 @@ def _scales(inputs: AttentionInputs, scaling: float, pairs: Sequence[Dequantize]
         high = HIGHEST_CODE if inputs.unsigned else STORED_ZERO - 1
         fields |= {"flag": 1, "probs_high": high, "probs_inverse": 1 / probs, "context_scale": value * probs}
     return fields
-
-
-def _rows_of_output(value: ir.Value) -> Rows:
-    assert value.shape is not None
-    return Rows.TEXTS if value.shape[0] == SENTENCES else Rows.TOKENS
-
-
-def _needed_values(graph: ir.Model) -> set[Needed]:
-    """Return which values are needed for all tokens, and which for texts or their first tokens."""
-    waiting = [(value, _rows_of_output(value)) for value in graph.graph.outputs]
-    found: set[Needed] = set()
-    while waiting:
-        needed = waiting.pop()
-        if needed not in found:
-            found.add(needed)
-            waiting += _read_for(*needed)
-    return found
-
-
-def _read_for(value: ir.Value, rows: Rows) -> list[Needed]:
-    """Return what the node behind a value reads."""
-    node = value.producer()
-    if node is None or embedding_of(value) is not None:
-        return []
-    tokens, pooled = first_of(node), pooled_of(node)
-    if tokens is not None:
-        return [(tokens, Rows.TEXTS)]
-    if pooled is not None:
-        return [(pooled[0], Rows.TOKENS)]
-    if node.domain == DOMAIN and node.op_type in OP_TYPES:
-        inputs = inputs_of(node)
-        return [(inputs.query, rows), (inputs.key, Rows.TOKENS), (inputs.value, Rows.TOKENS)]
-    return [(operand, rows) for operand in operands(node)]

@@ -1,7 +1,7 @@
 """A plan for the native engine: the structs of native/bertc.h as values, arrays by their names; and as JSON.
 
-Every field means what it means there. `Step.inputs` is the header's `in`; an array of "" is a null pointer. A step's and
-an output's name is the value's in the graph.
+Every field means what it means there. `Step.inputs` is the header's `in`; an array of "" is a null pointer. Steps and
+outputs have the names of values in the graph.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the native engine's kernels compute, found in a float or Q/DQ graph: by nodes and who reads them, not by names."""
+"""What the native engine's kernels compute, found in a float or Q/DQ graph by its nodes and who reads them."""
 
 from __future__ import annotations
 
@@ -178,7 +178,7 @@ def _factor(chain: Chain, node: ir.Node) -> Chain:
 
 
 def _requant(chain: Chain, node: ir.Node) -> Chain:
-    """Take the Q/DQ pair behind a product; where others read the codes, or they have a zero point, they are a step's."""
+    """Take the Q/DQ pair behind a product. Codes that others read, or that have a zero point, are a step's result."""
     dequantize = dequantize_of(node.outputs[0])
     quantize = None if dequantize is None else produced(dequantize.codes, "QuantizeLinear")
     if dequantize is None or quantize is None or not alone(dequantize.codes):
