@@ -209,8 +209,14 @@ def _object_of(part: Step | Buffer | Output) -> dict[str, Any]:
     for field in fields(part):
         value = getattr(part, field.name)
         if field.default is MISSING or value != field.default:
-            found[field.name] = value.name.lower() if isinstance(value, IntEnum) else value
+            found[field.name] = _json_of(value)
     return found
+
+
+def _json_of(value: Any) -> Any:
+    if isinstance(value, IntEnum):
+        return value.name.lower()
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _sequence_of(kind: type[Part], content: Any, what: str) -> tuple[Part, ...]:
