@@ -196,12 +196,10 @@ def plan_from_json(content: Any) -> Plan:
 
 
 Part = TypeVar("Part", Step, Buffer, Output)
-ENUMERATIONS: Mapping[str, type[IntEnum]] = {
-    "Op": Op,
-    "Rows": Rows,
-    "Type": Type,
-    "Activation": Activation,
+ENUMERATIONS: Mapping[str, Mapping[str, IntEnum]] = {
+    kind.__name__: {each.name.lower(): each for each in kind} for kind in (Op, Rows, Type, Activation)
 }
+"""The values of a field by their names, for each type of field."""
 
 
 def _object_of(part: Step | Buffer | Output) -> dict[str, Any]:
@@ -241,9 +239,8 @@ def _part_of(kind: type[Part], content: Any, where: str) -> Part:
 def _value_of(kind: str, value: Any, where: str) -> Any:
     """Read one field whose annotation is `kind`."""
     if kind in ENUMERATIONS:
-        names = {each.name.lower(): each for each in ENUMERATIONS[kind]}
-        if isinstance(value, str) and value in names:
-            return names[value]
+        if isinstance(value, str) and value in ENUMERATIONS[kind]:
+            return ENUMERATIONS[kind][value]
     elif kind.startswith("tuple"):
         if isinstance(value, list) and len(value) == 3 and all(type(each) is int for each in value):
             return tuple(value)

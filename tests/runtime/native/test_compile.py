@@ -170,8 +170,10 @@ def test_the_codes_are_the_simulator_s(mode: str, granularity: str | None, tiny_
     width = products.shape[1] // len(names)
     expected = run_values(graph, batch, [*names, "layer.0.hidden.codes", "layer.0.attention_norm.codes"])
     found = [products[:, place * width :][:, :width] for place in range(len(names))]
-    found += [seen[f"layer.0.{name}.codes"].astype(np.int64) - 128 for name in ("hidden", "attention_norm")]
-    for codes, others, most in zip(found, expected, (0.002, 0.002, 0.002, 0.001, 0.03), strict=True):
+    for name in ("layer.0.hidden", "layer.0.attention_norm"):
+        plain = f"{name}.plain.codes"  # where smoothing stands behind the norm
+        found.append(seen[plain if plain in seen else f"{name}.codes"].astype(np.int64) - 128)
+    for codes, others, most in zip(found, expected, (0.001, 0.001, 0.001, 0.0005, 0.01), strict=True):
         difference = np.abs(codes - others[batch.mask > 0].astype(np.int64))
         assert difference.max() <= 2 and np.mean(difference > 0) <= most
     assert np.unique(products).size > 100
