@@ -34,9 +34,8 @@ NUMPY_TYPES: dict[str, np.dtype[Any]] = {
     "F32": np.dtype("<f4"),
     "I32": np.dtype("<i4"),
     "I8": np.dtype("<i1"),
-    "U8": np.dtype("<u1"),
 }
-"""Of the tensors that can be read where they lie."""
+"""Of the tensors that `mapped` reads."""
 
 AGAIN = "download or save it again"
 
@@ -103,7 +102,7 @@ class SafetensorsFile:
         return values.reshape(tensor.shape)
 
     def mapped(self, name: str) -> NDArray[Any]:
-        """Return a tensor of `NUMPY_TYPES` where it lies in the mapped file: read-only, nothing is copied."""
+        """Return a tensor of one of `NUMPY_TYPES` where it lies in the mapped file: read-only, nothing is copied."""
         tensor = self._tensors[name]
         flat: NDArray[Any] = np.frombuffer(self._map, NUMPY_TYPES[tensor.dtype], math.prod(tensor.shape), tensor.begin)
         return flat.reshape(tensor.shape)

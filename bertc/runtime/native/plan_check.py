@@ -151,14 +151,18 @@ class _Check:
             self.refuse(field, f"is {number}, and there are {len(self.buffers)} buffers")
         return self.buffers[number]
 
-    def source(self, rows: Rows, columns: int, *, place: int = 0, read: int = 0) -> Buffer:
-        """Return a buffer that is read, from its column on: `columns` that are written, `read` that are there."""
+    def source(self, rows: Rows, columns: int, *, place: int = 0) -> Buffer:
+        """Return a buffer that is read, from its column on: so many columns are written, and whole panels are there.
+
+        Attention reads heads, whatever their size, and never whole panels.
+        """
         step = self.current
         number, column = step.inputs[place], step.in_column[place]
         found = self.buffer("inputs", number)
         if found.rows is not rows:
             self.refuse("inputs", f"has a buffer with a row for each of the {found.rows.name.lower()}")
-        if column < 0 or column + max(columns, read) > found.width:
+        there = columns if step.op is Op.ATTENTION else padded(columns)
+        if column < 0 or column + there > found.width:
             self.refuse("in_column", f"is {column}, and the buffer has {found.width} columns")
         if not self.written[number][column : column + columns].all():
             self.refuse("inputs", f"has buffer {number} before all of its columns are written")
@@ -269,7 +273,7 @@ class _Check:
         step = self.current
         largest = CODE * WEIGHT * padded(step.k)
         self.expect(step.k > 0 and 2 * largest <= LARGEST_SUM, "k")
-        self.type_of_input(self.source(step.rows, step.k, read=padded(step.k)), Type.U8)
+        self.type_of_input(self.source(step.rows, step.k), Type.U8)
         self.expect(0 <= step.in_zero <= CODE, "in_zero")
         panels = padded(step.n) // PANEL
         self.array("weights", np.int8, (panels, padded(step.k) // 4, PANEL, 4))

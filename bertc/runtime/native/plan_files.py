@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bertc.checkpoint.safetensors_file import SafetensorsFile
+from bertc.checkpoint.safetensors_file import NUMPY_TYPES, SafetensorsFile
 from bertc.core.versions import __version__
 from bertc.errors import InputError
 from bertc.runtime.native.kernel_plan import ABI, Plan, json_from_plan, plan_from_json
@@ -28,11 +28,9 @@ ALIGNMENT = 64
 FILL = "fill."
 """What the names of the tensors between arrays begin with."""
 
-STORED: Mapping[np.dtype[Any], str] = {
-    np.dtype(np.float32): "F32",
-    np.dtype(np.int32): "I32",
-    np.dtype(np.int8): "I8",
-}
+STORED = {kind: name for name, kind in NUMPY_TYPES.items()}
+"""Types of arrays, and the format's words for them."""
+
 MOST_BYTES = 1 << 26
 """Of the plan: a thousand times what a large model's has."""
 
@@ -102,7 +100,7 @@ def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     file = SafetensorsFile(path)
     names = [name for name in file if not name.startswith(FILL)]
     for name in names:
-        if file.begin(name) % ALIGNMENT or file.size(name) == 0 or file.dtype(name) not in STORED.values():
+        if file.begin(name) % ALIGNMENT or file.size(name) == 0 or file.dtype(name) not in NUMPY_TYPES:
             raise InputError(
                 f"{path} is damaged (tensor {name} is empty, of the type {file.dtype(name)}, or does not begin at a "
                 f"multiple of {ALIGNMENT} bytes); build the model again"

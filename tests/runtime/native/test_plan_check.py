@@ -373,7 +373,8 @@ def assert_in_range(plan: Plan, arrays: Mapping[str, Array]) -> None:
             used = number != NO_BUFFER
             assert used == (step.op is not Op.EMBED and (place == 0 or step.op is Op.ATTENTION))
             if used:
-                depth = {Op.GEMM_INT8: padded(step.k), Op.GEMM_F32: step.k}.get(step.op, step.n)
+                depth = step.k if step.op in (Op.GEMM_INT8, Op.GEMM_F32) else step.n
+                depth = depth if step.op is Op.ATTENTION else padded(depth)
                 assert number >= 0 <= step.in_column[place]
                 assert step.in_column[place] + depth <= plan.buffers[number].width
         if step.residual != NO_BUFFER:
