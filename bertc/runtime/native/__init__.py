@@ -1,0 +1,1 @@
+"""Engines of our own, in C."""
