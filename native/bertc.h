@@ -41,7 +41,7 @@ enum bertc_op {
  *   y = clamp(rint(acc * requant[n]), -128, 127) * requant_scale[n]    where `requant` is given, instead
  *   y = activation(y + bias[n])                                (bias NULL: 0)
  *   y = y + residual[n]                                        f32, or (code - residual_zero) * residual_scale[n]
- *   out = y, or the code clamp(rint(y * inverse[n]) + out_zero, out_low, out_high)
+ *   out = y, or the code clamp(rint(y * inverse[n]) + out_zero, 0, 255)
  *
  * For BERTC_FINISH acc is in[n] (f32) or in[n] - in_zero (codes). Rounding is to even. */
 struct bertc_step {
@@ -53,7 +53,7 @@ struct bertc_step {
     int32_t out;          /* buffer, -1: none (NORM may give codes alone) */
     int32_t out_column;   /* the first column that is written */
     int32_t out_codes;    /* NORM: a second buffer, of codes, from column 0; -1: none */
-    int32_t out_zero, out_low, out_high;
+    int32_t out_zero;
     int32_t residual; /* buffer, -1: none; read from column 0 */
     int32_t residual_zero;
     int32_t activation; /* enum bertc_activation */

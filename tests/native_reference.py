@@ -108,7 +108,7 @@ class _Run:
         inverse = self.array(step, "inverse")
         assert inverse is not None
         rounded = np.rint(y * inverse[: y.shape[1]]) + F32(step.out_zero)
-        return np.nan_to_num(np.clip(rounded, step.out_low, step.out_high)).astype(np.uint8)
+        return np.nan_to_num(np.clip(rounded, 0, 255)).astype(np.uint8)
 
     def write(self, step: Step, y: Array) -> None:
         """Write numbers, or their codes."""

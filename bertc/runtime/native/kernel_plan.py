@@ -103,8 +103,6 @@ class Step:
     out_column: int = 0
     out_codes: int = NO_BUFFER
     out_zero: int = 0
-    out_low: int = 0
-    out_high: int = 0
     residual: int = NO_BUFFER
     residual_zero: int = 0
     activation: Activation = Activation.NONE

@@ -50,7 +50,7 @@ PROBS = (127, 255)
 LARGEST_FLOAT = float(np.finfo(np.float32).max)
 
 ALWAYS = {"op", "name", "rows", "n", "out", "out_column"}
-CODES = {"inverse", "out_zero", "out_low", "out_high"}
+CODES = {"inverse", "out_zero"}
 INPUT = {"inputs", "in_column"}
 FINISH = {"k", "scale", "requant", "requant_scale", "bias", "activation", "residual", "residual_zero", "residual_scale"}
 SCALES = {"scaling", "scores_requant", "probs_inverse", "probs_high", "context_scale"}
@@ -210,7 +210,6 @@ class _Check:
         int8 = number != NO_BUFFER and self.buffer("out", number).type is Type.U8
         self.vector("inverse", needed=int8)
         highest = CODE if int8 else 0
-        self.expect(0 <= step.out_low <= step.out_high <= highest, "out_high")
         self.expect(0 <= step.out_zero <= highest, "out_zero")
 
     def finish(self) -> None:

@@ -68,7 +68,7 @@ class PlanWriter:
         if quantize is None:
             return {}
         inverse = self.vector(name, "inverse", quantize.inverse, n)
-        return {"inverse": inverse, "out_zero": quantize.zero, "out_low": 0, "out_high": HIGHEST_CODE}
+        return {"inverse": inverse, "out_zero": quantize.zero}
 
     def table(self, name: str, field: str, table: Table) -> dict[str, str]:
         """Keep an embedding table, and return its fields."""
