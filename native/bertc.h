@@ -65,7 +65,7 @@ struct bertc_step {
     float scaling;        /* ATTENTION: what the raw integer (or float) product of q and k is multiplied by */
     float scores_requant; /* ATTENTION: raw product to code, 0: scores are not quantized; `scaling` then scales codes */
     float probs_inverse;  /* ATTENTION: 1 / scale of the probabilities' codes */
-    float context_scale;  /* ATTENTION: what the raw product of probabilities and values is multiplied by */
+    float context_scale;  /* ATTENTION: what the raw product of probabilities (or their codes) and values is multiplied by */
     int32_t vocabulary, positions, types, first_position; /* EMBED: rows of the tables, 0 types: none */
     const void *weights;         /* GEMM_INT8: int8 [ceil(n/64)][ceil(k/64)*16][64][4]; GEMM_F32: f32 [ceil(n/64)][k][64] */
     const int32_t *compensation; /* GEMM_INT8: -in_zero * sum over k of weights, [n padded] */

@@ -220,7 +220,7 @@ static const char *read_batch(const struct bertc_engine *engine, struct context 
         const int64_t id = batch->ids[at], type = typed ? batch->types[at] : 0, position = column + 1 - number;
         if (id < 0 || id >= embed->vocabulary) return "a token's id is outside of the vocabulary";
         if (type < 0 || (typed && type >= embed->types)) return "a token's type is outside of the model's";
-        if (position < 0 || position >= embed->positions) return "a text is longer than the model's positions";
+        if (position < 0 || position >= embed->positions - embed->first_position) return "a text is longer than the model's positions";
         context->id[count] = (int32_t)id;
         context->type[count] = (int32_t)type;
         context->position[count] = (int32_t)position;

@@ -100,60 +100,97 @@ INLINE vf column_or(const float *vector, int column, float otherwise) {
     return vector ? vf_load(vector + column) : vf_set1(otherwise);
 }
 
+/* What the numbers of sixteen columns of a step are finished with. */
+struct columns {
+    vf requant, scale, bias, inverse, out_zero, residual_scale, residual_start, in_zero;
+};
+
+/* Nothing stands between the scale and the codes: one factor and one summand for both. */
+#define FOLDED(activation, added, out_codes) (out_codes && activation == BERTC_NONE && added == NOTHING)
+
+INLINE struct columns columns_of(const struct bertc_step *step, int n, const int requant, const int activation,
+                                 const int added, const int out_codes) {
+    struct columns c;
+    c.scale = requant ? vf_load(step->requant_scale + n) : column_or(step->scale, n, 1.0f);
+    c.requant = requant ? vf_load(step->requant + n) : c.scale;
+    c.bias = column_or(step->bias, n, 0.0f);
+    c.inverse = out_codes ? vf_load(step->inverse + n) : c.scale;
+    c.out_zero = vf_set1((float)step->out_zero);
+    if (FOLDED(activation, added, out_codes)) {
+        c.scale = vf_mul(c.scale, c.inverse);
+        c.bias = vf_fma(c.bias, c.inverse, c.out_zero);
+    }
+    c.residual_scale = added == ADD_CODES ? vf_load(step->residual_scale + n) : c.scale;
+    /* (code - zero) * scale = code * scale + start */
+    c.residual_start = vf_mul(c.residual_scale, vf_set1(-(float)step->residual_zero));
+    c.in_zero = vf_set1((float)step->in_zero);
+    return c;
+}
+
+/* Sixteen numbers of a product, or the first `count` of them. */
+INLINE void finish_lanes(const struct columns *c, const void *product, const void *residual, void *out, int count,
+                         const int source, const int requant, const int activation, const int added,
+                         const int out_codes) {
+    vf y;
+    if (source == INTEGERS)
+        y = vf_of_vi(vi_load(product));
+    else if (source == FLOATS)
+        y = count == LANES ? vf_load(product) : vf_load_part(product, count);
+    else
+        y = vf_sub(vf_load_u8(product), c->in_zero);
+    if (requant) {
+        y = vf_round(vf_mul(y, c->requant));
+        y = vf_max(vf_min(y, vf_set1(127.0f)), vf_set1(-128.0f));
+    }
+    y = activated(vf_fma(y, c->scale, c->bias), activation);
+    if (added == ADD_FLOATS)
+        y = vf_add(y, count == LANES ? vf_load(residual) : vf_load_part(residual, count));
+    else if (added == ADD_CODES)
+        y = vf_add(y, vf_fma(vf_load_u8(residual), c->residual_scale, c->residual_start));
+    if (out_codes) {
+        const vi code = vi_round(FOLDED(activation, added, out_codes) ? y : vf_fma(y, c->inverse, c->out_zero));
+        if (count == LANES)
+            store_u8(out, code);
+        else
+            store_u8_part(out, code, count);
+    } else if (count == LANES) {
+        vf_store(out, y);
+    } else {
+        vf_store_part(out, y, count);
+    }
+}
+
+/* Where a block's rows lie: bytes. */
+struct places {
+    const char *product, *residual;
+    char *out;
+    int64_t product_row, residual_row, out_row;
+};
+
+INLINE struct places places_of(const struct block *b, const int source, const int added, const int out_codes) {
+    const struct bertc_step *step = b->step;
+    const int64_t in = source == CODES ? 1 : 4, plus = added == ADD_CODES ? 1 : 4, out = out_codes ? 1 : 4;
+    struct places p = {.product = b->product, .product_row = b->stride * in,
+                       .out_row = width_of(b->frame, step->out) * out};
+    p.out = (char *)b->frame->buffer[step->out] + b->row * p.out_row + (step->out_column + b->column) * out;
+    if (added != NOTHING) {
+        p.residual_row = width_of(b->frame, step->residual) * plus;
+        p.residual = (const char *)b->frame->buffer[step->residual] + b->row * p.residual_row + b->column * plus;
+    }
+    return p;
+}
+
 INLINE void finish(const struct block *b, const int source, const int requant, const int activation, const int added,
                    const int out_codes) {
-    const struct bertc_step *step = b->step;
-    const int64_t out_width = width_of(b->frame, step->out);
-    const int64_t added_width = added == NOTHING ? 0 : width_of(b->frame, step->residual);
+    const int64_t in = source == CODES ? 1 : 4, plus = added == ADD_CODES ? 1 : 4, out = out_codes ? 1 : 4;
+    const struct places p = places_of(b, source, added, out_codes);
     for (int at = 0; at < b->columns; at += LANES) {
-        const int n = b->column + at, count = least(LANES, b->columns - at);
-        const vf scale = requant ? vf_load(step->requant_scale + n) : column_or(step->scale, n, 1.0f);
-        const vf requantized = requant ? vf_load(step->requant + n) : scale;
-        const vf bias = column_or(step->bias, n, 0.0f);
-        const vf inverse = out_codes ? vf_load(step->inverse + n) : scale;
-        const vf out_zero = vf_set1((float)step->out_zero);
-        const vf residual_scale = added == ADD_CODES ? vf_load(step->residual_scale + n) : scale;
-        /* (code - zero) * scale = code * scale + start */
-        const vf residual_start = vf_mul(residual_scale, vf_set1(-(float)step->residual_zero));
-        const vf in_zero = vf_set1((float)step->in_zero);
-        for (int r = 0; r < b->rows; r++) {
-            const int64_t p = r * b->stride + at;
-            vf y;
-            if (source == INTEGERS)
-                y = vf_of_vi(vi_load((const int32_t *)b->product + p));
-            else if (source == FLOATS)
-                y = count == LANES ? vf_load((const float *)b->product + p)
-                                   : vf_load_part((const float *)b->product + p, count);
-            else
-                y = vf_sub(vf_load_u8((const uint8_t *)b->product + p), in_zero);
-            if (requant) {
-                y = vf_round(vf_mul(y, requantized));
-                y = vf_max(vf_min(y, vf_set1(127.0f)), vf_set1(-128.0f));
-            }
-            y = activated(vf_fma(y, scale, bias), activation);
-            if (added == ADD_FLOATS) {
-                const float *residual = (const float *)b->frame->buffer[step->residual] + (b->row + r) * added_width + n;
-                y = vf_add(y, count == LANES ? vf_load(residual) : vf_load_part(residual, count));
-            } else if (added == ADD_CODES) {
-                const uint8_t *residual = codes(b->frame, step->residual, b->row + r, n);
-                y = vf_add(y, vf_fma(vf_load_u8(residual), residual_scale, residual_start));
-            }
-            const int64_t o = (b->row + r) * out_width + step->out_column + n;
-            if (out_codes) {
-                const vi code = vi_round(vf_fma(y, inverse, out_zero));
-                uint8_t *out = (uint8_t *)b->frame->buffer[step->out] + o;
-                if (count == LANES)
-                    store_u8(out, code);
-                else
-                    store_u8_part(out, code, count);
-            } else {
-                float *out = (float *)b->frame->buffer[step->out] + o;
-                if (count == LANES)
-                    vf_store(out, y);
-                else
-                    vf_store_part(out, y, count);
-            }
-        }
+        const int count = least(LANES, b->columns - at);
+        const struct columns c = columns_of(b->step, b->column + at, requant, activation, added, out_codes);
+        for (int r = 0; r < b->rows; r++)
+            finish_lanes(&c, p.product + r * p.product_row + at * in,
+                         added == NOTHING ? NULL : p.residual + r * p.residual_row + at * plus,
+                         p.out + r * p.out_row + at * out, count, source, requant, activation, added, out_codes);
     }
 }
 
@@ -197,17 +234,16 @@ static struct part part_of(const struct bertc_step *step, const struct frame *fr
     return part;
 }
 
-static void gemm_int8(const struct bertc_step *step, const struct frame *frame, int piece, int pieces,
-                      struct scratch *own) {
-    const struct part part = part_of(step, frame, piece, pieces);
+static void gemm_tiles(const struct bertc_step *step, const struct frame *frame, const struct part *part,
+                       struct scratch *own) {
     const int depth = up(step->k, BERTC_PANEL);
     const int64_t lda = width_of(frame, step->in[0]);
     int32_t *product = (int32_t *)own->memory;
-    for (int panel = part.panel; panel < part.panel_end; panel++) {
+    for (int panel = part->panel; panel < part->panel_end; panel++) {
         const int column = panel * BERTC_PANEL, columns = least(BERTC_PANEL, step->n - column);
         const int8_t *weights = (const int8_t *)step->weights + (int64_t)panel * depth * BERTC_PANEL;
-        for (int row = part.row; row < part.row_end; row += TILE_ROWS) {
-            const int rows = least(TILE_ROWS, part.row_end - row);
+        for (int row = part->row; row < part->row_end; row += TILE_ROWS) {
+            const int rows = least(TILE_ROWS, part->row_end - row);
             tile(rows, 4, codes(frame, step->in[0], row, step->in_column[0]), lda, weights, depth,
                  step->compensation + column, product, BERTC_PANEL);
             const struct block block = {step, frame, row, rows, column, columns, product, BERTC_PANEL};
@@ -215,6 +251,124 @@ static void gemm_int8(const struct bertc_step *step, const struct frame *frame, 
         }
     }
 }
+
+#if defined(__AMX_INT8__)
+
+#define UNIT 32 /* rows and columns of four tiles */
+
+/* Units of 32 x 32: while the tiles of one are multiplied, vectors finish the rows of the one before. */
+struct pending {
+    struct places places;
+    struct columns columns[2];
+    int rows; /* that are left */
+};
+
+INLINE void finish_pending(struct pending *p, int rows, const int requant, const int activation, const int added,
+                           const int out_codes) {
+    for (; rows && p->rows; rows--, p->rows--) {
+        for (int g = 0; g < 2; g++)
+            finish_lanes(p->columns + g, p->places.product + g * GROUP_BYTES,
+                         added == NOTHING ? NULL : p->places.residual + g * LANES * (added == ADD_CODES ? 1 : 4),
+                         p->places.out + g * LANES * (out_codes ? 1 : 4), LANES, INTEGERS, requant, activation, added,
+                         out_codes);
+        p->places.product += p->places.product_row;
+        p->places.residual += p->places.residual_row;
+        p->places.out += p->places.out_row;
+    }
+}
+
+INLINE void gemm_units(const struct bertc_step *step, const struct frame *frame, const struct part *part,
+                       int32_t *memory, const int requant, const int activation, const int added, const int out_codes) {
+    const int depth = up(step->k, BERTC_PANEL), steps = depth / 64, share_of_step = (UNIT + steps - 1) / steps;
+    const int64_t lda = width_of(frame, step->in[0]);
+    struct pending pending = {.rows = 0};
+    int turn = 0;
+    for (int column = part->panel * BERTC_PANEL; column < least(part->panel_end * BERTC_PANEL, step->n); column += UNIT) {
+        const int8_t *weights = (const int8_t *)step->weights + (int64_t)(column / BERTC_PANEL) * depth * BERTC_PANEL +
+                                column % BERTC_PANEL * 4;
+        const int32_t *start = step->compensation + column;
+        for (int row = part->row; row < part->row_end; row += UNIT, turn ^= 1) {
+            const int rows = least(UNIT, part->row_end - row);
+            const uint8_t *a = codes(frame, step->in[0], row, step->in_column[0]), *below = a + 16 * lda;
+            int32_t *product = memory + turn * UNIT * UNIT;
+            _tile_loadd(0, start, 0);
+            _tile_loadd(1, start + 16, 0);
+            if (rows > 16) {
+                _tile_loadd(2, start, 0);
+                _tile_loadd(3, start + 16, 0);
+                for (int k = 0; k < depth; k += 64) {
+                    _tile_loadd(4, a + k, lda);
+                    _tile_loadd(6, weights + (int64_t)k * 64, STEP_BYTES);
+                    _tile_loadd(7, weights + (int64_t)k * 64 + GROUP_BYTES, STEP_BYTES);
+                    _tile_loadd(5, below + k, lda);
+                    _tile_dpbusd(0, 4, 6);
+                    _tile_dpbusd(1, 4, 7);
+                    _tile_dpbusd(2, 5, 6);
+                    _tile_dpbusd(3, 5, 7);
+                    finish_pending(&pending, share_of_step, requant, activation, added, out_codes);
+                }
+                _tile_stored(2, product + 16 * UNIT, UNIT * 4);
+                _tile_stored(3, product + 16 * UNIT + 16, UNIT * 4);
+            } else {
+                for (int k = 0; k < depth; k += 64) {
+                    _tile_loadd(4, a + k, lda);
+                    _tile_loadd(6, weights + (int64_t)k * 64, STEP_BYTES);
+                    _tile_loadd(7, weights + (int64_t)k * 64 + GROUP_BYTES, STEP_BYTES);
+                    _tile_dpbusd(0, 4, 6);
+                    _tile_dpbusd(1, 4, 7);
+                    finish_pending(&pending, share_of_step, requant, activation, added, out_codes);
+                }
+            }
+            _tile_stored(0, product, UNIT * 4);
+            _tile_stored(1, product + 16, UNIT * 4);
+            const int columns = least(UNIT, step->n - column);
+            const struct block block = {step, frame, row, rows, column, columns, product, UNIT};
+            if (columns < UNIT) {
+                finish(&block, INTEGERS, requant, activation, added, out_codes);
+                continue;
+            }
+            pending.places = places_of(&block, INTEGERS, added, out_codes);
+            pending.rows = rows;
+            for (int g = 0; g < 2; g++)
+                pending.columns[g] = columns_of(step, column + g * LANES, requant, activation, added, out_codes);
+        }
+    }
+    finish_pending(&pending, UNIT, requant, activation, added, out_codes);
+}
+
+static void gemm_int8(const struct bertc_step *step, const struct frame *frame, int piece, int pieces,
+                      struct scratch *own) {
+    const struct part part = part_of(step, frame, piece, pieces);
+    if (part.row_end - part.row <= FEW_ROWS) {
+        gemm_tiles(step, frame, &part, own);
+        return;
+    }
+    const int requant = step->requant != NULL, out_codes = is_codes(frame, step->out);
+    const int added = step->residual < 0 ? NOTHING : is_codes(frame, step->residual) ? ADD_CODES : ADD_FLOATS;
+    int32_t *memory = (int32_t *)own->memory;
+#define UNITS(REQUANT, ACTIVATION, ADDED, OUT) \
+    if (requant == REQUANT && step->activation == ACTIVATION && added == ADDED && out_codes == OUT) { \
+        gemm_units(step, frame, &part, memory, REQUANT, ACTIVATION, ADDED, OUT); \
+        return; \
+    }
+    UNITS(0, BERTC_NONE, NOTHING, 1)
+    UNITS(0, BERTC_GELU, NOTHING, 1)
+    UNITS(0, BERTC_NONE, ADD_FLOATS, 0)
+    UNITS(1, BERTC_NONE, NOTHING, 1)
+    UNITS(1, BERTC_GELU, NOTHING, 1)
+    UNITS(1, BERTC_NONE, ADD_CODES, 0)
+    gemm_units(step, frame, &part, memory, requant, step->activation, added, out_codes);
+}
+
+#else
+
+static void gemm_int8(const struct bertc_step *step, const struct frame *frame, int piece, int pieces,
+                      struct scratch *own) {
+    const struct part part = part_of(step, frame, piece, pieces);
+    gemm_tiles(step, frame, &part, own);
+}
+
+#endif
 
 #define FLOAT_ROWS 4
 
@@ -493,12 +647,12 @@ static void softmax_codes(const struct head *h, int32_t *score, uint8_t *code) {
     for (int i = h->keys; i < up(h->keys, BERTC_PANEL); i++) code[i] = 0;
 }
 
+/* The raw sums times one factor: a step whose columns begin at the head's first. */
 static void finish_context(const struct head *h, int row, int rows, int column, int columns, const void *product,
                            int64_t stride, int source) {
-    /* The raw sums times one factor: a step whose columns begin at the head's first. */
     struct bertc_step step = *h->step;
     float scale[BERTC_PANEL];
-    for (int i = 0; i < BERTC_PANEL; i++) scale[i] = source == INTEGERS ? h->step->context_scale : 1.0f;
+    for (int i = 0; i < BERTC_PANEL; i++) scale[i] = h->step->context_scale;
     const int begin = h->number * h->size + column;
     step.scale = scale;
     step.requant = step.bias = NULL;
@@ -533,20 +687,29 @@ static void attend_codes(const struct head *h) {
     }
 }
 
-/* The same with queries, keys and values in float; scores and probabilities may still be rounded to codes. */
+/* Numbers of one of query, key and value: floats, or codes without their zero point. */
+INLINE vf operand(const struct head *h, int which, int64_t row, int column, int count) {
+    const struct bertc_step *step = h->step;
+    const int at = step->in_column[which] + h->number * h->size + column;
+    if (!is_codes(h->frame, step->in[which])) return vf_load_part(floats(h->frame, step->in[which], row, at), count);
+    uint8_t some[LANES];
+    memset(some, step->in_zero, sizeof some);
+    memcpy(some, codes(h->frame, step->in[which], row, at), (size_t)count);
+    return vf_sub(vf_load_u8(some), vf_set1((float)step->in_zero));
+}
+
+/* Where something of it is in float. Scores and probabilities may still be rounded to codes. */
 static void attend_floats(const struct head *h) {
     const struct bertc_step *step = h->step;
-    const int begin = h->number * h->size, padded = up(h->keys, LANES);
+    const int padded = up(h->keys, LANES);
     float *score = (float *)h->scores, *sum = (float *)h->product;
     for (int r = 0; r < h->queries; r++) {
-        const float *query = floats(h->frame, step->in[0], h->query + r, step->in_column[0] + begin);
         float most = -INFINITY;
         for (int j = 0; j < h->keys; j++) {
-            const float *key = floats(h->frame, step->in[1], h->key + j, step->in_column[1] + begin);
             vf products = vf_set1(0.0f);
             for (int i = 0; i < h->size; i += LANES) {
                 const int count = least(LANES, h->size - i);
-                products = vf_fma(vf_load_part(query + i, count), vf_load_part(key + i, count), products);
+                products = vf_fma(operand(h, 0, h->query + r, i, count), operand(h, 1, h->key + j, i, count), products);
             }
             float x = vf_lane_sum(products);
             if (step->scores_requant != 0.0f) x = fmaxf(fminf(rintf(x * step->scores_requant), 127.0f), -128.0f);
@@ -564,11 +727,10 @@ static void attend_floats(const struct head *h) {
         for (int i = 0; i < h->across; i++) sum[i] = 0.0f;
         for (int j = 0; j < h->keys; j++) {
             float p = score[j] * inverse;
-            if (step->flag) p = fminf(rintf(p * step->probs_inverse), (float)step->probs_high) / step->probs_inverse;
-            const float *value = floats(h->frame, step->in[2], h->key + j, step->in_column[2] + begin);
+            if (step->flag) p = fminf(rintf(p * step->probs_inverse), (float)step->probs_high);
             for (int i = 0; i < h->size; i += LANES) {
-                const int count = least(LANES, h->size - i);
-                vf_store(sum + i, vf_fma(vf_set1(p), vf_load_part(value + i, count), vf_load(sum + i)));
+                const vf value = operand(h, 2, h->key + j, i, least(LANES, h->size - i));
+                vf_store(sum + i, vf_fma(vf_set1(p), value, vf_load(sum + i)));
             }
         }
         for (int column = 0; column < h->size; column += BERTC_PANEL)
@@ -606,7 +768,7 @@ static void attention(const struct bertc_step *step, const struct frame *frame, 
                             .key = frame->start[text], .keys = length, .depth = up(size, DEPTH),
                             .width = up(length, BERTC_PANEL), .across = up(size, BERTC_PANEL)};
         head_memory(&head, own->memory);
-        if (is_codes(frame, step->in[0]))
+        if (is_codes(frame, step->in[0]) && step->flag)
             attend_codes(&head);
         else
             attend_floats(&head);
