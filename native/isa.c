@@ -267,9 +267,7 @@ static void gemm_tiles(const struct bertc_step *step, const struct frame *frame,
 #if defined(__AMX_INT8__)
 
 #define UNIT 32 /* rows and columns of four tiles */
-#ifndef BLOCK
-#define BLOCK 64
-#endif
+#define BLOCK 64 /* rows that stay in the first cache while all columns pass by */
 
 /* Units of 32 x 32: while the tiles of one are multiplied, vectors finish the rows of the one before. */
 struct pending {
@@ -292,62 +290,71 @@ INLINE void finish_pending(struct pending *p, int rows, const int requant, const
     }
 }
 
+/* The sums of a unit: two by two tiles, the lower two only where there are so many rows. */
+INLINE void multiply_unit(const struct bertc_step *step, const uint8_t *a, int64_t lda, const int8_t *weights,
+                          const int32_t *start, int rows, int32_t *product, struct pending *pending, const int requant,
+                          const int activation, const int added, const int out_codes) {
+    const int depth = up(step->k, BERTC_PANEL), steps = depth / 64, share_of_step = (UNIT + steps - 1) / steps;
+    const uint8_t *below = a + 16 * lda;
+    _tile_loadd(0, start, 0);
+    _tile_loadd(1, start + 16, 0);
+    if (rows > 16) {
+        _tile_loadd(2, start, 0);
+        _tile_loadd(3, start + 16, 0);
+        for (int k = 0; k < depth; k += 64) {
+            _tile_loadd(4, a + k, lda);
+            _tile_loadd(6, weights + (int64_t)k * 64, STEP_BYTES);
+            _tile_loadd(7, weights + (int64_t)k * 64 + GROUP_BYTES, STEP_BYTES);
+            _tile_loadd(5, below + k, lda);
+            _tile_dpbusd(0, 4, 6);
+            _tile_dpbusd(1, 4, 7);
+            _tile_dpbusd(2, 5, 6);
+            _tile_dpbusd(3, 5, 7);
+            finish_pending(pending, share_of_step, requant, activation, added, out_codes);
+        }
+        _tile_stored(2, product + 16 * UNIT, UNIT * 4);
+        _tile_stored(3, product + 16 * UNIT + 16, UNIT * 4);
+    } else {
+        for (int k = 0; k < depth; k += 64) {
+            _tile_loadd(4, a + k, lda);
+            _tile_loadd(6, weights + (int64_t)k * 64, STEP_BYTES);
+            _tile_loadd(7, weights + (int64_t)k * 64 + GROUP_BYTES, STEP_BYTES);
+            _tile_dpbusd(0, 4, 6);
+            _tile_dpbusd(1, 4, 7);
+            finish_pending(pending, share_of_step, requant, activation, added, out_codes);
+        }
+    }
+    _tile_stored(0, product, UNIT * 4);
+    _tile_stored(1, product + 16, UNIT * 4);
+}
+
 INLINE void gemm_units(const struct bertc_step *step, const struct frame *frame, const struct part *part,
                        int32_t *memory, const int requant, const int activation, const int added, const int out_codes) {
-    const int depth = up(step->k, BERTC_PANEL), steps = depth / 64, share_of_step = (UNIT + steps - 1) / steps;
-    const int64_t lda = width_of(frame, step->in[0]);
+    const int64_t lda = width_of(frame, step->in[0]), panel_bytes = (int64_t)up(step->k, BERTC_PANEL) * BERTC_PANEL;
+    const int first = part->panel * BERTC_PANEL, last = least(part->panel_end * BERTC_PANEL, step->n);
+    const int last_row = part->row_end;
     struct pending pending = {.rows = 0};
     int turn = 0;
-    /* The rows of a block stay in the first cache while all columns pass by. */
-    for (int block = part->row; block < part->row_end; block += BLOCK)
-    for (int column = part->panel * BERTC_PANEL; column < least(part->panel_end * BERTC_PANEL, step->n); column += UNIT) {
-        const int8_t *weights = (const int8_t *)step->weights + (int64_t)(column / BERTC_PANEL) * depth * BERTC_PANEL +
-                                column % BERTC_PANEL * 4;
-        const int32_t *start = step->compensation + column;
-        for (int row = block; row < least(block + BLOCK, part->row_end); row += UNIT, turn ^= 1) {
-            const int rows = least(UNIT, part->row_end - row);
-            const uint8_t *a = codes(frame, step->in[0], row, step->in_column[0]), *below = a + 16 * lda;
-            int32_t *product = memory + turn * UNIT * UNIT;
-            _tile_loadd(0, start, 0);
-            _tile_loadd(1, start + 16, 0);
-            if (rows > 16) {
-                _tile_loadd(2, start, 0);
-                _tile_loadd(3, start + 16, 0);
-                for (int k = 0; k < depth; k += 64) {
-                    _tile_loadd(4, a + k, lda);
-                    _tile_loadd(6, weights + (int64_t)k * 64, STEP_BYTES);
-                    _tile_loadd(7, weights + (int64_t)k * 64 + GROUP_BYTES, STEP_BYTES);
-                    _tile_loadd(5, below + k, lda);
-                    _tile_dpbusd(0, 4, 6);
-                    _tile_dpbusd(1, 4, 7);
-                    _tile_dpbusd(2, 5, 6);
-                    _tile_dpbusd(3, 5, 7);
-                    finish_pending(&pending, share_of_step, requant, activation, added, out_codes);
+    for (int block = part->row; block < last_row; block += BLOCK) {
+        for (int column = first; column < last; column += UNIT) {
+            const int8_t *weights = (const int8_t *)step->weights + column / BERTC_PANEL * panel_bytes +
+                                    column % BERTC_PANEL * 4;
+            for (int row = block; row < least(block + BLOCK, last_row); row += UNIT, turn ^= 1) {
+                const int rows = least(UNIT, last_row - row), columns = least(UNIT, step->n - column);
+                int32_t *product = memory + turn * UNIT * UNIT;
+                multiply_unit(step, codes(frame, step->in[0], row, step->in_column[0]), lda, weights,
+                              step->compensation + column, rows, product, &pending, requant, activation, added,
+                              out_codes);
+                const struct block unit = {step, frame, row, rows, column, columns, product, UNIT};
+                if (columns < UNIT) {
+                    finish(&unit, INTEGERS, requant, activation, added, out_codes);
+                    continue;
                 }
-                _tile_stored(2, product + 16 * UNIT, UNIT * 4);
-                _tile_stored(3, product + 16 * UNIT + 16, UNIT * 4);
-            } else {
-                for (int k = 0; k < depth; k += 64) {
-                    _tile_loadd(4, a + k, lda);
-                    _tile_loadd(6, weights + (int64_t)k * 64, STEP_BYTES);
-                    _tile_loadd(7, weights + (int64_t)k * 64 + GROUP_BYTES, STEP_BYTES);
-                    _tile_dpbusd(0, 4, 6);
-                    _tile_dpbusd(1, 4, 7);
-                    finish_pending(&pending, share_of_step, requant, activation, added, out_codes);
-                }
+                pending.places = places_of(&unit, INTEGERS, added, out_codes);
+                pending.rows = rows;
+                for (int g = 0; g < 2; g++)
+                    pending.columns[g] = columns_of(step, column + g * LANES, requant, activation, added, out_codes);
             }
-            _tile_stored(0, product, UNIT * 4);
-            _tile_stored(1, product + 16, UNIT * 4);
-            const int columns = least(UNIT, step->n - column);
-            const struct block unit = {step, frame, row, rows, column, columns, product, UNIT};
-            if (columns < UNIT) {
-                finish(&unit, INTEGERS, requant, activation, added, out_codes);
-                continue;
-            }
-            pending.places = places_of(&unit, INTEGERS, added, out_codes);
-            pending.rows = rows;
-            for (int g = 0; g < 2; g++)
-                pending.columns[g] = columns_of(step, column + g * LANES, requant, activation, added, out_codes);
         }
     }
     finish_pending(&pending, UNIT, requant, activation, added, out_codes);
