@@ -27,7 +27,6 @@ from bertc.jobs.build import Built
 from bertc.jobs.fastest import Speed, Timed, build_fastest, candidates_from_recipe, measured_speeds, timed_features
 from bertc.recipe import Recipe, recipe_from_document
 from bertc.report.html.page import html_from_report
-from bertc.runtime.native.library import library_path
 from bertc.runtime.native.native_runtime import NativeRuntime
 from bertc.runtime.openvino.compiled_model import OpenvinoRuntime
 from bertc.targets import native, openvino, openvino_bf16, openvino_float
@@ -129,8 +128,8 @@ def test_what_cannot_run_here_is_listed_with_the_reason(without_native: None, fa
     assert all(candidate.milliseconds_alone is None and not candidate.chosen for candidate in lacking)
 
 
+@pytest.mark.native
 def test_the_native_engine_is_a_candidate(fastest: Auto, tmp_path: Path) -> None:
-    library_path()
     report = fastest(["native mode 2 channel", "native mode 1"]).report
     assert report.passed and (report.engine.target, report.quantization.mode) == ("native", 2)
     second = report.candidates[1]
