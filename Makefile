@@ -68,6 +68,7 @@ lint: $(VENV)/.dev
 
 type: $(VENV)/.dev
 	@$(BIN)/mypy
+	@$(BIN)/mypy --strict hatch_build.py
 	@$(BIN)/mypy --config-file stubs/tensorrt-10.ini
 
 # What needs all cores carries the mark `serial` or `shared` (real checkpoints) and runs after the others, alone.

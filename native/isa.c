@@ -2,6 +2,8 @@
  * what differs is the product of codes in tile.h and the vectors in vec.h, and nothing else. */
 #include "tile.h"
 
+/* A profile then tells the kernels apart; a call costs nothing beside them. */
+#define NOINLINE __attribute__((noinline))
 #define LOG2E 1.44269504f
 #define NEVER (-(1 << 30)) /* the score of a key that is not there */
 
@@ -194,23 +196,33 @@ INLINE void finish(const struct block *b, const int source, const int requant, c
     }
 }
 
-/* Any combination; those of an encoder's layers have code of their own. */
+/* What follows the products of an encoder's layers: each has code of its own. */
+#define EACH_CASE(CASE) \
+    CASE(codes, 0, BERTC_NONE, NOTHING, 1) \
+    CASE(gelu, 0, BERTC_GELU, NOTHING, 1) \
+    CASE(add, 0, BERTC_NONE, ADD_FLOATS, 0) \
+    CASE(requant_codes, 1, BERTC_NONE, NOTHING, 1) \
+    CASE(requant_gelu, 1, BERTC_GELU, NOTHING, 1) \
+    CASE(requant_add, 1, BERTC_NONE, ADD_CODES, 0)
+
+#define CASE(name, REQUANT, ACTIVATION, ADDED, OUT) \
+    static NOINLINE void finish_##name(const struct block *b) { finish(b, INTEGERS, REQUANT, ACTIVATION, ADDED, OUT); }
+EACH_CASE(CASE)
+#undef CASE
+
+/* Any combination. */
 static void finish_block(const struct block *b, int source) {
     const struct bertc_step *step = b->step;
     const int requant = step->requant != NULL, out_codes = is_codes(b->frame, step->out);
     const int added = step->residual < 0 ? NOTHING : is_codes(b->frame, step->residual) ? ADD_CODES : ADD_FLOATS;
-#define CASE(REQUANT, ACTIVATION, ADDED, OUT) \
+    if (source == INTEGERS) {
+#define CASE(name, REQUANT, ACTIVATION, ADDED, OUT) \
     if (requant == REQUANT && step->activation == ACTIVATION && added == ADDED && out_codes == OUT) { \
-        finish(b, INTEGERS, REQUANT, ACTIVATION, ADDED, OUT); \
+        finish_##name(b); \
         return; \
     }
-    if (source == INTEGERS) {
-        CASE(0, BERTC_NONE, NOTHING, 1)
-        CASE(0, BERTC_GELU, NOTHING, 1)
-        CASE(0, BERTC_NONE, ADD_FLOATS, 0)
-        CASE(1, BERTC_NONE, NOTHING, 1)
-        CASE(1, BERTC_GELU, NOTHING, 1)
-        CASE(1, BERTC_NONE, ADD_CODES, 0)
+        EACH_CASE(CASE)
+#undef CASE
         finish(b, INTEGERS, requant, step->activation, added, out_codes);
     } else if (source == FLOATS) {
         finish(b, FLOATS, requant, step->activation, added, out_codes);
@@ -255,6 +267,7 @@ static void gemm_tiles(const struct bertc_step *step, const struct frame *frame,
 #if defined(__AMX_INT8__)
 
 #define UNIT 32 /* rows and columns of four tiles */
+#define BLOCK 64 /* rows that stay in the first cache while all columns pass by */
 
 /* Units of 32 x 32: while the tiles of one are multiplied, vectors finish the rows of the one before. */
 struct pending {
@@ -277,66 +290,85 @@ INLINE void finish_pending(struct pending *p, int rows, const int requant, const
     }
 }
 
+/* The sums of a unit: two by two tiles, the lower two only where there are so many rows. */
+INLINE void multiply_unit(const struct bertc_step *step, const uint8_t *a, int64_t lda, const int8_t *weights,
+                          const int32_t *start, int rows, int32_t *product, struct pending *pending, const int requant,
+                          const int activation, const int added, const int out_codes) {
+    const int depth = up(step->k, BERTC_PANEL), steps = depth / 64, share_of_step = (UNIT + steps - 1) / steps;
+    const uint8_t *below = a + 16 * lda;
+    _tile_loadd(0, start, 0);
+    _tile_loadd(1, start + 16, 0);
+    if (rows > 16) {
+        _tile_loadd(2, start, 0);
+        _tile_loadd(3, start + 16, 0);
+        for (int k = 0; k < depth; k += 64) {
+            _tile_loadd(4, a + k, lda);
+            _tile_loadd(6, weights + (int64_t)k * 64, STEP_BYTES);
+            _tile_loadd(7, weights + (int64_t)k * 64 + GROUP_BYTES, STEP_BYTES);
+            _tile_loadd(5, below + k, lda);
+            _tile_dpbusd(0, 4, 6);
+            _tile_dpbusd(1, 4, 7);
+            _tile_dpbusd(2, 5, 6);
+            _tile_dpbusd(3, 5, 7);
+            finish_pending(pending, share_of_step, requant, activation, added, out_codes);
+        }
+        _tile_stored(2, product + 16 * UNIT, UNIT * 4);
+        _tile_stored(3, product + 16 * UNIT + 16, UNIT * 4);
+    } else {
+        for (int k = 0; k < depth; k += 64) {
+            _tile_loadd(4, a + k, lda);
+            _tile_loadd(6, weights + (int64_t)k * 64, STEP_BYTES);
+            _tile_loadd(7, weights + (int64_t)k * 64 + GROUP_BYTES, STEP_BYTES);
+            _tile_dpbusd(0, 4, 6);
+            _tile_dpbusd(1, 4, 7);
+            finish_pending(pending, share_of_step, requant, activation, added, out_codes);
+        }
+    }
+    _tile_stored(0, product, UNIT * 4);
+    _tile_stored(1, product + 16, UNIT * 4);
+}
+
 INLINE void gemm_units(const struct bertc_step *step, const struct frame *frame, const struct part *part,
                        int32_t *memory, const int requant, const int activation, const int added, const int out_codes) {
-    const int depth = up(step->k, BERTC_PANEL), steps = depth / 64, share_of_step = (UNIT + steps - 1) / steps;
-    const int64_t lda = width_of(frame, step->in[0]);
+    const int64_t lda = width_of(frame, step->in[0]), panel_bytes = (int64_t)up(step->k, BERTC_PANEL) * BERTC_PANEL;
+    const int first = part->panel * BERTC_PANEL, last = least(part->panel_end * BERTC_PANEL, step->n);
+    const int last_row = part->row_end;
     struct pending pending = {.rows = 0};
     int turn = 0;
-    for (int column = part->panel * BERTC_PANEL; column < least(part->panel_end * BERTC_PANEL, step->n); column += UNIT) {
-        const int8_t *weights = (const int8_t *)step->weights + (int64_t)(column / BERTC_PANEL) * depth * BERTC_PANEL +
-                                column % BERTC_PANEL * 4;
-        const int32_t *start = step->compensation + column;
-        for (int row = part->row; row < part->row_end; row += UNIT, turn ^= 1) {
-            const int rows = least(UNIT, part->row_end - row);
-            const uint8_t *a = codes(frame, step->in[0], row, step->in_column[0]), *below = a + 16 * lda;
-            int32_t *product = memory + turn * UNIT * UNIT;
-            _tile_loadd(0, start, 0);
-            _tile_loadd(1, start + 16, 0);
-            if (rows > 16) {
-                _tile_loadd(2, start, 0);
-                _tile_loadd(3, start + 16, 0);
-                for (int k = 0; k < depth; k += 64) {
-                    _tile_loadd(4, a + k, lda);
-                    _tile_loadd(6, weights + (int64_t)k * 64, STEP_BYTES);
-                    _tile_loadd(7, weights + (int64_t)k * 64 + GROUP_BYTES, STEP_BYTES);
-                    _tile_loadd(5, below + k, lda);
-                    _tile_dpbusd(0, 4, 6);
-                    _tile_dpbusd(1, 4, 7);
-                    _tile_dpbusd(2, 5, 6);
-                    _tile_dpbusd(3, 5, 7);
-                    finish_pending(&pending, share_of_step, requant, activation, added, out_codes);
+    for (int block = part->row; block < last_row; block += BLOCK) {
+        for (int column = first; column < last; column += UNIT) {
+            const int8_t *weights = (const int8_t *)step->weights + column / BERTC_PANEL * panel_bytes +
+                                    column % BERTC_PANEL * 4;
+            for (int row = block; row < least(block + BLOCK, last_row); row += UNIT, turn ^= 1) {
+                const int rows = least(UNIT, last_row - row), columns = least(UNIT, step->n - column);
+                int32_t *product = memory + turn * UNIT * UNIT;
+                multiply_unit(step, codes(frame, step->in[0], row, step->in_column[0]), lda, weights,
+                              step->compensation + column, rows, product, &pending, requant, activation, added,
+                              out_codes);
+                const struct block unit = {step, frame, row, rows, column, columns, product, UNIT};
+                if (columns < UNIT) {
+                    finish(&unit, INTEGERS, requant, activation, added, out_codes);
+                    continue;
                 }
-                _tile_stored(2, product + 16 * UNIT, UNIT * 4);
-                _tile_stored(3, product + 16 * UNIT + 16, UNIT * 4);
-            } else {
-                for (int k = 0; k < depth; k += 64) {
-                    _tile_loadd(4, a + k, lda);
-                    _tile_loadd(6, weights + (int64_t)k * 64, STEP_BYTES);
-                    _tile_loadd(7, weights + (int64_t)k * 64 + GROUP_BYTES, STEP_BYTES);
-                    _tile_dpbusd(0, 4, 6);
-                    _tile_dpbusd(1, 4, 7);
-                    finish_pending(&pending, share_of_step, requant, activation, added, out_codes);
-                }
+                pending.places = places_of(&unit, INTEGERS, added, out_codes);
+                pending.rows = rows;
+                for (int g = 0; g < 2; g++)
+                    pending.columns[g] = columns_of(step, column + g * LANES, requant, activation, added, out_codes);
             }
-            _tile_stored(0, product, UNIT * 4);
-            _tile_stored(1, product + 16, UNIT * 4);
-            const int columns = least(UNIT, step->n - column);
-            const struct block block = {step, frame, row, rows, column, columns, product, UNIT};
-            if (columns < UNIT) {
-                finish(&block, INTEGERS, requant, activation, added, out_codes);
-                continue;
-            }
-            pending.places = places_of(&block, INTEGERS, added, out_codes);
-            pending.rows = rows;
-            for (int g = 0; g < 2; g++)
-                pending.columns[g] = columns_of(step, column + g * LANES, requant, activation, added, out_codes);
         }
     }
     finish_pending(&pending, UNIT, requant, activation, added, out_codes);
 }
 
-static void gemm_int8(const struct bertc_step *step, const struct frame *frame, int piece, int pieces,
+#define CASE(name, REQUANT, ACTIVATION, ADDED, OUT) \
+    static NOINLINE void units_##name(const struct bertc_step *step, const struct frame *frame, const struct part *part, \
+                             int32_t *memory) { \
+        gemm_units(step, frame, part, memory, REQUANT, ACTIVATION, ADDED, OUT); \
+    }
+EACH_CASE(CASE)
+#undef CASE
+
+static NOINLINE void gemm_int8(const struct bertc_step *step, const struct frame *frame, int piece, int pieces,
                       struct scratch *own) {
     const struct part part = part_of(step, frame, piece, pieces);
     if (part.row_end - part.row <= FEW_ROWS) {
@@ -346,23 +378,19 @@ static void gemm_int8(const struct bertc_step *step, const struct frame *frame, 
     const int requant = step->requant != NULL, out_codes = is_codes(frame, step->out);
     const int added = step->residual < 0 ? NOTHING : is_codes(frame, step->residual) ? ADD_CODES : ADD_FLOATS;
     int32_t *memory = (int32_t *)own->memory;
-#define UNITS(REQUANT, ACTIVATION, ADDED, OUT) \
+#define CASE(name, REQUANT, ACTIVATION, ADDED, OUT) \
     if (requant == REQUANT && step->activation == ACTIVATION && added == ADDED && out_codes == OUT) { \
-        gemm_units(step, frame, &part, memory, REQUANT, ACTIVATION, ADDED, OUT); \
+        units_##name(step, frame, &part, memory); \
         return; \
     }
-    UNITS(0, BERTC_NONE, NOTHING, 1)
-    UNITS(0, BERTC_GELU, NOTHING, 1)
-    UNITS(0, BERTC_NONE, ADD_FLOATS, 0)
-    UNITS(1, BERTC_NONE, NOTHING, 1)
-    UNITS(1, BERTC_GELU, NOTHING, 1)
-    UNITS(1, BERTC_NONE, ADD_CODES, 0)
+    EACH_CASE(CASE)
+#undef CASE
     gemm_units(step, frame, &part, memory, requant, step->activation, added, out_codes);
 }
 
 #else
 
-static void gemm_int8(const struct bertc_step *step, const struct frame *frame, int piece, int pieces,
+static NOINLINE void gemm_int8(const struct bertc_step *step, const struct frame *frame, int piece, int pieces,
                       struct scratch *own) {
     const struct part part = part_of(step, frame, piece, pieces);
     gemm_tiles(step, frame, &part, own);
@@ -372,7 +400,7 @@ static void gemm_int8(const struct bertc_step *step, const struct frame *frame, 
 
 #define FLOAT_ROWS 4
 
-static void gemm_f32(const struct bertc_step *step, const struct frame *frame, int piece, int pieces,
+static NOINLINE void gemm_f32(const struct bertc_step *step, const struct frame *frame, int piece, int pieces,
                      struct scratch *own) {
     const struct part part = part_of(step, frame, piece, pieces);
     float *product = (float *)own->memory;
@@ -403,7 +431,7 @@ static void gemm_f32(const struct bertc_step *step, const struct frame *frame, i
 
 /* --- rows ------------------------------------------------------------------------------------------------------------ */
 
-static void embed(const struct bertc_step *step, const struct frame *frame, int piece, int pieces) {
+static NOINLINE void embed(const struct bertc_step *step, const struct frame *frame, int piece, int pieces) {
     int first, last;
     share(frame->tokens, piece, pieces, &first, &last);
     for (int t = first; t < last; t++) {
@@ -431,7 +459,7 @@ static void embed(const struct bertc_step *step, const struct frame *frame, int 
 }
 
 /* (x - mean) / sqrt(variance + epsilon) * gamma + beta */
-static void norm(const struct bertc_step *step, const struct frame *frame, int piece, int pieces) {
+static NOINLINE void norm(const struct bertc_step *step, const struct frame *frame, int piece, int pieces) {
     const int n = step->n, whole = n / LANES * LANES, rest = n - whole;
     int first, last;
     share(rows_of(step, frame), piece, pieces, &first, &last);
@@ -473,7 +501,7 @@ static void norm(const struct bertc_step *step, const struct frame *frame, int p
     }
 }
 
-static void finish_rows(const struct bertc_step *step, const struct frame *frame, int piece, int pieces) {
+static NOINLINE void finish_rows(const struct bertc_step *step, const struct frame *frame, int piece, int pieces) {
     int first, last;
     share(rows_of(step, frame), piece, pieces, &first, &last);
     if (first == last) return;
@@ -554,7 +582,7 @@ INLINE uint32_t signed4(const uint8_t *p) {
 }
 
 /* Keys as the second operand of queries x keys: a column for each key. */
-static void pack_keys(const struct head *h) {
+static NOINLINE void pack_keys(const struct head *h) {
     const int64_t ld = width_of(h->frame, h->step->in[1]);
     const uint8_t *source = codes(h->frame, h->step->in[1], h->key, h->step->in_column[1] + h->number * h->size);
     const int fours = h->size / 4, rest = h->size % 4;
@@ -586,7 +614,7 @@ static void pack_keys(const struct head *h) {
 }
 
 /* Values as the second operand of probabilities x values: a row for each key. */
-static void pack_values(const struct head *h) {
+static NOINLINE void pack_values(const struct head *h) {
     const int64_t ld = width_of(h->frame, h->step->in[2]);
     const uint8_t *source = codes(h->frame, h->step->in[2], h->key, h->step->in_column[2] + h->number * h->size);
     const int rows = up(h->keys, DEPTH);
@@ -613,7 +641,7 @@ static void pack_values(const struct head *h) {
 }
 
 /* The codes of the softmax of a row of raw products. */
-static void softmax_codes(const struct head *h, int32_t *score, uint8_t *code) {
+static NOINLINE void softmax_codes(const struct head *h, int32_t *score, uint8_t *code) {
     const struct bertc_step *step = h->step;
     const int padded = up(h->keys, LANES);
     for (int i = h->keys; i < padded; i++) score[i] = NEVER;
@@ -664,7 +692,7 @@ static void finish_context(const struct head *h, int row, int rows, int column, 
     finish_block(&block, source);
 }
 
-static void attend_codes(const struct head *h) {
+static NOINLINE void attend_codes(const struct head *h) {
     const struct bertc_step *step = h->step;
     const int64_t ld = width_of(h->frame, step->in[0]);
     const int keys = up(h->keys, DEPTH);
@@ -755,7 +783,7 @@ static size_t head_memory(struct head *h, uint8_t *memory) {
     return used;
 }
 
-static void attention(const struct bertc_step *step, const struct frame *frame, int piece, int pieces,
+static NOINLINE void attention(const struct bertc_step *step, const struct frame *frame, int piece, int pieces,
                       struct scratch *own) {
     int first, last;
     share(frame->texts * step->heads, piece, pieces, &first, &last);
@@ -854,19 +882,16 @@ static void run_step(const struct bertc_step *step, const struct frame *frame, i
 }
 
 #if defined(__AMX_INT8__)
-/* Eight tiles of 16 rows of 64 bytes. */
-static void begin(void) {
-    struct {
-        uint8_t palette, start, reserved[14];
-        uint16_t bytes[16];
-        uint8_t rows[16];
-    } tiles = {.palette = 1};
-    for (int i = 0; i < 8; i++) {
-        tiles.bytes[i] = 64;
-        tiles.rows[i] = 16;
-    }
-    _tile_loadconfig(&tiles);
-}
+/* Eight tiles of 16 rows of 64 bytes: palette 1, and of each tile the bytes of a row and the rows. A constant in memory,
+ * because gcc 12 takes stores into a local one for dead. */
+#define EIGHT(x) x, x, x, x, x, x, x, x
+static const struct {
+    uint8_t palette, start, reserved[14];
+    uint16_t bytes[16];
+    uint8_t rows[16];
+} TILES = {.palette = 1, .bytes = {EIGHT(64)}, .rows = {EIGHT(16)}};
+
+static void begin(void) { _tile_loadconfig(&TILES); }
 
 static void end(void) { _tile_release(); }
 #define BEGIN begin
