@@ -7,8 +7,10 @@ the one that fits is named.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -95,6 +97,15 @@ def doubt_of_reference(task: Task, head: Head, gold: Any, outputs: Any, score: S
     else:
         said += "; see that the labels, the columns and the checkpoint belong together"
     return Doubt(metric=metric.name, reason=said, value=value, floor=floor.value, grave=fits or upper <= floor.value)
+
+
+def doubt_from_report(path: Path) -> Doubt | None:
+    """Read what a build doubted of the float model from its report.json. Raises `InputError` for no report."""
+    try:
+        part = json.loads(path.read_bytes()).get("doubt")
+        return None if part is None else Doubt(**part)
+    except (OSError, ValueError, TypeError, AttributeError):
+        raise InputError(f"{path}: is no report of bertc; give the report.json of a build") from None
 
 
 def check_rows_tell(path: str, task: Task, head: Head, rows: Sequence[Row]) -> None:

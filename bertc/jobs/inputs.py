@@ -15,7 +15,7 @@ from bertc.checkpoint import Checkpoint, checkpoint_from_path
 from bertc.core.head import Head, Problem
 from bertc.data.dataset import dataset_from_path
 from bertc.data.encoded import Encoded
-from bertc.data.reading import Reading, reading_from_rows
+from bertc.data.reading import Reading, reading_from_rows, reading_of_texts
 from bertc.data.rows import Dataset, Row, sample_rows
 from bertc.errors import InputError
 from bertc.evaluate.gates import Decide, Gate, gates_from_options
@@ -222,6 +222,7 @@ def calibration_from_recipe(calibration: CalibrationRecipe, checkpoint: Checkpoi
         features=tuple(features),
         max_length=max_length,
         seed=calibration.seed,
+        reading=reading_of_texts(dataset, len(rows)),
     )
 
 
