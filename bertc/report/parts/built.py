@@ -117,7 +117,7 @@ def _data(facts: BuildFacts) -> DataPart:
             path=facts.validation.path,
             rows=len(rows),
             digest=facts.validation.digest,
-            reading=None if facts.validation.reading is None else ReadingPart(**facts.validation.reading.as_dict()),
+            reading=ReadingPart(**facts.validation.reading.as_dict()),
         )
     return DataPart(
         calibration=calibration,

@@ -25,7 +25,7 @@ def test_a_build_that_passes_says_what_it_found(bertc: Bertc, tmp_path: Path, cl
     # The weights are random: that the float model knows nothing is said first, and is not grave on so few rows.
     assert labels[:8] == ["doubt", "verdict", "read", "metric", "drop", "agreement", "gate", "size"]
     assert labels[-1] == "report" and str(out / "report.html") in called.out
-    assert "calibrate" in called.err and "evaluate engine" in called.err
+    assert "calibrate" in called.err and "compare" in called.err
     report = json.loads((out / "report.json").read_text(encoding="utf-8"))
     assert report["command"].startswith(f"bertc build {classifier} -o {out} --calibration-data")
     verify_artefact(out)
