@@ -70,8 +70,8 @@ class Doubt:
     grave: bool
 
 
-def doubt_of_reference(task: Task, head: Head, gold: Any, outputs: Any, score: Score) -> Doubt | None:
-    """Doubt the float model by its main metric's score.
+def doubt_of_reference(task: Task, head: Head, gold: Any, graded: Any, score: Score) -> Doubt | None:
+    """Doubt the float model by its main metric's score and its `graded` outputs.
 
     Grave where the whole 95 % interval is at or below the task's floor, or another reading of the labels surely fits
     better. Not grave where the value is at or below the floor and the interval is not.
@@ -83,7 +83,7 @@ def doubt_of_reference(task: Task, head: Head, gold: Any, outputs: Any, score: S
     if floor.alike:
         return None
     metric = task.metrics(head)[0]
-    readings = [(metric.value(each.gold, outputs), each) for each in task.readings(head, gold, outputs)]
+    readings = [(metric.value(each.gold, graded), each) for each in task.readings(head, gold, graded)]
     best, reading = max(readings, key=lambda pair: pair[0], default=(value, None))
     fits = reading is not None and best - value > SURE * (upper - value) and best > floor.value
     if value > floor.value and not fits:

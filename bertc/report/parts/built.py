@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from bertc.core.versions import __version__
-from bertc.data.encoded import Encoded
+from bertc.data.encoded import Encoded, Streamed
 from bertc.evaluate.scores import Comparison
 from bertc.report.parts.facts import BuildFacts
 from bertc.report.parts.lowering import quantization_part
@@ -133,7 +133,7 @@ def _data(facts: BuildFacts) -> DataPart:
     )
 
 
-def _reading(texts: Encoded | None) -> ReadingPart | None:
+def _reading(texts: Encoded | Streamed | None) -> ReadingPart | None:
     """Return how a file was read; None for a table's, which was read by another run."""
     return None if texts is None or texts.reading is None else ReadingPart(**texts.reading.as_dict())
 

@@ -9,7 +9,7 @@ from datetime import datetime
 from bertc.cache.stages import StageTime
 from bertc.calibrate.table import CalibrationTable
 from bertc.checkpoint import Checkpoint
-from bertc.data.encoded import Encoded
+from bertc.data.encoded import Encoded, Streamed
 from bertc.evaluate.gates import Verdict
 from bertc.evaluate.scores import Comparison
 from bertc.export.embeddings import StoredEmbeddings
@@ -51,7 +51,7 @@ class BuildFacts:
     """Bytes of each file that the engine needs."""
     reference_bytes: int
     calibration: Encoded | None = None
-    validation: Encoded | None
+    validation: Streamed | None
     comparison: Comparison | None
     verdict: Verdict | None
     sensitivity: Mapping[Site, float]

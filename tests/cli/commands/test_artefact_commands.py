@@ -33,6 +33,28 @@ def test_validate_gives_the_figures_of_the_report(
 
 
 @pytest.mark.parametrize("task", TASKS)
+def test_validate_in_shards_gives_the_figures_of_the_report(
+    bertc: Bertc,
+    artefact_of: PathOf,
+    data_of: PathOf,
+    checkpoint_of: PathOf,
+    task: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Some texts share rows with others than at the build, of which an output depends in its last digits."""
+    out = artefact_of(task)
+    report = json.loads((out / "report.json").read_text(encoding="utf-8"))
+    monkeypatch.setattr("bertc.data.encoded.SHARD_ROWS", 7)
+    for reference in ((), ("--checkpoint", checkpoint_of(task))):
+        called = bertc("validate", out, "--validation-data", data_of(task), *reference, "--json")
+        assert called.code == 0
+        found = called.json["accuracy"]
+        assert isinstance(found, dict) and found["samples"] == report["accuracy"]["samples"]
+        for side in ("reference", "engine", "drop"):
+            assert found[side] == pytest.approx(report["accuracy"][side], abs=1e-4)
+
+
+@pytest.mark.parametrize("task", TASKS)
 def test_validate_beside_the_checkpoint_agrees(
     bertc: Bertc, artefact_of: PathOf, data_of: PathOf, checkpoint_of: PathOf, task: str
 ) -> None:

@@ -27,7 +27,7 @@ def test_a_build_that_passes_says_what_it_found(bertc: Bertc, tmp_path: Path, cl
     assert f"read       {rows} to calibrate: tsv with a header; columns text=text, label=label; 48 rows\n" in called.out
     assert f"read       {rows} to validate: tsv with a header; columns text=text, label=label; labels by" in called.out
     assert labels[-1] == "report" and str(out / "report.html") in called.out
-    assert "calibrate" in called.err and "evaluate engine" in called.err
+    assert "calibrate" in called.err and "compare" in called.err
     report = json.loads((out / "report.json").read_text(encoding="utf-8"))
     calibration, validation = (report["data"][part]["reading"] for part in ("calibration", "validation"))
     assert (calibration["form"], calibration["header"], calibration["rows"]) == ("tsv", True, 48)
