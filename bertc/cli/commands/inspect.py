@@ -1,4 +1,4 @@
-"""Show what is in a checkpoint, a table, an artefact or an ONNX file."""
+"""Show what is in a checkpoint, table, artefact or ONNX file."""
 
 from __future__ import annotations
 
