@@ -237,7 +237,8 @@ class ReadingPart(Part):
     """How a data file was read (`bertc.data.reading.Reading`).
 
     `header` is null for a form that has none; `labels` is what a label of the file means to the checkpoint; `labelled`
-    of the `rows` have a label; `scheme` is that of the tags; `left_out` counts what is no row.
+    of the `rows` have a label, null where labels do not matter; `scheme` is that of the tags; `left_out` counts what is
+    no row.
     """
 
     form: str
@@ -245,7 +246,7 @@ class ReadingPart(Part):
     columns: dict[str, str] = Field(default_factory=dict)
     labels: dict[str, str] = Field(default_factory=dict)
     rows: Count
-    labelled: Count
+    labelled: Count | None
     scheme: str | None = None
     left_out: dict[str, Count] = Field(default_factory=dict)
     sentence: str = ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from bertc.core.versions import __version__
+from bertc.data.encoded import Encoded, Streamed
 from bertc.evaluate.scores import Comparison
 from bertc.report.parts.facts import BuildFacts
 from bertc.report.parts.lowering import float_gemms, quantization_part
@@ -112,7 +113,12 @@ def _data(facts: BuildFacts) -> DataPart:
     seen = set(origin.get("row_hashes", ()))
     calibration = None
     if origin:
-        calibration = DataSource(path=str(origin["data"]), rows=int(origin["rows"]), digest=str(origin["digest"]))
+        calibration = DataSource(
+            path=str(origin["data"]),
+            rows=int(origin["rows"]),
+            digest=str(origin["digest"]),
+            reading=_reading(facts.calibration),
+        )
     validation = None
     rows = () if facts.validation is None else facts.validation.rows
     if facts.validation is not None:
@@ -120,7 +126,7 @@ def _data(facts: BuildFacts) -> DataPart:
             path=facts.validation.path,
             rows=len(rows),
             digest=facts.validation.digest,
-            reading=None if facts.validation.reading is None else ReadingPart(**facts.validation.reading.as_dict()),
+            reading=_reading(facts.validation),
         )
     return DataPart(
         calibration=calibration,
@@ -128,6 +134,11 @@ def _data(facts: BuildFacts) -> DataPart:
         overlap=sum(row.hash in seen for row in rows),
         truncated=0 if facts.comparison is None else facts.comparison.accuracy.truncated,
     )
+
+
+def _reading(texts: Encoded | Streamed | None) -> ReadingPart | None:
+    """Return how a file was read; None for a table's, which was read by another run."""
+    return None if texts is None or texts.reading is None else ReadingPart(**texts.reading.as_dict())
 
 
 def _doubt(comparison: Comparison | None) -> DoubtPart | None:

@@ -9,7 +9,7 @@ from datetime import datetime
 from bertc.cache.stages import StageTime
 from bertc.calibrate.table import CalibrationTable
 from bertc.checkpoint import Checkpoint
-from bertc.data.encoded import Encoded
+from bertc.data.encoded import Encoded, Streamed
 from bertc.evaluate.gates import Verdict
 from bertc.evaluate.scores import Comparison
 from bertc.export.embeddings import StoredEmbeddings
@@ -53,7 +53,7 @@ class BuildFacts:
     """Bytes of each file that lies beside them for other programs."""
     reference_bytes: int
     calibration: Encoded | None = None
-    validation: Encoded | None
+    validation: Streamed | None
     comparison: Comparison | None
     verdict: Verdict | None
     sensitivity: Mapping[Site, float]
