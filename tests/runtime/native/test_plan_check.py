@@ -101,8 +101,6 @@ CASES: list[tuple[Op, dict[str, Any], str]] = [
     (Op.GEMM_INT8, {"requant_scale": ""}, "requant_scale"),
     (Op.GEMM_INT8, {"requant": ""}, "requant_scale"),
     (Op.GEMM_INT8, {"inverse": ""}, "inverse"),
-    (Op.GEMM_INT8, {"out_high": 256}, "out_high is 256"),
-    (Op.GEMM_INT8, {"out_low": -1}, "out_high|out_low"),
     (Op.GEMM_INT8, {"out_zero": 256}, "out_zero is 256"),
     (Op.GEMM_INT8, {"out_column": 64}, "out_column is 64"),
     (Op.GEMM_INT8, {"out_column": 32}, "out_column is 32"),
