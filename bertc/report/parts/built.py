@@ -8,7 +8,7 @@ from bertc.core.versions import __version__
 from bertc.data.encoded import Encoded, Streamed
 from bertc.evaluate.scores import Comparison
 from bertc.report.parts.facts import BuildFacts
-from bertc.report.parts.lowering import quantization_part
+from bertc.report.parts.lowering import float_gemms, quantization_part
 from bertc.report.parts.search import search_part
 from bertc.report.parts.site_errors import site_parts, worst_sites
 from bertc.report.parts.sparsity import sparsity_part
@@ -44,10 +44,13 @@ def report_from_facts(facts: BuildFacts, *, rows: str) -> Report:
         engine=EnginePart(
             target=facts.target.name,
             bytes=sum(facts.engine_bytes.values()),
-            onnx_bytes=facts.engine_bytes.get("model.onnx", 0),
+            onnx_bytes={**facts.engine_bytes, **facts.companion_bytes}.get("model.onnx", 0),
             features=facts.target.demands,
             reference_bytes=facts.reference_bytes,
             note=facts.target.note or None,
+            runtime=facts.optimized.runtime,
+            operators=dict(facts.optimized.operators),
+            float_gemms=float_gemms(facts),
         ),
         accuracy=None if comparison is None else MetricPart.model_validate(comparison.accuracy.as_dict()),
         metrics=tuple(MetricPart.model_validate(score.as_dict()) for score in comparison.metrics) if comparison else (),

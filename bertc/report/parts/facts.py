@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from bertc.cache.stages import StageTime
@@ -49,6 +49,8 @@ class BuildFacts:
     optimized: Optimized
     engine_bytes: Mapping[str, int]
     """Bytes of each file that the engine needs."""
+    companion_bytes: Mapping[str, int] = field(default_factory=dict)
+    """Bytes of each file that lies beside them for other programs."""
     reference_bytes: int
     calibration: Encoded | None = None
     validation: Streamed | None

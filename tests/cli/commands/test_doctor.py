@@ -14,6 +14,7 @@ from bertc.cli.commands import doctor
 from bertc.runtime.machine import gpu_needs
 from bertc.runtime.machine.gpu import Driver, Gpu
 from bertc.runtime.machine.gpu_needs import Need, fits, needs_of_targets
+from bertc.runtime.native import library
 from bertc.runtime.ort.cuda import PROVIDER
 from tests.artefacts import Bertc
 
@@ -114,3 +115,24 @@ def test_a_machine_with_a_gpu_is_told_what_each_target_needs(
     assert facts["gpu"]["gpus"] == [{"name": "NVIDIA L4", "capability": 8.9, "memory_bytes": 24 << 30}]
     assert [need["met"] for need in facts["gpu"]["needs"]["tensorrt"]] == [True, True, False, False]
     assert next(target for target in facts["targets"] if target["target"] == "ort-cuda")["runs"] is True
+
+
+def test_a_native_engine_that_was_not_built_says_why(
+    bertc: Bertc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(library, "FOLDER", tmp_path)
+    (tmp_path / library.REASON).write_text("the package ziglang was not installed", encoding="utf-8")
+    library.library.cache_clear()
+    facts = bertc("doctor", "--json").json
+    library.library.cache_clear()
+    assert facts["native"] is None
+    targets = {each["target"]: each for each in facts["targets"]}
+    assert not targets["native"]["runs"] and targets["ort-cpu"]["runs"]
+    assert "the package ziglang was not installed; install bertc again" in targets["native"]["reason"]
+
+
+@pytest.mark.native
+def test_the_kernels_of_the_native_engine_are_named(bertc: Bertc) -> None:
+    sets = bertc("doctor", "--json").json["native"]
+    assert isinstance(sets, list) and sets[-1] == "plain"
+    assert f"native kernels  {', '.join(sets)}" in re.sub(" +", "  ", bertc("doctor").out).replace(",  ", ", ")

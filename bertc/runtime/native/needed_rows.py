@@ -1,0 +1,51 @@
+"""Which values are needed for all tokens, and which for each text's first token alone: the last layer's, mostly.
+
+What a classifier reads of the last layer is its first tokens' rows. Nothing but attention mixes rows, so all that
+follows the last layer's keys and values is needed for those only (`bertc.ir.last_layer` is the same for other engines).
+"""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from bertc.ir.attention import OP_TYPES, inputs_of
+from bertc.ir.emit import DOMAIN
+from bertc.ir.sentences import SENTENCES
+from bertc.runtime.native.kernel_plan import Rows
+from bertc.runtime.native.patterns import embedding_of, first_of, operands, pooled_of
+
+Needed = tuple[ir.Value, Rows]
+
+
+def needed_rows(graph: ir.Model) -> set[Needed]:
+    """Return the values that the outputs need, each with the rows it is needed for."""
+    waiting = [(value, rows_of_output(value)) for value in graph.graph.outputs]
+    found: set[Needed] = set()
+    while waiting:
+        needed = waiting.pop()
+        if needed not in found:
+            found.add(needed)
+            waiting += _read_for(*needed)
+    return found
+
+
+def rows_of_output(value: ir.Value) -> Rows:
+    """Return whether an output of the graph has an entry for each token or for each text."""
+    assert value.shape is not None
+    return Rows.TEXTS if value.shape[0] == SENTENCES else Rows.TOKENS
+
+
+def _read_for(value: ir.Value, rows: Rows) -> list[Needed]:
+    """Return what the node behind a value reads."""
+    node = value.producer()
+    if node is None or embedding_of(value) is not None:
+        return []
+    tokens, pooled = first_of(node), pooled_of(node)
+    if tokens is not None:
+        return [(tokens, Rows.TEXTS)]
+    if pooled is not None:
+        return [(pooled[0], Rows.TOKENS)]
+    if node.domain == DOMAIN and node.op_type in OP_TYPES:
+        inputs = inputs_of(node)
+        return [(inputs.query, rows), (inputs.key, Rows.TOKENS), (inputs.value, Rows.TOKENS)]
+    return [(operand, rows) for operand in operands(node)]

@@ -1,0 +1,384 @@
+"""Whether a plan may be given to the library, which checks nothing itself: its memory safety rests on this file.
+
+A step is refused if a kernel could read or write outside of a buffer or an array, read what no step has written, or
+overflow; if it says something that its kernel does not read; or if a number is not finite.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bertc.errors import InputError
+from bertc.runtime.native.kernel_plan import (
+    ARRAYS,
+    NO_BUFFER,
+    PANEL,
+    VECTORS,
+    Activation,
+    Buffer,
+    Op,
+    Output,
+    Plan,
+    Rows,
+    Step,
+    Type,
+    names_of_arrays,
+    padded,
+)
+
+Arrays = Mapping[str, NDArray[Any]]
+MOST_STEPS = 1 << 16
+MOST_BUFFERS = 1 << 10
+WIDEST = 1 << 20
+"""Columns of a buffer."""
+
+WIDEST_TOGETHER = 1 << 22
+LARGEST_SUM = (1 << 31) - 1
+"""Of an accumulator, int32."""
+
+CODE = 255
+WEIGHT = 128
+"""Largest magnitudes of codes: stored ones, and those of weights."""
+
+SIGNED_ZERO = 128
+PROBS = (127, 255)
+LARGEST_FLOAT = float(np.finfo(np.float32).max)
+
+ALWAYS = {"op", "name", "rows", "n", "out", "out_column"}
+CODES = {"inverse", "out_zero"}
+INPUT = {"inputs", "in_column"}
+FINISH = {"k", "scale", "requant", "requant_scale", "bias", "activation", "residual", "residual_zero", "residual_scale"}
+SCALES = {"scaling", "scores_requant", "probs_inverse", "probs_high", "context_scale"}
+EMBEDDING = {"vocabulary", "positions", "types", "first_position", "word", "position", "type"}
+FIELDS: Mapping[Op, set[str]] = {
+    Op.EMBED: ALWAYS | EMBEDDING | {"flag", "word_scale", "position_scale"},
+    Op.GEMM_INT8: ALWAYS | INPUT | FINISH | CODES | {"in_zero", "weights", "compensation"},
+    Op.GEMM_F32: ALWAYS | INPUT | FINISH | CODES | {"weights"},
+    Op.NORM: ALWAYS | INPUT | CODES | {"out_codes", "gamma", "beta", "epsilon"},
+    Op.ATTENTION: ALWAYS | INPUT | SCALES | CODES | {"in_zero", "k", "heads", "flag"},
+    Op.FINISH: ALWAYS | INPUT | FINISH | CODES | {"in_zero"},
+    Op.FIRST: ALWAYS | INPUT,
+    Op.POOL: ALWAYS | INPUT | {"flag"},
+    Op.UNIT: ALWAYS | INPUT | {"epsilon"},
+}
+"""What each kernel reads of its step."""
+
+
+def check_plan(plan: Plan, arrays: Arrays) -> None:
+    """Raise `InputError` that names the step and the field, for a plan that does not fit its arrays or itself."""
+    _check_buffers(plan)
+    if not 0 < len(plan.steps) <= MOST_STEPS or [step.op for step in plan.steps].count(Op.EMBED) != 1:
+        _refuse("the plan", "steps", f"are {len(plan.steps)}, of which exactly one has to be an embedding")
+    check = _Check(plan, arrays)
+    for number, step in enumerate(plan.steps):
+        check.step(step, f"step {number} ({step.op.name.lower()} {step.name})")
+    for number, output in enumerate(plan.outputs):
+        check.output(output, f"output {number} ({output.name})")
+    names = [output.name for output in plan.outputs]
+    if not names or len(set(names)) < len(names):
+        _refuse("the plan", "outputs", f"are {names}")
+    unused = sorted(set(arrays) - names_of_arrays(plan.steps))
+    if unused:
+        _refuse("the plan", "arrays", f"have {unused[0]!r}, which no step uses")
+
+
+def _refuse(where: str, field: str, what: str) -> NoReturn:
+    raise InputError(f"the plan is damaged: {where}: {field} {what}; build the model again")
+
+
+def _check_buffers(plan: Plan) -> None:
+    for number, buffer in enumerate(plan.buffers):
+        if not 0 < buffer.width <= WIDEST or buffer.width % PANEL:
+            _refuse(f"buffer {number}", "width", f"is {buffer.width}, no multiple of {PANEL} up to {WIDEST}")
+    if len(plan.buffers) > MOST_BUFFERS or sum(buffer.width for buffer in plan.buffers) > WIDEST_TOGETHER:
+        _refuse("the plan", "buffers", "are too many or too wide")
+
+
+class _Check:
+    """Goes through the steps in order, and remembers which columns are written. Lives for one call of `check_plan`."""
+
+    def __init__(self, plan: Plan, arrays: Arrays) -> None:
+        self.buffers = plan.buffers
+        self.arrays = arrays
+        self.written = [np.zeros(buffer.width, np.bool_) for buffer in plan.buffers]
+        self.longest = 0
+        self.current = Step(op=Op.FIRST, name="", rows=Rows.TEXTS, n=0)
+        self.where = ""
+
+    def step(self, step: Step, where: str) -> None:
+        """Check one step, and take what it writes as written."""
+        self.current, self.where = step, where
+        self.plain_fields()
+        if step.out == NO_BUFFER and step.op is not Op.NORM:
+            self.refuse("out", "is missing")
+        if step.n < 1:
+            self.refuse("n", f"is {step.n}")
+        KERNELS[step.op](self)
+        if step.out != NO_BUFFER:
+            self.target("out", step.out_column)
+
+    def refuse(self, field: str, what: str) -> NoReturn:
+        """Raise `InputError` about a field of the step."""
+        _refuse(self.where, field, what)
+
+    def expect(self, right: bool, field: str) -> None:
+        """Refuse the step's field, whose value is shown, unless it is right."""
+        if not right:
+            self.refuse(field, f"is {getattr(self.current, field)}")
+
+    def plain_fields(self) -> None:
+        """Refuse what the kernel does not read, and numbers that are too large for the struct or not finite."""
+        read = FIELDS[self.current.op]
+        for field in fields(Step):
+            value = getattr(self.current, field.name)
+            if field.name not in read and value != field.default:
+                self.refuse(field.name, f"is {value!r}, which this kernel does not read")
+            numbers = value if isinstance(value, tuple) else (value,)
+            for number in numbers:
+                if isinstance(number, float):
+                    self.expect(abs(number) <= LARGEST_FLOAT, field.name)
+                elif isinstance(number, int):
+                    self.expect(NO_BUFFER <= number <= LARGEST_SUM, field.name)
+
+    def buffer(self, field: str, number: int) -> Buffer:
+        """Return a buffer by its number."""
+        if not 0 <= number < len(self.buffers):
+            self.refuse(field, f"is {number}, and there are {len(self.buffers)} buffers")
+        return self.buffers[number]
+
+    def source(self, rows: Rows, columns: int, *, place: int = 0) -> Buffer:
+        """Return a buffer that is read, from its column on: so many columns are written, and whole panels are there.
+
+        Attention reads heads, whatever their size, and never whole panels.
+        """
+        step = self.current
+        number, column = step.inputs[place], step.in_column[place]
+        found = self.buffer("inputs", number)
+        if found.rows is not rows:
+            self.refuse("inputs", f"has a buffer with a row for each of the {found.rows.name.lower()}")
+        there = columns if step.op is Op.ATTENTION else padded(columns)
+        if column < 0 or column + there > found.width:
+            self.refuse("in_column", f"is {column}, and the buffer has {found.width} columns")
+        if not self.written[number][column : column + columns].all():
+            self.refuse("inputs", f"has buffer {number} before all of its columns are written")
+        return found
+
+    def one_input(self) -> None:
+        """Refuse further inputs."""
+        step = self.current
+        self.expect(step.inputs[1:] == (NO_BUFFER, NO_BUFFER), "inputs")
+        self.expect(step.in_column[1:] == (0, 0), "in_column")
+
+    def target(self, field: str, column: int) -> None:
+        """Check a buffer that is written, and take its columns as written."""
+        step = self.current
+        number = getattr(step, field)
+        found = self.buffer(field, number)
+        if found.rows is not step.rows or number in step.inputs:
+            self.refuse(field, f"is buffer {number}, whose rows are not the step's, or which the step reads")
+        if column < 0 or column % PANEL or column + padded(step.n) > found.width:
+            self.refuse(f"{field}_column", f"is {column}, and the buffer has {found.width} columns")
+        self.written[number][column : column + step.n] = True
+
+    def array(self, field: str, kind: type[np.generic], shape: tuple[int, ...]) -> NDArray[Any]:
+        """Return an array that has to be there, of such a type and shape."""
+        name = getattr(self.current, field)
+        found = self.arrays.get(name)
+        if found is None:
+            self.refuse(field, f"is {name!r}, which is no array of the plan")
+        if found.dtype != kind or found.shape != shape or not found.flags.c_contiguous:
+            told = f"{np.dtype(kind).name} {list(shape)}"
+            self.refuse(field, f"is {found.dtype.name} {list(found.shape)} where {told} is needed")
+        if (field in VECTORS or field.endswith("_scale")) and not np.isfinite(found).all():
+            self.refuse(field, "has a number that is not finite")
+        return found
+
+    def vector(self, field: str, *, needed: bool) -> None:
+        """Check a vector with a number for each column: there if needed, and only then."""
+        self.expect(bool(getattr(self.current, field)) is needed, field)
+        if needed:
+            self.array(field, np.float32, (padded(self.current.n),))
+
+    def codes(self, number: int) -> None:
+        """Check how what is written becomes codes, if `number` is a buffer of those."""
+        step = self.current
+        int8 = number != NO_BUFFER and self.buffer("out", number).type is Type.U8
+        self.vector("inverse", needed=int8)
+        highest = CODE if int8 else 0
+        self.expect(0 <= step.out_zero <= highest, "out_zero")
+
+    def finish(self) -> None:
+        """Check what follows a product."""
+        step = self.current
+        self.one_input()
+        self.vector("requant", needed=bool(step.requant))
+        self.vector("requant_scale", needed=bool(step.requant))
+        self.vector("scale", needed=bool(step.scale) and not step.requant)
+        self.vector("bias", needed=bool(step.bias))
+        self.expect(step.activation in tuple(Activation), "activation")
+        self.residual()
+        self.codes(step.out)
+
+    def residual(self) -> None:
+        """Check what is added."""
+        step = self.current
+        int8 = False
+        if step.residual != NO_BUFFER:
+            found = self.buffer("residual", step.residual)
+            int8 = found.type is Type.U8
+            if found.rows is not step.rows or padded(step.n) > found.width:
+                self.refuse("residual", f"is buffer {step.residual}, which has other rows or too few columns")
+            if not self.written[step.residual][: step.n].all():
+                self.refuse("residual", f"is buffer {step.residual} before all of its columns are written")
+            self.expect(step.residual != step.out or step.out_column == 0, "out_column")
+        self.vector("residual_scale", needed=int8)
+        self.expect(0 <= step.residual_zero <= (CODE if int8 else 0), "residual_zero")
+
+    def type_of_out(self, kind: Type) -> None:
+        """Refuse another type of what is written."""
+        if self.buffer("out", self.current.out).type is not kind:
+            self.refuse("out", f"is buffer {self.current.out}, which does not hold {kind.name.lower()}")
+
+    def type_of_input(self, found: Buffer, kind: Type) -> None:
+        """Refuse another type of what is read."""
+        if found.type is not kind:
+            self.refuse("inputs", f"has a buffer that does not hold {kind.name.lower()}")
+
+    def embed(self) -> None:
+        """Check the embeddings."""
+        step = self.current
+        self.expect(step.rows is Rows.TOKENS, "rows")
+        self.type_of_out(Type.F32)
+        self.expect(step.vocabulary > 0, "vocabulary")
+        self.expect(0 <= step.first_position < step.positions, "first_position")
+        self.expect(step.flag in (0, 1), "flag")
+        self.longest = step.positions - step.first_position
+        for field, rows in (("word", step.vocabulary), ("position", step.positions)):
+            self.array(field, np.int8 if step.flag else np.float32, (rows, step.n))
+            self.expect(bool(getattr(step, f"{field}_scale")) is bool(step.flag), f"{field}_scale")
+            if step.flag:
+                self.array(f"{field}_scale", np.float32, (rows,))
+        self.expect(step.types >= 0 and bool(step.type) is (step.types > 0), "types")
+        if step.types:
+            self.array("type", np.float32, (step.types, step.n))
+
+    def gemm_int8(self) -> None:
+        """Check a product of codes."""
+        step = self.current
+        largest = CODE * WEIGHT * padded(step.k)
+        self.expect(step.k > 0 and 2 * largest <= LARGEST_SUM, "k")
+        self.type_of_input(self.source(step.rows, step.k), Type.U8)
+        self.expect(0 <= step.in_zero <= CODE, "in_zero")
+        panels = padded(step.n) // PANEL
+        self.array("weights", np.int8, (panels, padded(step.k) // 4, PANEL, 4))
+        compensation = self.array("compensation", np.int32, (padded(step.n),))
+        if int(compensation.min()) < -largest or int(compensation.max()) > largest:
+            self.refuse("compensation", "is larger than any sum of weights makes it")
+        self.finish()
+
+    def gemm_f32(self) -> None:
+        """Check a product of numbers."""
+        step = self.current
+        self.expect(step.k > 0, "k")
+        self.type_of_input(self.source(step.rows, step.k), Type.F32)
+        self.array("weights", np.float32, (padded(step.n) // PANEL, step.k, PANEL))
+        self.finish()
+
+    def norm(self) -> None:
+        """Check a LayerNorm."""
+        step = self.current
+        self.one_input()
+        self.type_of_input(self.source(step.rows, step.n), Type.F32)
+        self.vector("gamma", needed=True)
+        self.vector("beta", needed=True)
+        self.expect(step.epsilon > 0, "epsilon")
+        self.expect(step.out != NO_BUFFER or step.out_codes != NO_BUFFER, "out")
+        self.codes(step.out_codes)
+        if step.out != NO_BUFFER:
+            self.type_of_out(Type.F32)
+        if step.out_codes != NO_BUFFER:
+            self.target("out_codes", 0)
+            self.expect(self.buffers[step.out_codes].type is Type.U8, "out_codes")
+
+    def attention(self) -> None:
+        """Check attention: all three inputs codes, or all numbers."""
+        step = self.current
+        self.expect(step.k == step.n, "k")
+        self.expect(step.heads > 0 and step.n % step.heads == 0, "heads")
+        sources = [
+            self.source(rows, step.n, place=place) for place, rows in enumerate((step.rows, Rows.TOKENS, Rows.TOKENS))
+        ]
+        for found in sources[1:]:
+            self.type_of_input(found, sources[0].type)
+        int8 = sources[0].type is Type.U8
+        self.expect(step.in_zero == (SIGNED_ZERO if int8 else 0), "in_zero")
+        self.expect(max(step.n // step.heads, self.longest) * CODE * CODE <= LARGEST_SUM, "heads")
+        self.expect(step.flag in (0, 1), "flag")
+        self.expect(step.probs_high in (PROBS if step.flag else (0,)), "probs_high")
+        self.expect((step.probs_inverse > 0) is bool(step.flag), "probs_inverse")
+        self.expect(step.scores_requant >= 0, "scores_requant")
+        self.codes(step.out)
+
+    def finish_alone(self) -> None:
+        """Check a conversion of numbers or codes."""
+        step = self.current
+        self.expect(step.k == step.n, "k")
+        int8 = self.source(step.rows, step.n).type is Type.U8
+        self.expect(0 <= step.in_zero <= (CODE if int8 else 0), "in_zero")
+        self.finish()
+
+    def first(self) -> None:
+        """Check the choice of first tokens."""
+        self.one_input()
+        self.expect(self.current.rows is Rows.TEXTS, "rows")
+        self.type_of_out(self.source(Rows.TOKENS, self.current.n).type)
+
+    def pool(self) -> None:
+        """Check a mean or maximum over tokens."""
+        self.one_input()
+        self.expect(self.current.rows is Rows.TEXTS, "rows")
+        self.expect(self.current.flag in (0, 1), "flag")
+        self.type_of_input(self.source(Rows.TOKENS, self.current.n), Type.F32)
+        self.type_of_out(Type.F32)
+
+    def unit(self) -> None:
+        """Check a division by the length."""
+        self.one_input()
+        self.expect(self.current.epsilon > 0, "epsilon")
+        self.type_of_input(self.source(self.current.rows, self.current.n), Type.F32)
+        self.type_of_out(Type.F32)
+
+    def output(self, output: Output, where: str) -> None:
+        """Check an output of the model."""
+        self.where = where
+        found = self.buffer("buffer", output.buffer)
+        if found.type is not Type.F32 or output.per_token is not (found.rows is Rows.TOKENS):
+            self.refuse("buffer", f"is {output.buffer}, which holds codes or has other rows")
+        if output.column < 0 or output.columns < 1 or output.column + output.columns > found.width:
+            self.refuse("columns", f"are {output.columns} from {output.column}, and the buffer has {found.width}")
+        if not self.written[output.buffer][output.column : output.column + output.columns].all():
+            self.refuse("columns", "are not all written")
+        if not output.vector and output.columns != 1:
+            self.refuse("vector", f"is false, and there are {output.columns} columns")
+
+
+KERNELS: Mapping[Op, Callable[[_Check], None]] = {
+    Op.EMBED: _Check.embed,
+    Op.GEMM_INT8: _Check.gemm_int8,
+    Op.GEMM_F32: _Check.gemm_f32,
+    Op.NORM: _Check.norm,
+    Op.ATTENTION: _Check.attention,
+    Op.FINISH: _Check.finish_alone,
+    Op.FIRST: _Check.first,
+    Op.POOL: _Check.pool,
+    Op.UNIT: _Check.unit,
+}
+assert set(KERNELS) == set(FIELDS) == set(Op) and set().union(*FIELDS.values()) == {
+    field.name for field in fields(Step)
+}
+assert set(ARRAYS) <= {field.name for field in fields(Step)}

@@ -1,0 +1,119 @@
+/* bertc's native engine: a plan (an ordered list of kernel calls over packed weights) run over texts without padding.
+ *
+ * Values are matrices [rows, width] with a row for each token, or for each text. A text's tokens lie one behind the
+ * other, and so do the texts. Codes of activations are uint8 (a signed code c is stored as c + 128); codes of weights
+ * are int8. Everything a plan points to belongs to the caller and outlives the engine; a plan was checked by
+ * `bertc.runtime.native.plan_check` before it comes here, so nothing is checked a second time but token ids and lengths.
+ */
+#ifndef BERTC_H
+#define BERTC_H
+
+#include <stdint.h>
+
+#define BERTC_ABI 1
+#define BERTC_PANEL 64 /* columns of a panel of weights, and what widths and depths are padded to */
+
+#if defined(_WIN32)
+#define BERTC_EXPORT __declspec(dllexport)
+#else
+#define BERTC_EXPORT __attribute__((visibility("default")))
+#endif
+
+enum bertc_type { BERTC_F32 = 0, BERTC_U8 = 1 };
+enum bertc_rows { BERTC_TOKENS = 0, BERTC_TEXTS = 1 };
+enum bertc_activation { BERTC_NONE = 0, BERTC_RELU = 1, BERTC_GELU = 2, BERTC_GELU_TANH = 3, BERTC_TANH = 4, BERTC_SIGMOID = 5 };
+
+enum bertc_op {
+    BERTC_EMBED = 0,     /* out f32 = word[id] + position[first + p] + type[t] */
+    BERTC_GEMM_INT8 = 1, /* out = finish(in codes x weights codes) */
+    BERTC_GEMM_F32 = 2,  /* out = finish(in f32 x weights f32) */
+    BERTC_NORM = 3,      /* out f32 and / or out_codes = LayerNorm(in f32) */
+    BERTC_ATTENTION = 4, /* out = heads of softmax(q k^T scaling) v within each text */
+    BERTC_FINISH = 5,    /* out = finish(in), in f32 or codes: quantize, dequantize, activation, addition */
+    BERTC_FIRST = 6,     /* out [texts] = the row of each text's first token of in [tokens] */
+    BERTC_POOL = 7,      /* out f32 [texts] = mean (flag 0) or maximum (flag 1) of each text's rows of in f32 */
+    BERTC_UNIT = 8       /* out f32 = rows of in f32 divided by their Euclidean length, at least epsilon */
+};
+
+/* What follows a product, for each column n of a step, in this order:
+ *
+ *   y = acc * scale[n]                                         (scale NULL: 1)
+ *   y = clamp(rint(acc * requant[n]), -128, 127) * requant_scale[n]    where `requant` is given, instead
+ *   y = activation(y + bias[n])                                (bias NULL: 0)
+ *   y = y + residual[n]                                        f32, or (code - residual_zero) * residual_scale[n]
+ *   out = y, or the code clamp(rint(y * inverse[n]) + out_zero, 0, 255)
+ *
+ * For BERTC_FINISH acc is in[n] (f32) or in[n] - in_zero (codes). Rounding is to even. */
+struct bertc_step {
+    int32_t op;
+    int32_t rows;         /* enum bertc_rows: of `out`; of `in` too, but for FIRST, POOL, and ATTENTION's keys and values */
+    int32_t in[3];        /* buffers; attention: query, key, value; -1: none */
+    int32_t in_column[3]; /* the first column that is read */
+    int32_t in_zero;      /* zero point of in's codes as stored (128 for a symmetric one); attention: of all three */
+    int32_t out;          /* buffer, -1: none (NORM may give codes alone) */
+    int32_t out_column;   /* the first column that is written */
+    int32_t out_codes;    /* NORM: a second buffer, of codes, from column 0; -1: none */
+    int32_t out_zero;
+    int32_t residual; /* buffer, -1: none; read from column 0 */
+    int32_t residual_zero;
+    int32_t activation; /* enum bertc_activation */
+    int32_t k, n;       /* columns of in and out as they are; weights are padded to multiples of BERTC_PANEL */
+    int32_t heads;
+    int32_t flag;         /* POOL: see above. ATTENTION: 1 where probabilities have codes; EMBED: tables in INT8 */
+    int32_t probs_high;   /* ATTENTION: largest code of a probability, 127 or 255 */
+    float epsilon;        /* NORM, UNIT */
+    float scaling;        /* ATTENTION: what the raw integer (or float) product of q and k is multiplied by */
+    float scores_requant; /* ATTENTION: raw product to code, 0: scores are not quantized; `scaling` then scales codes */
+    float probs_inverse;  /* ATTENTION: 1 / scale of the probabilities' codes */
+    float context_scale;  /* ATTENTION: what the raw product of probabilities (or their codes) and values is multiplied by */
+    int32_t vocabulary, positions, types, first_position; /* EMBED: rows of the tables, 0 types: none */
+    const void *weights;         /* GEMM_INT8: int8 [ceil(n/64)][ceil(k/64)*16][64][4]; GEMM_F32: f32 [ceil(n/64)][k][64] */
+    const int32_t *compensation; /* GEMM_INT8: -in_zero * sum over k of weights, [n padded] */
+    const float *scale, *requant, *requant_scale, *bias, *residual_scale, *inverse; /* [n padded] each */
+    const float *gamma, *beta;   /* NORM [n padded] */
+    const void *word, *position; /* EMBED: f32 or int8 [rows, n]; int8: times the row's scale */
+    const float *word_scale, *position_scale;
+    const float *type; /* EMBED: f32 [types, n] */
+};
+
+struct bertc_buffer {
+    int32_t type;  /* enum bertc_type */
+    int32_t rows;  /* enum bertc_rows */
+    int32_t width; /* columns, a multiple of BERTC_PANEL */
+};
+
+struct bertc_output {
+    int32_t buffer, column, columns;
+    int32_t per_token; /* 1: an entry for each token, in a padded array; 0: for each text */
+};
+
+struct bertc_plan {
+    int32_t steps, buffers, outputs;
+    const struct bertc_step *step;
+    const struct bertc_buffer *buffer;
+    const struct bertc_output *output;
+};
+
+/* A padded batch as bertc.core.batch.Batch has it: int64 [rows, length], mask 0 for padding, else 1 + the column in which
+ * the token's text starts. */
+struct bertc_batch {
+    int64_t rows, length;
+    const int64_t *ids, *types, *mask; /* types may be NULL: 0 everywhere */
+};
+
+struct bertc_engine;
+
+BERTC_EXPORT int bertc_abi(void);
+/* Names of the instruction sets that this library holds and this CPU has, the best first, separated by blanks. */
+BERTC_EXPORT const char *bertc_instruction_sets(void);
+/* Open an engine with so many threads (the caller is one of them). `instruction_set` NULL: the best. NULL: no memory, or
+ * no such instruction set here. */
+BERTC_EXPORT struct bertc_engine *bertc_open(const struct bertc_plan *plan, int threads, const char *instruction_set);
+/* How many texts a batch holds, or -1 for one whose texts do not start where the mask says. */
+BERTC_EXPORT int64_t bertc_texts(const struct bertc_batch *batch);
+/* Run a batch. out[i]: f32 [rows, length, columns] (what is padding is not written) or [texts, columns]. Any number of
+ * threads may call at a time. Returns 0, or a text that says what is wrong with the batch. */
+BERTC_EXPORT const char *bertc_run(struct bertc_engine *engine, const struct bertc_batch *batch, float *const *out);
+BERTC_EXPORT void bertc_close(struct bertc_engine *engine);
+
+#endif

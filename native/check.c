@@ -1,0 +1,345 @@
+/* A self-test without Python: every instruction set of this CPU against plain integers and double loops, at random sizes
+ * and extreme codes; batches against their texts alone; several callers at a time. Arrays have exactly the sizes that
+ * `bertc.runtime.native.plan_check` asks for, so that a sanitizer sees who reads beyond. Prints the instruction sets'
+ * names; returns 0 if all is right. */
+#include <math.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bertc.h"
+
+#define WORDS 256 /* many: keys of the same word get the same probability, on the same side of an edge between codes */
+#define MOST_TEXTS 12
+#define MOST_LENGTH 150
+#define MOST_STEPS 3
+#define MOST_ARRAYS 8
+#define CALLERS 3
+
+static uint64_t seed = 1;
+
+/* A number below `count` (xorshift). */
+static int below(int count) {
+    seed ^= seed << 13;
+    seed ^= seed >> 7;
+    seed ^= seed << 17;
+    return (int)(seed >> 33) % count;
+}
+
+/* A code, every other one at the edges. */
+static int code_within(int low, int high) {
+    if (below(2)) return below(2) ? low : high;
+    return low + below(high - low + 1);
+}
+
+static int up(int x) { return (x + BERTC_PANEL - 1) / BERTC_PANEL * BERTC_PANEL; }
+
+static void *some(size_t count, size_t size) {
+    void *memory = calloc(count, size);
+    if (memory) return memory;
+    fprintf(stderr, "there is not enough memory\n");
+    exit(2);
+}
+
+/* A plan whose first steps write a row of codes for each token: its word's. */
+struct model {
+    struct bertc_plan plan;
+    struct bertc_step step[MOST_STEPS];
+    struct bertc_buffer buffer[MOST_STEPS];
+    struct bertc_output output;
+    void *array[MOST_ARRAYS];
+    int arrays;
+    int columns, zero;
+    int *code; /* [WORDS][columns], without the zero point */
+};
+
+static void *array(struct model *model, size_t count, size_t size) {
+    return model->array[model->arrays++] = some(count, size);
+}
+
+/* The last step, zeroed, and what it writes. */
+static struct bertc_step *add_step(struct model *model, int op, int type, int n) {
+    struct bertc_step *step = model->step + model->plan.steps;
+    memset(step, 0, sizeof *step);
+    step->op = op;
+    step->in[0] = model->plan.steps - 1;
+    step->in[1] = step->in[2] = step->out_codes = step->residual = -1;
+    step->out = model->plan.steps;
+    step->n = n;
+    model->buffer[model->plan.steps++] = (struct bertc_buffer){type, BERTC_TOKENS, up(n)};
+    model->plan.buffers = model->plan.steps;
+    return step;
+}
+
+static void open_model(struct model *model, int columns, int zero) {
+    memset(model, 0, sizeof *model);
+    model->plan.step = model->step;
+    model->plan.buffer = model->buffer;
+    model->plan.output = &model->output;
+    model->plan.outputs = 1;
+    model->columns = columns;
+    model->zero = zero;
+    model->code = array(model, (size_t)WORDS * columns, sizeof(int));
+    float *word = array(model, (size_t)WORDS * columns, sizeof(float));
+    for (int i = 0; i < WORDS * columns; i++) word[i] = (float)(model->code[i] = code_within(-zero, 255 - zero));
+    struct bertc_step *embed = add_step(model, BERTC_EMBED, BERTC_F32, columns);
+    embed->in[0] = -1;
+    embed->vocabulary = WORDS;
+    embed->positions = MOST_LENGTH;
+    embed->word = word;
+    embed->position = array(model, (size_t)MOST_LENGTH * columns, sizeof(float));
+    struct bertc_step *codes = add_step(model, BERTC_FINISH, BERTC_U8, columns);
+    float *inverse = array(model, (size_t)up(columns), sizeof(float));
+    for (int i = 0; i < columns; i++) inverse[i] = 1.0f;
+    codes->k = columns;
+    codes->inverse = inverse;
+    codes->out_zero = zero;
+}
+
+static void close_model(struct model *model) {
+    while (model->arrays) free(model->array[--model->arrays]);
+}
+
+/* The last step's numbers are the output. */
+static void show_last(struct model *model) {
+    const struct bertc_step *last = model->step + model->plan.steps - 1;
+    model->output = (struct bertc_output){last->out, 0, last->n, 1};
+}
+
+/* Texts of random words, padded. */
+struct texts {
+    int count, length[MOST_TEXTS], longest;
+    int64_t id[MOST_TEXTS * MOST_LENGTH], mask[MOST_TEXTS * MOST_LENGTH];
+};
+
+static void choose_texts(struct texts *texts, int count, int longest) {
+    texts->count = count;
+    texts->longest = 0;
+    for (int t = 0; t < count; t++) {
+        texts->length[t] = 1 + below(longest);
+        if (texts->length[t] > texts->longest) texts->longest = texts->length[t];
+    }
+    for (int t = 0; t < count; t++)
+        for (int i = 0; i < texts->longest; i++) {
+            texts->id[t * texts->longest + i] = below(WORDS);
+            texts->mask[t * texts->longest + i] = i < texts->length[t];
+        }
+}
+
+/* Run texts [first, first + count); returns f32 [count, longest, n], zeros for padding, or exits. */
+static float *run(struct bertc_engine *engine, const struct texts *texts, int first, int count, int n) {
+    const struct bertc_batch batch = {count, texts->longest, texts->id + first * texts->longest, NULL,
+                                      texts->mask + first * texts->longest};
+    float *out = some((size_t)count * texts->longest * n, sizeof *out);
+    const char *fault = bertc_run(engine, &batch, &out);
+    if (!fault) return out;
+    fprintf(stderr, "bertc_run: %s\n", fault);
+    exit(2);
+}
+
+static struct bertc_engine *opened(const struct model *model, int threads, const char *name) {
+    struct bertc_engine *engine = bertc_open(&model->plan, threads, name);
+    if (engine) return engine;
+    fprintf(stderr, "%s: the engine does not open\n", name);
+    exit(2);
+}
+
+/* Whether each text gives the same bits alone, and how many texts do not. */
+static int check_alone(struct bertc_engine *engine, const struct texts *texts, const float *together, int n) {
+    int wrong = 0;
+    for (int t = 0; t < texts->count; t++) {
+        float *alone = run(engine, texts, t, 1, n);
+        const size_t size = (size_t)texts->longest * n;
+        wrong += memcmp(alone, together + t * size, size * sizeof(float)) != 0;
+        free(alone);
+    }
+    return wrong;
+}
+
+struct caller {
+    struct bertc_engine *engine;
+    const struct texts *texts;
+    const float *expected;
+    int n, wrong;
+};
+
+static void *call(void *argument) {
+    struct caller *caller = argument;
+    for (int i = 0; i < 5; i++) {
+        const int first = i % caller->texts->count, count = caller->texts->count - first;
+        float *out = run(caller->engine, caller->texts, first, count, caller->n);
+        const size_t size = (size_t)caller->texts->longest * caller->n;
+        caller->wrong += memcmp(out, caller->expected + first * size, count * size * sizeof(float)) != 0;
+        free(out);
+    }
+    return NULL;
+}
+
+static int check_callers(struct bertc_engine *engine, const struct texts *texts, const float *expected, int n) {
+    pthread_t thread[CALLERS];
+    struct caller caller[CALLERS];
+    int wrong = 0;
+    for (int i = 0; i < CALLERS; i++) {
+        caller[i] = (struct caller){engine, texts, expected, n, 0};
+        if (pthread_create(thread + i, NULL, call, caller + i)) exit(2);
+    }
+    for (int i = 0; i < CALLERS; i++) {
+        pthread_join(thread[i], NULL);
+        wrong += caller[i].wrong;
+    }
+    return wrong;
+}
+
+/* Say what is wrong, if anything; returns how many are. */
+static int told(int wrong, const char *name, const char *what, int a, int b) {
+    if (wrong) printf("WRONG: %s: %s (%d, %d): %d times\n", name, what, a, b, wrong);
+    return wrong;
+}
+
+/* Run and compare: each number of `expected` [tokens of the padded texts][n] within `most`, all within `mean` on average. */
+static int check_model(struct model *model, const char *name, const double *(*expected)(const struct model *,
+                       const struct texts *, int text, int query), double most, double mean, int callers) {
+    static struct texts texts;
+    show_last(model);
+    const int n = model->output.columns, threads = 1 + below(3);
+    struct bertc_engine *engine = opened(model, threads, name);
+    choose_texts(&texts, 1 + below(MOST_TEXTS), below(3) ? 12 : MOST_LENGTH);
+    float *out = run(engine, &texts, 0, texts.count, n);
+    int wrong = 0, count = 0;
+    double squares = 0;
+    for (int t = 0; t < texts.count; t++)
+        for (int i = 0; i < texts.length[t]; i++) {
+            const double *right = expected(model, &texts, t, i);
+            for (int c = 0; c < n; c++, count++) {
+                const double error = fabs(out[((size_t)t * texts.longest + i) * n + c] - right[c]);
+                wrong += !(error <= most);
+                squares += error * error;
+            }
+        }
+    wrong = told(wrong, name, "numbers", model->columns, n) +
+            told(!(squares <= mean * mean * count), name, "mean error", model->columns, n) +
+            told(check_alone(engine, &texts, out, n), name, "alone and in a batch", threads, texts.count);
+    if (callers) wrong += told(check_callers(engine, &texts, out, n), name, "callers", threads, texts.count);
+    free(out);
+    bertc_close(engine);
+    return wrong;
+}
+
+/* --- products --------------------------------------------------------------------------------------------------------- */
+
+static const double *product_of(const struct model *model, const struct texts *texts, int text, int query) {
+    static double row[4 * BERTC_PANEL];
+    const struct bertc_step *step = model->step + 2;
+    const int8_t *weights = step->weights;
+    const int *code = model->code + texts->id[text * texts->longest + query] * model->columns;
+    for (int n = 0; n < step->n; n++) {
+        int64_t sum = 0;
+        for (int k = 0; k < step->k; k++) {
+            const int64_t panel = n / BERTC_PANEL * (int64_t)(up(step->k) / 4);
+            sum += code[k] * weights[((panel + k / 4) * BERTC_PANEL + n % BERTC_PANEL) * 4 + k % 4];
+        }
+        row[n] = (double)sum;
+    }
+    return row;
+}
+
+static int check_product(const char *name, int callers) {
+    static const int ZERO[] = {0, 3, 128, 255};
+    const int k = 1 + below(300), n = 1 + below(4 * BERTC_PANEL);
+    struct model model;
+    open_model(&model, k, ZERO[below(4)]);
+    struct bertc_step *step = add_step(&model, BERTC_GEMM_INT8, BERTC_F32, n);
+    int8_t *weights = array(&model, (size_t)up(k) * up(n), 1);
+    int32_t *compensation = array(&model, (size_t)up(n), sizeof *compensation);
+    for (int c = 0; c < n; c++)
+        for (int i = 0; i < k; i++) {
+            const int8_t weight = (int8_t)code_within(-128, 127);
+            weights[((int64_t)(c / BERTC_PANEL * (up(k) / 4) + i / 4) * BERTC_PANEL + c % BERTC_PANEL) * 4 + i % 4] = weight;
+            compensation[c] -= model.zero * weight;
+        }
+    step->k = k;
+    step->in_zero = model.zero;
+    step->weights = weights;
+    step->compensation = compensation;
+    const int wrong = check_model(&model, name, product_of, 0.0, 0.0, callers);
+    close_model(&model);
+    return wrong;
+}
+
+/* --- attention -------------------------------------------------------------------------------------------------------- */
+
+static double clipped(double x, double low, double high) { return x < low ? low : x > high ? high : x; }
+
+static const double *context_of(const struct model *model, const struct texts *texts, int text, int query) {
+    static double row[8 * BERTC_PANEL], score[MOST_LENGTH];
+    const struct bertc_step *step = model->step + 2;
+    const int64_t *id = texts->id + text * texts->longest;
+    const int size = step->n / step->heads, keys = texts->length[text];
+    for (int head = 0; head < step->heads; head++) {
+        const int *q = model->code + id[query] * model->columns + head * size;
+        double most = -INFINITY, total = 0;
+        for (int j = 0; j < keys; j++) {
+            const int *key = model->code + id[j] * model->columns + step->in_column[1] + head * size;
+            double sum = 0;
+            for (int i = 0; i < size; i++) sum += q[i] * key[i];
+            if (step->scores_requant != 0) sum = clipped(rint(sum * step->scores_requant), -128, 127);
+            score[j] = sum * step->scaling;
+            most = score[j] > most ? score[j] : most;
+        }
+        for (int j = 0; j < keys; j++) total += score[j] = exp(score[j] - most);
+        for (int i = 0; i < size; i++) row[head * size + i] = 0;
+        for (int j = 0; j < keys; j++) {
+            const int *value = model->code + id[j] * model->columns + step->in_column[2] + head * size;
+            double p = score[j] / total;
+            if (step->flag) p = clipped(rint(p * step->probs_inverse), 0, step->probs_high);
+            for (int i = 0; i < size; i++) row[head * size + i] += p * value[i] * step->context_scale;
+        }
+    }
+    return row;
+}
+
+static int check_attention(const char *name, int callers) {
+    static const int SIZE[] = {4, 12, 16, 30, 32, 64, 80, 96};
+    const int heads = 1 + below(4), size = SIZE[below(8)], n = heads * size, in_codes = below(4) > 0;
+    const int high = below(2) ? 127 : 255, scores = below(2);
+    struct model model;
+    open_model(&model, 3 * n, 128);
+    const float spread = 3.0f / (127.0f * 127.0f * sqrtf((float)size));
+    struct bertc_step *step = add_step(&model, BERTC_ATTENTION, BERTC_F32, n);
+    step->in[1] = step->in[2] = step->in[0];
+    step->in_column[1] = n;
+    step->in_column[2] = 2 * n;
+    step->in_zero = 128;
+    step->k = n;
+    step->heads = heads;
+    step->flag = in_codes;
+    step->probs_high = in_codes ? high : 0;
+    step->probs_inverse = in_codes ? (float)high : 0.0f;
+    step->scaling = scores ? 0.05f : spread;
+    step->scores_requant = scores ? spread * 20 : 0.0f;
+    step->context_scale = in_codes ? 1.0f / (127.0f * (float)high) : 1.0f / 127.0f;
+    /* A number on the edge of two codes may get the other one: of a probability 1 / high of a value, of a score 5 %. */
+    const int rounded = in_codes || scores;
+    const int wrong = check_model(&model, name, context_of, rounded ? 8.0 / 127 : 2e-5, rounded ? 2e-3 : 1e-5, callers);
+    close_model(&model);
+    return wrong;
+}
+
+int main(int count, char **arguments) {
+    const int rounds = count > 1 ? atoi(arguments[1]) : 30;
+    char names[128];
+    int wrong = 0;
+    strncpy(names, bertc_instruction_sets(), sizeof names - 1);
+    names[sizeof names - 1] = 0;
+    for (const char *name = strtok(names, " "); name; name = strtok(NULL, " ")) {
+        int here = 0;
+        for (int round = 0; round < rounds; round++) {
+            here += check_product(name, round % 8 == 0);
+            here += check_attention(name, round % 8 == 4);
+        }
+        printf("%s: %s\n", name, here ? "WRONG" : "right");
+        wrong += here;
+    }
+    return wrong ? 1 : 0;
+}

@@ -1,0 +1,59 @@
+/* What the files of the library share. */
+#ifndef BERTC_INTERNAL_H
+#define BERTC_INTERNAL_H
+
+#include <stddef.h>
+
+#include "bertc.h"
+
+#define MOST_ROWS 32 /* rows of the largest tile; buffers have as many rows more than values, which a tile may read */
+#define ALIGNMENT 64
+
+/* Texts that run through the plan together, and the values on their way. */
+struct frame {
+    const struct bertc_plan *plan;
+    int32_t tokens, texts;
+    int32_t *start;    /* [texts + 1]: the row of each text's first token */
+    int32_t *id, *type, *position; /* [tokens] */
+    int64_t *place;    /* [tokens]: row * length + column of the batch */
+    int64_t first_text; /* number in the batch of the first of these texts */
+    void **buffer;     /* [plan->buffers] */
+    /* what is allocated, and for how much */
+    void *memory;
+    int32_t most_tokens, most_texts;
+};
+
+/* One worker's own memory. */
+struct scratch {
+    uint8_t *memory;
+    size_t size;
+};
+
+/* The kernels of one instruction set. */
+struct kernels {
+    const char *name;
+    void (*begin)(void); /* once per thread before others, and `end` after; NULL: nothing to do */
+    void (*end)(void);
+    /* In how many pieces a step is best cut for so many workers; pieces of a step may run at the same time. */
+    int (*pieces)(const struct bertc_step *step, const struct frame *frame, int workers);
+    void (*run)(const struct bertc_step *step, const struct frame *frame, int piece, int pieces, struct scratch *own);
+    size_t (*scratch)(const struct bertc_plan *plan, int32_t longest);
+};
+
+/* The best first; NULL at the end. */
+const struct kernels *const *kernels_here(void);
+
+/* A job is work that several threads can do at a time: each calls `work` once, with a number below `slots` of its own. */
+struct job {
+    void (*work)(struct job *job, int slot);
+    int slots, taken;
+    int inside; /* workers that have not come back */
+    struct job *next;
+};
+struct pool;
+struct pool *pool_open(int workers);
+void pool_run(struct pool *pool, struct job *job);
+void pool_close(struct pool *pool);
+void pool_pause(int *turns); /* wait a moment: the longer one has waited, the more willing to let others run */
+
+#endif

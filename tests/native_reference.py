@@ -1,0 +1,261 @@
+"""A plan for the native engine run in numpy, kernel by kernel as native/bertc.h describes them: what others must equal.
+
+Products of codes are exact, what follows them is float32. Buffers start with garbage, and kernels read and write whole
+panels where the header lets them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import erf
+
+from bertc.core.batch import Batch
+from bertc.runtime.native.kernel_plan import NO_BUFFER, Activation, Op, Plan, Rows, Step, Type, padded
+
+Array = NDArray[Any]
+F32 = np.float32
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Where a text lies: row and columns of the padded batch, first row of the buffers."""
+
+    row: int
+    column: int
+    length: int
+    first: int
+
+    @property
+    def tokens(self) -> slice:
+        return slice(self.first, self.first + self.length)
+
+    @property
+    def columns(self) -> slice:
+        return slice(self.column, self.column + self.length)
+
+
+def texts_of(batch: Batch) -> list[Text]:
+    texts: list[Text] = []
+    first = 0
+    for row, mask in enumerate(batch.mask):
+        for number in [each for each in np.unique(mask) if each]:
+            (columns,) = np.nonzero(mask == number)
+            assert columns.size == columns[-1] - columns[0] + 1 and columns[0] == number - 1
+            texts.append(Text(row, int(columns[0]), columns.size, first))
+            first += columns.size
+    return texts
+
+
+def run_plan(
+    plan: Plan, arrays: Mapping[str, Array], batch: Batch, *, seen: dict[str, Array] | None = None
+) -> dict[str, Array]:
+    """Return the outputs by name, as an engine gives them; padding has zeros. `seen` gets what each step writes."""
+    run = _Run(plan, arrays, batch)
+    for step in plan.steps:
+        run.step(step)
+        for number in step.written() if seen is not None else ():
+            name = step.name if number == step.out else f"{step.name}.codes"
+            seen[name] = run.buffers[number][:, : step.n].copy()
+    found = {}
+    for output in plan.outputs:
+        values = run.buffers[output.buffer][:, output.column : output.column + output.columns]
+        if output.per_token:
+            whole = np.zeros((*batch.mask.shape, output.columns), F32)
+            for text in run.texts:
+                whole[text.row, text.columns] = values[text.tokens]
+            values = whole
+        found[output.name] = values.copy() if output.vector else values[..., 0].copy()
+    return found
+
+
+class _Run:
+    def __init__(self, plan: Plan, arrays: Mapping[str, Array], batch: Batch) -> None:
+        self.arrays = arrays
+        self.batch = batch
+        self.texts = texts_of(batch)
+        self.rows = {Rows.TOKENS: sum(text.length for text in self.texts), Rows.TEXTS: len(self.texts)}
+        generator = np.random.default_rng(0)
+        self.buffers: list[Array] = []
+        for buffer in plan.buffers:
+            shape = (self.rows[buffer.rows], buffer.width)
+            garbage = generator.integers(0, 256, shape).astype(np.uint8)
+            self.buffers.append(garbage if buffer.type is Type.U8 else np.full(shape, np.nan, F32))
+
+    def step(self, step: Step) -> None:
+        KERNELS[step.op](self, step)
+
+    def array(self, step: Step, field: str) -> Array | None:
+        name = getattr(step, field)
+        return self.arrays[name] if name else None
+
+    def read(self, step: Step, columns: int, place: int = 0) -> Array:
+        column = step.in_column[place]
+        found = self.buffers[step.inputs[place]][:, column : column + columns]
+        assert found.shape[1] == columns
+        return found
+
+    def centred(self, step: Step, columns: int, place: int = 0) -> Array:
+        """Numbers, or codes without their zero point."""
+        values = self.read(step, columns, place)
+        return values.astype(np.int64) - step.in_zero if values.dtype == np.uint8 else values
+
+    def codes(self, step: Step, y: Array) -> Array:
+        inverse = self.array(step, "inverse")
+        assert inverse is not None
+        rounded = np.rint(y * inverse[: y.shape[1]]) + F32(step.out_zero)
+        return np.nan_to_num(np.clip(rounded, 0, 255)).astype(np.uint8)
+
+    def write(self, step: Step, y: Array) -> None:
+        """Write numbers, or their codes."""
+        out = self.buffers[step.out]
+        values = self.codes(step, y) if out.dtype == np.uint8 else y
+        assert y.dtype == F32 and out.shape[1] >= step.out_column + y.shape[1]
+        out[:, step.out_column : step.out_column + y.shape[1]] = values
+
+    def finish(self, step: Step, acc: Array) -> None:
+        """What follows a product, for all columns of the panels. acc: [rows, n padded]."""
+        y = acc.astype(F32)
+        scale, requant, bias = (self.array(step, field) for field in ("scale", "requant", "bias"))
+        if requant is not None:
+            requant_scale = self.array(step, "requant_scale")
+            assert requant_scale is not None
+            y = np.clip(np.rint(y * requant), -128, 127).astype(F32) * requant_scale
+        elif scale is not None:
+            y = y * scale
+        if bias is not None:
+            y = y + bias
+        y = activated(step.activation, y)
+        if step.residual != NO_BUFFER:
+            residual = self.buffers[step.residual][:, : y.shape[1]]
+            if residual.dtype == np.uint8:
+                residual_scale = self.array(step, "residual_scale")
+                assert residual_scale is not None
+                residual = (residual.astype(F32) - F32(step.residual_zero)) * residual_scale
+            y = y + residual
+        self.write(step, y)
+
+
+def activated(activation: Activation, y: Array) -> Array:
+    if activation is Activation.RELU:
+        return np.maximum(y, F32(0))
+    if activation is Activation.GELU:
+        return np.asarray(y * F32(0.5) * (F32(1) + erf(y * F32(0.5**0.5))), F32)
+    if activation is Activation.GELU_TANH:
+        inner = F32(np.sqrt(2 / np.pi)) * (y + F32(0.044715) * y**3)
+        return np.asarray(y * F32(0.5) * (F32(1) + np.tanh(inner)), F32)
+    if activation is Activation.TANH:
+        return np.tanh(y)
+    if activation is Activation.SIGMOID:
+        return np.asarray(1 / (1 + np.exp(-y)), F32)
+    return y
+
+
+def _embed(run: _Run, step: Step) -> None:
+    def rows(field: str, places: Array) -> Array:
+        table = run.array(step, field)
+        assert table is not None
+        if not step.flag:
+            return np.asarray(table[places], F32)
+        scale = run.array(step, f"{field}_scale")
+        assert scale is not None and table.dtype == np.int8
+        return np.asarray(table[places].astype(F32) * scale[places, None])
+
+    types = run.array(step, "type")
+    for text in run.texts:
+        ids = run.batch.input_ids[text.row, text.columns]
+        total = rows("word", ids) + rows("position", step.first_position + np.arange(text.length))
+        if types is not None:
+            kinds = run.batch.token_type_ids[text.row, text.columns] if step.types > 1 else np.zeros_like(ids)
+            total = total + types[kinds]
+        run.buffers[step.out][text.tokens, : step.n] = total
+
+
+def _gemm_int8(run: _Run, step: Step) -> None:
+    panels = run.array(step, "weights")
+    assert panels is not None and panels.dtype == np.int8
+    weights = panels.transpose(1, 3, 0, 2).reshape(panels.shape[1] * 4, -1).astype(np.int64)
+    codes = run.read(step, padded(step.k))
+    assert codes.dtype == np.uint8
+    compensation = run.array(step, "compensation")
+    assert compensation is not None and compensation.dtype == np.int32
+    run.finish(step, codes.astype(np.int64) @ weights + compensation)
+
+
+def _gemm_f32(run: _Run, step: Step) -> None:
+    panels = run.array(step, "weights")
+    assert panels is not None and panels.dtype == F32
+    run.finish(step, run.read(step, step.k) @ panels.transpose(1, 0, 2).reshape(step.k, -1))
+
+
+def _norm(run: _Run, step: Step) -> None:
+    x = run.read(step, step.n)
+    gamma, beta = run.array(step, "gamma"), run.array(step, "beta")
+    assert gamma is not None and beta is not None and x.dtype == F32
+    mean = x.mean(axis=1, keepdims=True)
+    variance = np.square(x - mean).mean(axis=1, keepdims=True)
+    y = np.asarray((x - mean) / np.sqrt(variance + F32(step.epsilon)) * gamma[: step.n] + beta[: step.n], F32)
+    if step.out != NO_BUFFER:
+        run.buffers[step.out][:, : step.n] = y
+    if step.out_codes != NO_BUFFER:
+        run.buffers[step.out_codes][:, : step.n] = run.codes(step, y)
+
+
+def _attention(run: _Run, step: Step) -> None:
+    query, key, value = (run.centred(step, step.n, place) for place in range(3))
+    size = step.n // step.heads
+    y = np.empty((run.rows[step.rows], step.n), F32)
+    for number, text in enumerate(run.texts):
+        queries = text.tokens if step.rows is Rows.TOKENS else slice(number, number + 1)
+        for head in range(step.heads):
+            columns = slice(head * size, head * size + size)
+            raw = (query[queries, columns] @ key[text.tokens, columns].T).astype(F32)
+            if step.scores_requant:
+                raw = np.clip(np.rint(raw * F32(step.scores_requant)), -128, 127).astype(F32)
+            scores = raw * F32(step.scaling)
+            probs = np.exp(scores - scores.max(axis=1, keepdims=True))
+            probs = probs / probs.sum(axis=1, keepdims=True)
+            if step.flag:
+                probs = np.clip(np.rint(probs * F32(step.probs_inverse)), 0, step.probs_high)
+            y[queries, columns] = (probs @ value[text.tokens, columns]).astype(F32) * F32(step.context_scale)
+    run.write(step, y)
+
+
+def _finish(run: _Run, step: Step) -> None:
+    acc = np.zeros((run.rows[step.rows], padded(step.n)), F32)
+    acc[:, : step.n] = run.centred(step, step.n)
+    run.finish(step, acc)
+
+
+def _first(run: _Run, step: Step) -> None:
+    run.buffers[step.out][:, : step.n] = run.read(step, step.n)[[text.first for text in run.texts]]
+
+
+def _pool(run: _Run, step: Step) -> None:
+    x = run.read(step, step.n)
+    for number, text in enumerate(run.texts):
+        rows = x[text.tokens]
+        run.buffers[step.out][number, : step.n] = rows.max(axis=0) if step.flag else rows.mean(axis=0)
+
+
+def _unit(run: _Run, step: Step) -> None:
+    x = run.read(step, step.n)
+    length = np.maximum(np.sqrt(np.square(x).sum(axis=1, keepdims=True)), F32(step.epsilon))
+    run.buffers[step.out][:, : step.n] = x / length
+
+
+KERNELS = {
+    Op.EMBED: _embed,
+    Op.GEMM_INT8: _gemm_int8,
+    Op.GEMM_F32: _gemm_f32,
+    Op.NORM: _norm,
+    Op.ATTENTION: _attention,
+    Op.FINISH: _finish,
+    Op.FIRST: _first,
+    Op.POOL: _pool,
+    Op.UNIT: _unit,
+}

@@ -1,0 +1,48 @@
+"""Panels: where each weight lies, whatever the sizes; what fills up is 0."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from bertc.runtime.native.packing import compensation, float_panels, float_vector, int8_panels
+
+SIZES = [(1, 1), (3, 65), (4, 64), (5, 2), (64, 128), (65, 63), (127, 129), (200, 70)]
+
+
+@pytest.mark.parametrize("k, n", SIZES)
+def test_int8_weights_lie_where_the_header_says(k: int, n: int) -> None:
+    weights = np.random.default_rng(k).integers(-127, 128, (k, n)).astype(np.int8)
+    panels = int8_panels(weights)
+    assert panels.shape == (-(-n // 64), -(-k // 64) * 16, 64, 4) and panels.flags.c_contiguous
+    rows, columns = np.arange(k)[:, None], np.arange(n)[None]
+    np.testing.assert_array_equal(panels[columns // 64, rows // 4, columns % 64, rows % 4], weights)
+    assert np.abs(panels.astype(np.int64)).sum() == np.abs(weights.astype(np.int64)).sum()
+
+
+@pytest.mark.parametrize("k, n", SIZES)
+def test_float_weights_lie_where_the_header_says(k: int, n: int) -> None:
+    weights = np.random.default_rng(k * n).normal(size=(k, n)).astype(np.float32)
+    panels = float_panels(weights)
+    assert panels.shape == (-(-n // 64), k, 64) and panels.flags.c_contiguous
+    rows, columns = np.arange(k)[:, None], np.arange(n)[None]
+    np.testing.assert_array_equal(panels[columns // 64, rows, columns % 64], weights)
+    assert np.count_nonzero(panels) == np.count_nonzero(weights)
+
+
+def test_vectors_are_padded_with_zeros() -> None:
+    assert float_vector(2.5, 3).tolist() == [2.5] * 3 + [0.0] * 61
+    assert float_vector([1, 2], 2)[:3].tolist() == [1.0, 2.0, 0.0]
+    with pytest.raises(ValueError, match="broadcast"):
+        float_vector([1, 2], 3)
+
+
+@pytest.mark.parametrize("zero", [0, 42, 128, 255])
+@pytest.mark.parametrize("k, n", SIZES)
+def test_compensation_takes_the_zero_point_out(k: int, n: int, zero: int) -> None:
+    generator = np.random.default_rng(k + n)
+    weights = generator.integers(-127, 128, (k, n)).astype(np.int8)
+    codes = generator.integers(0, 256, (3, k))
+    found = codes @ weights.astype(np.int64) + compensation(weights, zero)[:n]
+    np.testing.assert_array_equal(found, (codes - zero) @ weights.astype(np.int64))
+    assert not compensation(weights, zero)[n:].any()
