@@ -5,7 +5,7 @@ Text in, what the task gives out: labels with scores, entities, answers, embeddi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bertc.artefact.layout import HEAD_FILE, REPORT_FILE
-from bertc.artefact.manifest import Manifest, unmet_demands, verify_artefact
+from bertc.artefact.manifest import Manifest, read_manifest, unmet_demands, verify_artefact
 from bertc.checkpoint.config_json import config_from_path
 from bertc.checkpoint.files import read_object
 from bertc.checkpoint.text_encoder import TextEncoder
@@ -158,7 +158,8 @@ def predictor_from_path(
     the artefact was validated on.
     """
     folder = Path(path)
-    manifest = verified_manifest(folder)
+    unread = target_from_name(read_manifest(folder).target).runtime.companion_files
+    manifest = verified_manifest(folder, unread=unread)
     target = target_from_name(manifest.target)
     kept = None if cache is None else Path(cache)
     engine = target.runtime.engine_from_path(folder / target.runtime.model_files[0], threads=threads, cache=kept)
@@ -185,9 +186,9 @@ def _texts(name: str, given: str | Sequence[str]) -> list[str]:
     return found
 
 
-def verified_manifest(folder: Path) -> Manifest:
-    """Check an artefact's files and this machine; return the manifest."""
-    manifest = verify_artefact(folder)
+def verified_manifest(folder: Path, *, unread: Collection[str] = ()) -> Manifest:
+    """Check an artefact's files and this machine; return the manifest. `unread` is as for `verify_artefact`."""
+    manifest = verify_artefact(folder, unread=unread)
     missing = unmet_demands(manifest, cpu_features())
     if missing:
         raise EnvironmentLackError(

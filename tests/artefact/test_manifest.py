@@ -90,6 +90,17 @@ def test_a_tampered_file_is_named(artefact: Path, tamper: Callable[[Path], objec
         verify_artefact(artefact)
 
 
+def test_what_is_not_read_is_compared_by_size_alone(artefact: Path) -> None:
+    (artefact / "model.onnx").write_bytes(b"MODEL")
+    verify_artefact(artefact, unread=["model.onnx"])
+    for unread in ([], ["engine/plan"]):
+        with pytest.raises(InputError, match=r"model\.onnx has another content"):
+            verify_artefact(artefact, unread=unread)
+    (artefact / "model.onnx").write_bytes(b"longer")
+    with pytest.raises(InputError, match=r"model\.onnx has 6 bytes instead of 5"):
+        verify_artefact(artefact, unread=["model.onnx"])
+
+
 def test_a_pipe_in_the_place_of_a_file_does_not_hang(artefact: Path) -> None:
     (artefact / "model.onnx").unlink()
     os.mkfifo(artefact / "model.onnx")

@@ -47,7 +47,7 @@ def every_stage() -> dict[str, Stage[Any, Any]]:
     modules = [
         importlib.import_module(module.name)
         for module in pkgutil.walk_packages(bertc.__path__, "bertc.")
-        if ".train" not in module.name and "tensorrt" not in module.name and "kernels" not in module.name
+        if not any(part in module.name for part in (".train", "tensorrt", "kernels", "native._library"))
     ]
     found = (value for module in modules for value in vars(module).values() if isinstance(value, Stage))
     return {stage.name: stage for stage in found}
