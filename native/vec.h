@@ -146,9 +146,9 @@ INLINE vi vi_round(vf x) { /* beyond 2^22 to the nearest of +-2^22, far outside 
     return r;
 }
 INLINE vf vf_scale2(vf x, vi n) {
-    int32_t bits[LANES];
+    uint32_t bits[LANES];
     memcpy(bits, &x, sizeof bits);
-    EACH bits[i] += (int32_t)((uint32_t)n.v[i] << 23);
+    EACH bits[i] += (uint32_t)n.v[i] << 23;
     memcpy(&x, bits, sizeof bits);
     return x;
 }
