@@ -300,6 +300,7 @@ def accuracy_of(
     proof = proof_from_recipe(recipe.validation, checkpoint, length_of_inputs(checkpoint, None))
     assert proof is not None
     validation = proof.texts
+    features = validation.encode(validation.rows)
     head, task = checkpoint.head, task_from_name(checkpoint.head.task)
     target = target_from_name("float")
     floats = folder / "float"
@@ -308,7 +309,7 @@ def accuracy_of(
 
     def outputs(engine: Engine) -> Any:
         try:
-            return outputs_from_features(engine, validation.features, head)
+            return outputs_from_features(engine, features, head)
         finally:
             engine.close()
 
@@ -316,9 +317,7 @@ def accuracy_of(
     engines: dict[str, Engine] = {BASE: TorchEngine(module, DEVICE)}
     engines |= {name: opened(graphs=False) for name, opened in openers.items()}
     return {
-        name: compare_outputs(
-            task, head, validation.rows, validation.features, reference, outputs(engine)
-        ).accuracy.as_dict()
+        name: compare_outputs(task, head, validation.rows, features, reference, outputs(engine)).accuracy.as_dict()
         for name, engine in engines.items()
     }
 

@@ -662,16 +662,20 @@ static NOINLINE void softmax_codes(const struct head *h, int32_t *score, uint8_t
             total = vf_add(total, x);
         }
     } else {
+        const vf scale = vf_set1(factor), start = vf_set1(-factor * (float)top);
         for (int i = 0; i < padded; i += LANES) {
-            const vf x = vf_mul(vf_of_vi(vi_sub(vi_load(score + i), vi_set1(top))), vf_set1(factor));
+            const vf x = vf_fma(vf_of_vi(vi_load(score + i)), scale, start);
             const vf e = vf_exp2(vf_max(x, vf_set1(-126.0f)));
             vf_store(power + i, e);
             total = vf_add(total, e);
         }
     }
     const vf inverse = vf_set1(step->probs_inverse / vf_lane_sum(total)), high = vf_set1((float)step->probs_high);
-    for (int i = 0; i < padded; i += LANES)
-        store_u8(code + i, vi_round(vf_min(vf_mul(vf_load(power + i), inverse), high)));
+    if (step->probs_high == 255) /* where codes saturate anyway */
+        for (int i = 0; i < padded; i += LANES) store_u8_positive(code + i, vi_round(vf_mul(vf_load(power + i), inverse)));
+    else
+        for (int i = 0; i < padded; i += LANES)
+            store_u8_positive(code + i, vi_round(vf_min(vf_mul(vf_load(power + i), inverse), high)));
     for (int i = h->keys; i < up(h->keys, BERTC_PANEL); i++) code[i] = 0;
 }
 

@@ -39,8 +39,8 @@ INLINE vi vi_round(vf x) { /* to even; what no integer holds would become the le
     return _mm512_cvtps_epi32(_mm512_min_ps(x, _mm512_set1_ps(4194303.0f)));
 }
 INLINE vf vf_round(vf x) { return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
-INLINE vf vf_scale2(vf x, vi n) { /* x 2^n for 2^n and the result in range */
-    return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(x), _mm512_slli_epi32(n, 23)));
+INLINE vf vf_scale2(vf x, vf n) { /* x 2^n, n in the last nine bits; 2^n and the result in range */
+    return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(x), _mm512_slli_epi32(_mm512_castps_si512(n), 23)));
 }
 INLINE vf vf_load_u8(const uint8_t *p) {
     return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p)));
@@ -50,6 +50,9 @@ INLINE vf vf_load_s8(const int8_t *p) {
 }
 INLINE void store_u8(uint8_t *p, vi x) { /* saturated to 0..255 */
     _mm_storeu_si128((__m128i *)p, _mm512_cvtusepi32_epi8(_mm512_max_epi32(x, _mm512_setzero_si512())));
+}
+INLINE void store_u8_positive(uint8_t *p, vi x) { /* the same for numbers that are not below 0 */
+    _mm_storeu_si128((__m128i *)p, _mm512_cvtusepi32_epi8(x));
 }
 INLINE void store_u8_part(uint8_t *p, vi x, int count) {
     __m128i bytes = _mm512_cvtusepi32_epi8(_mm512_max_epi32(x, _mm512_setzero_si512()));
@@ -147,10 +150,11 @@ INLINE vi vi_round(vf x) { /* beyond 2^22 to the nearest of +-2^22, far outside 
     }
     return r;
 }
-INLINE vf vf_scale2(vf x, vi n) {
-    uint32_t bits[LANES];
+INLINE vf vf_scale2(vf x, vf n) {
+    uint32_t bits[LANES], more[LANES];
     memcpy(bits, &x, sizeof bits);
-    EACH bits[i] += (uint32_t)n.v[i] << 23;
+    memcpy(more, &n, sizeof more);
+    EACH bits[i] += more[i] << 23;
     memcpy(&x, bits, sizeof bits);
     return x;
 }
@@ -172,6 +176,7 @@ INLINE void store_u8(uint8_t *p, vi x) {
     }
     memcpy(p, bytes, sizeof bytes);
 }
+INLINE void store_u8_positive(uint8_t *p, vi x) { store_u8(p, x); }
 INLINE void store_u8_part(uint8_t *p, vi x, int count) {
     uint8_t bytes[LANES];
     store_u8(bytes, x);
@@ -194,16 +199,17 @@ INLINE int32_t vi_lane_max(vi x) {
 }
 #endif
 
-/* 2^x for x in [-126, 126], relative error 1e-7: Chebyshev's polynomial of degree 5 on [-1/2, 1/2] times 2^whole. */
+/* 2^x for x in [-126, 126], relative error 1e-7: Chebyshev's polynomial of degree 5 on [-1/2, 1/2] times 2^whole. The
+ * sum with 1.5 * 2^23 has no bit behind the point, and the whole number in its last bits. */
 INLINE vf vf_exp2(vf x) {
-    vf whole = vf_round(x), f = vf_sub(x, whole);
+    const vf shift = vf_set1(12582912.0f), shifted = vf_add(x, shift), f = vf_sub(x, vf_sub(shifted, shift));
     vf p = vf_set1(1.33909e-3f);
     p = vf_fma(p, f, vf_set1(9.67603e-3f));
     p = vf_fma(p, f, vf_set1(5.550357e-2f));
     p = vf_fma(p, f, vf_set1(2.4022107e-1f));
     p = vf_fma(p, f, vf_set1(6.9314719e-1f));
     p = vf_fma(p, f, vf_set1(1.0f));
-    return vf_scale2(p, vi_round(whole));
+    return vf_scale2(p, shifted);
 }
 
 #endif

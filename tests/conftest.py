@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from bertc.errors import EnvironmentLackError
+from bertc.runtime.native.library import check_library
 from tests.artefacts import (  # noqa: F401  # fixtures
     artefact,
     artefact_of,
@@ -33,6 +35,16 @@ def shared_path() -> Path:
     if not folder.is_dir():
         pytest.skip("needs ../shared (real checkpoints and data)")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _native_library(request: pytest.FixtureRequest) -> None:
+    """Skip what is marked `native` where the library was not built."""
+    if request.node.get_closest_marker("native"):
+        try:
+            check_library()
+        except EnvironmentLackError as lack:
+            pytest.skip(str(lack))
 
 
 @pytest.fixture(scope="session")

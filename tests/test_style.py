@@ -31,6 +31,7 @@ SAME_MEANING = {
     "library": "the library that a room is about: whether it is here",
     "losses": "what training minimises: the distances, and their weighted sum",
     "lower": "a graph in one runtime's operators",
+    "native": "the runtime: its engines, its target",
     "openvino": "the runtime: its lowering, its engines, its target",
     "ort": "the runtime: its lowering, its engines",
     "progress": "how far a job is: the protocol, and the line in the terminal",

@@ -28,6 +28,8 @@ from bertc.ir.graph_digest import digest_of_graph
 P = ParamSpec("P")
 Result = TypeVar("Result")
 
+UNCHANGED = "unchanged, taken from the cache"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage(Generic[P, Result]):
@@ -70,36 +72,62 @@ class Work:
         self.times: list[StageTime] = []
 
     @contextmanager
-    def timed(self, name: str) -> Iterator[None]:
-        """Announce and time a stage that is not kept."""
-        self.progress.stage(name)
-        begin = time.perf_counter()
+    def timed(self, name: str, total: int | None = None) -> Iterator[None]:
+        """Announce and time a stage that is not kept, of `total` units. Stages within have their own seconds."""
+        self.progress.stage(name, total)
+        begin, before = time.perf_counter(), len(self.times)
         yield
-        self._record(name, begin, cached=False)
+        within = sum(stage.seconds for stage in self.times[before:])
+        self._record(name, time.perf_counter() - begin - within, cached=False)
 
     def kept(self, stage: Stage[P, Result], *values: P.args, **named: P.kwargs) -> Result:
         """Return a stage's result for these values from the cache, or compute it and keep it."""
         begin = time.perf_counter()
+        result, cached = self._taken_or_computed(stage, *values, **named)
+        if cached:
+            self.progress.note(f"{stage.name}: {UNCHANGED}")
+        self._record(stage.name, time.perf_counter() - begin, cached=cached)
+        return result
+
+    @contextmanager
+    def kept_in_parts(self, stage: Stage[P, Result]) -> Iterator[Callable[P, Result]]:
+        """Give a function that is `kept` for one part of a large text after the other, and count them as one stage.
+
+        A part is kept under its own values. Its entry is free again once it is read, so that there may be any number.
+        """
+        seconds, parts, taken = 0.0, 0, 0
+
+        def kept_part(*values: P.args, **named: P.kwargs) -> Result:
+            nonlocal seconds, parts, taken
+            begin = time.perf_counter()
+            result, cached = self._taken_or_computed(stage, *values, **named)
+            seconds, parts, taken = seconds + time.perf_counter() - begin, parts + 1, taken + cached
+            return result
+
+        yield kept_part
+        if taken:
+            share = "" if taken == parts else f"{taken} of {parts} parts "
+            self.progress.note(f"{stage.name}: {share}{UNCHANGED}")
+        self._record(stage.name, seconds, cached=taken == parts)
+
+    def _taken_or_computed(self, stage: Stage[P, Result], *values: P.args, **named: P.kwargs) -> tuple[Result, bool]:
+        """Return a stage's result, and whether the cache gave it."""
         key = stage.key(*values, **named)
         found = self.cache.get(stage.name, key)
         if found is not None:
             try:
-                result = stage.read(found)
+                return stage.read(found), True
             except BertcError as error:  # written by a bertc of another format
                 self.progress.note(f"{stage.name}: computed again, since its cache entry cannot be read ({error})")
-            else:
-                self.progress.note(f"{stage.name}: unchanged, taken from the cache")
-                self._record(stage.name, begin, cached=True)
-                return result
+            finally:
+                self.cache.release(found)
         result = stage.function(self.progress, *values, **named)
         with self.cache.put(stage.name, key) as folder:
             if folder is not None:
                 stage.write(result, folder)
-        self._record(stage.name, begin, cached=False)
-        return result
+        return result, False
 
-    def _record(self, name: str, begin: float, *, cached: bool) -> None:
-        seconds = time.perf_counter() - begin
+    def _record(self, name: str, seconds: float, *, cached: bool) -> None:
         self.times.append(StageTime(name=name, seconds=seconds, cached=cached, peak_rss_mib=peak_rss_mib()))
 
 

@@ -86,7 +86,7 @@ class StageCache:
         self.directory = directory
         self.max_bytes = max_bytes
         self._progress = progress or Silent()
-        self._held: list[int] = []
+        self._held: dict[Path, int] = {}
         self._said: set[str] = set()
         self._root = self._opened(directory)
 
@@ -99,7 +99,14 @@ class StageCache:
     def close(self) -> None:
         """Free the entries that `get` gave; their folders may vanish from now on."""
         while self._held:
-            os.close(self._held.pop())
+            _, descriptor = self._held.popitem()
+            os.close(descriptor)
+
+    def release(self, folder: Path) -> None:
+        """Free one entry that `get` gave, as `close` frees all: a process can hold few, and a set has many shards."""
+        descriptor = self._held.pop(folder.parent, None)
+        if descriptor is not None:
+            os.close(descriptor)
 
     def get(self, stage: str, key: str) -> Path | None:
         """Return the folder stored for a stage and key, or None. It stays until `close`; do not write into it."""
@@ -171,7 +178,10 @@ class StageCache:
         except Exception:
             os.close(descriptor)
             raise
-        self._held.append(descriptor)
+        if entry in self._held:
+            os.close(descriptor)
+        else:
+            self._held[entry] = descriptor
         with suppress(OSError):  # a read-only cache has no order of use
             os.utime(record)
         return True

@@ -7,7 +7,7 @@ text (Hassibi & Stork 1992; Frantar et al. 2022, arXiv:2208.11580).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import onnx_ir as ir
@@ -70,22 +70,31 @@ def grams_from_batches(
         raise InputError("there is no calibration text; name a file with --calibration-data")
     assert all(site.role in GEMM_INPUTS for site in sites)
     interpreter = Interpreter(graph, observe_sites=True)
-    sums: dict[Site, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
-    samples: dict[Site, list[NDArray[np.float32]]] = {site: [] for site in sites}
-    rows = 0
+    batches = list(batches_from_features(features, TOKENS_PER_BATCH))
     step = max(1, sum(feature.length for feature in features) // SAMPLE)
+    sampled = sum(len(range(0, int(batch.mask.sum()), step)) for batch in batches)
+    sums: dict[Site, Gram] = {}
+    rows = taken = 0
     progress.stage("second moments", total=len(features))
-    for batch in batches_from_features(features, TOKENS_PER_BATCH):
+    for batch in batches:
         visible = batch.mask.astype(bool)
-        rows += int(visible.sum())
         for site, values in interpreter.run_sites(batch, sites):
             tokens = values[visible]
             if not np.isfinite(tokens).all():
                 raise InputError(f"{site} is not finite on the calibration text; the checkpoint's weights overflow")
+            if site not in sums:
+                sums[site] = _empty_gram(tokens.shape[1], sampled)
+            gram, some = sums[site], tokens[::step]
             # Float32 within a batch, where BLAS is fast and a thousand terms lose nothing; float64 across batches.
-            samples[site].append(tokens[::step])
-            matrix, total = (tokens.T @ tokens).astype(np.float64), tokens.sum(axis=0, dtype=np.float64)
-            before = sums.get(site)
-            sums[site] = (matrix, total) if before is None else (before[0] + matrix, before[1] + total)
+            np.add(gram.matrix, tokens.T @ tokens, out=gram.matrix)
+            np.add(gram.total, tokens.sum(axis=0, dtype=np.float64), out=gram.total)
+            # Into an array of its own: a view would keep the tokens of all batches, a copy the heap around it.
+            gram.sample[taken : taken + len(some)] = some
+        rows += int(visible.sum())
+        taken += len(range(0, int(visible.sum()), step))
         progress.advance(batch.size)
-    return {site: Gram(rows, matrix, total, np.concatenate(samples[site])) for site, (matrix, total) in sums.items()}
+    return {site: replace(gram, rows=rows) for site, gram in sums.items()}
+
+
+def _empty_gram(channels: int, sampled: int) -> Gram:
+    return Gram(0, np.zeros((channels, channels)), np.zeros(channels), np.empty((sampled, channels), np.float32))

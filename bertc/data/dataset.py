@@ -6,7 +6,7 @@ import json
 import random
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
@@ -51,7 +51,7 @@ def dataset_from_path(
     if limit is not None and limit < 1:
         raise InputError(f"{path}: a limit of {limit} rows leaves nothing; give a limit of at least 1")
     opened = _open_rows(path, layout, columns or {}, labelled=True)
-    rows = _take(opened.rows, limit)
+    rows = _take(_sharing_contexts(opened.rows), limit)
     if not rows:
         raise InputError(f"{path}: holds no rows; give a file with at least one")
     return Dataset(
@@ -168,6 +168,19 @@ def _table_from_path(path: Path, form: str, layout: Layout, columns: Mapping[str
         asked = {name for name in columns.values() if not name.isdigit()}
         return table_from_delimited(path, lambda cells: layout.is_header(cells, asked), blank=blank)
     return {"jsonl": table_from_jsonl, "json": table_from_json_array, "parquet": table_from_parquet}[form](path)
+
+
+def _sharing_contexts(rows: Iterable[Row]) -> Iterator[Row]:
+    """Let neighbours have one and the same second text where it is equal: the questions of a context stand together."""
+    context: str | None = None
+    for row in rows:
+        if len(row.texts) != 2:
+            yield row
+        elif context is not None and row.texts[1] == context:
+            yield replace(row, texts=(row.texts[0], context))
+        else:
+            context = row.texts[1]
+            yield row
 
 
 def _take(items: Iterable[Item], limit: int | None) -> list[Item]:

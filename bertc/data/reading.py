@@ -20,7 +20,7 @@ class Reading:
 
     `header` is None for a form that has none. `columns` says which column filled which role, `labels` what a label of
     the file means to the checkpoint (the first 50 that differ), `scheme` in which form tags are. `labelled` of the
-    `rows` have a label; `left_out` counts what is no row.
+    `rows` have a label, None where labels do not matter; `left_out` counts what is no row.
     """
 
     form: str
@@ -28,7 +28,7 @@ class Reading:
     columns: Mapping[str, str]
     labels: Mapping[str, str]
     rows: int
-    labelled: int
+    labelled: int | None
     scheme: str | None = None
     left_out: Mapping[str, int] = field(default_factory=dict)
 
@@ -62,7 +62,7 @@ class Reading:
             yield "labels " + ", ".join(other[:SHOWN_LABELS]) + (", ..." if len(other) > SHOWN_LABELS else "")
         if self.scheme is not None:
             yield f"tags {self.scheme}"
-        yield f"{self.rows} rows" + ("" if self.labelled == self.rows else f", {self.labelled} with a label")
+        yield f"{self.rows} rows" + ("" if self.labelled in (None, self.rows) else f", {self.labelled} with a label")
         for what, count in self.left_out.items():
             yield f"{count} {what} left out"
 
@@ -79,6 +79,19 @@ def reading_from_rows(
         rows=len(checked),
         labelled=sum(row.labelled for row in checked),
         scheme=scheme,
+        left_out=dict(dataset.left_out),
+    )
+
+
+def reading_of_texts(dataset: Dataset, rows: int) -> Reading:
+    """Say how a file was read of which so many rows' texts are used, and no label."""
+    return Reading(
+        form=dataset.form,
+        header=dataset.header,
+        columns=dataset.columns,
+        labels={},
+        rows=rows,
+        labelled=None,
         left_out=dict(dataset.left_out),
     )
 

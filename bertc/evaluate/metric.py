@@ -31,9 +31,10 @@ class Metric:
     """A metric. Its value is a fraction where there is one (0.8922), never per cent.
 
     `statistics(gold, outputs)` gives float64 [rows, k], and `formula` names the entry of `FORMULAS` that makes
-    the value. For a `fidelity` metric `gold` is the float model's outputs instead of labels. With
-    `whole_set` the statistics of a row depend on the others. `bounds` are the lowest and the highest value that is
-    possible. `label` and `threshold` are set for the metrics of one label.
+    the value. A metric with labels reads what the task's `graded` makes of the outputs; for a `fidelity` metric `gold`
+    is the float model's outputs instead of labels, and both are whole. With `whole_set` the statistics of a row depend
+    on the others'; those of all rows but the first `corpus` are 0 then, and only as many are compared. `bounds` are the
+    lowest and the highest value that is possible. `label` and `threshold` are set for the metrics of one label.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Metric:
     formula: str
     fidelity: bool = False
     whole_set: bool = False
+    corpus: int | None = None
     bounds: Bounds = (0.0, 1.0)
     label: str | None = None
     threshold: float | None = None

@@ -7,8 +7,10 @@ the one that fits is named.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -68,8 +70,8 @@ class Doubt:
     grave: bool
 
 
-def doubt_of_reference(task: Task, head: Head, gold: Any, outputs: Any, score: Score) -> Doubt | None:
-    """Doubt the float model by its main metric's score.
+def doubt_of_reference(task: Task, head: Head, gold: Any, graded: Any, score: Score) -> Doubt | None:
+    """Doubt the float model by its main metric's score and its `graded` outputs.
 
     Grave where the whole 95 % interval is at or below the task's floor, or another reading of the labels surely fits
     better. Not grave where the value is at or below the floor and the interval is not.
@@ -81,7 +83,7 @@ def doubt_of_reference(task: Task, head: Head, gold: Any, outputs: Any, score: S
     if floor.alike:
         return None
     metric = task.metrics(head)[0]
-    readings = [(metric.value(each.gold, outputs), each) for each in task.readings(head, gold, outputs)]
+    readings = [(metric.value(each.gold, graded), each) for each in task.readings(head, gold, graded)]
     best, reading = max(readings, key=lambda pair: pair[0], default=(value, None))
     fits = reading is not None and best - value > SURE * (upper - value) and best > floor.value
     if value > floor.value and not fits:
@@ -95,6 +97,15 @@ def doubt_of_reference(task: Task, head: Head, gold: Any, outputs: Any, score: S
     else:
         said += "; see that the labels, the columns and the checkpoint belong together"
     return Doubt(metric=metric.name, reason=said, value=value, floor=floor.value, grave=fits or upper <= floor.value)
+
+
+def doubt_from_report(path: Path) -> Doubt | None:
+    """Read what a build doubted of the float model from its report.json. Raises `InputError` for no report."""
+    try:
+        part = json.loads(path.read_bytes()).get("doubt")
+        return None if part is None else Doubt(**part)
+    except (OSError, ValueError, TypeError, AttributeError):
+        raise InputError(f"{path}: is no report of bertc; give the report.json of a build") from None
 
 
 def check_rows_tell(path: str, task: Task, head: Head, rows: Sequence[Row]) -> None:

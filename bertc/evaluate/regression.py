@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from bertc.errors import InputError
 from bertc.evaluate.baseline import rows_from_baseline
-from bertc.evaluate.gates import Decide, Gate, Verdict, judge, limit_from_text
+from bertc.evaluate.gates import Decide, Gate, Verdict, judge, judge_doubtful, limit_from_text
 from bertc.evaluate.metrics.classification import ALIASES
+from bertc.evaluate.reference import Doubt, doubt_from_report
 from bertc.evaluate.row_table import MetricRows, RowTable
 from bertc.evaluate.rows_file import SavedRows, rows_from_report
 from bertc.evaluate.scores import Score, scores_from_table
@@ -47,15 +48,20 @@ def regression_from_reports(
     limit: str = DEFAULT_LIMIT,
     gates: Sequence[str] = (),
     decide: Decide = "point",
+    any_reference: bool = False,
 ) -> Regression:
     """Compare the rows of a report.json with a baseline file.
 
-    `limit` is that of the main metric's drop and holds unless `gates` ("METRIC:LIMIT") name it. Raises
+    `limit` is that of the main metric's drop and holds unless `gates` ("METRIC:LIMIT") name it. A float model that the
+    report gravely doubts fails here as it did in the build, unless `any_reference` takes it as it is. Raises
     `InputError` on damaged files, where no row can be paired, and where the baseline has no value of the main metric.
     """
-    return regression_from_rows(
-        rows_from_report(report), rows_from_baseline(baseline), limit=limit, gates=gates, decide=decide
+    current, doubt = rows_from_report(report), doubt_from_report(report)
+    failed = doubt if doubt is not None and doubt.grave and not any_reference else None
+    found = regression_from_rows(
+        current, rows_from_baseline(baseline), limit=limit, gates=gates, decide=decide, doubt=failed
     )
+    return found if doubt is None or failed is not None else replace(found, notes=(*found.notes, doubt.reason))
 
 
 def regression_from_rows(
@@ -65,8 +71,9 @@ def regression_from_rows(
     limit: str = DEFAULT_LIMIT,
     gates: Sequence[str] = (),
     decide: Decide = "point",
+    doubt: Doubt | None = None,
 ) -> Regression:
-    """Compare two runs' rows; see `regression_from_reports`."""
+    """Compare two runs' rows; see `regression_from_reports`. With a `doubt` of the float model nothing passes."""
     if current.table.task != baseline.table.task:
         raise InputError(
             f"the baseline is of the task {baseline.table.task} and the report of {current.table.task}; "
@@ -83,9 +90,14 @@ def regression_from_rows(
     main = _main_metric(current.table, paired, scores)
     chosen = _gates(main, scores, gates, limit)
     changed = [common[index] for index in np.flatnonzero(~same)]
+    every = tuple(scores.values())
+    if doubt is None:
+        verdict = judge(every, chosen, decide=decide)
+    else:
+        verdict = judge_doubtful(every, chosen, doubt, decide=decide)
     return Regression(
-        verdict=judge(tuple(scores.values()), chosen, decide=decide),
-        scores=tuple(scores.values()),
+        verdict=verdict,
+        scores=every,
         paired=len(paired.hashes),
         flipped=_names(paired.hashes[paired.decisions_reference != paired.decisions_engine]),
         changed=_names([key[0] for key in changed]),

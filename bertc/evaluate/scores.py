@@ -6,7 +6,7 @@ What a metric computes is in the task; what is decided about the scores is in `g
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from bertc.core.head import Head
 from bertc.data.rows import Row
 from bertc.errors import InputError
 from bertc.evaluate.bootstrap import RESAMPLES, Sample, bootstrap_values, groups_from_names, interval
+from bertc.evaluate.kept import KeptRows, Shard, kept_from_shards
 from bertc.evaluate.metric import HIGHER, Metric, metric_from_name, value_of
 from bertc.evaluate.operating import OperatingPoint, operating_points
 from bertc.evaluate.reference import Doubt, doubt_of_reference, warnings_of_rows
@@ -98,32 +99,50 @@ def compare_outputs(  # noqa: PLR0913 - a data set as task and head read it, and
     extra: Sequence[str] = (),
     resamples: int = RESAMPLES,
 ) -> Comparison:
+    """Score an engine beside the float reference, all rows at once; see `compare_shards`.
+
+    `features` are the rows' features, `reference` and `engine` the raw arrays per feature.
+    """
+    whole = Shard(rows=rows, features=features, reference=reference, engine=engine)
+    return compare_shards(task, head, rows, [whole], extra=extra, resamples=resamples)
+
+
+def compare_shards(
+    task: Task,
+    head: Head,
+    rows: Sequence[Row],
+    shards: Iterable[Shard],
+    *,
+    extra: Sequence[str] = (),
+    resamples: int = RESAMPLES,
+) -> Comparison:
     """Score an engine beside the float reference.
 
-    `rows` are checked rows, `features` theirs, `reference` and `engine` the raw arrays per feature. `extra` names
+    `rows` are checked rows; the shards are theirs, in order, and none is held when the next one comes. `extra` names
     further metrics ("recall[spam]"), as gates ask for them. Without labels only fidelity to the float model is
     scored. Raises `InputError` on an empty set and on a metric that is asked for but not defined on these rows.
     """
     if not rows:
         raise InputError("the validation data has no rows; give a file with at least one")
-    outputs = tuple(task.row_outputs(rows, features, raw, head) for raw in (reference, engine))
     gold = task.gold(rows, head)
     asked = _asked_metrics(task, head, extra, labelled=gold is not None)
     chosen = [*(() if gold is None else task.metrics(head)), *task.fidelity(head), *asked]
     metrics = list({metric.name: metric for metric in chosen}.values())
-    table = _table(task, head, rows, metrics, gold, outputs)
-    truncated = len({feature.row for feature in features if feature.truncated})
-    scores = scores_from_table(table, truncated=truncated, resamples=resamples)
+    kept = kept_from_shards(task, head, [metric for metric in metrics if metric.fidelity], shards)
+    assert len(kept.engine.decisions) == len(rows), "the shards are not those of the rows"
+    reference, engine = kept.reference.graded, kept.engine.graded
+    table = _table(task, rows, metrics, gold, kept)
+    scores = scores_from_table(table, truncated=kept.truncated, resamples=resamples)
     main = task.metrics(head)[0].name if gold is not None else task.main_fidelity
     _check_defined(scores, [main, *(metric.name for metric in asked)])
-    points = () if gold is None else operating_points(metrics, head, gold, outputs[0], outputs[1])
+    points = () if gold is None else operating_points(metrics, head, gold, reference, engine)
     return Comparison(
         accuracy=scores[main],
         metrics=tuple(score for name, score in scores.items() if name != main),
         operating_points=points,
         labelled=gold is not None,
         table=table,
-        doubt=None if gold is None else doubt_of_reference(task, head, gold, outputs[0], scores[main]),
+        doubt=None if gold is None else doubt_of_reference(task, head, gold, reference, scores[main]),
         warnings=warnings_of_rows(table),
     )
 
@@ -173,32 +192,33 @@ def _asked_metrics(task: Task, head: Head, extra: Sequence[str], *, labelled: bo
     return asked
 
 
-def _table(
-    task: Task, head: Head, rows: Sequence[Row], metrics: Sequence[Metric], gold: Any, outputs: tuple[Any, ...]
-) -> RowTable:
-    reference, engine = outputs
+def _table(task: Task, rows: Sequence[Row], metrics: Sequence[Metric], gold: Any, kept: KeptRows) -> RowTable:
     return RowTable(
         task=task.name,
         hashes=np.array([int(row.hash, 16) for row in rows], np.uint64),
         labels=hash_labels(rows),
         groups=tuple(row.group for row in rows),
-        decisions_reference=task.decisions(reference, head),
-        decisions_engine=task.decisions(engine, head),
-        outputs_reference=tuple(task.packed(reference)),
-        outputs_engine=tuple(task.packed(engine)),
-        metrics=tuple(_metric_rows(metric, gold, reference, engine) for metric in metrics),
+        decisions_reference=kept.reference.decisions,
+        decisions_engine=kept.engine.decisions,
+        outputs_reference=kept.reference.packed,
+        outputs_engine=kept.engine.packed,
+        metrics=tuple(_metric_rows(metric, gold, kept) for metric in metrics),
     )
 
 
-def _metric_rows(metric: Metric, gold: Any, reference: Any, engine: Any) -> MetricRows:
-    against = reference if metric.fidelity else gold
+def _metric_rows(metric: Metric, gold: Any, kept: KeptRows) -> MetricRows:
+    if metric.fidelity:
+        reference, engine = kept.fidelity[metric.name]
+    else:
+        graded = kept.reference.graded, kept.engine.graded
+        reference, engine = (kept_statistics(metric.statistics(gold, each), metric.formula) for each in graded)
     return MetricRows(
         name=metric.name,
         direction=metric.direction,
         formula=metric.formula,
         bounds=metric.bounds,
-        reference=kept_statistics(metric.statistics(against, reference), metric.formula),
-        engine=kept_statistics(metric.statistics(against, engine), metric.formula),
+        reference=reference,
+        engine=engine,
     )
 
 

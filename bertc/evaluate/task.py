@@ -224,6 +224,12 @@ class Task(Protocol):
     def row_outputs(self, rows: Sequence[Row], features: Sequence[Feature], raw: RawOutputs, head: Head) -> Any:
         """Return what the model says of each row: a sequence (array or list) with one entry per row."""
 
+    def graded(self, outputs: Any, head: Head) -> Any:
+        """Return what of outputs per row is graded by labels, one entry per row: small, since it is kept of all rows.
+
+        It is the outputs themselves where they are small, and without what only the fidelity to float is read from.
+        """
+
     def predictions(self, rows: Sequence[Row], outputs: Any, head: Head) -> list[dict[str, Any]]:
         """Return outputs for people and JSON: labels with scores, entities, answers or embeddings."""
 
@@ -234,13 +240,13 @@ class Task(Protocol):
         """Return what the labelled metrics compare with, or None where the rows have no labels."""
 
     def metrics(self, head: Head) -> tuple[Metric, ...]:
-        """Return the metrics that need labels, the main one first."""
+        """Return the metrics that need labels, of `graded` outputs, the main one first."""
 
     def floor(self, head: Head, gold: Any) -> Floor:
         """Return what the main metric of a model that knows something is above; gold that is all alike has none."""
 
-    def readings(self, head: Head, gold: Any, outputs: Any) -> Sequence[Reading]:
-        """Return other meanings of the labels that fit the outputs better: another numbering, a scale turned round."""
+    def readings(self, head: Head, gold: Any, graded: Any) -> Sequence[Reading]:
+        """Return other meanings of the labels that fit `graded` outputs better: another numbering, a turned scale."""
 
     def metric(self, head: Head, base: str, label: str, threshold: float | None) -> Metric | None:
         """Return the metric `base[label]@threshold`, or None if the task has no such metric."""

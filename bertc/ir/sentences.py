@@ -88,7 +88,9 @@ def emit_first_places(emit: Emitter, packing: Packing) -> FirstTokens:
     axis = emit.constant("first.axis", np.array([1], np.int64))
     ones = emit.op("Cast", starts, to=int(ir.DataType.INT64), name="first.ones")
     counts = emit.op("ReduceSum", ones, axis, keepdims=0, name="first.counts")
-    most = emit.op("ReduceMax", counts, keepdims=1, name="first.most")  # [1]
+    most = emit.op("ReduceMax", counts, keepdims=1, name="first.most_of_rows")  # [1]
+    # The largest of no rows is the smallest number there is.
+    most = emit.op("Max", most, emit.constant("first.none", np.int64(0)), name="first.most")
     behind = emit.constant("first.behind", np.int64(np.iinfo(np.int32).max))
     order = emit.op("Where", starts, packing.columns, behind, name="first.order")
     _, places = emit.ops("TopK", order, most, names=("first.columns", "first.places"), axis=1, largest=0, sorted=1)
@@ -114,7 +116,8 @@ def emit_unpacked(emit: Emitter, packing: Packing, tokens: ir.Value, hidden: int
     places = emit.op("Add", column, offsets, name="unpacked.unbounded")  # [N, L]
     # Behind a row's end lie the columns before the sentence in the next row, of lower numbers; the last row's next is
     # the first.
-    size = emit.op("Size", packing.mask, name="unpacked.size")
+    size = emit.op("Size", packing.mask, name="unpacked.number")
+    size = emit.op("Max", size, one, name="unpacked.size")  # a batch of no rows has nothing to divide by
     places = emit.op("Mod", places, size, name="unpacked.places")
     numbers = emit.op("Reshape", packing.mask, last, name="unpacked.numbers")
     sentences = emit.op("Reshape", packing.sentence, last, name="unpacked.sentences")

@@ -132,6 +132,7 @@ def build_into(
             sparsity=verify_lowered(base.pruned, model.lowered),
             optimized=optimized,
             engine_bytes={path.name: path.stat().st_size for path in model.files.paths},
+            companion_bytes={path.name: path.stat().st_size for path in model.files.companions},
             reference_bytes=base.reference.path.stat().st_size,
             calibration=inputs.calibration,
             validation=None if inputs.proof is None else inputs.proof.texts,

@@ -1,17 +1,24 @@
-"""The stages `evaluate-float` and `evaluate-engine`: a model's outputs on a text, from an engine or from the cache."""
+"""The stages `evaluate-float` and `evaluate-engine`: a model's outputs on a text, from an engine or from the cache.
+
+A set is evaluated shard by shard, so that memory does not grow with its windows; a shard's outputs are kept in the
+cache under its own tokens.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from bertc.cache.stages import Stage, Work
 from bertc.core.head import Head
 from bertc.core.keys import Key, key_of_fields
 from bertc.core.progress import Progress
-from bertc.data.encoded import Encoded
-from bertc.evaluate.scores import Comparison, compare_outputs
+from bertc.data.encoded import Encoded, Streamed
+from bertc.evaluate.kept import Shard
+from bertc.evaluate.scores import Comparison, compare_shards
 from bertc.jobs.inputs import Proof
-from bertc.runtime.engine import outputs_from_features
+from bertc.runtime.engine import Closing, Engine, outputs_from_features
 from bertc.runtime.machine.cpu import Cpu, cpu_features
 from bertc.runtime.outputs_file import Outputs, read_outputs, write_outputs
 from bertc.targets import TargetModel
@@ -31,27 +38,66 @@ class Run:
         return key_of_fields(self)
 
 
+class OpenRun(Closing):
+    """A run whose engine is opened when it is first needed, and open until the end. It mutates thus."""
+
+    def __init__(self, run: Run) -> None:
+        self.row_length = run.row_length
+        self._run = run
+        self._key = run.cache_key()
+        self._stack = ExitStack()
+        self._engine: Engine | None = None
+
+    def engine(self) -> Engine:
+        """Return the open engine."""
+        if self._engine is None:
+            self._engine = self._stack.enter_context(self._run.model.opened(threads=self._run.threads))
+        return self._engine
+
+    def close(self) -> None:
+        """Close the engine."""
+        self._engine = None
+        self._stack.close()
+
+    def cache_key(self) -> Key:
+        """Return the run's, which is that of its files as well."""
+        return self._key
+
+
 def compare_models(reference: Run, engine: Run, proof: Proof, head: Head, *, work: Work) -> Comparison:
-    """Run float reference and engine over the whole validation set and compare them row by row."""
-    texts, cpu = proof.texts, cpu_features()
-    outputs = [work.kept(stage, run, texts, head, cpu) for stage, run in ((FLOAT, reference), (ENGINE, engine))]
-    with work.timed("compare"):
-        return compare_outputs(
+    """Run float reference and engine over the whole validation set, shard by shard, and compare them row by row."""
+    with work.timed("compare", total=2 * len(proof.texts.lengths)):
+        return compare_shards(
             task_from_name(head.task),
             head,
-            texts.rows,
-            texts.features,
-            *outputs,
+            proof.texts.rows,
+            _shards(reference, engine, proof.texts, head, work),
             extra=[gate.metric for gate in proof.gates],
         )
 
 
-def _evaluation(of: str) -> Stage[[Run, Encoded, Head, Cpu], Outputs]:
-    def outputs(progress: Progress, run: Run, texts: Encoded, head: Head, cpu: Cpu) -> Outputs:
+def _shards(reference: Run, engine: Run, texts: Streamed, head: Head, work: Work) -> Iterator[Shard]:
+    """Run both models over a shard after the other; their engines are closed behind the last one."""
+    cpu = cpu_features()
+    with (
+        work.kept_in_parts(ENGINE) as engine_outputs,
+        work.kept_in_parts(FLOAT) as float_outputs,  # ends before the other, as it begins
+        OpenRun(reference) as float_run,
+        OpenRun(engine) as engine_run,
+    ):
+        for shard in texts.shards():
+            yield Shard(
+                rows=shard.rows,
+                features=shard.features,
+                reference=float_outputs(float_run, shard, head, cpu),
+                engine=engine_outputs(engine_run, shard, head, cpu),
+            )
+
+
+def _evaluation(of: str) -> Stage[[OpenRun, Encoded, Head, Cpu], Outputs]:
+    def outputs(progress: Progress, run: OpenRun, texts: Encoded, head: Head, cpu: Cpu) -> Outputs:
         """Run an engine on a text. On another processor (`cpu`) its kernels would be others."""
-        progress.stage(f"evaluate {of}", total=len(texts.features))
-        with run.model.opened(threads=run.threads) as engine:
-            return outputs_from_features(engine, texts.features, head, row_length=run.row_length, progress=progress)
+        return outputs_from_features(run.engine(), texts.features, head, row_length=run.row_length, progress=progress)
 
     return Stage(name=f"evaluate-{of}", function=outputs, write=write_outputs, read=read_outputs)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from bertc.cache.stages import Work
 from bertc.jobs.inputs import checkpoint_from_recipe, inputs_from_recipe, length_of_inputs
 from bertc.jobs.plan import plan_from_recipe
@@ -19,4 +21,5 @@ def export(recipe: Recipe, *, work: Work) -> Lowered:
         inputs = inputs_from_recipe(recipe, checkpoint, plan.scheme, max_length=length)
     ready = ready_from_inputs(recipe, inputs, plan.scheme, work=work)
     work.progress.stage("quantize and export")
-    return lowered_graph(ready.graph, plan.target, ready.quantization, ready.correction, options=plan.options)
+    lowered = lowered_graph(ready.graph, plan.target, ready.quantization, ready.correction, options=plan.options)
+    return replace(lowered, graph=plan.target.runtime.onnx_graph(lowered.graph))

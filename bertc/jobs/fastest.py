@@ -50,7 +50,7 @@ from bertc.runtime.latency import time_calls
 from bertc.targets import target_from_name
 
 AUTO = "auto-cpu"
-INT8_TARGETS = ("openvino", "ort-cpu")
+INT8_TARGETS = ("native", "openvino", "ort-cpu")
 SCHEMES = (("1", None), ("2", "channel"))
 OTHERS = ("openvino-bf16", "ort-cpu-dynamic", "openvino-float", "float")
 """Targets and schemes, the expected fastest first: this is their order where they are equally fast."""
@@ -100,7 +100,15 @@ class Exported:
     model: Model
 
 
-Measure = Callable[[Mapping[str, Engine], Sequence[Feature], Head], Mapping[str, Speed]]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timed:
+    """An open engine, and whether its artefact will pack rows."""
+
+    engine: Engine
+    packs_rows: bool
+
+
+Measure = Callable[[Mapping[str, Timed], Sequence[Feature], Head], Mapping[str, Speed]]
 
 
 def build_fastest(recipe: Recipe, out: Path, *, work: Work, command: str, measure: Measure | None = None) -> Built:
@@ -135,16 +143,17 @@ def candidates_from_recipe(recipe: Recipe) -> list[Candidate]:
     return candidates + [Candidate(name=target, recipe=_with(plain, target)) for target in OTHERS]
 
 
-def measured_speeds(engines: Mapping[str, Engine], features: Sequence[Feature], head: Head) -> Mapping[str, Speed]:
+def measured_speeds(engines: Mapping[str, Timed], features: Sequence[Feature], head: Head) -> Mapping[str, Speed]:
     """Time engines over texts, packed as they will be, interleaved: medians over rounds of milliseconds per text."""
     lengths = [feature.length for feature in features]
-    row_length = row_length_from_lengths(lengths, max(lengths))
+    packed = row_length_from_lengths(lengths, max(lengths))
     times = {}
     for step in (1, BATCH):
         parts = [features[start : start + step] for start in range(0, len(features), step)]
         calls = {
-            name: [partial(outputs_from_features, engine, part, head, row_length=row_length) for part in parts]
-            for name, engine in engines.items()
+            name: [partial(outputs_from_features, timed.engine, part, head, row_length=length) for part in parts]
+            for name, timed in engines.items()
+            for length in [packed if timed.packs_rows else None]
         }
         seconds = time_calls(calls, ROUNDS)
         times[step] = {
@@ -211,8 +220,11 @@ class _Choice:
         assert texts is not None
         with ExitStack() as stack:
             engines = {
-                engine.candidate.name: stack.enter_context(engine.model.files.opened(threads=engine.plan.threads))
-                for engine in exported
+                each.candidate.name: Timed(
+                    engine=stack.enter_context(each.model.files.opened(threads=each.plan.threads)),
+                    packs_rows=each.plan.target.packs_rows,
+                )
+                for each in exported
             }
             return measure(engines, timed_features(texts.features), self.base.inputs.checkpoint.head)
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from bertc.checkpoint import Checkpoint, checkpoint_from_path
 from bertc.checkpoint.same_tokens import COMPARED_ROWS, same_tokens
-from bertc.data.encoded import Encoded
+from bertc.data.encoded import Streamed
 from bertc.errors import InputError
 from bertc.tasks import task_from_name
 
 
 def reference_from_path(
-    path: str | None, checkpoint: Checkpoint, validation: Encoded | None, *, max_length: int
+    path: str | None, checkpoint: Checkpoint, validation: Streamed | None, *, max_length: int
 ) -> Checkpoint | None:
     """Read the checkpoint of the float reference; None for the checkpoint itself.
 

@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from bertc.cache.stages import Work
 from bertc.calibrate.carried import given_table, own_table
 from bertc.calibrate.stage import calibrated_table
 from bertc.calibrate.table import CalibrationTable
 from bertc.checkpoint import Checkpoint, checkpoint_from_path
+from bertc.core.feature import Feature
 from bertc.core.head import Head, Problem
 from bertc.data.dataset import dataset_from_path
-from bertc.data.encoded import Encoded
-from bertc.data.reading import Reading, reading_from_rows
+from bertc.data.encoded import Encoded, Streamed, row_shards
+from bertc.data.reading import Reading, reading_from_rows, reading_of_texts
 from bertc.data.rows import Dataset, Row, sample_rows
 from bertc.errors import InputError
 from bertc.evaluate.gates import Decide, Gate, gates_from_options
@@ -40,7 +43,7 @@ class Proof:
     With `any_reference` the float model is not judged.
     """
 
-    texts: Encoded
+    texts: Streamed
     gates: tuple[Gate, ...]
     decide: Decide
     any_reference: bool = False
@@ -69,16 +72,16 @@ class Inputs:
 
     @property
     def texts(self) -> Encoded | None:
-        """Some text: that of the calibration, or else of the validation."""
+        """Some text: that of the calibration, or else a sample of the validation."""
         if self.calibration is not None:
             return self.calibration
-        return None if self.proof is None else self.proof.texts
+        return None if self.proof is None else self.proof.texts.sample()
 
     @property
     def lengths(self) -> tuple[int, ...]:
         """The token counts of all texts."""
-        every = (self.calibration, None if self.proof is None else self.proof.texts)
-        return tuple(length for texts in every if texts is not None for length in texts.lengths)
+        calibration = () if self.calibration is None else self.calibration.lengths
+        return calibration if self.proof is None else (*calibration, *self.proof.texts.lengths.tolist())
 
 
 def inputs_from_recipe(recipe: Recipe, checkpoint: Checkpoint, scheme: Scheme | None, *, max_length: int) -> Inputs:
@@ -166,7 +169,7 @@ def check_validated(validation: ValidationRecipe) -> None:
 
 
 def proof_from_recipe(validation: ValidationRecipe, checkpoint: Checkpoint, max_length: int) -> Proof | None:
-    """Read, check and encode the validation data, and read the gates; None where nothing is to be proven."""
+    """Read, check and measure the validation data, and read the gates; None where nothing is to be proven."""
     check_validated(validation)
     if validation.data is None:
         return None
@@ -175,17 +178,34 @@ def proof_from_recipe(validation: ValidationRecipe, checkpoint: Checkpoint, max_
     dataset = dataset_from_path(validation.data, layout=layout, columns=validation.columns, limit=validation.limit)
     rows = checked_rows(task, dataset.rows, checkpoint.head, checkpoint.encoder)
     check_rows_tell(validation.data, task, checkpoint.head, rows)
-    features = task.features_from_rows(rows, checkpoint.encoder, max_length)
-    texts = Encoded(
-        path=validation.data,
-        digest=dataset.digest,
-        rows=tuple(rows),
-        features=tuple(features),
-        max_length=max_length,
-        reading=_reading(dataset, rows, checkpoint.head),
-    )
+    texts = _streamed(validation.data, dataset, rows, checkpoint, max_length)
     gates = gates_from_recipe(validation, checkpoint.head, labelled=task.gold(rows, checkpoint.head) is not None)
     return Proof(texts=texts, gates=gates, decide=validation.decide, any_reference=validation.any_reference)
+
+
+def _streamed(path: str, dataset: Dataset, rows: tuple[Row, ...], checkpoint: Checkpoint, max_length: int) -> Streamed:
+    """Go through checked rows once, for the lengths and the unknown tokens of their features, and keep none."""
+    task, encoder = task_from_name(checkpoint.head.task), checkpoint.encoder
+
+    def encode(some: Sequence[Row]) -> Sequence[Feature]:
+        return task.features_from_rows(some, encoder, max_length)
+
+    lengths: list[NDArray[np.int32]] = []
+    unknown = total = 0
+    for features in map(encode, row_shards(rows)):
+        lengths.append(np.array([feature.length for feature in features], np.int32))
+        counts = encoder.count_unknown(feature.input_ids for feature in features)
+        unknown, total = unknown + counts[0], total + counts[1]
+    return Streamed(
+        path=path,
+        digest=dataset.digest,
+        rows=rows,
+        encode=encode,
+        max_length=max_length,
+        reading=_reading(dataset, rows, checkpoint.head),
+        lengths=np.concatenate(lengths),
+        unknown=(unknown, total),
+    )
 
 
 def reading_of_validation(wanted: ValidationRecipe, head: Head) -> Reading | None:
@@ -222,6 +242,7 @@ def calibration_from_recipe(calibration: CalibrationRecipe, checkpoint: Checkpoi
         features=tuple(features),
         max_length=max_length,
         seed=calibration.seed,
+        reading=reading_of_texts(dataset, len(rows)),
     )
 
 

@@ -1,4 +1,4 @@
-"""What is in a checkpoint, a calibration table or an artefact, as plain values for printing and JSON."""
+"""What is in a checkpoint, a calibration table, an artefact or an ONNX file, as plain values for printing and JSON."""
 
 from __future__ import annotations
 
@@ -20,14 +20,17 @@ from bertc.ir.sites import Role, Site
 from bertc.jobs.predict import head_from_document
 from bertc.report.schema import Report, report_from_json
 from bertc.runtime.machine.cpu import cpu_features
+from bertc.runtime.ort.products import Verdict, products_from_path
 
 Facts = dict[str, Any]
 ROLES = tuple(Role)
 
 
 def kind_of_path(path: str) -> str:
-    """Return "artefact", "table" or "checkpoint" (a folder, or a hub id)."""
+    """Return "artefact", "table", "onnx" or "checkpoint" (a folder, or a hub id)."""
     place = Path(path)
+    if place.suffix == ".onnx" and not place.is_dir():
+        return "onnx"
     if place.is_dir():
         # A checkpoint that bertc pruned or trained has a manifest as well, but no head's description.
         engine = (place / MANIFEST_FILE).exists() and (place / HEAD_FILE).exists()
@@ -119,11 +122,33 @@ def facts_of_artefact(folder: Path) -> Facts:
         "passed": report.passed,
         "unvalidated": report.unvalidated,
         "accuracy": None if report.accuracy is None else report.accuracy.model_dump(mode="json"),
+        "engine": report.engine.model_dump(mode="json"),
         "gates": [gate.model_dump(mode="json") for gate in report.gates],
         "quantization": report.quantization.model_dump(mode="json"),
         "sites": [site.model_dump(mode="json", exclude={"histogram"}) for site in report.sites],
         "worst_sites": list(report.worst_sites),
         "warnings": list(report.warnings),
+    }
+
+
+def facts_of_onnx(path: Path) -> Facts:
+    """Describe an ONNX file of any tool: which of its products ONNX Runtime runs in INT8 here, and why not the others.
+
+    `verdicts` counts them; `products` has each. Raises `InputError` for a file that ONNX Runtime cannot open.
+    """
+    found = products_from_path(path)
+    cpu = cpu_features()
+    return {
+        "kind": "onnx",
+        "path": str(path),
+        "producer": found.producer,
+        "opset": found.opset,
+        "onnxruntime": found.onnxruntime,
+        "cpu": cpu.model,
+        "saturates": cpu.saturates,
+        "count": found.number(),
+        "verdicts": {str(verdict): found.number(verdict) for verdict in Verdict},
+        "products": [asdict(product) for product in found.products],
     }
 
 

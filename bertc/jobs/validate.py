@@ -6,7 +6,7 @@ Other data needs the checkpoint, whose float model then runs beside the engine.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,17 +21,18 @@ from bertc.core.feature import Feature
 from bertc.core.head import Problem
 from bertc.core.progress import Progress
 from bertc.data.dataset import dataset_from_path
+from bertc.data.encoded import row_shards
 from bertc.data.rows import Row
 from bertc.errors import InputError
 from bertc.evaluate.formulas import Array
 from bertc.evaluate.gates import Gate, Verdict, gates_from_options, judge, judge_comparison, judge_doubtful
+from bertc.evaluate.kept import KeptOutputs, Shard, joined_outputs, kept_from_outputs, truncated_rows
 from bertc.evaluate.metric import metric_from_name
 from bertc.evaluate.reference import Doubt, check_rows_tell, warnings_of_rows
 from bertc.evaluate.regression import keys_from_hashes
 from bertc.evaluate.row_table import MetricRows, RowTable, hash_labels, kept_statistics
 from bertc.evaluate.rows_file import rows_from_path
-from bertc.evaluate.scores import Score, compare_outputs, scores_from_table
-from bertc.evaluate.task import RawOutputs
+from bertc.evaluate.scores import Score, compare_shards, scores_from_table
 from bertc.graph.encoder import graph_from_checkpoint
 from bertc.jobs.predict import Predictor, predictor_from_path
 from bertc.recipe import Recipe, ValidationRecipe, recipe_from_path
@@ -71,19 +72,29 @@ class Validation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Run:
-    """The checked rows and what the artefact's engine said of them."""
+    """The checked rows, and the artefact that is asked of them."""
 
     predictor: Predictor
     wanted: ValidationRecipe
     rows: tuple[Row, ...]
-    features: tuple[Feature, ...]
-    raw: RawOutputs
     gates: tuple[Gate, ...]
 
     @property
     def gold(self) -> Any:
         """What the labelled metrics compare with, or None."""
         return self.predictor.task.gold(self.rows, self.predictor.head)
+
+    def shards(self) -> Iterator[tuple[tuple[Row, ...], tuple[Feature, ...]]]:
+        """Encode the rows, a shard at a time."""
+        return ((rows, tuple(self.predictor.features_from_rows(rows))) for rows in row_shards(self.rows))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Answers:
+    """What is kept of the engine's outputs, row by row, and how many rows were cut off."""
+
+    outputs: KeptOutputs
+    truncated: int
 
 
 def recipe_of_artefact(folder: Path, overrides: Mapping[str, Any]) -> Recipe:
@@ -105,11 +116,11 @@ def validate(folder: Path, recipe: Recipe, *, checkpoint: str | None, progress: 
             )
         compiled = None if checkpoint is None else _compiled_checkpoint(predictor, checkpoint)
         stored = None if compiled is not None else rows_from_path(folder / ROWS_FILE).table
-        run = _run_engine(predictor, recipe.validation, stored, progress)
+        run = _checked_run(predictor, recipe.validation, stored, progress)
         if compiled is not None:
             return _against_checkpoint(run, compiled, recipe.engine.threads, progress)
         assert stored is not None
-        return _against_rows(run, folder, stored)
+        return _against_rows(run, folder, stored, progress)
 
 
 def _compiled_checkpoint(predictor: Predictor, path: str) -> Checkpoint:
@@ -123,8 +134,8 @@ def _compiled_checkpoint(predictor: Predictor, path: str) -> Checkpoint:
     return checkpoint
 
 
-def _run_engine(predictor: Predictor, wanted: ValidationRecipe, stored: RowTable | None, progress: Progress) -> _Run:
-    """Read, check and run; with `stored`, rows that it does not hold are refused before the engine runs."""
+def _checked_run(predictor: Predictor, wanted: ValidationRecipe, stored: RowTable | None, progress: Progress) -> _Run:
+    """Read and check; with `stored`, rows that it does not hold are refused before the engine runs."""
     task, head = predictor.task, predictor.head
     if wanted.data is None:
         raise InputError("there is no data to validate on; name a file with --validation-data")
@@ -139,33 +150,27 @@ def _run_engine(predictor: Predictor, wanted: ValidationRecipe, stored: RowTable
     if stored is not None:
         _places(rows, stored, labelled=labelled, data=wanted.data)
     check_rows_tell(wanted.data, task, head, rows)
-    features = tuple(predictor.features_from_rows(rows))
-    progress.stage("evaluate engine", total=len(features))
-    raw = predictor.run_features(features, progress=progress)
-    return _Run(predictor=predictor, wanted=wanted, rows=rows, features=features, raw=raw, gates=gates)
+    return _Run(predictor=predictor, wanted=wanted, rows=rows, gates=gates)
 
 
 def _against_checkpoint(run: _Run, checkpoint: Checkpoint, threads: int, progress: Progress) -> Validation:
     """Compare with the float model, which runs on the same rows."""
-    predictor = run.predictor
+    predictor, head = run.predictor, run.predictor.head
     target = target_from_name("float")
     with TemporaryDirectory(prefix="bertc-") as scratch:
-        model = target.runtime.write_model(target.onnx_from_graph(graph_from_checkpoint(checkpoint)), Path(scratch))
-        engine = target.runtime.engine_from_path(model, threads=threads)
-        try:
-            progress.stage("evaluate float", total=len(run.features))
-            reference = outputs_from_features(engine, run.features, predictor.head, progress=progress)
-        finally:
-            engine.close()
-    found = compare_outputs(
-        predictor.task,
-        predictor.head,
-        run.rows,
-        run.features,
-        reference,
-        run.raw,
-        extra=[gate.metric for gate in run.gates],
-    )
+        model = target.written_model(target.onnx_from_graph(graph_from_checkpoint(checkpoint)), Path(scratch))
+        with model.opened(threads=threads) as engine:
+            progress.stage("evaluate")
+            shards = (
+                Shard(
+                    rows=rows,
+                    features=features,
+                    reference=outputs_from_features(engine, features, head, progress=progress),
+                    engine=predictor.run_features(features, progress=progress),
+                )
+                for rows, features in run.shards()
+            )
+            found = compare_shards(predictor.task, head, run.rows, shards, extra=[gate.metric for gate in run.gates])
     wanted = run.wanted
     verdict = judge_comparison(found, run.gates, decide=wanted.decide, any_reference=wanted.any_reference)
     return Validation(
@@ -178,11 +183,23 @@ def _against_checkpoint(run: _Run, checkpoint: Checkpoint, threads: int, progres
     )
 
 
-def _against_rows(run: _Run, folder: Path, stored: RowTable) -> Validation:
+def _engine_answers(run: _Run, progress: Progress) -> _Answers:
+    """Run the engine shard by shard."""
+    task, head = run.predictor.task, run.predictor.head
+    progress.stage("evaluate engine")
+    parts, truncated = [], 0
+    for rows, features in run.shards():
+        raw = run.predictor.run_features(features, progress=progress)
+        parts.append(kept_from_outputs(task, head, task.row_outputs(rows, features, raw, head)))
+        truncated += truncated_rows(features)
+    return _Answers(outputs=joined_outputs(parts), truncated=truncated)
+
+
+def _against_rows(run: _Run, folder: Path, stored: RowTable, progress: Progress) -> Validation:
     """Compare with what the artefact keeps of the float model's outputs."""
-    table, left_out, changed = _paired_table(run, stored)
-    truncated = len({feature.row for feature in run.features if feature.truncated})
-    scores = scores_from_table(table, truncated=truncated)
+    answers = _engine_answers(run, progress)
+    table, left_out, changed = _paired_table(run, answers.outputs, stored)
+    scores = scores_from_table(table, truncated=answers.truncated)
     task, head = run.predictor.task, run.predictor.head
     main = task.main_fidelity if run.gold is None else task.metrics(head)[0].name
     for name in (main, *(gate.metric for gate in run.gates)):
@@ -234,13 +251,12 @@ class _Pairing:
     whole: bool
 
 
-def _paired_table(run: _Run, stored: RowTable) -> tuple[RowTable, list[str], int]:
+def _paired_table(run: _Run, answers: KeptOutputs, stored: RowTable) -> tuple[RowTable, list[str], int]:
     """Return this run's rows with the stored float model's, the metrics left out, and how many decisions changed."""
     task, head = run.predictor.task, run.predictor.head
     there = _places(run.rows, stored, labelled=run.gold is not None, data=str(run.wanted.data))
-    outputs = task.row_outputs(run.rows, run.features, run.raw, head)
-    packed, decisions = tuple(task.packed(outputs)), task.decisions(outputs, head)
-    pairs = zip(packed, there, strict=True)
+    decisions = answers.decisions
+    pairs = zip(answers.packed, there, strict=True)
     same = np.array([np.array_equal(now, stored.outputs_engine[place], equal_nan=True) for now, place in pairs])
     pairing = _Pairing(
         there=there,
@@ -251,7 +267,7 @@ def _paired_table(run: _Run, stored: RowTable) -> tuple[RowTable, list[str], int
     )
     metrics, left_out = [], []
     for old in stored.metrics:
-        statistics = _engine_statistics(run, old, outputs, pairing)
+        statistics = _engine_statistics(run, old, answers.graded, pairing)
         if statistics is not None:
             metrics.append(replace(old, reference=old.reference[there], engine=statistics))
         elif metric_from_name(task, head, old.name).fidelity:
@@ -264,21 +280,21 @@ def _paired_table(run: _Run, stored: RowTable) -> tuple[RowTable, list[str], int
         decisions_reference=stored.decisions_reference[there],
         decisions_engine=decisions,
         outputs_reference=(),
-        outputs_engine=packed,
+        outputs_engine=answers.packed,
         metrics=tuple(metrics),
     )
     return table, left_out, int((~pairing.unchanged).sum())
 
 
-def _engine_statistics(run: _Run, old: MetricRows, outputs: Any, pairing: _Pairing) -> Array | None:
+def _engine_statistics(run: _Run, old: MetricRows, graded: Any, pairing: _Pairing) -> Array | None:
     """Return a metric's statistics of this run's engine; None without labels, or where the float outputs are needed."""
     task, head = run.predictor.task, run.predictor.head
     metric = metric_from_name(task, head, old.name)
     if not metric.fidelity:
         gold = run.gold
-        return None if gold is None else kept_statistics(metric.statistics(gold, outputs), metric.formula)
+        return None if gold is None else kept_statistics(metric.statistics(gold, graded), metric.formula)
     # The rows that were left out of this run may be neighbours of those that were not.
-    alone = not metric.whole_set
+    alone = metric.corpus is None
     if pairing.whole or (alone and pairing.same.all()):
         return old.engine[pairing.there]
     if old.name == "agreement" and alone and head.problem != Problem.REGRESSION:

@@ -93,8 +93,20 @@ class SparsityPart(Part):
     gemms: tuple[SparseGemmPart, ...] = ()
 
 
+class FloatGemm(Part):
+    """A product with weights that the engine runs in float, by the value that it gives, and why."""
+
+    gemm: str
+    reason: str
+
+
 class EnginePart(Part):
-    """What runs. Sizes in bytes; `bytes` is all of the engine's files, `reference_bytes` the float model's."""
+    """What runs. Sizes in bytes; `bytes` is all files that the engine reads, `reference_bytes` the float model's.
+
+    `onnx_bytes` is model.onnx: one of those files, or beside them for other programs, or 0 where there is none.
+    `runtime` is what ran here, with its version (and instruction set, if bertc chooses it); `operators` counts what it
+    calls by kind; `float_gemms` is null where the runtime does not name them.
+    """
 
     target: str
     bytes: Count
@@ -102,6 +114,9 @@ class EnginePart(Part):
     features: tuple[str, ...] = ()
     reference_bytes: Count | None = None
     note: str | None = None
+    runtime: str = ""
+    operators: dict[str, Count] = Field(default_factory=dict)
+    float_gemms: tuple[FloatGemm, ...] | None = None
 
 
 class MetricPart(Part):
@@ -222,7 +237,8 @@ class ReadingPart(Part):
     """How a data file was read (`bertc.data.reading.Reading`).
 
     `header` is null for a form that has none; `labels` is what a label of the file means to the checkpoint; `labelled`
-    of the `rows` have a label; `scheme` is that of the tags; `left_out` counts what is no row.
+    of the `rows` have a label, null where labels do not matter; `scheme` is that of the tags; `left_out` counts what is
+    no row.
     """
 
     form: str
@@ -230,7 +246,7 @@ class ReadingPart(Part):
     columns: dict[str, str] = Field(default_factory=dict)
     labels: dict[str, str] = Field(default_factory=dict)
     rows: Count
-    labelled: Count
+    labelled: Count | None
     scheme: str | None = None
     left_out: dict[str, Count] = Field(default_factory=dict)
     sentence: str = ""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from bertc.evaluate.regression import Regression
     from bertc.evaluate.scores import Score
     from bertc.report.choice import CandidatePart, SearchPart
-    from bertc.report.schema import GatePart, LatencyPart, MetricPart, Report, SparsityPart
+    from bertc.report.schema import DataPart, GatePart, LatencyPart, MetricPart, Report, SparsityPart
 
 WORST = 3
 
@@ -26,8 +26,7 @@ def facts_from_report(report: Report) -> Iterator[Fact]:
     if doubt:
         yield "doubt", doubt
     yield "verdict", verdict_text(report.passed, unvalidated=report.unvalidated)
-    if report.data.validation is not None and report.data.validation.reading is not None:
-        yield "read", f"{report.data.validation.path}: {report.data.validation.reading.sentence}"
+    yield from _facts_from_data(report.data)
     if report.accuracy is not None:
         yield from facts_from_score(report.accuracy)
     for gate in report.gates:
@@ -42,6 +41,13 @@ def facts_from_report(report: Report) -> Iterator[Fact]:
     yield "size", size_text(report)
     if report.latency:
         yield "latency", latency_text(report.latency)
+
+
+def _facts_from_data(data: DataPart) -> Iterator[Fact]:
+    """Write how each file was read."""
+    for source, use in ((data.calibration, "to calibrate"), (data.validation, "to validate")):
+        if source is not None and source.reading is not None:
+            yield "read", f"{source.path} {use}: {source.reading.sentence}"
 
 
 def facts_from_score(score: Score | MetricPart) -> Iterator[Fact]:

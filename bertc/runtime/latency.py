@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
@@ -33,23 +35,68 @@ class Latency:
     rounds: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
 
-def time_calls(calls: Mapping[str, Sequence[Call]], rounds: int) -> Mapping[str, tuple[tuple[float, ...], ...]]:
-    """Make everybody's calls in turn, round by round; returns for each name and round the seconds of each call.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """One's part of a round: the seconds of each call, and of all of them together, which callers share."""
 
-    Every turn begins with a pause (the threads of the engine before still spin for a while, and take cores from this
-    one) and with one call that is not timed.
+    calls: tuple[float, ...]
+    seconds: float
+
+
+def time_calls(calls: Mapping[str, Sequence[Call]], rounds: int) -> Mapping[str, tuple[tuple[float, ...], ...]]:
+    """Make everybody's calls in turn, round by round; returns for each name and round the seconds of each call."""
+    turns = time_turns(calls, rounds)
+    return {name: tuple(turn.calls for turn in own) for name, own in turns.items()}
+
+
+def time_turns(
+    calls: Mapping[str, Sequence[Call]], rounds: int, callers: Mapping[str, int] | None = None
+) -> Mapping[str, tuple[Turn, ...]]:
+    """Make everybody's calls in turn, round by round; who has several `callers` has a thread for each.
+
+    Callers share the calls, each as many as the other. Every turn begins with a pause (the threads of the engine before
+    still spin for a while, and take cores from this one) and with one call that is not timed.
     """
-    found: dict[str, list[tuple[float, ...]]] = {name: [] for name in calls}
+    found: dict[str, list[Turn]] = {name: [] for name in calls}
     for _ in range(rounds):
         for name, own in calls.items():
             time.sleep(SECONDS_BETWEEN)
             own[0]()
-            marks = [time.perf_counter()]
-            for call in own:
-                call()
-                marks.append(time.perf_counter())
-            found[name].append(tuple(after - before for before, after in pairwise(marks)))
-    return {name: tuple(times) for name, times in found.items()}
+            number = 1 if callers is None else callers[name]
+            found[name].append(_turn_of_one(own) if number == 1 else _turn_of_several(own, number))
+    return {name: tuple(turns) for name, turns in found.items()}
+
+
+def _turn_of_one(calls: Sequence[Call]) -> Turn:
+    return _turn([_marks(calls)])
+
+
+def _turn_of_several(calls: Sequence[Call], callers: int) -> Turn:
+    """Let callers begin together; the calls are dealt out to them in turn."""
+    together = threading.Barrier(callers)
+
+    def caller(first: int) -> list[float]:
+        together.wait()
+        return _marks(calls[first::callers])
+
+    with ThreadPoolExecutor(callers) as pool:
+        return _turn(list(pool.map(caller, range(callers))))
+
+
+def _marks(calls: Sequence[Call]) -> list[float]:
+    """Make calls one after the other; returns the times before, between and after."""
+    marks = [time.perf_counter()]
+    for call in calls:
+        call()
+        marks.append(time.perf_counter())
+    return marks
+
+
+def _turn(marks: Sequence[Sequence[float]]) -> Turn:
+    return Turn(
+        calls=tuple(after - before for own in marks for before, after in pairwise(own)),
+        seconds=max(own[-1] for own in marks) - min(own[0] for own in marks),
+    )
 
 
 def full_batch(batch: int, length: int, vocabulary: int) -> Batch:

@@ -16,6 +16,8 @@ class Optimized:
     """What a runtime runs: fused nodes by kind, and the encoder's GEMMs with weights by type.
 
     `runtime` is its name and version, `requirement` the versions that bertc is tested with, as pip takes them.
+    `operators` counts what it calls by kind; `float_gemms` names the products with weights that run in float, the
+    head's too, by the values that they give (`+` between those of one call); None where the runtime does not say.
     `bound_to` names the `device` and `driver` that the model runs on and no other; it is empty where it runs anywhere.
     """
 
@@ -25,6 +27,7 @@ class Optimized:
     gemms_int8: int
     gemms_float: int
     operators: Mapping[str, int]
+    float_gemms: tuple[str, ...] | None = None
     bound_to: Mapping[str, str] = field(default_factory=dict)
 
 

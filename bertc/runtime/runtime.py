@@ -24,6 +24,9 @@ class Runtime(ABC):
     model_files: ClassVar[tuple[str, ...]]
     """The files that its engine needs; the first is the one that is opened."""
 
+    companion_files: ClassVar[tuple[str, ...]] = ()
+    """Files that `write_model` writes beside those for other programs; its engine does not read them."""
+
     sparsity: ClassVar[str]
     """Why it gains nothing from 2:4 weights; empty if it skips their zeros."""
 
@@ -31,6 +34,15 @@ class Runtime(ABC):
     def options(self) -> Mapping[str, Any]:
         """The library's own options that another program has to open the model with to get the validated answers."""
         return {}
+
+    @property
+    def build(self) -> str:
+        """What tells apart builds of one version of the library whose answers may differ; empty where none do."""
+        return ""
+
+    def onnx_graph(self, lowered: ir.Model) -> ir.Model:
+        """Return what a lowered graph is as an ONNX file: itself, unless no other program could read that."""
+        return lowered
 
     def files_of_model(self, model: Path) -> tuple[Path, ...]:
         """Return all files of a model that `write_model` wrote."""
@@ -47,7 +59,7 @@ class Runtime(ABC):
     def write_model(
         self, lowered: ir.Model, folder: Path, *, progress: Progress = SILENCE, cache: Path | None = None
     ) -> Path:
-        """Write `model_files` of a lowered graph into a folder that exists; returns the one that is opened.
+        """Write the files of a lowered graph into a folder that exists; returns the one that is opened.
 
         `cache` is a folder for what makes the next build faster, None for none.
         """

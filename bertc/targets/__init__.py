@@ -105,9 +105,9 @@ class Target:
         return TargetModel(target=self, path=path)
 
     def cache_key(self) -> Key:
-        """Return its name, and the version of the library that its answers depend on."""
-        library = self.runtime.library
-        return [self.name, library_versions(library)[library]]
+        """Return its name, and the version and the build of the library that its answers depend on."""
+        library, build = self.runtime.library, self.runtime.build
+        return [self.name, library_versions(library)[library], *([build] if build else [])]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,8 +119,13 @@ class TargetModel:
 
     @property
     def paths(self) -> tuple[Path, ...]:
-        """All of its files."""
+        """All files that its engine reads."""
         return self.target.runtime.files_of_model(self.path)
+
+    @property
+    def companions(self) -> tuple[Path, ...]:
+        """The files beside them for other programs."""
+        return tuple(map(self.path.with_name, self.target.runtime.companion_files))
 
     @contextmanager
     def opened(self, *, threads: int) -> Iterator[Engine]:

@@ -18,7 +18,7 @@ ATTENTION_OPERANDS = (Role.QUERY, Role.KEY, Role.VALUE, Role.PROBS)
 
 
 def lower_graph(graph: ir.Model, options: EngineOptions) -> ir.Model:
-    """Leave the graph as it is: its plan is made where it is written."""
+    """Leave the graph as it is: the plan is made where it is written."""
     return graph
 
 

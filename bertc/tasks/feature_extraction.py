@@ -141,6 +141,10 @@ class FeatureExtraction:
             found[feature.row, feature.detail["text"]] = vector
         return found
 
+    def graded(self, outputs: Any, head: Head) -> Array:
+        """Return the similarity of each pair, [rows]; that of single texts, which nothing grades, is 1."""
+        return _similarity(outputs, head) if outputs.shape[1] == 2 else np.ones(len(outputs))
+
     def predictions(self, rows: Sequence[Row], outputs: Any, head: Head) -> list[dict[str, Any]]:
         """Return {embedding}, or {embeddings, similarity} for a pair."""
         if outputs.shape[1] == 1:
@@ -167,14 +171,14 @@ class FeatureExtraction:
 
     def metrics(self, head: Head) -> tuple[Metric, ...]:
         """Return Spearman's and Pearson's correlation of the vectors' similarity with the scores."""
-        pearson, spearman = correlation_metrics(lambda outputs: _similarity(outputs, head))
+        pearson, spearman = correlation_metrics(lambda graded: graded)
         return spearman, pearson
 
     def floor(self, head: Head, gold: Any) -> Floor:
         """Return 0."""
         return floor_of_scores(gold)
 
-    def readings(self, head: Head, gold: Any, outputs: Any) -> list[Reading]:
+    def readings(self, head: Head, gold: Any, graded: Any) -> list[Reading]:
         """Return the scale turned round: distances for similarities."""
         return [turned_round(gold)]
 

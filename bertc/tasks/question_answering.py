@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 WINDOW_TOKENS = 384
 STRIDE_TOKENS = 128  # both as in BERT's run_squad.py
 SPANS = "qa_outputs"
+NO_LOGITS = np.zeros((2, 0), np.float32)
 
 LAYOUT = Layout(
     choices=(
@@ -119,6 +120,10 @@ class QuestionAnswering:
             windows[feature.row].append(Window(start[inside], end[inside], offsets[inside], null))
         return [answer_from_windows(row.texts[1], found) for row, found in zip(rows, windows, strict=True)]
 
+    def graded(self, outputs: Any, head: Head) -> list[Answer]:
+        """Return the answers without their windows' scores."""
+        return [replace(answer, logits=NO_LOGITS) for answer in outputs]
+
     def predictions(self, rows: Sequence[Row], outputs: Any, head: Head) -> list[dict[str, Any]]:
         """Return {answer, score, start, end, null_score}; start and end are characters of the context.
 
@@ -145,7 +150,7 @@ class QuestionAnswering:
         """Return an F1 near 0."""
         return floor_near_zero()
 
-    def readings(self, head: Head, gold: Any, outputs: Any) -> list[Reading]:
+    def readings(self, head: Head, gold: Any, graded: Any) -> list[Reading]:
         """Return nothing: an answer has one meaning."""
         return []
 

@@ -126,6 +126,10 @@ class SequenceClassification:
             logits[feature.row] = values
         return _squashed(logits, head)
 
+    def graded(self, outputs: Any, head: Head) -> Any:
+        """Return the outputs: a few numbers."""
+        return outputs
+
     def predictions(self, rows: Sequence[Row], outputs: Any, head: Head) -> list[dict[str, Any]]:
         """Return {label, score, scores}; with several labels {labels, scores}; for regression {score}."""
         if head.problem == Problem.REGRESSION:
@@ -170,11 +174,11 @@ class SequenceClassification:
             return floor_of_scores(gold)
         return floor_of_labels(gold, head.labels)
 
-    def readings(self, head: Head, gold: Any, outputs: Any) -> list[Reading]:
+    def readings(self, head: Head, gold: Any, graded: Any) -> list[Reading]:
         """Return other numberings of the labels, or the scale turned round."""
         if head.problem == Problem.REGRESSION:
             return [turned_round(gold)]
-        return label_readings(gold, decided(outputs, head), head.labels)
+        return label_readings(gold, decided(graded, head), head.labels)
 
     def metric(self, head: Head, base: str, label: str, threshold: float | None) -> Metric | None:
         """Return precision, recall, f1 or false_positive_rate (fpr) of a label."""
@@ -186,7 +190,7 @@ class SequenceClassification:
         """Return agreement, the divergence in nats (not for regression) and the logits' mean squared error."""
         error = distance_metric("logit_mse", _squared_error)
         if head.problem == Problem.REGRESSION:
-            return agreement_metric(_near), error
+            return replace(agreement_metric(_near), whole_set=True), error
         kl = divergence_of_labels if head.problem == Problem.MULTI_LABEL else divergence
         return (
             agreement_metric(lambda a, b: (decided(a, head) == decided(b, head)).all(-1)),
@@ -271,6 +275,7 @@ def _score(outputs: NDArray[Any]) -> Array:
 
 
 def _near(reference: NDArray[Any], outputs: NDArray[Any]) -> NDArray[np.bool_]:
+    """Say which scores are as near to float's as a share of the spread of float's scores over all rows."""
     tolerance = REGRESSION_TOLERANCE * max(float(_score(reference).std()), 1e-12)
     return np.asarray(np.abs(_score(reference) - _score(outputs)) <= tolerance)
 

@@ -124,6 +124,10 @@ class TokenClassification:
             found[feature.row][feature.detail["words"]] = np.asarray(logits)[feature.detail["first"]]
         return found
 
+    def graded(self, outputs: Any, head: Head) -> list[NDArray[np.int64]]:
+        """Return the ids of each row's tags, [words]."""
+        return [tag_ids(logits, head) for logits in outputs]
+
     def predictions(self, rows: Sequence[Row], outputs: Any, head: Head) -> list[dict[str, Any]]:
         """Return {words, tags, entities}; an entity has label, text, score, start and end (characters), words."""
         return [_prediction(row, logits, head) for row, logits in zip(rows, outputs, strict=True)]
@@ -140,13 +144,13 @@ class TokenClassification:
     def metrics(self, head: Head) -> tuple[Metric, ...]:
         """Return F1, precision and recall of entities, and the accuracy of tokens."""
 
-        def accuracy(gold: Any, outputs: Any) -> Array:
-            pairs = list(zip(gold, _all_tags(outputs, head), strict=True))
+        def accuracy(gold: Any, graded: Any) -> Array:
+            pairs = list(zip(gold, _all_tags(graded, head), strict=True))
             right = [sum(a == b for a, b in zip(true, given, strict=True)) for true, given in pairs]
             return np.array([right, [len(true) for true, _ in pairs]], np.float64).T
 
         scheme, bases = scheme_from_labels(head.labels), ("f1", "precision", "recall")
-        entities = tuple(entity_metric(base, lambda o: _all_tags(o, head), scheme=scheme) for base in bases)
+        entities = tuple(entity_metric(base, lambda graded: _all_tags(graded, head), scheme=scheme) for base in bases)
         token = Metric(name="token_accuracy", direction=HIGHER, statistics=accuracy, formula="ratio")
         return (*entities, token)
 
@@ -155,10 +159,10 @@ class TokenClassification:
         some = any(entities_from_tags(tags) for tags in gold)
         return floor_near_zero("" if some else f"none of the {len(gold)} rows has an entity, so nothing can be found")
 
-    def readings(self, head: Head, gold: Any, outputs: Any) -> list[Reading]:
+    def readings(self, head: Head, gold: Any, graded: Any) -> list[Reading]:
         """Return other numberings of the tags."""
         true = np.array([head.labels.index(tag) for tags in gold for tag in tags], np.int64)
-        given = np.concatenate([tag_ids(logits, head) for logits in outputs])
+        given = np.concatenate(graded)
         confusion = np.zeros((len(head.labels),) * 2)
         np.add.at(confusion, (true, given), 1.0)
         return [
@@ -172,7 +176,7 @@ class TokenClassification:
         if base not in ("precision", "recall", "f1") or label not in kinds or threshold is not None:
             return None
         scheme = scheme_from_labels(head.labels)
-        return entity_metric(base, lambda outputs: _all_tags(outputs, head), label, scheme)
+        return entity_metric(base, lambda graded: _all_tags(graded, head), label, scheme)
 
     def fidelity(self, head: Head) -> tuple[Metric, ...]:
         """Return agreement over words, their divergence in nats, and the logits' mean squared error."""
@@ -244,8 +248,8 @@ def _checked(row: Row, head: Head, ids: LabelIds | None) -> Row:
     return replace(row, tags=tuple(head.labels[ids.id(row, tag)] for tag in row.tags))
 
 
-def _all_tags(outputs: Any, head: Head) -> list[list[str]]:
-    return [[head.labels[index] for index in tag_ids(logits, head)] for logits in outputs]
+def _all_tags(graded: Any, head: Head) -> list[list[str]]:
+    return [[head.labels[index] for index in ids] for ids in graded]
 
 
 def _renumbered(tags: Sequence[str], head: Head, numbers: NDArray[np.int64]) -> tuple[str, ...]:

@@ -92,7 +92,7 @@ class Evaluation:
         gold = task.gold(self.held.rows, head)
         if gold is not None:
             metric = task.metrics(head)[0]
-            found[metric.name] = _defined(metric.value(gold, ours))
+            found[metric.name] = _defined(metric.value(gold, task.graded(ours, head)))
         if teacher is not None:
             agreement = task.fidelity(head)[0]
             found[agreement.name] = _defined(agreement.value(self._theirs, ours))

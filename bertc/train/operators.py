@@ -69,8 +69,8 @@ def _split(x: Tensor, *, axis: int, num_outputs: int) -> tuple[Tensor, ...]:
     return x.chunk(num_outputs, dim=axis)
 
 
-def _maximum(x: Tensor, floor: float) -> Tensor:
-    return x.clamp_min(floor)
+def _maximum(x: Tensor | int, floor: float) -> Tensor | int:
+    return x.clamp_min(floor) if isinstance(x, torch.Tensor) else max(x, int(floor))  # a size is a number of Python's
 
 
 def _minimum(x: Tensor, ceiling: float) -> Tensor:

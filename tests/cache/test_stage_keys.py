@@ -29,7 +29,7 @@ from bertc.ir.edit import set_constant
 from bertc.ir.emit import array_of
 from bertc.ir.scheme import MODE_2, Granularity, Scheme
 from bertc.ir.sites import Role, Site
-from bertc.jobs.evaluation import Run
+from bertc.jobs.evaluation import OpenRun, Run
 from bertc.prune.stage import Sparsity
 from bertc.quantize.quantization import Quantization
 from bertc.runtime.machine.cpu import Cpu
@@ -95,12 +95,12 @@ def values(tiny_classifier: TinyModel, tmp_path: Path) -> Variations:
         "sparsity": (SPARSITY, [replace(SPARSITY, **{name: value}) for name, value in CHANGED_SPARSITY.items()]),
         "head": (HEAD, [replace(HEAD, **{name: value}) for name, value in CHANGED_HEAD.items()]),
         "run": (
-            run,
+            OpenRun(run),
             [
-                replace(run, threads=2),
-                replace(run, row_length=64),
-                replace(run, model=written(tmp_path / "b", b"two")),
-                replace(run, model=replace(run.model, target=target_from_name("ort-cpu"))),
+                OpenRun(replace(run, threads=2)),
+                OpenRun(replace(run, row_length=64)),
+                OpenRun(replace(run, model=written(tmp_path / "b", b"two"))),
+                OpenRun(replace(run, model=replace(run.model, target=target_from_name("ort-cpu")))),
             ],
         ),
         "outputs": ((OUTPUT,), [(), (replace(OUTPUT, per_token=True),), (replace(OUTPUT, name="scores"),)]),

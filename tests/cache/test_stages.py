@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,7 @@ def test_an_unchanged_stage_is_taken_from_the_cache(tmp_path: Path) -> None:
         work = Work(cache, heard)
         for answer in ("first", "second"):
             assert work.kept(stage_of(answer), {"a": 1}) == "first"
-    assert [time.cached for time in work.times] == [False, True]
+    assert [stage.cached for stage in work.times] == [False, True]
     assert heard.notes == ["stage: unchanged, taken from the cache"]
 
 
@@ -60,7 +61,7 @@ def test_a_changed_stage_is_computed_again(tmp_path: Path) -> None:
         work = Work(cache, Silent())
         for number in (1, 2):
             assert work.kept(stage_of(str(number)), {"a": number}) == str(number)
-    assert not any(time.cached for time in work.times)
+    assert not any(stage.cached for stage in work.times)
 
 
 def test_an_entry_that_cannot_be_read_is_computed_again_and_said(tmp_path: Path) -> None:
@@ -85,3 +86,52 @@ def test_another_library_is_another_key(monkeypatch: pytest.MonkeyPatch) -> None
     before = stage_of("").key(1)
     monkeypatch.setattr("bertc.cache.stages.library_versions", lambda: {"numpy": "0"})
     assert stage_of("").key(1) != before
+
+
+def test_parts_count_as_one_stage(tmp_path: Path) -> None:
+    heard = Heard()
+    with StageCache(tmp_path / "cache", progress=heard) as cache:
+        work = Work(cache, heard)
+        for numbers in ((1, 2), (1, 2), (1, 2, 3)):
+            with work.kept_in_parts(stage_of("answer")) as part:
+                assert [part(number) for number in numbers] == ["answer"] * len(numbers)
+    assert [(stage.name, stage.cached) for stage in work.times] == [("stage", False), ("stage", True), ("stage", False)]
+    assert heard.notes == [
+        "stage: unchanged, taken from the cache", "stage: 2 of 3 parts unchanged, taken from the cache"
+    ]  # fmt: skip
+
+
+def test_a_part_that_fails_is_no_stage_that_ended(tmp_path: Path) -> None:
+    def refused(progress: Progress, taken: Any) -> str:
+        raise InputError("no")
+
+    with StageCache(tmp_path / "cache") as cache:
+        work = Work(cache, Silent())
+        stage = Stage(name="stage", function=refused, write=write_text, read=read_text)
+        with pytest.raises(InputError), work.kept_in_parts(stage) as part:
+            part(1)
+    assert not work.times
+
+
+def test_a_stage_within_another_has_its_own_seconds(tmp_path: Path) -> None:
+    def slow(progress: Progress, taken: Any) -> str:
+        time.sleep(0.3)
+        return ""
+
+    work = Work(StageCache(None), Silent())
+    with work.timed("outer"):
+        work.kept(Stage(name="inner", function=slow, write=write_text, read=read_text), None)
+    inner, outer = work.times
+    assert (inner.name, outer.name) == ("inner", "outer") and inner.seconds >= 0.3 > outer.seconds
+
+
+def test_an_entry_that_was_read_is_free(tmp_path: Path) -> None:
+    """Else a set of thousands of shards would hold as many locks, of which a process has a thousand."""
+    with StageCache(tmp_path / "cache") as cache:
+        work = Work(cache, Silent())
+        with work.kept_in_parts(stage_of("answer")) as part:
+            part(1)
+            part(1)
+        with StageCache(tmp_path / "cache", max_bytes=8) as small:
+            Work(small, Silent()).kept(stage_of("other"), 2)
+        assert cache.usage()[0] == 1, "the part went, though its reader lives"

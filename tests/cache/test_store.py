@@ -115,6 +115,20 @@ def test_an_entry_in_use_is_not_removed(tmp_path: Path) -> None:
     assert not folder.exists()
 
 
+def test_a_released_entry_can_go_and_another_cannot(tmp_path: Path) -> None:
+    user, other = StageCache(tmp_path), StageCache(tmp_path, max_bytes=1500)
+    second = key_from_parts("calibrate", {"n": 1})
+    store(user, KEY, 500)
+    store(user, second, 500)
+    folders = [user.get("calibrate", key) for key in (KEY, KEY, second)]
+    assert folders[0] is not None and folders[2] is not None
+    user.release(folders[0])
+    user.release(folders[0])  # it is free already
+    store(other, key_from_parts("calibrate", {"n": 2}), 1400)
+    assert not folders[0].exists() and folders[2].exists()
+    user.close()
+
+
 def test_what_is_larger_than_the_cache_is_said(tmp_path: Path) -> None:
     notes = Notes()
     cache = StageCache(tmp_path, progress=notes, max_bytes=50)

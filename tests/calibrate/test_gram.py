@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -54,3 +56,21 @@ def test_moments_of_divided_values(tiny_classifier: TinyModel) -> None:
 def test_no_text_is_refused(tiny_classifier: TinyModel) -> None:
     with pytest.raises(InputError, match="no calibration text"):
         grams_from_batches(tiny_classifier.graph, (), SITES, progress=Silent())
+
+
+def test_memory_does_not_grow_with_the_text(tiny_classifier: TinyModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sample that was a view of a batch's tokens once kept all tokens of all batches: 5 GiB of 256 questions."""
+    monkeypatch.setattr(gram, "TOKENS_PER_BATCH", 200)
+    monkeypatch.setattr(gram, "SAMPLE", 16)
+
+    def peak(times: int) -> int:
+        tracemalloc.start()
+        grams_from_batches(tiny_classifier.graph, tiny_classifier.features * times, SITES, progress=Silent())
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return most
+
+    peak(1)
+    tokens = sum(feature.length for feature in tiny_classifier.features)
+    channels = sum(tokens_of(tiny_classifier, site).shape[1] for site in SITES)
+    assert peak(20) - peak(2) < 18 * tokens * channels * 4 / 4, "a quarter of the text's activations"

@@ -88,6 +88,9 @@ class MeanScoring:
             scores[feature.row] = score[0]
         return scores
 
+    def graded(self, outputs, head):
+        return outputs
+
     def predictions(self, rows, outputs, head):
         return [{"mean": float(score)} for score in outputs]
 
@@ -103,7 +106,7 @@ class MeanScoring:
     def floor(self, head, gold):
         return floor_of_scores(gold)
 
-    def readings(self, head, gold, outputs):
+    def readings(self, head, gold, graded):
         return []
 
     def metric(self, head, base, label, threshold):

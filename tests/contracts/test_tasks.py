@@ -93,6 +93,7 @@ def test_outputs_predictions_and_decisions_are_one_per_row(head: Head) -> None:
     assert all(line for prediction in predictions for line in task.lines(prediction))
     packed, decisions = task.packed(outputs), task.decisions(outputs, head)
     assert len(outputs) == len(predictions) == len(packed) == len(decisions) == len(rows)
+    assert len(task.graded(outputs, head)) == len(rows)
     assert decisions.dtype == np.uint64 and all(row.ndim == 1 and row.dtype == np.float16 for row in packed)
 
 

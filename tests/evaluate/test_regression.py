@@ -50,6 +50,35 @@ def gated(tmp_path: Path, old: Comparison, new: Comparison, **options: object) -
     return regression_from_reports(report(tmp_path / "new", new, origin), baseline, **options)  # type: ignore[arg-type]
 
 
+def doubted(path: Path, *, grave: bool) -> Path:
+    doubt = {"metric": "accuracy", "reason": "the float model itself scores 0.1", "value": 0.1, "floor": 0.5}
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"doubt": doubt | {"grave": grave}}))
+    return path
+
+
+def test_a_float_model_that_is_no_better_than_a_guess_fails_here_too(tmp_path: Path) -> None:
+    found = comparison()
+    path, baseline = report(tmp_path / "new", found), tmp_path / "baseline.json"
+    baseline.write_text(baseline_from_report(path))
+    assert regression_from_reports(path, baseline).verdict.passed
+    failed = regression_from_reports(doubted(path, grave=True), baseline)
+    assert not failed.verdict.passed and failed.verdict.summary == "the float model itself scores 0.1"
+    assert [gate.verdict for gate in failed.verdict.gates] == ["fail", "pass"]
+    taken = regression_from_reports(path, baseline, any_reference=True)
+    assert taken.verdict.passed and "the float model itself scores 0.1" in taken.notes
+    light = regression_from_reports(doubted(path, grave=False), baseline)
+    assert light.verdict.passed and "the float model itself scores 0.1" in light.notes
+
+
+@pytest.mark.parametrize("doubt", ["no object", {"reason": "lacks the rest"}])
+def test_a_damaged_doubt_is_refused(tmp_path: Path, doubt: object) -> None:
+    path, baseline = report(tmp_path / "new", comparison()), tmp_path / "baseline.json"
+    baseline.write_text(baseline_from_report(path))
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"doubt": doubt}))
+    with pytest.raises(InputError, match="no report of bertc"):
+        regression_from_reports(path, baseline)
+
+
 @pytest.mark.parametrize("head", HEADS, ids=str)
 def test_rows_come_back(tmp_path: Path, head: Head) -> None:
     found = comparison(head)

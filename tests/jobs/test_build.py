@@ -15,10 +15,12 @@ from bertc.cache.store import StageCache
 from bertc.errors import EnvironmentLackError, InputError
 from bertc.jobs.build import Built, build
 from bertc.recipe import recipe_from_document
+from bertc.report.schema import MetricPart
 from bertc.runtime.optimized import Optimized
 from bertc.runtime.ort.inference_session import OrtRuntime
 from tests.fixtures import tiny_sentence, write_tiny_bert
 
+DISTANCES = ("divergence", "logit_mse")
 KEPT = ("calibrate", "correct", "evaluate-float", "evaluate-engine", "sensitivity")
 
 
@@ -70,6 +72,11 @@ def cached(built: Built) -> set[str]:
     return {stage.name for stage in built.report.stages if stage.cached}
 
 
+def figures(built: Built) -> list[MetricPart]:
+    assert built.report.accuracy is not None
+    return [built.report.accuracy, *built.report.metrics]
+
+
 def test_a_build_returns_what_it_writes(run: Build, tmp_path: Path) -> None:
     built, noted = run()
     assert built.verdict is not None
@@ -82,9 +89,10 @@ def test_a_build_returns_what_it_writes(run: Build, tmp_path: Path) -> None:
     (note,) = noted.notes
     assert note.startswith("rounding ") and note.endswith(", the least of 4")
     steps = {"second moments", "compare corrections"}  # of the stage `correct`
-    assert [stage.name for stage in built.report.stages] == [
-        name.replace("evaluate ", "evaluate-") for name in noted.stages if name not in steps
-    ]
+    models = {"evaluate-float", "evaluate-engine"}  # of the stage `compare`, shard by shard
+    timed = [stage.name for stage in built.report.stages]
+    assert [name for name in timed if name not in models] == [name for name in noted.stages if name not in steps]
+    assert timed[timed.index("evaluate-float") :][:3] == ["evaluate-float", "evaluate-engine", "compare"]
     assert {path.name for path in tmp_path.iterdir()} == {"in", "out", "cache"}, "no scratch folder is left"
 
 
@@ -156,6 +164,24 @@ def test_data_that_changed_under_its_name_is_read_again(run: Build, tmp_path: Pa
     path.write_text(text.replace("\n", "\n" + tiny_sentence(99, 7) + "\tpositive\n", 1), encoding="utf-8")
     longer, _ = run()
     assert "calibrate" in cached(longer) and not {"evaluate-float", "evaluate-engine"} & cached(longer)
+
+
+def test_shards_change_no_figure_and_are_each_kept(run: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options: dict[str, Any] = {"engine": {"target": "float"}}
+    whole, _ = run(**options)
+    monkeypatch.setattr("bertc.data.encoded.SHARD_ROWS", 6)
+    parts, noted = run("parts", **options)
+    assert not {"evaluate-float", "evaluate-engine"} & cached(parts) and not noted.notes
+    for mine, theirs in zip(figures(parts), figures(whole), strict=True):
+        error = mine.logit_mse, theirs.logit_mse  # of a float model in other batches, 1e-14
+        assert error == pytest.approx((0.0, 0.0), abs=1e-12) and mine.samples == 20
+        assert mine.model_copy(update={"logit_mse": theirs.logit_mse}) == theirs or mine.metric in DISTANCES
+    path = tmp_path / "in" / "dev.tsv"
+    path.write_text(path.read_text(encoding="utf-8") + tiny_sentence(99, 5) + "\tpositive\n", encoding="utf-8")
+    longer, noted = run("longer", **options)
+    assert not {"evaluate-float", "evaluate-engine"} & cached(longer)
+    assert "evaluate-float: 3 of 4 parts unchanged, taken from the cache" in noted.notes
+    assert not any(note.startswith("evaluate-engine") for note in noted.notes), "its row length follows from all texts"
 
 
 def test_without_text_beside_a_table_the_validation_text_tells_which_sites_hurt(run: Build, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,12 +24,12 @@ from bertc.core.progress import Silent
 from bertc.errors import EnvironmentLackError, InputError
 from bertc.jobs import fastest as auto
 from bertc.jobs.build import Built
-from bertc.jobs.fastest import Speed, build_fastest, candidates_from_recipe, measured_speeds, timed_features
+from bertc.jobs.fastest import Speed, Timed, build_fastest, candidates_from_recipe, measured_speeds, timed_features
 from bertc.recipe import Recipe, recipe_from_document
 from bertc.report.html.page import html_from_report
-from bertc.runtime.engine import Engine
+from bertc.runtime.native.native_runtime import NativeRuntime
 from bertc.runtime.openvino.compiled_model import OpenvinoRuntime
-from bertc.targets import openvino, openvino_bf16, openvino_float
+from bertc.targets import native, openvino, openvino_bf16, openvino_float
 from tests.fixtures import tiny_sentence, write_tiny_bert
 from tests.tiny import random_features
 
@@ -40,7 +41,7 @@ Written = Callable[..., Recipe]
 def speeds_of(order: Sequence[str]) -> auto.Measure:
     """Invent speeds: the first name is the fastest, those not named are slowest."""
 
-    def measure(engines: Mapping[str, Engine], features: Sequence[Feature], head: Head) -> Mapping[str, Speed]:
+    def measure(engines: Mapping[str, Timed], features: Sequence[Feature], head: Head) -> Mapping[str, Speed]:
         ranks = {name: float(order.index(name) + 1 if name in order else 10) for name in engines}
         return {name: Speed(alone=rank, batched=rank) for name, rank in ranks.items()}
 
@@ -81,6 +82,17 @@ def without_openvino(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def without_native(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make a machine on which the native engine was not built."""
+
+    class Missing(NativeRuntime):
+        def check_here(self, attention: str | None) -> None:
+            raise EnvironmentLackError("bertc was installed without its native engine: zig is missing")
+
+    monkeypatch.setattr(native, "TARGET", replace(native.TARGET, runtime=Missing()))
+
+
+@pytest.fixture
 def fastest(recipe: Written, tmp_path: Path, without_openvino: None) -> Auto:
     """Give a function that builds with invented speeds."""
 
@@ -107,12 +119,23 @@ def test_the_fastest_that_passes_is_kept_as_if_its_target_had_been_named(fastest
     assert run_command(["validate", str(tmp_path / "out"), "-q"]) == 0
 
 
-def test_what_cannot_run_here_is_listed_with_the_reason(fastest: Auto) -> None:
+def test_what_cannot_run_here_is_listed_with_the_reason(without_native: None, fastest: Auto) -> None:
     candidates = fastest(["ort-cpu mode 1"]).report.candidates
-    lacking = [candidate for candidate in candidates if candidate.target.startswith("openvino")]
-    assert len(lacking) == 4 and candidates[-4:] == tuple(lacking)
-    assert all(candidate.reason == "OpenVINO is not installed" for candidate in lacking)
+    lacking = [candidate for candidate in candidates if candidate.target.startswith(("openvino", "native"))]
+    assert len(lacking) == 6 and candidates[-6:] == tuple(lacking)
+    reasons = {"openvino": "OpenVINO is not installed", "native": "without its native engine: zig is missing"}
+    assert all(reasons[re.split("[- ]", candidate.name)[0]] in candidate.reason for candidate in lacking)
     assert all(candidate.milliseconds_alone is None and not candidate.chosen for candidate in lacking)
+
+
+@pytest.mark.native
+def test_the_native_engine_is_a_candidate(fastest: Auto, tmp_path: Path) -> None:
+    report = fastest(["native mode 2 channel", "native mode 1"]).report
+    assert report.passed and (report.engine.target, report.quantization.mode) == ("native", 2)
+    second = report.candidates[1]
+    assert second.name == "native mode 1" and second.reason.startswith("slower: 2.00 times")
+    assert verify_artefact(tmp_path / "out").target == "native"
+    assert run_command(["validate", str(tmp_path / "out"), "-q"]) == 0
 
 
 def test_a_faster_engine_that_fails_the_gate_is_passed_over(fastest: Auto) -> None:
@@ -131,7 +154,9 @@ def test_int8_slower_than_float_is_not_shipped(fastest: Auto) -> None:
     assert report.engine.target == "float" and report.candidates[1].reason.startswith("slower: 2.00 times")
 
 
-def test_a_gate_that_nothing_passes_leaves_the_best_found_and_no_pass(fastest: Auto, tmp_path: Path) -> None:
+def test_a_gate_that_nothing_passes_leaves_the_best_found_and_no_pass(
+    without_native: None, fastest: Auto, tmp_path: Path
+) -> None:
     other = write_tiny_bert(tmp_path / "other", positions=64, seed=7)
     report = fastest([], validation={"reference": str(other), "min_agreement": 1.0, "gates": ["logit_mse:0abs"]}).report
     assert not report.passed
@@ -148,8 +173,8 @@ def test_without_a_cache_the_shared_stages_still_run_once(fastest: Auto) -> None
 
 def test_a_mode_that_is_named_is_the_only_one(recipe: Written) -> None:
     names = [candidate.name for candidate in candidates_from_recipe(recipe(quantization={"mode": "3"}))]
-    assert names == ["openvino mode 3", "ort-cpu mode 3", *auto.OTHERS]
-    assert len(candidates_from_recipe(recipe())) == 4 + len(auto.OTHERS)
+    assert names == ["native mode 3", "openvino mode 3", "ort-cpu mode 3", *auto.OTHERS]
+    assert len(candidates_from_recipe(recipe())) == 6 + len(auto.OTHERS)
 
 
 @pytest.mark.parametrize(
@@ -181,11 +206,31 @@ def test_speeds_are_of_real_lengths_and_both_ways() -> None:
 
     features = random_features(40, longest=12)
     engine = Counting()
-    speed = measured_speeds({"one": engine}, features, Head(task="sequence-classification", labels=LABELS))["one"]
+    head = Head(task="sequence-classification", labels=LABELS)
+    speed = measured_speeds({"one": Timed(engine=engine, packs_rows=True)}, features, head)["one"]
     assert speed.alone > 0 and speed.batched > 0 and speed.mean == pytest.approx((speed.alone * speed.batched) ** 0.5)
     assert {shape[1] for shape in engine.shapes if shape[0] == 1} == {feature.length for feature in features}
     kept = timed_features(random_features(2000, shortest=30, longest=30))
     assert 0 < sum(feature.length for feature in kept) <= auto.TIMED_TOKENS
+
+
+def test_an_engine_that_needs_no_packing_is_timed_without() -> None:
+    class Packed:
+        def __init__(self) -> None:
+            self.packed = False
+
+        def run(self, batch: Batch, outputs: Sequence[str]) -> list[Any]:
+            self.packed |= bool(batch.starts)
+            return [np.zeros((batch.size, 2), np.float32)]
+
+        def close(self) -> None:
+            pass
+
+    features = [*random_features(20, shortest=3, longest=5), *random_features(2, shortest=30, longest=30)]
+    engines = {packs: Packed() for packs in (True, False)}
+    timed = {str(packs): Timed(engine=engine, packs_rows=packs) for packs, engine in engines.items()}
+    measured_speeds(timed, features, Head(task="sequence-classification", labels=LABELS))
+    assert {packs: engine.packed for packs, engine in engines.items()} == {True: True, False: False}
 
 
 def test_the_command_line_takes_the_target(

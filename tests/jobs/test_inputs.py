@@ -11,7 +11,7 @@ import pytest
 
 from bertc.calibrate.carried import given_table
 from bertc.checkpoint import Checkpoint, checkpoint_from_path
-from bertc.data.encoded import Encoded
+from bertc.data.encoded import Streamed
 from bertc.errors import EnvironmentLackError, InputError
 from bertc.ir.scheme import DEFAULT_SMOOTHING
 from bertc.ir.sites import Site
@@ -50,7 +50,7 @@ def recipe(**sections: Any) -> Recipe:
     return recipe_from_document({"checkpoint": "tiny", **sections}, "test")
 
 
-def validated(wanted: Recipe, checkpoint: Checkpoint, max_length: int = LENGTH) -> Encoded:
+def validated(wanted: Recipe, checkpoint: Checkpoint, max_length: int = LENGTH) -> Streamed:
     """Read the validation text."""
     proof = proof_from_recipe(wanted.validation, checkpoint, max_length)
     assert isinstance(proof, Proof)
@@ -122,9 +122,10 @@ def test_questions_have_their_own_length(tmp_path: Path, positions: int, length:
 
 def test_features_are_cut_to_the_length(checkpoint: Checkpoint, data: Path) -> None:
     wanted = recipe(validation={"data": str(data)})
-    encoded = validated(wanted, checkpoint, 8)
-    assert max(feature.length for feature in encoded.features) == 8
-    assert any(feature.truncated for feature in encoded.features)
+    texts = validated(wanted, checkpoint, 8)
+    features = texts.sample().features
+    assert max(feature.length for feature in features) == 8 == texts.lengths.max()
+    assert any(feature.truncated for feature in features)
 
 
 def test_the_scheme_leaves_out_what_the_target_cannot_run(checkpoint: Checkpoint) -> None:

@@ -61,6 +61,7 @@ def test_a_damaged_artefact_is_not_served(bertc: Bertc, artefact: Path, tmp_path
     "options, code, message",
     [
         (("--target", "openvino"), 2, "the target openvino cannot be served: Triton's OpenVINO backend"),
+        (("--target", "native"), 2, "the target native cannot be served: Triton has no backend for bertc's own engine"),
         (("-o", "model.onnx"), 2, "exclude each other"),
     ],
 )

@@ -48,13 +48,19 @@ def test_a_child_ends_and_is_told_to_load_its_own(artefact: Path, what: str, thr
     assert ("call bertc.load in the child, after the fork" in done.stdout) == (what == "run")
 
 
-@pytest.mark.openvino
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 @pytest.mark.parametrize("what", ["run", "close", "end"])
-def test_an_openvino_child_ends_too(bertc: Bertc, classifier: Path, data_of: PathOf, tmp_path: Path, what: str) -> None:
-    pytest.importorskip("openvino")
+@pytest.mark.parametrize(
+    "target",
+    [pytest.param("openvino", marks=pytest.mark.openvino), pytest.param("native", marks=pytest.mark.native)],
+)
+def test_a_child_of_another_runtime_ends_too(
+    bertc: Bertc, classifier: Path, data_of: PathOf, tmp_path: Path, target: str, what: str
+) -> None:
+    if target == "openvino":
+        pytest.importorskip("openvino")
     rows = data_of("sequence-classification")
-    data = ("--calibration-data", rows, "--unvalidated", "--target", "openvino", "--no-cache", "-q")
+    data = ("--calibration-data", rows, "--unvalidated", "--target", target, "--no-cache", "-q")
     assert bertc("build", classifier, "-o", tmp_path / "out", *data).code == 0
     command = [sys.executable, "-c", SCRIPT, str(tmp_path / "out"), "2", what]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=ENVIRONMENT, check=False)

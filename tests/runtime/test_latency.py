@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from functools import partial
 
 import pytest
 
 from bertc.runtime import latency
-from bertc.runtime.latency import full_batch, repeated, time_calls
+from bertc.runtime.latency import full_batch, repeated, time_calls, time_turns
 from bertc.runtime.machine.cpu import pinned
 
 
@@ -46,3 +47,30 @@ def test_a_pinned_process_stays_on_so_many_cores_and_is_freed_again() -> None:
     with pinned(0):
         assert os.sched_getaffinity(0) == before
     assert os.sched_getaffinity(0) == before
+
+
+def test_callers_share_the_calls_and_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(latency, "SECONDS_BETWEEN", 0.0)
+    made: list[tuple[int, str]] = []
+
+    def wait() -> None:
+        made.append((threading.get_ident(), "wait"))
+        time.sleep(0.02)
+
+    calls = {"one": [wait] * 4, "two": [wait] * 4}
+    found = time_turns(calls, 1, {"one": 1, "two": 2})
+    (one,), (two,) = found["one"], found["two"]
+    assert len(one.calls) == len(two.calls) == 4 and min(*one.calls, *two.calls) >= 0.02
+    assert one.seconds >= 0.08 > two.seconds >= 0.04
+    assert len({thread for thread, _ in made}) == 3
+
+
+def test_a_caller_s_error_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(latency, "SECONDS_BETWEEN", 0.0)
+
+    def fail() -> None:
+        if threading.current_thread() is not threading.main_thread():
+            raise ValueError("in a thread")
+
+    with pytest.raises(ValueError, match="in a thread"):
+        time_turns({"a": [fail] * 2}, 1, {"a": 2})

@@ -22,7 +22,7 @@ def test_a_pair_gives_two_features_and_a_similarity() -> None:
     assert outputs.shape == (2, 2, 2)
     assert [item["similarity"] for item in TASK.predictions(rows, outputs, EMBED)] == [0, 1]
     assert TASK.metrics(EMBED)[0].name == "spearman"
-    assert TASK.metrics(EMBED)[0].value(TASK.gold(rows, EMBED), outputs) == pytest.approx(1)
+    assert TASK.metrics(EMBED)[0].value(TASK.gold(rows, EMBED), TASK.graded(outputs, EMBED)) == pytest.approx(1)
 
 
 def test_single_texts_have_no_labels() -> None:

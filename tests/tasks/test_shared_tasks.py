@@ -48,8 +48,9 @@ def test_entities() -> None:
             logits[place, head.labels.index(row.tags[word])] = 1  # type: ignore[index]
         raw.append(logits)
     gold, outputs = task.gold(rows, head), task.row_outputs(rows, features, {"logits": raw}, head)
+    graded = task.graded(outputs, head)
     assert sum(len(tags) for tags in gold) == 23_394
-    assert [metric.value(gold, outputs) for metric in task.metrics(head)] == pytest.approx([1, 1, 1, 1], abs=2e-3)
+    assert [metric.value(gold, graded) for metric in task.metrics(head)] == pytest.approx([1, 1, 1, 1], abs=2e-3)
     found = task.predictions(rows, outputs, head)
     assert sum(len(item["entities"]) for item in found) == pytest.approx(1079, abs=3)
 

@@ -51,7 +51,7 @@ def test_the_first_piece_of_a_word_decides() -> None:
     raw = {"logits": [logits(0, 1, 4, 0, 0)]}
     outputs = TASK.row_outputs(rows, features, raw, NER)
     assert TASK.predictions(rows, outputs, NER)[0]["tags"] == ["B-person", "O"]
-    assert TASK.metrics(NER)[0].value(TASK.gold(rows, NER), outputs) == 1
+    assert TASK.metrics(NER)[0].value(TASK.gold(rows, NER), TASK.graded(outputs, NER)) == 1
 
 
 def test_words_that_were_cut_off_are_outside() -> None:
@@ -61,9 +61,9 @@ def test_words_that_were_cut_off_are_outside() -> None:
     outputs = TASK.row_outputs(rows, features, {"logits": [logits(0, 3, 4, 0)]}, NER)
     assert TASK.predictions(rows, outputs, NER)[0]["tags"] == ["B-city", "I-city", "O", "O"]
     gold = TASK.gold(rows, NER)
-    assert metric_from_name(TASK, NER, "recall").value(gold, outputs) == 0
-    assert metric_from_name(TASK, NER, "token_accuracy").value(gold, outputs) == 1 / 4
-    assert metric_from_name(TASK, NER, "f1[city]").value(gold, outputs) == 0
+    assert metric_from_name(TASK, NER, "recall").value(gold, TASK.graded(outputs, NER)) == 0
+    assert metric_from_name(TASK, NER, "token_accuracy").value(gold, TASK.graded(outputs, NER)) == 1 / 4
+    assert metric_from_name(TASK, NER, "f1[city]").value(gold, TASK.graded(outputs, NER)) == 0
     assert metric_from_name(TASK, NER, "logit_mse").value(outputs, outputs) == 0
 
 

@@ -25,6 +25,7 @@ from bertc.errors import EXIT_PASSED
 if TYPE_CHECKING:
     from bertc.jobs.bench import Timing
 
+MOST_CALLERS = 256
 DEFAULT_SHAPES = ((1, 32), (1, 128), (8, 128))
 
 
@@ -62,6 +63,13 @@ def shape_from_text(value: str) -> tuple[int, int]:
     default=0,
     help="Threads, kept on as many cores where the system can; 0 is all cores. Default: 0.",
 )
+@option(
+    "--callers",
+    type=click.IntRange(min=1, max=MOST_CALLERS),
+    metavar="N",
+    default=1,
+    help="Time besides N threads that call one session of one thread. Default: 1, one caller alone.",
+)
 @option("--plot", type=Writes(PAGE), metavar="FILE", help="Write the figures and a plot as an HTML page.")
 def command(
     output: Output,
@@ -73,6 +81,7 @@ def command(
     limit: int,
     rounds: int,
     threads: int,
+    callers: int,
     plot: Path | None,
 ) -> int:
     """Time the engines in the folders OUT; ratios are to the first of them.
@@ -80,17 +89,24 @@ def command(
     \b
       bertc bench FLOAT OUT --shape 1x32 --shape 8x384
       bertc bench FLOAT OUT --texts dev.tsv --batch 32 --plot bench.html
+      bertc bench OUT --callers 4 --shape 1x32         # what a server with a thread per request gets
     """
     if len(set(artefacts)) < len(artefacts):
         raise click.UsageError("an artefact is named twice")
     if columns and texts is None:
         raise click.UsageError("--column names a column of the file of --texts, which is missing")
-    from bertc.jobs.bench import Texts, bench
+    from bertc.jobs.bench import Conditions, Texts, bench
 
     workload = None if texts is None else Texts(path=texts, columns=dict(columns), batch=batch, limit=limit)
     chosen = shapes or (() if workload else DEFAULT_SHAPES)
     with shown_progress(output) as progress:
-        timings = bench(artefacts, shapes=chosen, texts=workload, rounds=rounds, threads=threads, progress=progress)
+        timings = bench(
+            artefacts,
+            shapes=chosen,
+            texts=workload,
+            conditions=Conditions(rounds=rounds, threads=threads, callers=callers),
+            progress=progress,
+        )
     if plot is not None:
         write_file(plot, _page(timings, threads, rounds), PAGE)
     if output.json:
@@ -102,7 +118,7 @@ def command(
 def _print(output: Output, timings: tuple[Timing, ...]) -> None:
     rows = [
         (
-            timing.artefact,
+            _name(timing),
             timing.work if timing.length else f"{timing.work}, {timing.batch} at a time",
             *(f"{value:.2f}" for value in (timing.p50, timing.p95, timing.p99)),
             f"{timing.texts_per_second:.1f}",
@@ -113,6 +129,12 @@ def _print(output: Output, timings: tuple[Timing, ...]) -> None:
     ]
     head = ("artefact", "work", "p50 ms", "p95 ms", "p99 ms", "texts/s", "spread", "times as fast")
     print_table(output, head, rows, numbers=8)
+
+
+def _name(timing: Timing) -> str:
+    """Name what was timed: the artefact, and its callers where they are several."""
+    several = f", {timing.callers} callers of one thread" if timing.callers > 1 else ""
+    return timing.artefact + several
 
 
 def _document(timings: tuple[Timing, ...], threads: int) -> dict[str, object]:
@@ -138,7 +160,7 @@ def _page(timings: tuple[Timing, ...], threads: int, rounds: int) -> str:
     for work, group in groupby(timings, key=lambda timing: timing.work):
         rows = [
             TimingRow(
-                engine=timing.artefact,
+                engine=_name(timing),
                 p50=timing.p50,
                 p95=timing.p95,
                 p99=timing.p99,

@@ -17,7 +17,7 @@ from bertc.cli.paths import Writes
 from bertc.cli.tables import print_facts
 from bertc.core.plugins import TARGETS
 from bertc.core.versions import __version__
-from bertc.errors import EXIT_PASSED, BertcError
+from bertc.errors import EXIT_PASSED, BertcError, EnvironmentLackError
 
 if TYPE_CHECKING:
     from bertc.runtime.machine.cpu import Cpu
@@ -50,6 +50,7 @@ def command(output: Output, cache_dir: Path | None) -> int:
         "cores": cpu.cores,
         "memory_bytes": memory_bytes(),
         "gpu": _gpu(),
+        "native": _native(),
         "targets": _targets(cpu),
         "libraries": {name: _version(name) for name in LIBRARIES},
         "extras": {name: {"package": package, "version": _version(package)} for name, package in EXTRAS.items()},
@@ -86,6 +87,16 @@ def _targets(cpu: Cpu) -> list[dict[str, Any]]:
             reason = str(error)
         targets.append({"target": name, "summary": summary, "runs": reason is None, "reason": reason})
     return targets
+
+
+def _native() -> list[str] | None:
+    """Return the instruction sets that the native engine has kernels for here, the best first; None without it."""
+    from bertc.runtime.native.library import instruction_sets
+
+    try:
+        return list(instruction_sets())
+    except EnvironmentLackError:
+        return None  # the target says why
 
 
 def _gpu() -> dict[str, Any]:
@@ -154,6 +165,8 @@ def _print(output: Output, facts: dict[str, Any]) -> None:
         ("instructions", "unknown" if sets is None else " ".join(sets) or "none that matter"),
         ("memory", "unknown" if memory is None else f"{memory / 2**30:.1f} GiB"),
     ]
+    if facts["native"] is not None:
+        lines.append(("native kernels", ", ".join(facts["native"])))
     lines += _gpu_lines(facts["gpu"])
     for target in facts["targets"]:
         state = target["summary"] if target["runs"] else f"cannot run here: {target['reason']}"

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     default="point",
     help="Judge by the drop itself or by its 95 % interval. Default: point.",
 )
+@option("--any-reference", is_flag=True, help="Take a float model that is no better than a guess as it is.")
 @option("--update", is_flag=True, help="Write this report's rows as the new baseline; exit code 0.")
 @option("--junit", type=Writes(JUNIT), metavar="FILE", help="Write the verdict as JUnit XML.")
 @option("--markdown", type=Writes(SUMMARY), metavar="FILE", help="Write a Markdown summary for a pull request.")
@@ -39,6 +40,7 @@ def command(
     limit: str,
     gates: tuple[str, ...],
     decide: Any,
+    any_reference: bool,
     update: bool,
     junit: Path | None,
     markdown: Path | None,
@@ -50,13 +52,14 @@ def command(
       bertc gate OUT/report.json --baseline baseline.json --junit out.xml
 
     Rows are paired by their text. Exit code 0 if the engine is no worse than the baseline's within the limit, 1 if it
-    is, 2 if there is no baseline.
+    is or the build found the float model no better than a guess, 2 if there is no baseline.
     """
     from bertc.artefact.layout import REPORT_FILE
 
     if report.is_dir():
         report = report / REPORT_FILE
-    found = _compared(output, report, baseline, limit=limit, gates=gates, decide=decide, update=update)
+    options: dict[str, Any] = {"limit": limit, "gates": gates, "decide": decide, "any_reference": any_reference}
+    found = _compared(output, report, baseline, update=update, **options)
     if found is not None:
         _write_results(found, junit, markdown)
         _print(output, found)

@@ -1,4 +1,4 @@
-"""Show what is in a checkpoint, a table or an artefact."""
+"""Show what is in a checkpoint, table, artefact or ONNX file."""
 
 from __future__ import annotations
 
@@ -17,6 +17,15 @@ from bertc.errors import EXIT_PASSED
 
 Facts = dict[str, Any]
 SHOWN_LABELS = 20
+SHOWN_NAMES = 3
+OUTCOMES = {
+    "int8": "will run in INT8",
+    "slow": "will run in INT8, but slowly",
+    "broken": "will be wrong or refuse to run",
+    "float": "will run in float",
+    "gone": "are not in the optimized graph",
+}
+SATURATES = "this CPU has no VNNI instructions: sums of unsigned times signed codes saturate, and answers are wrong"
 
 
 @click.command("inspect", cls=Command)
@@ -36,10 +45,16 @@ SHOWN_LABELS = 20
     help="Of a table: the percentile. Default: 99.99, and the maximum on the residual stream.",
 )
 def command(output: Output, path: str, task: str | None, calibrator: str, percentile: float | None) -> int:
-    """Describe PATH: a checkpoint (folder or hub id), a calibration table, or the folder of an artefact.
+    """Describe PATH: a checkpoint (folder or hub id), a calibration table, an artefact's folder, or an ONNX file.
 
-    A checkpoint's sizes and head; a table's origin and the range of each site; an artefact's files (verified), engine,
-    verdict, and the range and error of each site.
+    \b
+      bertc inspect OUT                    # files (verified), engine, verdict, range and error of each site
+      bertc inspect CHECKPOINT             # sizes and head
+      bertc inspect calibration.json       # origin, and the range of each site
+      bertc inspect quantized.onnx         # which products ONNX Runtime runs in INT8 here, and why not the others
+
+    An ONNX file may be of any tool (quantize_static, quantize_dynamic, NNCF, ...): it is opened with ONNX Runtime on
+    the CPU, and the graph that ONNX Runtime makes of it is read.
     """
     from bertc.calibrate.method import RangeMethod
     from bertc.jobs import inspect as inspection
@@ -50,12 +65,14 @@ def command(output: Output, path: str, task: str | None, calibrator: str, percen
         "checkpoint": lambda: inspection.facts_of_checkpoint(path, task=task),
         "table": lambda: inspection.facts_of_table(Path(path), method),
         "artefact": lambda: inspection.facts_of_artefact(Path(path)),
+        "onnx": lambda: inspection.facts_of_onnx(Path(path)),
     }
     facts = readers[kind]()
     if output.json:
         output.print_json(facts)
     else:
-        {"checkpoint": _print_checkpoint, "table": _print_table, "artefact": _print_artefact}[kind](output, facts)
+        printers = {"checkpoint": _print_checkpoint, "table": _print_table, "artefact": _print_artefact}
+        (printers | {"onnx": _print_onnx})[kind](output, facts)
     return EXIT_PASSED
 
 
@@ -121,6 +138,7 @@ def _print_artefact(output: Output, facts: Facts) -> None:
         ("mode", "none" if quantization["mode"] is None else f"INT8 mode {quantization['mode']}"),
         ("weights", quantization["weights"]),
         ("sites", f"{quantization['sites_int8']} in INT8, {len(quantization['sites_float'])} in float"),
+        *engine_lines(facts["engine"], quantization),
         ("checkpoint", f"{checkpoint['name']}, {checkpoint['layers']} layers, digest {checkpoint['digest']}"),
         *head_lines(facts["head"]),
         ("length", f"at most {facts['max_length']} tokens"),
@@ -144,6 +162,49 @@ def _print_artefact(output: Output, facts: Facts) -> None:
         output.say()
         print_facts(output, [("worst sites", ", ".join(facts["worst_sites"]) or "not measured")])
     print_facts(output, [("warning", text) for text in facts["warnings"]])
+
+
+def engine_lines(engine: Facts, quantization: Facts) -> list[tuple[str, str]]:
+    """Say what runs: the runtime, what it calls by kind, and what of it is in float, and why."""
+    lines = [("engine", engine["runtime"])] if engine["runtime"] else []
+    calls = ", ".join(f"{count} {kind}" for kind, count in engine["operators"].items())
+    if calls:
+        lines.append(("calls", calls))
+    for what, listed in (("site", quantization["sites_float"]), ("gemm", engine["float_gemms"] or ())):
+        reasons: dict[str, list[str]] = {}
+        for each in listed:
+            reasons.setdefault(each["reason"], []).append(each[what])
+        lines += [(f"float {what}s", f"{', '.join(names)}: {reason}") for reason, names in reasons.items()]
+    return lines
+
+
+def _print_onnx(output: Output, facts: Facts) -> None:
+    verdicts, count = facts["verdicts"], facts["count"]
+    print_facts(
+        output,
+        [
+            ("file", f"{facts['path']}: opset {facts['opset']}, by {facts['producer'] or 'a tool that does not say'}"),
+            ("read with", f"onnxruntime {facts['onnxruntime']} on {facts['cpu']}"),
+            *(
+                ("products", f"{verdicts[name]} of {count} {words}")
+                for name, words in OUTCOMES.items()
+                if verdicts[name] or name == "int8"
+            ),
+            *([("warning", SATURATES)] if facts["saturates"] else []),
+        ],
+    )
+    groups: dict[tuple[str, str], list[Facts]] = {}
+    for product in facts["products"]:
+        if product["reason"]:
+            groups.setdefault((product["verdict"], product["reason"]), []).append(product)
+    for (verdict, reason), products in groups.items():
+        number_of = sum(product["count"] for product in products)
+        names = ", ".join(product["name"] for product in products[:SHOWN_NAMES])
+        more = "" if len(products) <= SHOWN_NAMES else f", and {len(products) - SHOWN_NAMES} more"
+        runs_as = ", ".join(sorted({product["runs_as"] for product in products}))
+        output.say()
+        output.say(f"{number_of} of {count} products {OUTCOMES[verdict]}, because")
+        print_facts(output, [("  reason", reason), ("  runs as", runs_as or "-"), ("  which", names + more)])
 
 
 def number(value: float | None) -> str:

@@ -51,10 +51,16 @@ def similarity(a: NDArray[Any], b: NDArray[Any], kind: Similarity) -> Array:
 def embedding_metrics() -> tuple[Metric, ...]:
     """Return mean_cosine, agreement (same nearest neighbour), recall_at_10 and logit_mse. Embeddings: [n, texts, H]."""
     same = Metric(
-        name="agreement", direction=HIGHER, statistics=_same_neighbour, formula="ratio", fidelity=True, whole_set=True
+        name="agreement",
+        direction=HIGHER,
+        statistics=_same_neighbour,
+        formula="ratio",
+        fidelity=True,
+        whole_set=True,
+        corpus=CORPUS_TEXTS,
     )
     return (
-        replace(same, name="mean_cosine", statistics=_mean_cosine, whole_set=False, bounds=(-1.0, 1.0)),
+        replace(same, name="mean_cosine", statistics=_mean_cosine, whole_set=False, corpus=None, bounds=(-1.0, 1.0)),
         same,
         replace(same, name="recall_at_10", statistics=_recall),
         distance_metric("logit_mse", _squared_error),

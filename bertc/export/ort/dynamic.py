@@ -11,6 +11,7 @@ from pathlib import Path
 import onnx_ir as ir
 
 from bertc.export.ort import lower as ort
+from bertc.export.ort.no_rows import refuse_no_rows
 
 
 def quantize_dynamically(graph: ir.Model) -> ir.Model:
@@ -33,7 +34,7 @@ def quantize_dynamically(graph: ir.Model) -> ir.Model:
                 # Its shape inference does not see through ONNX Runtime's own operators.
                 extra_options={"DefaultTensorType": int(ir.DataType.FLOAT)},
             )
-        return ir.from_proto(ir.to_proto(ir.load(quantized)))
+        return refuse_no_rows(ir.from_proto(ir.to_proto(ir.load(quantized))))
 
 
 @contextmanager

@@ -18,6 +18,7 @@ import onnx_ir as ir
 
 from bertc.export.ort import attention_nodes as ort_attention
 from bertc.export.ort import gemm as ort_gemm
+from bertc.export.ort.no_rows import refuse_no_rows
 from bertc.export.ort.written_values import MICROSOFT, Lowering
 from bertc.ir.emit import DOMAIN
 from bertc.ir.one_sided import zero_point_of
@@ -34,7 +35,7 @@ FLOAT_ROLES = dict.fromkeys(
 
 def lower_graph(graph: ir.Model) -> ir.Model:
     """Return the graph in ONNX Runtime's operators."""
-    return Lowering(graph, _lower_node).model(OPSET)
+    return refuse_no_rows(Lowering(graph, _lower_node).model(OPSET))
 
 
 def _lower_node(low: Lowering, value: ir.Value, node: ir.Node) -> ir.Value:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from bertc.core.versions import __version__
+from bertc.data.encoded import Encoded, Streamed
 from bertc.evaluate.scores import Comparison
 from bertc.report.parts.facts import BuildFacts
-from bertc.report.parts.lowering import quantization_part
+from bertc.report.parts.lowering import float_gemms, quantization_part
 from bertc.report.parts.search import search_part
 from bertc.report.parts.site_errors import site_parts, worst_sites
 from bertc.report.parts.sparsity import sparsity_part
@@ -43,10 +44,13 @@ def report_from_facts(facts: BuildFacts, *, rows: str) -> Report:
         engine=EnginePart(
             target=facts.target.name,
             bytes=sum(facts.engine_bytes.values()),
-            onnx_bytes=facts.engine_bytes.get("model.onnx", 0),
+            onnx_bytes={**facts.engine_bytes, **facts.companion_bytes}.get("model.onnx", 0),
             features=facts.target.demands,
             reference_bytes=facts.reference_bytes,
             note=facts.target.note or None,
+            runtime=facts.optimized.runtime,
+            operators=dict(facts.optimized.operators),
+            float_gemms=float_gemms(facts),
         ),
         accuracy=None if comparison is None else MetricPart.model_validate(comparison.accuracy.as_dict()),
         metrics=tuple(MetricPart.model_validate(score.as_dict()) for score in comparison.metrics) if comparison else (),
@@ -109,7 +113,12 @@ def _data(facts: BuildFacts) -> DataPart:
     seen = set(origin.get("row_hashes", ()))
     calibration = None
     if origin:
-        calibration = DataSource(path=str(origin["data"]), rows=int(origin["rows"]), digest=str(origin["digest"]))
+        calibration = DataSource(
+            path=str(origin["data"]),
+            rows=int(origin["rows"]),
+            digest=str(origin["digest"]),
+            reading=_reading(facts.calibration),
+        )
     validation = None
     rows = () if facts.validation is None else facts.validation.rows
     if facts.validation is not None:
@@ -117,7 +126,7 @@ def _data(facts: BuildFacts) -> DataPart:
             path=facts.validation.path,
             rows=len(rows),
             digest=facts.validation.digest,
-            reading=None if facts.validation.reading is None else ReadingPart(**facts.validation.reading.as_dict()),
+            reading=_reading(facts.validation),
         )
     return DataPart(
         calibration=calibration,
@@ -125,6 +134,11 @@ def _data(facts: BuildFacts) -> DataPart:
         overlap=sum(row.hash in seen for row in rows),
         truncated=0 if facts.comparison is None else facts.comparison.accuracy.truncated,
     )
+
+
+def _reading(texts: Encoded | Streamed | None) -> ReadingPart | None:
+    """Return how a file was read; None for a table's, which was read by another run."""
+    return None if texts is None or texts.reading is None else ReadingPart(**texts.reading.as_dict())
 
 
 def _doubt(comparison: Comparison | None) -> DoubtPart | None:

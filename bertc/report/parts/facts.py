@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from bertc.cache.stages import StageTime
 from bertc.calibrate.table import CalibrationTable
 from bertc.checkpoint import Checkpoint
-from bertc.data.encoded import Encoded
+from bertc.data.encoded import Encoded, Streamed
 from bertc.evaluate.gates import Verdict
 from bertc.evaluate.scores import Comparison
 from bertc.export.embeddings import StoredEmbeddings
@@ -49,9 +49,11 @@ class BuildFacts:
     optimized: Optimized
     engine_bytes: Mapping[str, int]
     """Bytes of each file that the engine needs."""
+    companion_bytes: Mapping[str, int] = field(default_factory=dict)
+    """Bytes of each file that lies beside them for other programs."""
     reference_bytes: int
     calibration: Encoded | None = None
-    validation: Encoded | None
+    validation: Streamed | None
     comparison: Comparison | None
     verdict: Verdict | None
     sensitivity: Mapping[Site, float]

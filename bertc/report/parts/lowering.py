@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from bertc.calibrate.needs import has_histograms
 from bertc.calibrate.table import DEFAULT_PERCENTILE
 from bertc.ir.sites import Role, Site
 from bertc.quantize.quantization import Quantization
 from bertc.report.parts.facts import BuildFacts
 from bertc.report.parts.search import reasons_from_search
-from bertc.report.schema import FloatSite, QuantizationPart
+from bertc.report.schema import FloatGemm, FloatSite, QuantizationPart
 from bertc.runtime.optimized import INT8_ATTENTION
+
+OPERANDS = {
+    **dict.fromkeys(("query", "key", "value"), Role.HIDDEN),
+    "attention": Role.CONTEXT,
+    **dict.fromkeys(("intermediate", "gelu"), Role.ATTENTION_NORM),
+    "output": Role.ACTIVATION,
+}
+"""What the product behind a value of a layer multiplies, by the value's first word."""
 
 
 def quantization_part(facts: BuildFacts) -> QuantizationPart:
@@ -73,3 +83,19 @@ def _float_sites(facts: BuildFacts) -> tuple[FloatSite, ...]:
             reason = facts.target.float_roles.get(role) or searched.get(site, "kept in float by the recipe")
             float_sites.append(FloatSite(site=site.name, reason=reason))
     return tuple(float_sites)
+
+
+def float_gemms(facts: BuildFacts) -> tuple[FloatGemm, ...] | None:
+    """Say of each product that the runtime names as float why it is; None where it names none."""
+    if facts.optimized.float_gemms is None:
+        return None
+    reasons = {found.site: found.reason for found in _float_sites(facts)}
+    return tuple(FloatGemm(gemm=name, reason=_reason(name, reasons)) for name in facts.optimized.float_gemms)
+
+
+def _reason(gemm: str, reasons: Mapping[str, str]) -> str:
+    parts = gemm.split(".")
+    if parts[0] != "layer":
+        return "the head: the scheme has no sites outside of the layers"
+    site = Site(int(parts[1]), OPERANDS[parts[2].split("_")[0]]).name
+    return f"its operand {site} is in float: {reasons.get(site, 'the scheme does not have it')}"

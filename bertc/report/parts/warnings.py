@@ -55,10 +55,13 @@ def warnings_from_facts(facts: BuildFacts, data: DataPart) -> tuple[str, ...]:
 
 def _unknown_tokens(facts: BuildFacts) -> Iterator[str]:
     """Say where the tokenizer does not know the text's language: what it cannot spell is one token to the model."""
-    for name, texts in (("calibration", facts.calibration), ("validation", facts.validation)):
-        if texts is None:
-            continue
-        unknown, total = facts.checkpoint.encoder.count_unknown(feature.input_ids for feature in texts.features)
+    counts = {}
+    if facts.calibration is not None:
+        features = facts.calibration.features
+        counts["calibration"] = facts.checkpoint.encoder.count_unknown(feature.input_ids for feature in features)
+    if facts.validation is not None:
+        counts["validation"] = facts.validation.unknown
+    for name, (unknown, total) in counts.items():
         if unknown > NOTEWORTHY_UNKNOWN * total:
             yield (
                 f"{unknown} of {total} tokens of the {name} text are unknown to the tokenizer in "

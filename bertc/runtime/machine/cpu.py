@@ -69,6 +69,11 @@ class Cpu:
         """Whether a u8 x s8 product accumulates without saturating in 16 bits."""
         return bool(self.features & VNNI_FEATURES)
 
+    @property
+    def saturates(self) -> bool:
+        """Whether this is x86 without VNNI: there u8 x s8 products are added in pairs of 16 bits."""
+        return self.machine in ("x86_64", "AMD64") and self.features_known and not self.has_vnni
+
     def cache_key(self) -> Key:
         """Return what an engine's kernels are chosen by."""
         return [self.vendor, self.model, self.machine, sorted(self.features)]
@@ -138,11 +143,11 @@ def pinned(threads: int) -> Iterator[None]:
 
 
 def check_vnni(cpu: Cpu, runtime: str) -> None:
-    """Refuse x86 without VNNI: there u8 x s8 products are added in pairs of 16 bits, which saturate.
+    """Refuse a CPU whose products saturate.
 
     So do ONNX Runtime (onnxruntime#6004) and OpenVINO (its documentation, "Saturation (overflow) Issue Workaround").
     """
-    if cpu.machine in ("x86_64", "AMD64") and cpu.features_known and not cpu.has_vnni:
+    if cpu.saturates:
         raise EnvironmentLackError(
             f"{cpu.model} has no VNNI instructions, and {runtime}'s INT8 product saturates without them; "
             "build with --target float here, or on a machine with AVX-512 VNNI, AVX-VNNI or AMX"

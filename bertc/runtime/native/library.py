@@ -11,6 +11,7 @@ from ctypes import POINTER, Structure, c_char_p, c_float, c_int, c_int32, c_int6
 from functools import cache
 from pathlib import Path
 
+from bertc.core.digest import digest_of_file
 from bertc.errors import EnvironmentLackError
 from bertc.runtime.native.kernel_plan import ABI
 
@@ -115,6 +116,12 @@ def library_path() -> Path:
 def check_library() -> None:
     """Raise `EnvironmentLackError` where the library was not built, without loading it."""
     library_path()
+
+
+@cache
+def digest_of_library() -> str:
+    """Return the sha256 of the library's file. Raises `EnvironmentLackError` where it was not built."""
+    return digest_of_file(library_path())
 
 
 @cache

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, ClassVar
 
 from bertc.core.progress import SILENCE, Progress
 from bertc.core.versions import __version__
+from bertc.errors import EnvironmentLackError
+from bertc.ir.standard import standard_from_graph
 from bertc.runtime.engine import Engine
 from bertc.runtime.native.compile import plan_from_graph
 from bertc.runtime.native.kernel_plan import Op, Plan, Step
-from bertc.runtime.native.library import check_library, instruction_sets
+from bertc.runtime.native.library import check_library, digest_of_library, instruction_sets
 from bertc.runtime.native.native_engine import open_plan
 from bertc.runtime.native.plan_files import ARRAYS, PLAN, read_plan, write_plan
 from bertc.runtime.optimized import INT8_ATTENTION, Optimized
@@ -30,17 +32,34 @@ class NativeRuntime(Runtime):
 
     library: ClassVar[str] = "bertc"
     model_files: ClassVar[tuple[str, ...]] = (PLAN, ARRAYS)
+    companion_files: ClassVar[tuple[str, ...]] = (ONNX,)
     sparsity: ClassVar[str] = "the native engine multiplies by zeros as by any other number"
+
+    @property
+    def build(self) -> str:
+        """Return the library's digest and the instruction set that it takes here; empty where there is no library."""
+        try:
+            return f"{digest_of_library()} {instruction_sets()[0]}"
+        except EnvironmentLackError:
+            return ""
 
     def check_here(self, attention: str | None) -> None:
         """Refuse where the library was not built."""
         check_library()
 
+    def onnx_graph(self, lowered: ir.Model) -> ir.Model:
+        """Return the graph in standard operators alone."""
+        return standard_from_graph(lowered)
+
     def write_model(
         self, lowered: ir.Model, folder: Path, *, progress: Progress = SILENCE, cache: Path | None = None
     ) -> Path:
-        """Write plan and arrays."""
-        return write_plan(*plan_from_graph(lowered), folder)
+        """Write plan and arrays, and the ONNX file."""
+        import onnx_ir as ir
+
+        path = write_plan(*plan_from_graph(lowered), folder)
+        ir.save(self.onnx_graph(lowered), folder / ONNX)
+        return path
 
     def engine_from_path(self, model: Path, *, threads: int, cache: Path | None = None) -> Engine:
         """Map the arrays and open the plan with the best kernels that this CPU has."""
@@ -69,6 +88,7 @@ def optimized_from_plan(plan: Plan) -> Optimized:
         gemms_int8=gemms[Op.GEMM_INT8],
         gemms_float=gemms[Op.GEMM_F32],
         operators=dict(Counter(step.op.name.lower() for step in plan.steps)),
+        float_gemms=tuple(step.name for step in plan.steps if step.op is Op.GEMM_F32),
     )
 
 

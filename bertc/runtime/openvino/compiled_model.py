@@ -23,6 +23,7 @@ from bertc.errors import BertcError, EnvironmentLackError, InputError
 from bertc.runtime.engine import Array, Closing, Engine
 from bertc.runtime.machine.cpu import thread_count
 from bertc.runtime.openvino.compiled_cache import compiled_from_cache
+from bertc.runtime.openvino.shapes import pieces_from_batch
 from bertc.runtime.optimized import INT8_ATTENTION, Optimized
 from bertc.runtime.runtime import Runtime
 
@@ -45,19 +46,34 @@ SCORES, PROBS_CODES, CONTEXT = "scores", "probs.codes", "context_heads"
 
 
 class OpenvinoEngine(Closing):
-    """A compiled model with one inference request; calls from several threads wait for each other."""
+    """A compiled model with one inference request; calls from several threads wait for each other.
+
+    It runs a batch in pieces of few shapes, so that its memory does not grow with what it was asked.
+    """
 
     def __init__(self, compiled: Any) -> None:
         self._request = compiled.create_infer_request()
         self._inputs = [value.any_name for value in compiled.inputs]
+        # Of an output per token the second size is the batch's length, of one per text it is the head's.
+        self._per_token = {
+            name: len(value.partial_shape) > 1 and value.partial_shape[1].is_dynamic
+            for value in compiled.outputs
+            for name in value.names
+        }
         self._turn = threading.Lock()
 
     def run(self, batch: Batch, outputs: Sequence[str]) -> list[Array]:
         """Return the named outputs of a batch, padded as it is."""
-        with self._turn:
-            self._request.infer(batch.feeds(self._inputs), share_inputs=True)
-            # Copies: the next call writes into the same memory.
-            return [np.array(self._request.get_tensor(name).data) for name in outputs]
+        length = batch.mask.shape[1]
+        found: list[list[Array]] = [[] for _ in outputs]
+        for piece in pieces_from_batch(batch):
+            with self._turn:
+                self._request.infer(piece.batch.feeds(self._inputs), share_inputs=True)
+                for values, name in zip(found, outputs, strict=True):
+                    data = self._request.get_tensor(name).data
+                    own = data[: piece.rows, :length] if self._per_token[name] else data[: piece.texts]
+                    values.append(own.copy())  # the next call writes into the same memory
+        return [values[0] if len(values) == 1 else np.concatenate(values) for values in found]
 
     def close(self) -> None:
         """Free the model."""

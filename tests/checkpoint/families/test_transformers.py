@@ -98,7 +98,9 @@ def family_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]
     return of
 
 
-@pytest.mark.parametrize("target", ["ort-cpu", "ort-cpu-dynamic", "openvino"])
+@pytest.mark.parametrize(
+    "target", ["ort-cpu", "ort-cpu-dynamic", "openvino", pytest.param("native", marks=pytest.mark.native)]
+)
 @pytest.mark.parametrize("model_type", ["roberta", "electra", "distilbert"])
 def test_a_family_goes_through_a_build_and_answers(
     model_type: str, target: str, family_of: Callable[[str], Path], bertc: Bertc, rows: Path, tmp_path: Path

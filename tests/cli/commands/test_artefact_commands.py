@@ -8,8 +8,12 @@ import os
 import shutil
 from pathlib import Path
 
+import numpy as np
+import onnx_ir as ir
 import pytest
 
+from bertc.runtime.machine.cpu import Cpu
+from tests import quantized_forms
 from tests.artefacts import Bertc, PathOf
 
 TASKS = ("sequence-classification", "token-classification", "question-answering", "feature-extraction")
@@ -26,6 +30,28 @@ def test_validate_gives_the_figures_of_the_report(
     for part in ("accuracy", "metrics", "gates", "passed"):
         assert called.json[part] == report[part], part
     assert called.json["notes"] == []
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_validate_in_shards_gives_the_figures_of_the_report(
+    bertc: Bertc,
+    artefact_of: PathOf,
+    data_of: PathOf,
+    checkpoint_of: PathOf,
+    task: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Some texts share rows with others than at the build, of which an output depends in its last digits."""
+    out = artefact_of(task)
+    report = json.loads((out / "report.json").read_text(encoding="utf-8"))
+    monkeypatch.setattr("bertc.data.encoded.SHARD_ROWS", 7)
+    for reference in ((), ("--checkpoint", checkpoint_of(task))):
+        called = bertc("validate", out, "--validation-data", data_of(task), *reference, "--json")
+        assert called.code == 0
+        found = called.json["accuracy"]
+        assert isinstance(found, dict) and found["samples"] == report["accuracy"]["samples"]
+        for side in ("reference", "engine", "drop"):
+            assert found[side] == pytest.approx(report["accuracy"][side], abs=1e-4)
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -93,6 +119,19 @@ def test_gate_writes_compares_and_updates_a_baseline(bertc: Bertc, tmp_path: Pat
     assert bertc("gate", report, "--baseline", baseline).code == 0
 
 
+def test_gate_fails_where_the_build_doubted_the_float_model(bertc: Bertc, tmp_path: Path, artefact: Path) -> None:
+    copy, baseline = tmp_path / "copy", tmp_path / "baseline.json"
+    shutil.copytree(artefact, copy)
+    assert bertc("gate", copy, "--baseline", baseline, "--update").code == 0
+    report = json.loads((copy / "report.json").read_text(encoding="utf-8"))
+    doubt = {"metric": "accuracy", "reason": "float is a guess", "value": 0.1, "floor": 0.5, "grave": True}
+    (copy / "report.json").write_text(json.dumps(report | {"doubt": doubt}), encoding="utf-8")
+    called = bertc("gate", copy, "--baseline", baseline)
+    assert called.code == 1 and called.err == "not passed: float is a guess\n"
+    called = bertc("gate", copy, "--baseline", baseline, "--any-reference")
+    assert called.code == 0 and "float is a guess" in called.out
+
+
 def test_gate_fails_on_a_worse_engine_and_says_so(
     bertc: Bertc, tmp_path: Path, artefact: Path, classifier: Path, rows: Path
 ) -> None:
@@ -138,6 +177,35 @@ def test_inspect_each_kind(bertc: Bertc, artefact: Path, classifier: Path, tmp_p
     (tmp_path / "x.json").write_text("[]", encoding="utf-8")
     assert bertc("inspect", tmp_path / "x.json").code == 2
     assert bertc("inspect", tmp_path / "none").code == 2
+
+
+def test_inspect_an_onnx_file_of_any_tool(bertc: Bertc, artefact: Path, tmp_path: Path) -> None:
+    path = tmp_path / "quantized.onnx"
+    ir.save(quantized_forms.shared(np.int8), path)
+    called = bertc("inspect", path)
+    assert called.code == 0 and "opset 21, by forms" in called.out and "0 of 3 will run in INT8" in called.out
+    assert "3 of 3 products will run in float, because" in called.out
+    assert "quantize activations to UINT8" in called.out and "which    MatMul_" in called.out
+    called = bertc("inspect", path, "--json")
+    assert called.json["count"] == 3
+    assert called.json["verdicts"] == {"int8": 0, "slow": 0, "broken": 0, "float": 3, "gone": 0}
+    products = called.json["products"]
+    assert isinstance(products, list) and {each["runs_as"] for each in products} == {"MatMul"}
+    ir.save(quantized_forms.shared(np.uint8), path)
+    called = bertc("inspect", path)
+    assert "3 of 3 will run in INT8" in called.out and "because" not in called.out
+    called = bertc("inspect", artefact / "model.onnx")
+    assert called.code == 0 and "QAttention computes them in float" in called.out
+    assert bertc("inspect", tmp_path / "none.onnx").code == 2
+
+
+def test_inspect_says_where_sums_saturate(bertc: Bertc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "quantized.onnx"
+    ir.save(quantized_forms.product(), path)
+    for features, warned in (({"avx2", "avx_vnni"}, False), ({"avx2"}, True)):
+        cpu = Cpu(model="some", machine="x86_64", features=frozenset(features), cores=1)
+        monkeypatch.setattr("bertc.jobs.inspect.cpu_features", lambda cpu=cpu: cpu)
+        assert ("warning    this CPU has no VNNI" in bertc("inspect", path).out) == warned
 
 
 def test_compare_artefacts_and_tables(
@@ -238,6 +306,26 @@ def test_bench_times_a_file_with_its_lengths_and_draws(
     assert html.count("<svg") >= 2 and rows.name in html and "<b>other" not in html and "&lt;b&gt;other" in html
     if hasattr(os, "sched_getaffinity"):
         assert len(os.sched_getaffinity(0)) > 1 or os.cpu_count() == 1
+
+
+def test_bench_times_several_callers_beside_one(bertc: Bertc, artefact: Path, rows: Path) -> None:
+    options = ("--rounds", "2", "--shape", "1x8", "--texts", rows, "--batch", "10", "--limit", "40")
+    called = bertc("bench", artefact, "--callers", "2", *options, "--json")
+    found = json.loads(called.out)["timings"]
+    assert [(row["callers"], row["work"]) for row in found] == [
+        (callers, work) for work in ("1x8", rows.name) for callers in (1, 2)
+    ]
+    assert found[0]["ratio"] == found[2]["ratio"] == 1.0 and found[1]["texts_per_second"] > 0
+    assert found[2]["texts"] == found[3]["texts"] == 40
+    shown = bertc("bench", artefact, "--callers", "2", "--shape", "1x8", "--rounds", "1").out
+    assert shown.count("2 callers of one thread") == 1
+    assert "callers" not in bertc("bench", artefact, "--shape", "1x8", "--rounds", "1").out
+
+
+def test_bench_refuses_more_callers_than_calls(bertc: Bertc, artefact: Path, rows: Path) -> None:
+    called = bertc("bench", artefact, "--callers", "5", "--texts", rows, "--batch", "10", "--limit", "40")
+    assert called.code == 2 and "fewer than 5 callers" in called.err
+    assert bertc("bench", artefact, "--callers", "0").code == 2
 
 
 def test_bench_refuses_texts_that_are_not_there_or_not_of_the_task(

@@ -23,12 +23,27 @@ def test_a_build_that_passes_says_what_it_found(bertc: Bertc, tmp_path: Path, cl
     assert called.code == 0
     labels = [line.split()[0] for line in called.out.splitlines()]
     # The weights are random: that the float model knows nothing is said first, and is not grave on so few rows.
-    assert labels[:8] == ["doubt", "verdict", "read", "metric", "drop", "agreement", "gate", "size"]
+    assert labels[:9] == ["doubt", "verdict", "read", "read", "metric", "drop", "agreement", "gate", "size"]
+    assert f"read       {rows} to calibrate: tsv with a header; columns text=text, label=label; 48 rows\n" in called.out
+    assert f"read       {rows} to validate: tsv with a header; columns text=text, label=label; labels by" in called.out
     assert labels[-1] == "report" and str(out / "report.html") in called.out
-    assert "calibrate" in called.err and "evaluate engine" in called.err
+    assert "calibrate" in called.err and "compare" in called.err
     report = json.loads((out / "report.json").read_text(encoding="utf-8"))
+    calibration, validation = (report["data"][part]["reading"] for part in ("calibration", "validation"))
+    assert (calibration["form"], calibration["header"], calibration["rows"]) == ("tsv", True, 48)
+    assert (calibration["labelled"], validation["labelled"]) == (None, 48)
     assert report["command"].startswith(f"bertc build {classifier} -o {out} --calibration-data")
     verify_artefact(out)
+
+
+def test_of_a_table_s_text_nothing_is_said(bertc: Bertc, tmp_path: Path, classifier: Path, rows: Path) -> None:
+    table = tmp_path / "table.json"
+    assert bertc("calibrate", classifier, "--calibration-data", rows, "-o", table, "--no-cache").code == 0
+    options = ("--calibration", table, "--unvalidated", "--no-cache")
+    called = bertc("build", classifier, "-o", tmp_path / "out", *options)
+    assert called.code == 0 and "to calibrate" not in called.out
+    report = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
+    assert report["data"]["calibration"]["reading"] is None
 
 
 def test_json_is_the_report_and_quiet_is_silence(bertc: Bertc, tmp_path: Path, classifier: Path, rows: Path) -> None:

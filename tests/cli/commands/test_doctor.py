@@ -122,6 +122,17 @@ def test_a_native_engine_that_was_not_built_says_why(
 ) -> None:
     monkeypatch.setattr(library, "FOLDER", tmp_path)
     (tmp_path / library.REASON).write_text("the package ziglang was not installed", encoding="utf-8")
-    targets = {each["target"]: each for each in bertc("doctor", "--json").json["targets"]}
+    library.library.cache_clear()
+    facts = bertc("doctor", "--json").json
+    library.library.cache_clear()
+    assert facts["native"] is None
+    targets = {each["target"]: each for each in facts["targets"]}
     assert not targets["native"]["runs"] and targets["ort-cpu"]["runs"]
     assert "the package ziglang was not installed; install bertc again" in targets["native"]["reason"]
+
+
+@pytest.mark.native
+def test_the_kernels_of_the_native_engine_are_named(bertc: Bertc) -> None:
+    sets = bertc("doctor", "--json").json["native"]
+    assert isinstance(sets, list) and sets[-1] == "plain"
+    assert f"native kernels  {', '.join(sets)}" in re.sub(" +", "  ", bertc("doctor").out).replace(",  ", ", ")

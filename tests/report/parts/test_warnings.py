@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from bertc.core.feature import Feature
-from bertc.data.encoded import Encoded
+from bertc.data.encoded import Encoded, Streamed
+from bertc.data.reading import Reading
 from bertc.report.parts.built import report_from_facts
 from bertc.report.parts.facts import BuildFacts
 from bertc.runtime.latency import Latency
@@ -47,7 +48,12 @@ def test_unknown_tokens_are_a_warning_where_they_are_many(facts: BuildFacts, unk
     ids = np.array([encoder.unknown_id] * unknown + [encoder.ordinary_ids[0]] * (100 - unknown), np.int64)
     feature = Feature(input_ids=ids, token_type_ids=np.zeros_like(ids), row=0)
     texts = Encoded(path="t", digest="d", rows=(), features=(feature,), max_length=128)
-    warnings = report_from_facts(replace(facts, calibration=texts, validation=texts), rows="rows.npz").warnings
+    validation = Streamed(
+        path="t", digest="d", rows=(), encode=lambda rows: [], max_length=128, lengths=np.array([100], np.int32),
+        unknown=encoder.count_unknown([ids]),
+        reading=Reading(form="lines", header=None, columns={}, labels={}, rows=0, labelled=0),
+    )  # fmt: skip
+    warnings = report_from_facts(replace(facts, calibration=texts, validation=validation), rows="rows.npz").warnings
     told = [text for text in warnings if "unknown to the tokenizer" in text]
     assert len(told) == warned
     assert all(text.startswith(f"{unknown} of 100 tokens of the ") for text in told)
