@@ -1,4 +1,6 @@
 /* Which of the instruction sets that the library holds this CPU (and its operating system) has. */
+#include <pthread.h>
+
 #include "internal.h"
 
 #define HELD(name) extern const struct kernels kernels_##name;
@@ -101,12 +103,12 @@ static int find(const struct kernels **found) {
 }
 #endif
 
+static const struct kernels *found_here[MOST_SETS + 1];
+
+static void find_here(void) { found_here[find(found_here)] = &kernels_plain; }
+
 const struct kernels *const *kernels_here(void) {
-    static const struct kernels *found[MOST_SETS + 1];
-    const struct kernels *each[MOST_SETS + 1] = {0};
-    const int count = find(each);
-    each[count] = &kernels_plain;
-    /* Threads that come here at the same time write the same. */
-    for (int i = 0; i <= count; i++) found[i] = each[i];
-    return found;
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, find_here);
+    return found_here;
 }

@@ -34,14 +34,18 @@ struct bertc_engine {
 
 int bertc_abi(void) { return BERTC_ABI; }
 
-const char *bertc_instruction_sets(void) {
-    static char names[128];
-    char found[128] = "";
+static char names[128];
+
+static void write_names(void) {
     for (const struct kernels *const *each = kernels_here(); *each; each++) {
-        if (*found) strcat(found, " ");
-        strcat(found, (*each)->name);
+        if (*names) strcat(names, " ");
+        strcat(names, (*each)->name);
     }
-    memcpy(names, found, sizeof names);
+}
+
+const char *bertc_instruction_sets(void) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, write_names);
     return names;
 }
 

@@ -35,7 +35,9 @@ INLINE vi vi_add(vi a, vi b) { return _mm512_add_epi32(a, b); }
 INLINE vi vi_sub(vi a, vi b) { return _mm512_sub_epi32(a, b); }
 INLINE vi vi_max(vi a, vi b) { return _mm512_max_epi32(a, b); }
 INLINE vf vf_of_vi(vi x) { return _mm512_cvtepi32_ps(x); }
-INLINE vi vi_round(vf x) { return _mm512_cvtps_epi32(x); } /* to even */
+INLINE vi vi_round(vf x) { /* to even; what no integer holds would become the least one */
+    return _mm512_cvtps_epi32(_mm512_min_ps(x, _mm512_set1_ps(4194303.0f)));
+}
 INLINE vf vf_round(vf x) { return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 INLINE vf vf_scale2(vf x, vf n) { /* x 2^n, n in the last nine bits; 2^n and the result in range */
     return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(x), _mm512_slli_epi32(_mm512_castps_si512(n), 23)));

@@ -31,7 +31,12 @@ def open_plan(path: Path, *, threads: int = 0, instruction_set: str | None = Non
 
 
 class NativeEngine(Closing):
-    """An open plan. Calls from several threads run at the same time, each with memory of its own."""
+    """An open plan. Calls from several threads run at the same time, each with memory of its own.
+
+    What a text is answered does not depend on the batch that it comes in, on the number of threads or on other calls,
+    bit for bit. Nor does it on the instruction set, among those that multiply and add in one rounding (all but `plain`
+    on x86-64, which agrees up to that rounding and to codes that lie on its edge).
+    """
 
     def __init__(
         self,
@@ -60,34 +65,59 @@ class NativeEngine(Closing):
         c_plan = CPlan(
             len(plan.steps), len(plan.buffers), len(plan.outputs), self._steps, self._buffers, self._c_outputs
         )
-        self._engine: int | None = self._library.bertc_open(
+        engine: int | None = self._library.bertc_open(
             ctypes.byref(c_plan), thread_count(threads), self.instruction_set.encode("ascii")
         )
-        if self._engine is None:
+        if engine is None:
             raise EnvironmentLackError("the native engine cannot be opened: there is no memory, or no more threads")
+        self._handle: _Handle | None = _Handle(engine)
 
     def run(self, batch: Batch, outputs: Sequence[str]) -> list[Array]:
-        """Return the named outputs of a batch; what is padding there is 0."""
+        """Return the named outputs of a batch; what is padding there is 0.
+
+        Raises `InputError` for a batch that is no batch of this model's, and where the engine was closed.
+        """
+        handle = self._handle  # which a call of `close` in another thread leaves open until this one is done
+        if handle is None:
+            raise InputError("the native engine was closed; open it again")
         ids, types, mask = (
             np.ascontiguousarray(each, np.int64) for each in (batch.input_ids, batch.token_type_ids, batch.mask)
         )
+        if mask.ndim != 2 or not ids.shape == types.shape == mask.shape:
+            raise InputError(
+                f"a batch has ids {list(ids.shape)}, types {list(types.shape)} and a mask {list(mask.shape)}; give all "
+                "of them one shape [rows, length]"
+            )
         rows, length = mask.shape
         c_batch = CBatch(rows, length, ids.ctypes.data, types.ctypes.data, mask.ctypes.data)
-        texts = len(batch.starts) if batch.starts else int(self._library.bertc_texts(ctypes.byref(c_batch)))
+        texts = int(self._library.bertc_texts(ctypes.byref(c_batch)))
         if texts < 0:
             raise InputError("a text does not start in the column that its mask names; let padding stand on the right")
+        if texts != (len(batch.starts) or rows):
+            raise InputError(
+                f"a batch of {len(batch.starts) or rows} texts has a mask with {texts}; give every text a token"
+            )
         arrays = [np.zeros(_shape(each, rows, length, texts), np.float32) for _, each in self._outputs.values()]
         pointers = (ctypes.c_void_p * len(arrays))(*(array.ctypes.data for array in arrays))
-        fault: bytes | None = self._library.bertc_run(self._engine, ctypes.byref(c_batch), pointers)
+        fault: bytes | None = self._library.bertc_run(handle.engine, ctypes.byref(c_batch), pointers)
         if fault is not None:
             raise InputError(f"the native engine cannot run this batch: {fault.decode('ascii')}")
         return [_as_named(arrays[place], output) for place, output in (self._outputs[name] for name in outputs)]
 
     def close(self) -> None:
-        """Free the engine and end its threads."""
-        if self._engine is not None:
-            self._library.bertc_close(self._engine)
-            self._engine = None
+        """Free the engine and end its threads, once no call is running any more."""
+        self._handle = None
+
+
+class _Handle:
+    """An engine of the library, which is freed with the last reference to it."""
+
+    def __init__(self, engine: int) -> None:
+        self.engine = engine
+        self._close = library().bertc_close
+
+    def __del__(self) -> None:
+        self._close(self.engine)
 
 
 def _step(step: Step, arrays: Mapping[str, NDArray[Any]]) -> CStep:

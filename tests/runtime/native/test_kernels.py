@@ -178,6 +178,17 @@ def test_products_of_codes_are_exact(instruction_set: str, k: int, n: int, zero:
     np.testing.assert_array_equal(ours, numpy)
 
 
+@pytest.mark.parametrize("columns", [5, 16, 80])
+def test_numbers_far_outside_of_the_codes_are_clipped(instruction_set: str, columns: int) -> None:
+    """Those too that no 32-bit integer holds."""
+    numbers = np.array([0, 0.5, 1.5, 2.5, 254.5, 255.5, 1e6, 1e7, 1e9, 3e9, 1e10, 1e30], np.float32)
+    plan = PlanOfOne(np.random.default_rng(0).choice(np.r_[numbers, -numbers], (WORDS, columns)), [30, 30, 1])
+    plan.codes(columns, 0)
+    numpy, ours = plan.outputs(instruction_set)
+    np.testing.assert_array_equal(ours, numpy)
+    assert numpy.max() == 255 and numpy.min() == 0
+
+
 def endings() -> Iterator[dict[str, Any]]:
     """Give what may follow a product: those that an encoder's layers have, and others."""
     for requant in (False, True):

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+import bertc
 from bertc.core.head import Head, Pooling
 from bertc.errors import InputError
 from bertc.export.embeddings import store_embeddings
@@ -32,6 +37,7 @@ from bertc.runtime.native.kernel_plan import (
     plan_from_json,
 )
 from bertc.runtime.native.plan_check import check_plan
+from bertc.runtime.native.plan_files import write_plan
 from tests.tiny import TinyModel, quantized, tiny_model, tiny_scheme
 
 Array = NDArray[Any]
@@ -408,6 +414,53 @@ def test_a_mutated_plan_is_refused_or_touches_nothing_outside(seed: int, int8: C
             assert_in_range(damaged, arrays)
             passed += damaged != plan
     assert refused > 300 and passed > 5
+
+
+RUN = """
+import sys
+from pathlib import Path
+import numpy as np
+from bertc.core.batch import Batch
+from bertc.runtime.native.library import instruction_sets
+from bertc.runtime.native.native_engine import NativeEngine
+from bertc.runtime.native.plan_files import read_plan
+lengths = (1, 9, 40, 3)
+mask = np.array([[int(column < length) for column in range(max(lengths))] for length in lengths])
+batch = Batch(input_ids=mask * 7, token_type_ids=mask * 0, mask=mask, order=tuple(range(len(lengths))))
+for path in sorted(Path(sys.argv[1]).glob("*.json")):
+    plan, arrays = read_plan(path)
+    for name in instruction_sets():
+        print(path, name, flush=True)
+        with NativeEngine(plan, arrays, threads=2, instruction_set=name) as engine:
+            engine.run(batch, [output.name for output in plan.outputs])
+print("all ran")
+"""
+
+
+@pytest.mark.native
+def test_a_mutated_plan_that_passes_runs_without_a_crash(int8: Compiled, pooled: Compiled, tmp_path: Path) -> None:
+    """On every instruction set, in a process of its own; what it computes is no matter."""
+    generator = random.Random(7)
+    ran = 0
+    for name, (plan, arrays) in (("int8", int8), ("pooled", pooled)):
+        folder = tmp_path / name
+        folder.mkdir()
+        whole = write_plan(plan, arrays, folder)
+        content = json.loads(whole.read_bytes())
+        for number in range(1500):
+            damaged = mutated(plan, arrays, generator)
+            try:
+                check_plan(damaged, arrays)
+            except InputError:
+                continue
+            content["plan"] = json_from_plan(damaged)
+            (folder / f"{number}.json").write_text(json.dumps(content), encoding="utf-8")
+            ran += damaged != plan
+        environment = {**os.environ, "PYTHONPATH": str(Path(bertc.__file__).parents[1])}
+        command = [sys.executable, "-c", RUN, str(folder)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment, check=False)
+        assert done.returncode == 0 and done.stdout.endswith("all ran\n"), done.stdout[-200:] + done.stderr[-4000:]
+    assert ran > 20
 
 
 def test_the_second_reading_finds_what_is_outside(int8: Compiled) -> None:
