@@ -109,19 +109,19 @@ def texts_per_second(folder: str, threads: int, instances: int) -> float:
 
 
 def calls_per_second(call: Call, callers: int) -> float:
-    """Return how many calls so many threads make together within a measurement."""
+    """Return the calls per second that so many threads make together."""
 
-    def calls(caller: int) -> int:
+    def speed(caller: int) -> float:
         ready.wait()
         begin, number = time.perf_counter(), 0
         while time.perf_counter() - begin < SECONDS_PER_MEASUREMENT:
             call()
             number += 1
-        return number
+        return number / (time.perf_counter() - begin)
 
     ready = threading.Barrier(callers)
     with ThreadPoolExecutor(callers) as pool:
-        return sum(pool.map(calls, range(callers))) / SECONDS_PER_MEASUREMENT
+        return sum(pool.map(speed, range(callers)))
 
 
 def by_callers(predictors: Mapping[str, Predictor], rounds: int) -> dict[str, dict[str, list[float]]]:
