@@ -1,21 +1,33 @@
-"""Where an engine's time goes: milliseconds by kind of operator, of artefacts on ONNX Runtime or OpenVINO on the CPU.
+"""Where an engine's time goes: milliseconds by kind of operator, of artefacts that run on the CPU.
 
     bertc build CHECKPOINT ... --target ort-cpu -o ORT
     bertc build CHECKPOINT ... --target openvino -o OV
-    python benchmarks/operators.py --artefact ORT --artefact OV [--shape 16x128] [--runs 20] [--out FILE.json]
+    bertc build CHECKPOINT ... --target native -o NATIVE
+    python benchmarks/operators.py --artefact NATIVE --artefact OV --artefact ORT [--shape 16x128] [--runs 20] \\
+      [--out FILE.json]
 
 The runtimes' own profilers, which cost time themselves: compare the parts with each other, and whole models with
 `bertc bench`. Figures are medians over the runs; text is of random tokens without padding. Kinds are the runtimes'
 names: `QAttention` is three GEMMs, their quantization and the attention; `Subgraph` is OpenVINO's fused attention.
+
+The native engine has no profiler. Its plan is cut after every step, and the parts take turns: a step takes what the
+plan that ends with it takes more than the one that ends before it, each at its least over the runs, since a difference
+of medians would show the noise of both. Its kinds are kernels, and the values of the graph that they write.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
+import re
 import tempfile
+import time
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -25,7 +37,10 @@ from machine import heading, run_facts
 from bertc.checkpoint.config_json import config_from_path
 from bertc.core.batch import Batch
 from bertc.jobs.predict import verified_manifest
-from bertc.runtime.latency import full_batch
+from bertc.runtime.latency import full_batch, repeated
+from bertc.runtime.native.kernel_plan import Op, Rows, Step
+from bertc.runtime.native.native_engine import NativeEngine
+from bertc.runtime.native.plan_files import PLAN, read_plan
 from bertc.runtime.openvino.compiled_model import Precision, compile_options
 from bertc.runtime.ort.inference_session import session_options
 from bertc.targets import target_from_name
@@ -34,6 +49,8 @@ WARM = 3
 SHAPES = "1x32,1x128,16x128,8x384"
 LEAST_SHARE = 0.01
 """Kinds below this part of the whole are added up."""
+
+LAYER = re.compile(r"^layer\.\d+\.")
 
 
 def ort_milliseconds(model: Path, batch: Batch, runs: int) -> dict[str, float]:
@@ -78,12 +95,71 @@ def openvino_milliseconds(model: Path, batch: Batch, runs: int, precision: Preci
     return {kind: median(milliseconds[WARM:]) for kind, milliseconds in turns.items()}
 
 
+def native_milliseconds(model: Path, batch: Batch, runs: int) -> dict[str, float]:
+    """Return milliseconds per run by kind of step, from plans that end after each step."""
+    plan, arrays = read_plan(model)
+    with ExitStack() as stack:
+        calls = []
+        for count in range(1, len(plan.steps) + 1):
+            part = replace(plan, steps=plan.steps[:count], outputs=())
+            engine = stack.enter_context(NativeEngine(part, arrays))
+            calls.append(repeated(partial(engine.run, batch, ())))
+        least = [math.inf] * len(calls)
+        for _ in range(runs):
+            least = [min(before, milliseconds_per_call(own)) for before, own in zip(least, calls, strict=True)]
+    totals: Counter[str] = Counter()
+    for step, before, after in zip(plan.steps, [0.0, *least[:-1]], least, strict=True):
+        totals[kind_of(step)] += after - before
+    return dict(totals)
+
+
+def milliseconds_per_call(calls: Sequence[Callable[[], object]]) -> float:
+    """Return the mean of several calls after one that is not timed."""
+    calls[0]()
+    begin = time.perf_counter()
+    for call in calls:
+        call()
+    return 1e3 * (time.perf_counter() - begin) / len(calls)
+
+
+def native_products(model: Path, batch: Batch) -> dict[str, int]:
+    """Return by kind of step how many products the native engine computes, of texts without padding."""
+    texts, length = batch.input_ids.shape
+    totals: Counter[str] = Counter()
+    for step in read_plan(model)[0].steps:
+        rows = texts * length if step.rows is Rows.TOKENS else texts
+        if step.op in (Op.GEMM_INT8, Op.GEMM_F32):
+            totals[kind_of(step)] += rows * step.k * step.n
+        elif step.op is Op.ATTENTION:
+            totals[kind_of(step)] += 2 * rows * length * step.n
+    return dict(totals)
+
+
+def speeds(profiles: Mapping[str, Mapping[str, float]], products: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """Return 10^9 products per second by kind as a Markdown table."""
+    lines = ["", "10^9 products per second:", ""]
+    lines += [f"| | {' | '.join(profiles)} |", "| --- " * (len(profiles) + 1) + "|"]
+    for kind in next(iter(products.values())):
+        cells = [f"{products[shape][kind] / found[kind] / 1e6:.0f}" for shape, found in profiles.items()]
+        lines.append(f"| {kind} | {' | '.join(cells)} |")
+    whole = [sum(products[shape].values()) / sum(found.values()) / 1e6 for shape, found in profiles.items()]
+    return [*lines, f"| all, in the time of all steps | {' | '.join(f'{value:.0f}' for value in whole)} |"]
+
+
+def kind_of(step: Step) -> str:
+    """Return a step's kernel and the value that it writes, without the number of its layer."""
+    names = [LAYER.sub("", name) for name in step.name.split("+")]
+    return f"{step.op.name.lower()} {'+'.join(names)}"
+
+
 def milliseconds_of(folder: Path, batch: Batch, runs: int) -> dict[str, float]:
     """Profile an artefact's engine."""
     name = verified_manifest(folder).target
     model = folder / target_from_name(name).runtime.model_files[0]
     if name.startswith("openvino"):
         return openvino_milliseconds(model, batch, runs, "bf16" if name == "openvino-bf16" else "f32")
+    if name == "native":
+        return native_milliseconds(model, batch, runs)
     if name in ("ort-cpu", "ort-cpu-dynamic", "float"):
         return ort_milliseconds(model, batch, runs)
     raise SystemExit(f"{folder} is of the target {name}, which does not run on the CPU")
@@ -111,9 +187,11 @@ def table(profiles: Mapping[str, Mapping[str, float]]) -> list[str]:
 def page(document: Mapping[str, Any]) -> str:
     """Return all profiles as Markdown."""
     lines = heading("Time by operator", dict(document))
-    lines += ["Milliseconds of a batch (part of the whole), medians; the runtimes' profilers cost time themselves.", ""]
+    lines += ["Milliseconds of a batch (part of the whole); the runtimes' profilers cost time themselves.", ""]
     for name, profiles in document["profiles"].items():
         lines += [f"## {name}", "", *table(profiles), ""]
+        if name in document["products"]:
+            lines += [*speeds(profiles, document["products"][name]), ""]
     return "\n".join(lines)
 
 
@@ -126,6 +204,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="a JSON file; the table lies beside it")
     options = parser.parse_args()
     profiles: dict[str, dict[str, dict[str, float]]] = {}
+    products: dict[str, dict[str, dict[str, int]]] = {}
     for folder in options.artefact:
         vocabulary = int(config_from_path(folder)["vocab_size"])
         profiles[str(folder)] = {}
@@ -133,7 +212,9 @@ def main() -> None:
             rows, length = map(int, shape.split("x"))
             batch = full_batch(rows, length, vocabulary)
             profiles[str(folder)][shape] = milliseconds_of(folder, batch, options.runs)
-    document = {**run_facts("openvino"), "runs": options.runs, "profiles": profiles}
+            if (folder / PLAN).exists():
+                products.setdefault(str(folder), {})[shape] = native_products(folder / PLAN, batch)
+    document = {**run_facts("openvino"), "runs": options.runs, "profiles": profiles, "products": products}
     if options.out is not None:
         options.out.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
         options.out.with_suffix(".md").write_text(page(document), encoding="utf-8")

@@ -1,9 +1,11 @@
-"""How artefacts scale on one machine: threads and instances, length, batch, memory.
+"""How artefacts scale on one machine: threads and instances, callers, length, batch, memory.
 
-    python benchmarks/scaling.py --artefact OV --artefact ORT --out RESULT.json [--rounds 5]
+    python benchmarks/scaling.py --artefact NATIVE --artefact OV --artefact ORT --out RESULT.json [--rounds 5]
 
 - *instances*: texts per second of 16 x 128 with one engine on one thread, one on all, and several on one thread each,
   in processes of their own that start together.
+- *callers*: calls per second of one engine on all threads that 1, 2, 4 and 8 threads call at the same time, at 1 x 32
+  and at 16 x 128.
 - *length*: milliseconds per text of a batch of 8 as it grows from 16 to 512 tokens (or what the model takes).
 - *batch*: milliseconds per text of 32 tokens as the batch grows from 1 to 256.
 - *memory*: MiB that a process holds with the engine open, and at most while it runs 16 x 128; what Python and the
@@ -20,9 +22,10 @@ import html
 import json
 import multiprocessing
 import resource
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -38,13 +41,15 @@ from bertc.targets import target_from_name
 
 LENGTHS = (16, 32, 64, 128, 256, 384, 512)
 BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+CALLERS = (1, 2, 4, 8)
+CALLED = ((1, 32), (16, 128))
 VOCABULARY = 1000
 SECONDS_BETWEEN = 0.05
 SECONDS_PER_MEASUREMENT = 0.3
 SECONDS_OF_INSTANCES = 2.0
 SECONDS_TO_OPEN = 8.0
 WARM_UP = 3
-COLOURS = ("#2b6cb0", "#c05621", "#2f855a", "#6b46c1")
+COLOURS = ("#2b6cb0", "#c05621", "#2f855a", "#6b46c1", "#b83280", "#4a5568")
 Figures = dict[str, Any]
 Call = Callable[[], object]
 
@@ -103,6 +108,37 @@ def texts_per_second(folder: str, threads: int, instances: int) -> float:
         return sum(pool.map(run_instance, *zip(*[(folder, threads, start)] * instances, strict=True)))
 
 
+def calls_per_second(call: Call, callers: int) -> float:
+    """Return the calls per second that so many threads make together."""
+
+    def speed(caller: int) -> float:
+        ready.wait()
+        begin, number = time.perf_counter(), 0
+        while time.perf_counter() - begin < SECONDS_PER_MEASUREMENT:
+            call()
+            number += 1
+        return number / (time.perf_counter() - begin)
+
+    ready = threading.Barrier(callers)
+    with ThreadPoolExecutor(callers) as pool:
+        return sum(pool.map(speed, range(callers)))
+
+
+def by_callers(predictors: Mapping[str, Predictor], rounds: int) -> dict[str, dict[str, list[float]]]:
+    """Return, for each shape and artefact, the calls per second of each number of callers."""
+    found: dict[str, dict[str, list[list[float]]]] = {}
+    for _ in range(rounds):
+        for batch, length in CALLED:
+            own = found.setdefault(f"{batch} x {length}", {name: [[] for _ in CALLERS] for name in predictors})
+            for place, callers in enumerate(CALLERS):
+                for name, predictor in predictors.items():
+                    time.sleep(SECONDS_BETWEEN)
+                    call = call_of(predictor, batch, length)
+                    call()
+                    own[name][place].append(calls_per_second(call, callers))
+    return {shape: {name: [median(each) for each in own[name]] for name in own} for shape, own in found.items()}
+
+
 def memory_of(folder: str) -> tuple[float, float]:
     """Return the MiB that this process holds with the engine open, and at most while it runs."""
     with predictor_from_path(folder) as predictor:
@@ -132,6 +168,7 @@ def measured(folders: Mapping[str, str], rounds: int) -> Figures:
         "instances": {name: {label: median(found) for label, found in own.items()} for name, own in instances.items()},
         "memory": memory,
         "length": {"x": lengths, "y": per_text(predictors, [(8, length) for length in lengths], rounds)},
+        "callers": {"x": list(CALLERS), "y": by_callers(predictors, rounds)},
         "batch": {"x": list(BATCHES), "y": per_text(predictors, [(batch, 32) for batch in BATCHES], rounds)},
     }
     for predictor in predictors.values():
@@ -153,6 +190,11 @@ def page(document: Figures) -> str:
     for name, own in document["instances"].items():
         cells = [f"{own[label]:.0f}" for label in labels] + [f"{value:.0f}" for value in document["memory"][name]]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    callers = document["callers"]
+    for shape, part in callers["y"].items():
+        lines += ["", f"Calls per second of {shape} by the threads that call one engine at the same time:", ""]
+        lines += ["| | " + " | ".join(map(str, callers["x"])) + " |", "| --- " * (len(callers["x"]) + 1) + "|"]
+        lines += [f"| {name} | " + " | ".join(f"{value:.1f}" for value in ys) + " |" for name, ys in part.items()]
     for key, title in (("length", "of 8 texts, by their length"), ("batch", "of texts of 32 tokens, by the batch")):
         part = document[key]
         lines += ["", f"Milliseconds per text, batches {title}:", ""]

@@ -4,8 +4,9 @@
 
 The peers live in virtual environments of the benchmark's own (requirements.txt), which the first run makes. Every
 engine has a process of its own and waits for its turn; figures are medians over rounds, ratios are within a round.
-Built models are kept in --work, so that a second run only measures. Beside RESULT.json a Markdown table and a plot are
-written; parts that are not run keep what the file had.
+Built models are kept in --work, so that a second run only measures. Beside RESULT.json a Markdown table and two
+pictures are written (speed beside the best peer, and products per second beside the most that the cores reach); parts
+that are not run keep what the file had.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from engines import QUICK, Engine, all_engines
 from environments import HERE, ROOT, environment_variables, python_of
 from inputs import Feature, write_inputs
 from parts import Benchmark, Figures, accuracy_part, build_part, latency_part, throughput_part
+from roofline import roofline
 from tables import markdown, plot
 
 from bertc.checkpoint import Checkpoint, checkpoint_from_path
@@ -36,6 +38,7 @@ from bertc.errors import BertcError
 from bertc.jobs.inputs import calibration_from_recipe, length_of_inputs, proof_from_recipe
 from bertc.recipe import Recipe, recipe_from_document
 from bertc.runtime.machine.cpu import cpu_features, usable_cores
+from bertc.runtime.native.library import instruction_sets
 from bertc.tasks import task_from_name
 
 PARTS = ("build", "accuracy", "latency", "throughput")
@@ -95,11 +98,10 @@ def run_part(
     if part == "accuracy":
         return {} if options.random_weights else {"accuracy": accuracy_part(bench, validation)}
     if part == "latency":
-        times, memory = latency_part(bench, shapes)
-        return {"latency": times, "memory": memory, "rounds": bench.rounds}
+        return latency_part(bench, shapes)
     lengths = {name: [len(ids) for ids, _ in features] for name, features in traffic.items()}
     batches = [int(batch) for batch in options.batches.split(",")]
-    return {"throughput": throughput_part(bench, lengths, batches, ("arrival", "sorted"))}
+    return {"throughput": throughput_part(bench, lengths, batches)}
 
 
 def parsed() -> argparse.Namespace:
@@ -131,7 +133,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=0, help="0: all cores")
     parser.add_argument("--work", type=Path, default=ROOT / "benchmarks/.work", help="built models and environments")
     parser.add_argument("--environments", type=Path, help="folder of the environments, where not in --work")
-    parser.add_argument("--out", type=Path, required=True, help="RESULT.json; RESULT.md and RESULT.svg beside it")
+    parser.add_argument("--out", type=Path, required=True, help="RESULT.json; RESULT.md and the pictures beside it")
     options = parser.parse_args()
     unknown = set(options.parts.split(",")) - set(PARTS)
     if unknown:
@@ -235,7 +237,14 @@ def provenance(options: argparse.Namespace, bench: Benchmark, checkpoint: Checkp
         "system": f"{platform.system()} {platform.release()}, Python {platform.python_version()}",
         "threads": bench.threads,
         "versions": versions,
+        "instruction_set": instruction_sets()[0],
         "checkpoint": f"BERT-{size} with random weights" if size else options.checkpoint.name,
+        "dimensions": {
+            "hidden": checkpoint.architecture.hidden,
+            "layers": checkpoint.architecture.layers,
+            "intermediate": checkpoint.architecture.intermediate,
+            "first_tokens": checkpoint.head.task == "sequence-classification",
+        },
         "digest": checkpoint.digest,
         "engines": [
             {"name": engine.name, "tool": engine.tool, "how": engine.how, "note": engine.note}
@@ -251,6 +260,8 @@ def save(out: Path, document: Figures) -> None:
     out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     out.with_suffix(".md").write_text(markdown(document), encoding="utf-8")
     out.with_suffix(".svg").write_text(plot(document), encoding="utf-8")
+    if document.get("yardsticks"):
+        out.with_name(f"{out.stem}-roofline.svg").write_text(roofline(document), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,8 @@ class Engine:
     """One row of the tables.
 
     `model` names the function that writes the model, as file:function of this folder with its arguments; engines that
-    share it differ in `options`, with which `kind` opens the files. `streams_only` is for whole texts alone.
+    share it differ in `options`, with which `kind` opens the files. `python` is the environment that builds it and
+    `runs_in` the one that runs it. `streams_only` is for whole texts alone.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Engine:
     options: dict[str, Any] = field(default_factory=dict)
     note: str = ""
     python: str = "main"
+    runs_in: str = "main"
     streams_only: bool = False
 
     @property
@@ -174,6 +176,28 @@ def _optimum() -> list[Engine]:
     ]
 
 
+def _llama() -> list[Engine]:
+    def engine(name: str, how: str, note: str, **options: Any) -> Engine:
+        return Engine(
+            name=name,
+            tool="llama.cpp",
+            how=how,
+            kind="llama",
+            model="build_llama:converted",
+            options=options,
+            note=note,
+            python="llama",
+            runs_in="llama",
+        )
+
+    return [
+        engine("llama.cpp Q8_0", DOCUMENTED, "its converter, embeddings at llama-cpp-python's defaults", tokens=512),
+        engine(
+            "llama.cpp Q8_0, a text a time", BEST, "no text beside another: it computes all pairs of tokens", tokens=1
+        ),
+    ]
+
+
 def _bertc() -> list[Engine]:
     def engine(name: str, note: str, **arguments: Any) -> Engine:
         return Engine(
@@ -195,17 +219,28 @@ def _bertc() -> list[Engine]:
         engine("bertc openvino 1", "--target openvino", target="openvino", mode="1"),
         engine("bertc openvino 2 channel", "--int8-mode 2", target="openvino", mode="2", granularity="channel"),
         engine("bertc openvino 2 tensor", "--int8-mode 2", target="openvino", mode="2", granularity="tensor"),
+        engine("bertc native 1", "--target native", target="native", mode="1"),
+        engine("bertc native 2 channel", "--int8-mode 2", target="native", mode="2", granularity="channel"),
     ]
 
 
 def all_engines() -> list[Engine]:
     """List the engines in the order of the tables."""
-    return [*_onnxruntime(), *_optimum(), *_openvino(), *_torch(), *_bertc()]
+    return [*_onnxruntime(), *_optimum(), *_openvino(), *_torch(), *_llama(), *_bertc()]
 
 
 QUICK = (
     *("ORT FP32", "ORT dynamic INT8", "ORT static INT8", "OpenVINO FP32", "OpenVINO BF16"),
-    *("NNCF INT8", "NNCF INT8, FP32 hint", "bertc openvino-bf16", "bertc ort-cpu-dynamic", "bertc ort-cpu 1"),
-    *("bertc openvino 1", "bertc openvino 2 channel"),
+    *("NNCF INT8", "NNCF INT8, FP32 hint", "NNCF INT8, BF16 hint", "bertc openvino-bf16", "bertc ort-cpu-dynamic"),
+    *("bertc ort-cpu 1", "bertc openvino 1", "bertc openvino 2 channel", "bertc native 1", "bertc native 2 channel"),
 )
 """What --only quick stands for."""
+
+YARDSTICKS = tuple(
+    Engine(name=name, tool="yardstick", how=BEST, kind=kind, model="build_torch:nothing", note=note)
+    for name, kind, note in (
+        ("native GEMM", "native-gemm", "16 GEMMs of 2048 x 1024 x 1024 in one plan of bertc's native engine"),
+        ("torch._int_mm", "torch-gemm", "one GEMM of 2048 x 2048 x 2048, oneDNN's"),
+    )
+)
+"""INT8 GEMMs that stand for what the cores reach at most; they take turns with the engines."""

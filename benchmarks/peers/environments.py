@@ -9,7 +9,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-REQUIREMENTS = {"main": "requirements.txt", "optimum": "requirements-optimum.txt"}
+REQUIREMENTS = {"main": "requirements.txt", "optimum": "requirements-optimum.txt", "llama": "requirements-llama.txt"}
 
 
 class LackError(Exception):

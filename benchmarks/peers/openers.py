@@ -11,6 +11,8 @@ import numpy as np
 from inputs import Feature, Feeds, Inputs, ordered, padded
 
 ANSWERS_BATCH = 32
+MOST_SEQUENCES = 64
+"""Of one call of llama.cpp."""
 
 
 class Opened(ABC):
@@ -176,9 +178,118 @@ class Bertc(Opened):
         return self.predictor.run_features(texts)
 
 
+class Llama(Opened):
+    """llama.cpp's embeddings of first tokens, and the checkpoint's pooler and classifier behind them in numpy.
+
+    Several texts go into one call of at most `tokens` tokens, one at least.
+    """
+
+    def __init__(self, wanted: dict[str, Any]) -> None:
+        import llama_cpp
+
+        self.api = llama_cpp
+        folder = Path(wanted["folder"])
+        with np.load(folder / "head.npz") as arrays:
+            self.head = dict(arrays)
+        llama_cpp.llama_backend_init()
+        self.model = llama_cpp.llama_model_load_from_file(
+            str(folder / "model.gguf").encode(), llama_cpp.llama_model_default_params()
+        )
+        if not self.model:
+            raise SystemExit(f"llama.cpp does not open {folder / 'model.gguf'}")
+        longest: int = llama_cpp.llama_model_n_ctx_train(self.model)
+        self.most = max(longest, wanted["options"]["tokens"])
+        self.each = wanted["options"]["tokens"]
+        options = llama_cpp.llama_context_default_params()
+        options.n_ctx = options.n_batch = options.n_ubatch = self.most
+        options.n_seq_max = MOST_SEQUENCES
+        options.kv_unified = True
+        options.n_threads = options.n_threads_batch = wanted["threads"]
+        options.embeddings = True
+        options.pooling_type = llama_cpp.LLAMA_POOLING_TYPE_CLS
+        self.context = llama_cpp.llama_init_from_model(self.model, options)
+        if not self.context:
+            raise SystemExit("llama.cpp opens no context")
+        self.width: int = llama_cpp.llama_model_n_embd(self.model)
+        self.batch = llama_cpp.llama_batch_init(self.most, 0, 1)
+
+    def run(self, feeds: Feeds) -> list[Any]:
+        """Run a batch without its padding."""
+        lengths = feeds["attention_mask"].astype(bool).sum(axis=1)
+        texts = [row[:length] for row, length in zip(feeds["input_ids"], lengths, strict=True)]
+        first = np.concatenate([self._embeddings(part) for part in self._calls(texts)])
+        pooled = np.tanh(first @ self.head["pooler.weight"].T + self.head["pooler.bias"])
+        return [pooled @ self.head["classifier.weight"].T + self.head["classifier.bias"]]
+
+    def _calls(self, texts: Sequence[Any]) -> list[list[Any]]:
+        found: list[list[Any]] = [[]]
+        for text in texts:
+            tokens = sum(map(len, found[-1])) + len(text)
+            if found[-1] and (tokens > self.each or len(found[-1]) == MOST_SEQUENCES):
+                found.append([])
+            found[-1].append(text)
+        return found
+
+    def _embeddings(self, texts: Sequence[Any]) -> Any:
+        lengths = [len(text) for text in texts]
+        tokens = sum(lengths)
+        for field, values in (
+            ("token", np.concatenate(texts)),
+            ("pos", np.concatenate([np.arange(length) for length in lengths])),
+            ("n_seq_id", 1),
+            ("logits", 1),
+        ):
+            np.ctypeslib.as_array(getattr(self.batch, field), (tokens,))[:] = values
+        for place, number in enumerate(np.repeat(np.arange(len(texts)), lengths).tolist()):
+            self.batch.seq_id[place][0] = number
+        self.batch.n_tokens = tokens
+        if self.api.llama_encode(self.context, self.batch):
+            raise SystemExit("llama.cpp does not run a batch")
+        rows = [self.api.llama_get_embeddings_seq(self.context, number) for number in range(len(texts))]
+        return np.array([np.ctypeslib.as_array(row, (self.width,)) for row in rows])
+
+
+class NativeGemm(Opened):
+    """A yardstick: GEMMs in bertc's native engine, which beside them does little."""
+
+    def __init__(self, wanted: dict[str, Any]) -> None:
+        from yardsticks import native_gemms
+
+        self.engine, self.given = native_gemms(wanted["threads"])
+
+    def run(self, feeds: Feeds) -> list[Any]:
+        """Multiply, whatever the feeds."""
+        found: list[Any] = self.engine.run(self.given, ["first"])
+        return found
+
+
+class TorchGemm(Opened):
+    """A yardstick: torch's INT8 GEMM."""
+
+    def __init__(self, wanted: dict[str, Any]) -> None:
+        import torch
+        from yardsticks import TORCH_SIZE
+
+        torch.set_num_threads(wanted["threads"])
+        self.multiply = torch._int_mm
+        self.factors = [torch.randint(-127, 128, (TORCH_SIZE, TORCH_SIZE), dtype=torch.int8) for _ in range(2)]
+
+    def run(self, feeds: Feeds) -> list[Any]:
+        """Multiply, whatever the feeds."""
+        return [self.multiply(*self.factors)]
+
+
 def open_engine(wanted: dict[str, Any], inputs: Inputs) -> Opened:
     """Open what is wanted: `kind`, `folder`, `checkpoint`, `options`, `threads`."""
-    kinds = {"onnxruntime": OnnxRuntime, "openvino": Openvino, "openvino-streams": OpenvinoStreams, "bertc": Bertc}
+    kinds = {
+        "onnxruntime": OnnxRuntime,
+        "openvino": Openvino,
+        "openvino-streams": OpenvinoStreams,
+        "llama": Llama,
+        "bertc": Bertc,
+        "native-gemm": NativeGemm,
+        "torch-gemm": TorchGemm,
+    }
     torch_kinds = {"torch": Torch, "torch-int8": TorchInt8}
     if wanted["kind"] in kinds:
         opened: Opened = kinds[wanted["kind"]](wanted)

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 from build import RECORD
-from engines import Engine
-from environments import HERE, ROOT, LackError, environment_variables, python_of
+from engines import YARDSTICKS, Engine
+from environments import HERE, REQUIREMENTS, ROOT, LackError, environment_variables, python_of
 from turns import FailedError, Process, last_line, shapes_text, timed_shape, timed_stream
 
 from bertc.checkpoint import Checkpoint
@@ -30,6 +30,7 @@ from bertc.tasks import task_from_name
 
 Figures = dict[str, Any]
 WARM_TEXTS = 64
+ORDERS = ("arrival", "sorted")
 
 
 @dataclass(kw_only=True)
@@ -50,10 +51,8 @@ class Benchmark:
     def folder(self, engine: Engine) -> Path:
         """Return where a model lies: by all that it is made from, so that an interrupted run goes on where it was."""
         builder = HERE / f"{engine.model.split(':')[0]}.py"
-        sources = [
-            builder,
-            *(HERE / name for name in ("requirements.txt", "requirements-optimum.txt", "checkpoints.py")),
-        ]
+        wanted = dict.fromkeys(REQUIREMENTS[name] for name in (engine.python, engine.runs_in))
+        sources = [builder, *(HERE / name for name in (*wanted, "checkpoints.py"))]
         sources += sorted((ROOT / "bertc").rglob("*.py")) if engine.tool == "bertc" else []
         sha = hashlib.sha256(self.digest.encode())
         for path in sources:
@@ -86,7 +85,7 @@ class Benchmark:
             if done.returncode:
                 raise FailedError(last_line(log))
         record: Figures = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        return {**record, "bytes": model_bytes(folder)}
+        return {**record, "bytes": model_bytes(folder, engine)}
 
     @contextmanager
     def opened(self, engines: Sequence[Engine]) -> Iterator[dict[str, Process]]:
@@ -123,16 +122,19 @@ class Benchmark:
         return Process(self._python(engine, run=True), wanted, self.work / f"{engine.name.replace(' ', '-')}.log")
 
     def _python(self, engine: Engine, *, run: bool = False) -> Path:
-        """Return the interpreter that builds a model, or runs it: in the main environment, on the others' runtime."""
+        """Return the interpreter that builds a model, or runs it."""
         try:
-            return python_of("main" if run else engine.python, self.environments)
+            return python_of(engine.runs_in if run else engine.python, self.environments)
         except LackError as error:
             raise FailedError(str(error)) from error
 
 
-def model_bytes(folder: Path) -> int | None:
-    """Return the size of a model's files; None where it is made when it is opened."""
-    suffixes = (".onnx", ".xml", ".bin", ".data")
+def model_bytes(folder: Path, engine: Engine) -> int | None:
+    """Return the size of the files that an engine opens; None where its model is made when it is opened."""
+    if engine.tool == "bertc":
+        files = target_from_name(engine.arguments["target"]).runtime.model_files
+        return sum((folder / "out" / name).stat().st_size for name in files)
+    suffixes = (".onnx", ".xml", ".bin", ".data", ".gguf", ".npz")
     found = [path.stat().st_size for path in folder.rglob("*") if path.suffix in suffixes]
     return sum(found) if found else None
 
@@ -149,43 +151,55 @@ def build_part(bench: Benchmark) -> Figures:
     return found
 
 
-def latency_part(bench: Benchmark, shapes: Sequence[tuple[int, int]]) -> tuple[Figures, Figures]:
-    """Time every shape; returns shape -> engine -> milliseconds per round, and engine -> peak MiB after all shapes."""
+def latency_part(bench: Benchmark, shapes: Sequence[tuple[int, int]]) -> Figures:
+    """Time every shape, and in the same rounds what the cores reach at most.
+
+    Returns `latency`: shape -> engine -> milliseconds per round; `yardsticks`: the same; `memory`: engine -> MiB when
+    it was opened and after all shapes.
+    """
     times: Figures = {}
-    with bench.opened([engine for engine in bench.engines if not engine.streams_only]) as processes:
+    yardsticks: Figures = {}
+    names = {yardstick.name for yardstick in YARDSTICKS}
+    engines = [engine for engine in bench.engines if not engine.streams_only]
+    with bench.opened([*engines, *YARDSTICKS]) as processes:
         for shape in shapes_text(shapes):
-            times[shape], failed = timed_shape(processes, shape, bench.rounds)
+            found, failed = timed_shape(processes, shape, bench.rounds)
+            yardsticks[shape] = {name: found.pop(name) for name in names & set(found)}
+            times[shape] = found
             bench.fail(failed)
-            processes = {name: found for name, found in processes.items() if name not in failed}
-            print(f"{shape}: {len(processes)} engines", flush=True)
+            processes = {name: process for name, process in processes.items() if name not in failed}
+            print(f"{shape}: {len(found)} engines", flush=True)
         memory = {
             name: {"opened_mib": process.opened["peak_mib"], "open_seconds": process.opened["open_seconds"]}
             | process.ask("memory")
             for name, process in processes.items()
+            if name not in names
         }
-    return times, memory
+    return {"latency": times, "yardsticks": yardsticks, "memory": memory, "rounds": bench.rounds}
 
 
-def throughput_part(
-    bench: Benchmark, texts: Mapping[str, Sequence[int]], batches: Sequence[int], orders: Sequence[str]
-) -> list[Figures]:
-    """Time whole texts; `texts` are lengths by name. Returns a figure per text, batch and order."""
+def throughput_part(bench: Benchmark, texts: Mapping[str, Sequence[int]], batches: Sequence[int]) -> list[Figures]:
+    """Time whole texts; `texts` are lengths by name. Returns a figure per text, batch and order.
+
+    Both orders of a text are timed in the same rounds, so that ratios between them are within a round as well. Texts
+    that come one at a time are not sorted.
+    """
     found = []
     with bench.opened(bench.engines) as processes:
         for text, lengths in texts.items():
             for batch in batches:
-                for order in orders:
-                    what = {"text": text, "batch": batch, "order": order}
-                    seconds, failed = timed_stream(processes, what, bench.rounds, WARM_TEXTS)
-                    bench.fail(failed)
-                    processes = {name: kept for name, kept in processes.items() if name not in failed}
+                orders = ORDERS if batch > 1 else ORDERS[:1]
+                figures, failed = timed_stream(processes, text, batch, orders, bench.rounds, WARM_TEXTS)
+                bench.fail(failed)
+                processes = {name: kept for name, kept in processes.items() if name not in failed}
+                for order, seconds in figures.items():
                     facts = {
                         "texts": len(lengths),
                         "tokens": sum(lengths),
                         "padded": padded_tokens(lengths, batch, order),
                     }
-                    found.append({**what, **facts, "seconds": seconds})
-                    print(f"{text}, batch {batch}, {order}: {len(processes)} engines", flush=True)
+                    found.append({"text": text, "batch": batch, "order": order, **facts, "seconds": seconds})
+                print(f"{text}, batch {batch}: {len(processes)} engines", flush=True)
     return found
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import html
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from statistics import median
 from typing import Any
+
+from figures import compared, fastest, geometric_mean, spread, table
+from roofline import roofline_table
 
 Document = Mapping[str, Any]
 BASE = "NNCF INT8"
@@ -14,18 +16,37 @@ BEST_OF = {
     "NNCF INT8": ("NNCF INT8", "NNCF INT8, FP32 hint", "NNCF INT8, BF16 hint"),
     "any NNCF INT8": ("NNCF INT8",),
     "ORT dynamic INT8": ("ORT dynamic INT8",),
+    "llama.cpp": ("llama.cpp",),
     "bertc": ("bertc",),
+    "bertc native": ("bertc native",),
+    "bertc native 1": ("bertc native 1",),
+    "bertc native 2": ("bertc native 2",),
+    "bertc openvino": ("bertc openvino ",),
     "bertc ort-cpu": ("bertc ort-cpu",),
+    "other targets": ("bertc openvino", "bertc ort-cpu"),
 }
 """Beginnings of names; the first is the peer of the project's bar: its documented model at the best of three hints."""
 
 EXACT = ("NNCF INT8",)
+LATENCY_PAIRS = (
+    ("bertc", "NNCF INT8"),
+    ("bertc", "any NNCF INT8"),
+    ("bertc openvino", "NNCF INT8"),
+    ("bertc native", "bertc openvino"),
+    ("bertc native", "llama.cpp"),
+    ("bertc native 2", "bertc native 1"),
+    ("bertc ort-cpu", "ORT dynamic INT8"),
+)
+"""Groups: the steadiest of the first is compared with the fastest of the second at each shape."""
+
+RATIO_BASES = ("NNCF INT8", "bertc openvino")
 COLOURS = {
     "bertc": "#b5402a",
     "openvino": "#2a6fb5",
     "onnxruntime": "#7a7a7a",
     "torch": "#8a6fb0",
     "torchao": "#8a6fb0",
+    "llama.cpp": "#3f8f5b",
 }
 
 
@@ -35,30 +56,6 @@ def members(document: Document, group: str) -> list[str]:
     if group in EXACT:
         return [name for name in names if name in BEST_OF[group]]
     return [name for name in names if name.startswith(BEST_OF[group])]
-
-
-def geometric_mean(values: Sequence[float]) -> float:
-    """Return it; NaN of nothing."""
-    return math.exp(sum(map(math.log, values)) / len(values)) if values else math.nan
-
-
-def spread(values: Sequence[float]) -> float:
-    """Return half the range of the middle half, as a part of the median."""
-    ordered = sorted(values)
-    quarter = len(ordered) // 4
-    return (ordered[-1 - quarter] - ordered[quarter]) / 2 / median(ordered)
-
-
-def fastest(figures: Mapping[str, Sequence[float]], names: Sequence[str]) -> str | None:
-    """Return the engine with the least median."""
-    present = [name for name in names if figures.get(name)]
-    return min(present, key=lambda name: median(figures[name])) if present else None
-
-
-def compared(figures: Mapping[str, Sequence[float]], ours: str, theirs: str) -> tuple[float, str]:
-    """Return how many times as fast `ours` is: the median over rounds of the ratio within a round, and its range."""
-    ratios = [b / a for a, b in zip(figures[ours], figures[theirs], strict=True)]
-    return median(ratios), f"{median(ratios):.2f}x [{min(ratios):.2f}, {max(ratios):.2f}]"
 
 
 def steadiest(document: Document, group: str) -> str | None:
@@ -73,14 +70,14 @@ def latency_headlines(document: Document) -> list[str]:
     """Compare one engine of ours at all shapes with the peer's best at each shape."""
     lines = []
     shapes = document.get("latency", {})
-    for ours, theirs in (("bertc", "NNCF INT8"), ("bertc", "any NNCF INT8"), ("bertc ort-cpu", "ORT dynamic INT8")):
+    for ours, theirs in LATENCY_PAIRS:
         name = steadiest(document, ours)
         found, cells = [], []
         for shape, figures in shapes.items():
             peer = fastest(figures, members(document, theirs))
-            if name is None or peer is None:
+            if name is None or peer is None or name == peer:
                 continue
-            ratio, text = compared(figures, name, peer)
+            ratio, text = compared(figures[name], figures[peer])
             found.append(ratio)
             cells.append(f"{shape} {text} over {peer}")
         if found:
@@ -90,36 +87,23 @@ def latency_headlines(document: Document) -> list[str]:
 
 
 def throughput_headlines(document: Document) -> list[str]:
-    """Compare our best engine in order of arrival with the peer padded so, and with the peer sorted."""
+    """Compare our fastest engine as texts arrive with the peer in every order, and with our other targets."""
     lines = []
     found = {(row["text"], row["batch"], row["order"]): row["seconds"] for row in document.get("throughput", ())}
     for (text, batch, order), figures in found.items():
-        if order != "arrival":
-            continue
         ours = fastest(figures, members(document, "bertc"))
-        for theirs in ("arrival", "sorted"):
-            peers = found.get((text, batch, theirs), {})
-            peer = fastest(peers, members(document, "any NNCF INT8"))
-            if ours is None or peer is None:
-                continue
-            what = f"**{ours}** as texts arrive, over {peer} ({theirs})"
-            if theirs == "arrival":
-                said = compared(figures, ours, peer)[1]
-            else:
-                own_sorted = fastest(peers, members(document, "bertc"))
-                said = f"{median(peers[peer]) / median(figures[ours]):.2f}x"
-                said += (
-                    f"; all texts at once, **{own_sorted}**: {compared(peers, own_sorted, peer)[1]}"
-                    if own_sorted
-                    else ""
-                )
-            lines.append(f"- Throughput, {text}, batch {batch}: {what}: {said}.")
+        if order != "arrival" or ours is None:
+            continue
+        compare_with = [("any NNCF INT8", "arrival"), ("any NNCF INT8", "sorted"), ("other targets", "arrival")]
+        cells = []
+        for theirs, their_order in compare_with:
+            peers = found.get((text, batch, their_order), {})
+            peer = fastest(peers, members(document, theirs))
+            if peer is not None and peer != ours:
+                cells.append(f"{compared(figures[ours], peers[peer])[1]} over {peer} ({their_order})")
+        if cells:
+            lines.append(f"- Throughput, {text}, batch {batch}: **{ours}** as texts arrive: {'; '.join(cells)}.")
     return lines
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Write a Markdown table."""
-    return [f"| {' | '.join(head)} |", "|" + " --- |" * len(head), *(f"| {' | '.join(row)} |" for row in rows), ""]
 
 
 def engines_table(document: Document) -> list[str]:
@@ -151,28 +135,45 @@ def engines_table(document: Document) -> list[str]:
 
 
 def latency_table(document: Document) -> list[str]:
-    """Write milliseconds with the spread, and the ratio to the base."""
+    """Write milliseconds with the spread."""
     shapes = document.get("latency", {})
     if not shapes:
         return []
     rows = []
     for engine in document["engines"]:
         name = engine["name"]
-        cells, ratios = [], []
-        for figures in shapes.values():
-            if name not in figures:
-                cells.append("")
-                continue
-            cells.append(f"{median(figures[name]):.2f} ±{spread(figures[name]):.0%}")
-            if BASE in figures:
-                ratios.append(compared(figures, name, BASE)[0])
-                cells[-1] += f" ({ratios[-1]:.2f}x)"
+        cells = [
+            f"{median(figures[name]):.2f} ±{spread(figures[name]):.0%}" if name in figures else ""
+            for figures in shapes.values()
+        ]
         if any(cells):
-            rows.append([name, *cells, f"{geometric_mean(ratios):.2f}x" if ratios else ""])
-    head = ["engine", *(f"{shape.replace('x', ' x ')}" for shape in shapes), "geometric mean"]
-    lead = f"Milliseconds per batch, median of {document.get('rounds')} rounds, ± half the middle half of them; in "
-    lead += f"brackets how many times as fast as {BASE} (median of the ratios within a round)."
+            rows.append([name, *cells])
+    head = ["engine", *(f"{shape.replace('x', ' x ')}" for shape in shapes)]
+    lead = f"Milliseconds per batch, median of {document.get('rounds')} rounds, ± half the range of the quartiles."
     return ["## Latency, batch x length", "", lead, "", *table(head, rows)]
+
+
+def ratios_table(document: Document, theirs: str) -> list[str]:
+    """Write how many times as fast every engine is as the fastest of a group at each shape."""
+    shapes = document.get("latency", {})
+    bases = {shape: fastest(figures, members(document, theirs)) for shape, figures in shapes.items()}
+    if not shapes or None in bases.values():
+        return []
+    rows = []
+    for engine in document["engines"]:
+        name = engine["name"]
+        found = {
+            shape: compared(figures[name], figures[str(bases[shape])])
+            for shape, figures in shapes.items()
+            if name in figures
+        }
+        if found:
+            cells = [found[shape][1] if shape in found else "" for shape in shapes]
+            rows.append([name, *cells, f"{geometric_mean([ratio for ratio, _ in found.values()]):.2f}x"])
+    head = ["engine", *(f"{shape.replace('x', ' x ')}" for shape in shapes), "geometric mean"]
+    lead = "How many times as fast: the median of the ratios within a round, and their quartiles. The fastest of "
+    lead += f"{theirs} is {'; '.join(f'{base} at {shape}' for shape, base in bases.items())}."
+    return [f"## Latency as a ratio to the fastest of {theirs}", "", lead, "", *table(head, rows)]
 
 
 def throughput_table(document: Document) -> list[str]:
@@ -197,7 +198,8 @@ def throughput_table(document: Document) -> list[str]:
         f"({part['padded']:,} padded, batch {part['batch']}, {part['order']})"
         for part in parts
     ]
-    lead = "Texts per second; text, batch, order. bertc gets each batch's texts as a list (arrival), or all (sorted)."
+    lead = "Texts per second; text, batch, order. bertc gets each batch's texts as a list (arrival), or all (sorted). "
+    lead += "Both orders of a text are timed in the same rounds."
     return ["## Throughput", "", lead, f"{'; '.join(said)}.", "", *table(head, rows)]
 
 
@@ -215,20 +217,27 @@ def markdown(document: Document) -> str:
     ]
     headlines = [*latency_headlines(document), *throughput_headlines(document)]
     lines += ["## Headlines", "", *headlines, ""] if headlines else []
-    lines += [*engines_table(document), *latency_table(document), *throughput_table(document)]
+    lines += [*engines_table(document), *latency_table(document)]
+    lines += [line for theirs in RATIO_BASES for line in ratios_table(document, theirs)]
+    lines += [*roofline_table(document), *throughput_table(document)]
     if document.get("failed"):
         lines += ["## Without figures", "", *(f"- {name}: {why}" for name, why in document["failed"].items()), ""]
     return "\n".join(lines)
 
 
 def plot(document: Document) -> str:
-    """Draw each engine's speed over all shapes, relative to the base, as bars."""
-    shapes = [figures for figures in document.get("latency", {}).values() if BASE in figures]
+    """Draw each engine's speed over all shapes, relative to the best NNCF INT8 of each, as bars."""
+    bases = {
+        shape: (figures, fastest(figures, members(document, BASE)))
+        for shape, figures in document.get("latency", {}).items()
+    }
+    shapes = [(figures, base) for figures, base in bases.values() if base is not None]
     bars = []
     for engine in document["engines"]:
-        ratios = [compared(figures, engine["name"], BASE)[0] for figures in shapes if engine["name"] in figures]
+        name = engine["name"]
+        ratios = [compared(figures[name], figures[base])[0] for figures, base in shapes if name in figures]
         if ratios:
-            bars.append((engine["name"], engine["tool"], geometric_mean(ratios)))
+            bars.append((name, engine["tool"], geometric_mean(ratios)))
     bars.sort(key=lambda bar: bar[2])
     widest = max((value for _, _, value in bars), default=1.0)
     left, width, step = 230, 420, 24
@@ -239,7 +248,7 @@ def plot(document: Document) -> str:
         drawn.append(f'<text x="{left - 8}" y="{y + 13}" text-anchor="end">{html.escape(name)}</text>')
         drawn.append(f'<rect x="{left}" y="{y}" width="{long:.1f}" height="16" fill="{COLOURS.get(tool, "#7a7a7a")}"/>')
         drawn.append(f'<text x="{left + long + 6:.1f}" y="{y + 13}">{value:.2f}</text>')
-    title = f"Speed relative to {BASE}, geometric mean over {len(shapes)} shapes: {document['checkpoint']}"
+    title = f"Speed relative to the best of {BASE}, geometric mean over {len(shapes)} shapes: {document['checkpoint']}"
     height = 50 + len(bars) * step
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="720" height="{height}" font-family="sans-serif" '

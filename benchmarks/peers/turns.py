@@ -9,15 +9,18 @@ from __future__ import annotations
 import json
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from environments import HERE, environment_variables
 
 PAUSE = 0.1
 SECONDS_PER_TURN = 0.1
 MOST_REPEATS = 50
+Turn = Callable[[], float]
+Name = TypeVar("Name", bound=Hashable)
 
 
 class FailedError(Exception):
@@ -71,13 +74,11 @@ def last_line(log: Path) -> str:
     return errors[-1][:300] if errors else "the process ended without a word"
 
 
-def interleaved(
-    processes: Mapping[str, Process], rounds: int, measure: Callable[[Process], float]
-) -> tuple[dict[str, list[float]], dict[str, str]]:
-    """Let every process measure once a round; returns the figures, and why each of those that failed did."""
-    figures: dict[str, list[float]] = {name: [] for name in processes}
-    failed: dict[str, str] = {}
-    names = list(processes)
+def interleaved(turns: Mapping[Name, Turn], rounds: int) -> tuple[dict[Name, list[float]], dict[Name, str]]:
+    """Take every turn once a round; returns the figures, and why each of those that failed did."""
+    figures: dict[Name, list[float]] = {name: [] for name in turns}
+    failed: dict[Name, str] = {}
+    names = list(turns)
     for number in range(rounds):
         shift = number % max(len(names), 1)
         for name in names[shift:] + names[:shift]:
@@ -85,7 +86,7 @@ def interleaved(
                 continue
             time.sleep(PAUSE)
             try:
-                figures[name].append(measure(processes[name]))
+                figures[name].append(turns[name]())
             except FailedError as error:
                 failed[name] = str(error)
     return {name: found for name, found in figures.items() if name not in failed}, failed
@@ -94,30 +95,53 @@ def interleaved(
 def timed_shape(
     processes: Mapping[str, Process], shape: str, rounds: int
 ) -> tuple[dict[str, list[float]], dict[str, str]]:
-    """Time a shape: warm every engine first, which also says how many runs fill a turn."""
-    once, failed = interleaved(processes, 1, lambda process: process.ask("warm", shape=shape)["milliseconds"])
-    repeats = {
-        id(processes[name]): min(MOST_REPEATS, max(1, int(SECONDS_PER_TURN * 1e3 / found)))
+    """Time a shape: warm every engine first, which also says how many runs fill a turn. Figures are milliseconds."""
+    once, failed = interleaved(
+        {name: partial(_asked, process, "milliseconds", "warm", shape=shape) for name, process in processes.items()}, 1
+    )
+    turns = {
+        name: partial(_asked, processes[name], "milliseconds", "time", shape=shape, repeats=_repeats(found))
         for name, (found,) in once.items()
     }
-
-    def measure(process: Process) -> float:
-        milliseconds: float = process.ask("time", shape=shape, repeats=repeats[id(process)])["milliseconds"]
-        return milliseconds
-
-    figures, later = interleaved({name: processes[name] for name in once}, rounds, measure)
+    figures, later = interleaved(turns, rounds)
     return figures, failed | later
+
+
+def _repeats(milliseconds: float) -> int:
+    return min(MOST_REPEATS, max(1, int(SECONDS_PER_TURN * 1e3 / milliseconds)))
 
 
 def timed_stream(
-    processes: Mapping[str, Process], what: Mapping[str, Any], rounds: int, warm: int
-) -> tuple[dict[str, list[float]], dict[str, str]]:
-    """Time a text: a part of it first, to be warm, then the whole once a round. Figures are seconds."""
-    once, failed = interleaved(processes, 1, lambda process: process.ask("stream", **what, limit=warm)["seconds"])
-    figures, later = interleaved(
-        {name: processes[name] for name in once}, rounds, lambda process: process.ask("stream", **what)["seconds"]
-    )
-    return figures, failed | later
+    processes: Mapping[str, Process], text: str, batch: int, orders: Sequence[str], rounds: int, warm: int
+) -> tuple[dict[str, dict[str, list[float]]], dict[str, str]]:
+    """Time a text in every order, all in the same rounds: a part of it first, to be warm, then the whole once a round.
+
+    Returns order -> name -> seconds. An engine that fails in one order has no figures in any.
+    """
+
+    def turns(names: Collection[str], **options: int) -> dict[tuple[str, str], Turn]:
+        return {
+            (order, name): partial(_asked, process, "seconds", "stream", text=text, batch=batch, order=order, **options)
+            for order in orders
+            for name, process in processes.items()
+            if name in names
+        }
+
+    _, failed = interleaved(turns(processes, limit=warm), 1)
+    broken = {name: why for (_, name), why in failed.items()}
+    found, failed = interleaved(turns(set(processes) - set(broken)), rounds)
+    broken |= {name: why for (_, name), why in failed.items()}
+    figures: dict[str, dict[str, list[float]]] = {order: {} for order in orders}
+    for (order, name), seconds in found.items():
+        if name not in broken:
+            figures[order][name] = seconds
+    return figures, broken
+
+
+def _asked(process: Process, figure: str, do: str, **what: Any) -> float:
+    """Send a command; return one figure of the answer."""
+    found: float = process.ask(do, **what)[figure]
+    return found
 
 
 def shapes_text(shapes: Sequence[tuple[int, int]]) -> list[str]:
