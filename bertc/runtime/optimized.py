@@ -16,6 +16,7 @@ class Optimized:
     """What a runtime runs: fused nodes by kind, and the encoder's GEMMs with weights by type.
 
     `runtime` is its name and version, `requirement` the versions that bertc is tested with, as pip takes them.
+    `gemms_sparse` of the former skip the zeros of 2:4 weights; None where the runtime does not tell.
     `bound_to` names the `device` and `driver` that the model runs on and no other; it is empty where it runs anywhere.
     """
 
@@ -25,6 +26,7 @@ class Optimized:
     gemms_int8: int
     gemms_float: int
     operators: Mapping[str, int]
+    gemms_sparse: int | None = None
     bound_to: Mapping[str, str] = field(default_factory=dict)
 
 
