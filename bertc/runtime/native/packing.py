@@ -46,7 +46,7 @@ def is_sparse(panels: NDArray[np.int8]) -> bool:
 
 
 def sparse_panels(panels: NDArray[np.int8]) -> NDArray[np.int8]:
-    """Pack INT8 panels that are 2:4 as [panels, ceil(k / 64) * 40, 64]: two values of four, and behind them their places.
+    """Pack INT8 panels that are 2:4 as [panels, ceil(k / 64) * 40, 64]: two values of four, behind them their places.
 
     The two places of a group differ, whatever it holds. native/sparse.h says which bits they are.
 
