@@ -40,7 +40,7 @@ def int8_panels(weights: NDArray[np.int8]) -> NDArray[np.int8]:
     return np.ascontiguousarray(blocks.transpose(2, 0, 3, 1))
 
 
-def is_sparse(panels: NDArray[np.int8]) -> bool:
+def are_sparse(panels: NDArray[np.int8]) -> bool:
     """Say whether packed INT8 weights are 2:4: of four rows that lie beside each other at most two are not 0."""
     return bool((np.count_nonzero(panels, axis=3) <= KEPT).all())
 

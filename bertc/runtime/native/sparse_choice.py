@@ -58,7 +58,7 @@ def choose_sparse(plan: Plan, arrays: Arrays, *, speedups: Speedups | None = Non
         speedups = measured_speedups
     alike: dict[tuple[Rows, int, int], list[Step]] = defaultdict(list)
     for step in plan.steps:
-        if step.op is Op.GEMM_INT8 and packing.is_sparse(arrays[step.weights]):
+        if step.op is Op.GEMM_INT8 and packing.are_sparse(arrays[step.weights]):
             alike[step.rows, step.k, step.n].append(step)
     chosen: dict[str, NDArray[Any]] = {}
     for steps in alike.values():

@@ -196,7 +196,7 @@ def test_products_with_sparse_weights_are_those_with_dense_ones(
     for flag in (0, 1):
         plan = PlanOfOne(rows, texts)
         panels = packing.int8_panels(weights)
-        assert packing.is_sparse(panels)
+        assert packing.are_sparse(panels)
         plan.steps.append(
             Step(
                 op=Op.GEMM_INT8,

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from bertc.runtime.native.packing import (
+    are_sparse,
     compensation,
     float_panels,
     float_vector,
     int8_panels,
-    is_sparse,
     sparse_panels,
 )
 from tests.native_reference import dense_from_sparse
@@ -34,7 +34,7 @@ def test_sparse_weights_come_back(k: int, n: int) -> None:
     weights = generator.integers(-128, 128, (-(-k // 4), 4, n)).astype(np.int8)
     weights[np.argsort(generator.random(weights.shape), axis=1) < generator.integers(2, 5, (len(weights), 1, n))] = 0
     panels = int8_panels(weights.reshape(-1, n)[:k])
-    assert is_sparse(panels)
+    assert are_sparse(panels)
     packed = sparse_panels(panels)
     assert packed.shape == (-(-n // 64), -(-k // 64) * 40, 64) and packed.flags.c_contiguous
     assert packed.dtype == np.int8 and packed.nbytes * 8 == panels.nbytes * 5
@@ -45,9 +45,9 @@ def test_sparse_weights_come_back(k: int, n: int) -> None:
 def test_one_group_of_three_is_not_sparse(row: int) -> None:
     weights = np.zeros((12, 70), np.int8)
     weights[4 * row : 4 * row + 2, 69] = 1
-    assert is_sparse(int8_panels(weights))
+    assert are_sparse(int8_panels(weights))
     weights[4 * row + 3, 69] = -1
-    assert not is_sparse(int8_panels(weights))
+    assert not are_sparse(int8_panels(weights))
 
 
 @pytest.mark.parametrize("k, n", SIZES)

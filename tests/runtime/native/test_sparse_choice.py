@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from bertc.runtime.native.native_runtime import optimized_from_plan
 from bertc.runtime.native.plan_check import check_plan
 from bertc.runtime.native.plan_files import read_plan, write_plan
 from bertc.runtime.native.sparse_choice import choose_sparse, measured_speedups
+from tests.artefacts import Bertc
 from tests.native_reference import run_plan
 from tests.tiny import TinyModel, quantized, random_features, tiny_scheme
 
@@ -120,3 +122,25 @@ def test_a_measurement_runs_both_forms(pruned: Compiled, monkeypatch: pytest.Mon
         steps = [step for step in sparse_steps(plan) if step.rows is rows]
         found = measured_speedups(steps, pruned[1], sparse)
         assert len(found) == 2 and min(found) > 0
+
+
+@pytest.mark.native
+@pytest.mark.parametrize("pays, told", [(True, "; 12 products skip the zeros\n"), (False, "no product was faster")])
+def test_a_build_says_how_many_products_skip_zeros(
+    pays: bool,
+    told: str,
+    bertc: Bertc,
+    classifier: Path,
+    rows: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sparse_choice, "multiplies_sparse", lambda: pays)
+    monkeypatch.setattr(sparse_choice, "measured_speedups", always)
+    out = tmp_path / "out"
+    options = ("--calibration-data", rows, "--unvalidated", "--no-cache", "--sparsity", "2:4")
+    called = bertc("build", classifier, "-o", out, "--target", "native", *options)
+    assert called.code == 0 and told in called.out
+    sparsity = json.loads((out / "report.json").read_text(encoding="utf-8"))["sparsity"]
+    assert (sparsity["verified"], sparsity["products"]) == (True, 12 if pays else 0)
+    assert bool(sparsity["unused"]) is not pays
