@@ -10,7 +10,7 @@
 
 #include <stdint.h>
 
-#define BERTC_ABI 1
+#define BERTC_ABI 2
 #define BERTC_PANEL 64 /* columns of a panel of weights, and what widths and depths are padded to */
 
 #if defined(_WIN32)
@@ -59,7 +59,8 @@ struct bertc_step {
     int32_t activation; /* enum bertc_activation */
     int32_t k, n;       /* columns of in and out as they are; weights are padded to multiples of BERTC_PANEL */
     int32_t heads;
-    int32_t flag;         /* POOL: see above. ATTENTION: 1 where probabilities have codes; EMBED: tables in INT8 */
+    int32_t flag;         /* POOL: see above. 1 for ATTENTION: probabilities have codes; EMBED: tables in INT8; GEMM_INT8:
+                           * weights are 2:4 */
     int32_t probs_high;   /* ATTENTION: largest code of a probability, 127 or 255 */
     float epsilon;        /* NORM, UNIT */
     float scaling;        /* ATTENTION: what the raw integer (or float) product of q and k is multiplied by */
@@ -67,7 +68,8 @@ struct bertc_step {
     float probs_inverse;  /* ATTENTION: 1 / scale of the probabilities' codes */
     float context_scale;  /* ATTENTION: what the raw product of probabilities (or their codes) and values is multiplied by */
     int32_t vocabulary, positions, types, first_position; /* EMBED: rows of the tables, 0 types: none */
-    const void *weights;         /* GEMM_INT8: int8 [ceil(n/64)][ceil(k/64)*16][64][4]; GEMM_F32: f32 [ceil(n/64)][k][64] */
+    const void *weights;         /* GEMM_INT8: int8 [ceil(n/64)][ceil(k/64)*16][64][4]; GEMM_F32: f32 [ceil(n/64)][k][64].
+                                  * 2:4: int8 [ceil(n/64)][ceil(k/64)*40][64], see sparse.h */
     const int32_t *compensation; /* GEMM_INT8: -in_zero * sum over k of weights, [n padded] */
     const float *scale, *requant, *requant_scale, *bias, *residual_scale, *inverse; /* [n padded] each */
     const float *gamma, *beta;   /* NORM [n padded] */
@@ -106,6 +108,9 @@ struct bertc_engine;
 BERTC_EXPORT int bertc_abi(void);
 /* Names of the instruction sets that this library holds and this CPU has, the best first, separated by blanks. */
 BERTC_EXPORT const char *bertc_instruction_sets(void);
+/* Whether an instruction set (NULL: the best) skips the zeros of weights that are 2:4; another one makes them dense when
+ * a plan is opened. */
+BERTC_EXPORT int bertc_sparse(const char *instruction_set);
 /* Open an engine with so many threads (the caller is one of them). `instruction_set` NULL: the best. NULL: no memory, or
  * no such instruction set here. */
 BERTC_EXPORT struct bertc_engine *bertc_open(const struct bertc_plan *plan, int threads, const char *instruction_set);

@@ -26,6 +26,8 @@ struct bertc_engine {
     struct bertc_plan plan;
     const struct kernels *kernels;
     const struct bertc_step *embed;
+    struct bertc_step *steps; /* the plan's, where weights are others; NULL: the plan's own */
+    int8_t *dense;            /* those weights */
     int threads;
     struct pool *pool;
     pthread_mutex_t lock;
@@ -49,6 +51,18 @@ const char *bertc_instruction_sets(void) {
     return names;
 }
 
+/* By name, or the best; NULL: this CPU has none of that name. */
+static const struct kernels *kernels_of(const char *instruction_set) {
+    const struct kernels *const *each = kernels_here();
+    while (*each && instruction_set && strcmp((*each)->name, instruction_set)) each++;
+    return *each;
+}
+
+int bertc_sparse(const char *instruction_set) {
+    const struct kernels *kernels = kernels_of(instruction_set);
+    return kernels && kernels->sparse;
+}
+
 static void *aligned(size_t bytes) {
     void *memory;
 #if defined(_WIN32)
@@ -67,21 +81,75 @@ static void aligned_free(void *memory) {
 #endif
 }
 
+/* --- weights that are 2:4, where the instruction set multiplies dense ones alone ------------------------------------- */
+
+static size_t dense_bytes(const struct bertc_step *step) {
+    const size_t panel = BERTC_PANEL, depth = ((size_t)step->k + panel - 1) / panel * panel;
+    return ((size_t)step->n + panel - 1) / panel * panel * depth;
+}
+
+/* From panels as sparse.h describes them to those that bertc.h does. */
+static void fill_dense(const struct bertc_step *step, int8_t *dense) {
+    enum { EIGHT = 8 * BERTC_PANEL, VALUES = EIGHT / 2, PLACES = BERTC_PANEL, GROUP = 16 * 4 };
+    const size_t eights = ((size_t)step->k + BERTC_PANEL - 1) / BERTC_PANEL * 8;
+    const int8_t *panel = step->weights;
+    memset(dense, 0, dense_bytes(step));
+    for (int column = 0; column < step->n; column += BERTC_PANEL, panel += eights * (VALUES + PLACES))
+        for (size_t eight = 0; eight < eights; eight++, dense += EIGHT) {
+            const int8_t *values = panel + eight * VALUES;
+            const uint8_t *places = (const uint8_t *)panel + eights * VALUES + eight * PLACES;
+            for (int i = 0; i < VALUES; i++) { /* value i is one of column i / 4's, in the second four where i & 2 */
+                const int place = places[i % GROUP] >> i / GROUP * 2 & 3;
+                dense[(i & 2 ? VALUES : 0) + i / 4 * 4 + place] = values[i];
+            }
+        }
+}
+
+/* Give the engine dense weights of its own where the plan has sparse ones; 0: no memory. */
+static int make_dense(struct bertc_engine *engine) {
+    const struct bertc_plan *plan = &engine->plan;
+    size_t bytes = 0;
+    for (int i = 0; i < plan->steps; i++)
+        if (is_sparse(plan->step + i)) bytes += dense_bytes(plan->step + i);
+    if (!bytes) return 1;
+    engine->steps = malloc((size_t)plan->steps * sizeof *engine->steps);
+    engine->dense = aligned(bytes);
+    if (!engine->steps || !engine->dense) return 0;
+    memcpy(engine->steps, plan->step, (size_t)plan->steps * sizeof *engine->steps);
+    int8_t *dense = engine->dense;
+    for (int i = 0; i < plan->steps; i++) {
+        struct bertc_step *step = engine->steps + i;
+        if (!is_sparse(step)) continue;
+        fill_dense(step, dense);
+        step->weights = dense;
+        step->flag = 0;
+        dense += dense_bytes(step);
+    }
+    engine->plan.step = engine->steps;
+    return 1;
+}
+
+static void engine_free(struct bertc_engine *engine) {
+    pthread_mutex_destroy(&engine->lock);
+    aligned_free(engine->dense);
+    free(engine->steps);
+    free(engine);
+}
+
 struct bertc_engine *bertc_open(const struct bertc_plan *plan, int threads, const char *instruction_set) {
-    const struct kernels *const *each = kernels_here();
-    while (*each && instruction_set && strcmp((*each)->name, instruction_set)) each++;
-    if (!*each || threads < 1) return NULL;
+    const struct kernels *kernels = kernels_of(instruction_set);
+    if (!kernels || threads < 1) return NULL;
     struct bertc_engine *engine = calloc(1, sizeof *engine);
     if (!engine) return NULL;
     engine->plan = *plan;
-    engine->kernels = *each;
+    engine->kernels = kernels;
     engine->threads = threads;
     for (int i = 0; i < plan->steps; i++)
         if (plan->step[i].op == BERTC_EMBED) engine->embed = plan->step + i;
     pthread_mutex_init(&engine->lock, NULL);
-    if (threads > 1 && !(engine->pool = pool_open(threads - 1))) {
-        pthread_mutex_destroy(&engine->lock);
-        free(engine);
+    const int filled = kernels->sparse || make_dense(engine);
+    if (!filled || (threads > 1 && !(engine->pool = pool_open(threads - 1)))) {
+        engine_free(engine);
         return NULL;
     }
     return engine;
@@ -113,8 +181,7 @@ void bertc_close(struct bertc_engine *engine) {
         engine->idle = context->next;
         context_free(context, engine->threads);
     }
-    pthread_mutex_destroy(&engine->lock);
-    free(engine);
+    engine_free(engine);
 }
 
 static struct context *context_take(struct bertc_engine *engine) {

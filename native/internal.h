@@ -38,7 +38,10 @@ struct kernels {
     int (*pieces)(const struct bertc_step *step, const struct frame *frame, int workers);
     void (*run)(const struct bertc_step *step, const struct frame *frame, int piece, int pieces, struct scratch *own);
     size_t (*scratch)(const struct bertc_plan *plan, int32_t longest);
+    int sparse; /* 0: weights that are 2:4 come as dense ones */
 };
+
+static inline int is_sparse(const struct bertc_step *step) { return step->op == BERTC_GEMM_INT8 && step->flag; }
 
 /* The best first; NULL at the end. */
 const struct kernels *const *kernels_here(void);

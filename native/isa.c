@@ -1,11 +1,10 @@
 /* All kernels of one instruction set. This file is compiled once for each (-DISA=name and the compiler's flags), so that
  * what differs is the product of codes in tile.h and the vectors in vec.h, and nothing else. */
-#include "tile.h"
+#include "sparse.h"
 
-/* A profile then tells the kernels apart; a call costs nothing beside them. */
-#define NOINLINE __attribute__((noinline))
 #define LOG2E 1.44269504f
 #define NEVER (-(1 << 30)) /* the score of a key that is not there */
+#define PRODUCT_BYTES (MOST_ROWS * BERTC_PANEL * sizeof(int32_t))
 
 #if defined(__AMX_INT8__)
 #define DEPTH 64 /* what the depth of a product inside attention is padded to */
@@ -400,6 +399,29 @@ static NOINLINE void gemm_int8(const struct bertc_step *step, const struct frame
     gemm_tiles(step, frame, &part, own);
 }
 
+#endif
+
+#if SPARSE
+static NOINLINE void gemm_sparse(const struct bertc_step *step, const struct frame *frame, int piece, int pieces,
+                                 struct scratch *own) {
+    const struct part part = part_of(step, frame, piece, pieces);
+    const int depth = up(step->k, BERTC_PANEL);
+    const int64_t lda = width_of(frame, step->in[0]);
+    int32_t *product = (int32_t *)own->memory;
+    uint8_t *places = own->memory + PRODUCT_BYTES;
+    for (int panel = part.panel; panel < part.panel_end; panel++) {
+        const int column = panel * BERTC_PANEL, columns = least(BERTC_PANEL, step->n - column);
+        const int8_t *values = (const int8_t *)step->weights + panel * SPARSE_PANEL_BYTES(depth);
+        unpack_places((const uint8_t *)values + PLACES_BYTES(depth), depth, places);
+        for (int row = part.row; row < part.row_end; row += SPARSE_ROWS) {
+            const int rows = least(SPARSE_ROWS, part.row_end - row);
+            sparse_tile(rows, codes(frame, step->in[0], row, step->in_column[0]), lda, values, places, depth,
+                        step->compensation + column, product);
+            const struct block block = {step, frame, row, rows, column, columns, product, BERTC_PANEL};
+            finish_block(&block, INTEGERS);
+        }
+    }
+}
 #endif
 
 #define FLOAT_ROWS 4
@@ -812,9 +834,13 @@ static NOINLINE void attention(const struct bertc_step *step, const struct frame
 }
 
 static size_t scratch_bytes(const struct bertc_plan *plan, int32_t longest) {
-    size_t most = MOST_ROWS * BERTC_PANEL * sizeof(int32_t);
+    size_t most = PRODUCT_BYTES;
     for (int i = 0; i < plan->steps; i++) {
         const struct bertc_step *step = plan->step + i;
+        if (is_sparse(step)) {
+            const size_t bytes = PRODUCT_BYTES + (size_t)PLACES_BYTES(up(step->k, BERTC_PANEL));
+            most = bytes > most ? bytes : most;
+        }
         if (step->op != BERTC_ATTENTION) continue;
         struct head head = {.size = step->n / step->heads};
         head.width = up(longest, BERTC_PANEL);
@@ -861,6 +887,12 @@ static void run_step(const struct bertc_step *step, const struct frame *frame, i
         embed(step, frame, piece, pieces);
         break;
     case BERTC_GEMM_INT8:
+#if SPARSE
+        if (is_sparse(step)) {
+            gemm_sparse(step, frame, piece, pieces, own);
+            break;
+        }
+#endif
         gemm_int8(step, frame, piece, pieces, own);
         break;
     case BERTC_GEMM_F32:
@@ -914,4 +946,4 @@ static void end(void) { _tile_release(); }
 #define TEXT(name) #name
 #define TEXT_OF(name) TEXT(name)
 
-const struct kernels NAMED(ISA) = {TEXT_OF(ISA), BEGIN, END, pieces_of, run_step, scratch_bytes};
+const struct kernels NAMED(ISA) = {TEXT_OF(ISA), BEGIN, END, pieces_of, run_step, scratch_bytes, SPARSE};

@@ -175,9 +175,27 @@ def _embed(run: _Run, step: Step) -> None:
         run.buffers[step.out][text.tokens, : step.n] = total
 
 
+def dense_from_sparse(panels: Array) -> Array:
+    """Return panels [panels, k / 4, 64, 4] of those that are 2:4, place by place as native/sparse.h has it."""
+    blocks, eights = panels.shape[0], panels.shape[1] // 5
+    values = panels[:, : 4 * eights].reshape(blocks, eights, 64, 2, 2)
+    packed = panels[:, 4 * eights :].view(np.uint8)
+    dense = np.zeros((blocks, 2 * eights, 64, 4), np.int8)
+    block, eight = np.ogrid[:blocks, :eights]
+    for column in range(64):
+        group, lane = divmod(column, 16)
+        for half in range(2):
+            for slot in range(2):
+                place = packed[:, :, 4 * lane + 2 * half + slot] >> (2 * group) & 3
+                dense[block, 2 * eight + half, column, place] = values[:, :, column, half, slot]
+    return dense
+
+
 def _gemm_int8(run: _Run, step: Step) -> None:
     panels = run.array(step, "weights")
     assert panels is not None and panels.dtype == np.int8
+    if step.flag:
+        panels = dense_from_sparse(panels)
     weights = panels.transpose(1, 3, 0, 2).reshape(panels.shape[1] * 4, -1).astype(np.int64)
     codes = run.read(step, padded(step.k))
     assert codes.dtype == np.uint8

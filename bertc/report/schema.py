@@ -81,7 +81,8 @@ class SparsityPart(Part):
     """What is sparse: the pattern ("2:4"), the criterion, how many tensors, and whether the engine's file obeys it.
 
     `criterion` is "checkpoint" for weights that were sparse before the build. `unused` says why the target gains
-    nothing from it, and is empty for one that does.
+    nothing from it, and is empty for one that does. `products` counts what skips the zeros in the engine; it is null
+    where the runtime does not tell.
     """
 
     pattern: str
@@ -89,6 +90,7 @@ class SparsityPart(Part):
     tensors: Count
     verified: bool
     unused: str = ""
+    products: Count | None = None
     permuted: bool = False
     gemms: tuple[SparseGemmPart, ...] = ()
 

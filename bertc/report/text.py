@@ -107,7 +107,8 @@ def sparsity_text(part: SparsityPart) -> str:
     source = "as in the checkpoint" if part.criterion == "checkpoint" else f"by {part.criterion}"
     state = "verified in the file" if part.verified else "NOT verified in the file"
     unused = f"; no gain on this target: {part.unused}" if part.unused else ""
-    return f"{part.pattern} {source}, {part.tensors} tensors, {state}{unused}"
+    products = f"; {part.products} products skip the zeros" if part.products else ""
+    return f"{part.pattern} {source}, {part.tensors} tensors, {state}{products}{unused}"
 
 
 def latency_text(latency: Sequence[LatencyPart]) -> str:

@@ -40,7 +40,9 @@ def report_from_facts(facts: BuildFacts, *, rows: str) -> Report:
         command=facts.command,
         checkpoint=_checkpoint(facts),
         quantization=quantization_part(facts),
-        sparsity=None if facts.sparsity is None else sparsity_part(facts.sparsity, facts.recipe.sparsity, facts.target),
+        sparsity=None
+        if facts.sparsity is None
+        else sparsity_part(facts.sparsity, facts.recipe.sparsity, facts.target, facts.optimized),
         engine=EnginePart(
             target=facts.target.name,
             bytes=sum(facts.engine_bytes.values()),

@@ -136,6 +136,8 @@ def library() -> ctypes.CDLL:
     if found.bertc_abi() != ABI:
         raise EnvironmentLackError(f"{path} is another version's native engine; {REMEDY}")
     found.bertc_instruction_sets.restype = c_char_p
+    found.bertc_sparse.argtypes = [c_char_p]
+    found.bertc_sparse.restype = c_int
     found.bertc_open.argtypes = [POINTER(CPlan), c_int, c_char_p]
     found.bertc_open.restype = c_void_p
     found.bertc_texts.argtypes = [POINTER(CBatch)]
@@ -151,3 +153,8 @@ def instruction_sets() -> tuple[str, ...]:
     """Return the instruction sets that this CPU has kernels for, the best first."""
     names: bytes = library().bertc_instruction_sets()
     return tuple(names.decode("ascii").split())
+
+
+def multiplies_sparse() -> bool:
+    """Say whether the best instruction set of this CPU has a kernel for weights that are 2:4."""
+    return bool(library().bertc_sparse(None))

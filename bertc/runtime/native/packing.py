@@ -11,6 +11,22 @@ GROUP = 4
 """Rows of INT8 weights that lie beside each other: what one instruction multiplies and adds."""
 
 
+KEPT = 2
+"""Of a group of weights that are 2:4, how many may be other than 0."""
+
+
+def _places() -> NDArray[np.intp]:
+    """Return the two places of a group by the bits of what is not 0 in it; free ones are the first that are 0."""
+    found = np.zeros((1 << GROUP, KEPT), np.intp)
+    for bits in range(1 << GROUP):
+        used = sorted(range(GROUP), key=lambda place: not bits >> place & 1)
+        found[bits] = sorted(used[:KEPT])
+    return found
+
+
+PLACES = _places()
+
+
 def int8_panels(weights: NDArray[np.int8]) -> NDArray[np.int8]:
     """Pack weights [k, n] as [panels, ceil(k / 64) * 16, 64, 4], zeros behind both ends.
 
@@ -22,6 +38,32 @@ def int8_panels(weights: NDArray[np.int8]) -> NDArray[np.int8]:
     whole[: weights.shape[0], : weights.shape[1]] = weights
     blocks = whole.reshape(depth // GROUP, GROUP, columns // PANEL, PANEL)
     return np.ascontiguousarray(blocks.transpose(2, 0, 3, 1))
+
+
+def are_sparse(panels: NDArray[np.int8]) -> bool:
+    """Say whether packed INT8 weights are 2:4: of four rows that lie beside each other at most two are not 0."""
+    return bool((np.count_nonzero(panels, axis=3) <= KEPT).all())
+
+
+def sparse_panels(panels: NDArray[np.int8]) -> NDArray[np.int8]:
+    """Pack INT8 panels that are 2:4 as [panels, ceil(k / 64) * 40, 64]: two values of four, behind them their places.
+
+    The two places of a group differ, whatever it holds. native/sparse.h says which bits they are.
+
+    >>> found = sparse_panels(int8_panels(np.int8([[0], [2], [0], [4], [5]])))
+    >>> found.shape, found[0, 0, :4].tolist(), (found[0, 32, :4] & 3).tolist()
+    ((1, 40, 64), [2, 4, 5, 0], [1, 3, 0, 1])
+    """
+    blocks, fours = panels.shape[:2]
+    shape = (blocks, fours // 2, 2, PANEL, KEPT)
+    used = (panels != 0).astype(np.uint8) @ np.array([1, 2, 4, 8], np.uint8)
+    places = PLACES[used]
+    values = np.take_along_axis(panels, places, axis=3).reshape(shape).transpose(0, 1, 3, 2, 4)
+    groups = places.reshape(shape).transpose(0, 1, 3, 2, 4).reshape(blocks, fours // 2, GROUP, PANEL).astype(np.uint8)
+    packed = np.zeros((blocks, fours // 2, PANEL), np.uint8)
+    for group in range(GROUP):
+        packed |= groups[:, :, group] << np.uint8(2 * group)
+    return np.concatenate((values.reshape(blocks, fours * KEPT, PANEL), packed.view(np.int8)), axis=1)
 
 
 def float_panels(weights: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -57,7 +57,7 @@ SCALES = {"scaling", "scores_requant", "probs_inverse", "probs_high", "context_s
 EMBEDDING = {"vocabulary", "positions", "types", "first_position", "word", "position", "type"}
 FIELDS: Mapping[Op, set[str]] = {
     Op.EMBED: ALWAYS | EMBEDDING | {"flag", "word_scale", "position_scale"},
-    Op.GEMM_INT8: ALWAYS | INPUT | FINISH | CODES | {"in_zero", "weights", "compensation"},
+    Op.GEMM_INT8: ALWAYS | INPUT | FINISH | CODES | {"in_zero", "flag", "weights", "compensation"},
     Op.GEMM_F32: ALWAYS | INPUT | FINISH | CODES | {"weights"},
     Op.NORM: ALWAYS | INPUT | CODES | {"out_codes", "gamma", "beta", "epsilon"},
     Op.ATTENTION: ALWAYS | INPUT | SCALES | CODES | {"in_zero", "k", "heads", "flag"},
@@ -274,8 +274,9 @@ class _Check:
         self.expect(step.k > 0 and 2 * largest <= LARGEST_SUM, "k")
         self.type_of_input(self.source(step.rows, step.k), Type.U8)
         self.expect(0 <= step.in_zero <= CODE, "in_zero")
-        panels = padded(step.n) // PANEL
-        self.array("weights", np.int8, (panels, padded(step.k) // 4, PANEL, 4))
+        self.expect(step.flag in (0, 1), "flag")
+        panels, fours = padded(step.n) // PANEL, padded(step.k) // 4
+        self.array("weights", np.int8, (panels, fours // 2 * 5, PANEL) if step.flag else (panels, fours, PANEL, 4))
         compensation = self.array("compensation", np.int32, (padded(step.n),))
         if int(compensation.min()) < -largest or int(compensation.max()) > largest:
             self.refuse("compensation", "is larger than any sum of weights makes it")

@@ -189,6 +189,45 @@ def test_numbers_far_outside_of_the_codes_are_clipped(instruction_set: str, colu
     assert numpy.max() == 255 and numpy.min() == 0
 
 
+def sparse_codes(generator: np.random.Generator, k: int, n: int) -> Array:
+    """Return weights of which each four rows have at most two that are not 0, or fewer."""
+    weights = random_codes(generator, (-(-k // 4), 4, n), -128, 127)
+    kept = np.argsort(generator.random(weights.shape), axis=1) < generator.integers(0, 3, (len(weights), 1, n))
+    return np.asarray(np.where(kept, weights, 0).reshape(-1, n)[:k], np.int8)
+
+
+@PROPERTY
+@given(k=st.integers(1, 300), n=st.integers(1, 200), zero=st.sampled_from([0, 3, 128, 255]), texts=lengths())
+def test_products_with_sparse_weights_are_those_with_dense_ones(
+    instruction_set: str, k: int, n: int, zero: int, texts: list[int]
+) -> None:
+    generator = np.random.default_rng(k * 1000 + n)
+    rows, weights = random_codes(generator, (WORDS, k), -zero, 255 - zero), sparse_codes(generator, k, n)
+    found = []
+    for flag in (0, 1):
+        plan = PlanOfOne(rows, texts)
+        panels = packing.int8_panels(weights)
+        assert packing.are_sparse(panels)
+        plan.steps.append(
+            Step(
+                op=Op.GEMM_INT8,
+                name="product",
+                rows=Rows.TOKENS,
+                inputs=(plan.codes(k, zero), -1, -1),
+                in_zero=zero,
+                k=k,
+                n=n,
+                flag=flag,
+                out=plan.buffer(Type.F32, n),
+                weights=plan.array("weights", packing.sparse_panels(panels) if flag else panels),
+                compensation=plan.array("compensation", packing.compensation(weights, zero)),
+            )
+        )
+        found += plan.outputs(instruction_set, threads=1 + k % 3)
+    for values in found[1:]:
+        np.testing.assert_array_equal(values, found[0])
+
+
 def endings() -> Iterator[dict[str, Any]]:
     """Give what may follow a product: those that an encoder's layers have, and others."""
     for requant in (False, True):

@@ -5,7 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bertc.runtime.native.packing import compensation, float_panels, float_vector, int8_panels
+from bertc.runtime.native.packing import (
+    are_sparse,
+    compensation,
+    float_panels,
+    float_vector,
+    int8_panels,
+    sparse_panels,
+)
+from tests.native_reference import dense_from_sparse
 
 SIZES = [(1, 1), (3, 65), (4, 64), (5, 2), (64, 128), (65, 63), (127, 129), (200, 70)]
 
@@ -18,6 +26,28 @@ def test_int8_weights_lie_where_the_header_says(k: int, n: int) -> None:
     rows, columns = np.arange(k)[:, None], np.arange(n)[None]
     np.testing.assert_array_equal(panels[columns // 64, rows // 4, columns % 64, rows % 4], weights)
     assert np.abs(panels.astype(np.int64)).sum() == np.abs(weights.astype(np.int64)).sum()
+
+
+@pytest.mark.parametrize("k, n", SIZES)
+def test_sparse_weights_come_back(k: int, n: int) -> None:
+    generator = np.random.default_rng(k + n)
+    weights = generator.integers(-128, 128, (-(-k // 4), 4, n)).astype(np.int8)
+    weights[np.argsort(generator.random(weights.shape), axis=1) < generator.integers(2, 5, (len(weights), 1, n))] = 0
+    panels = int8_panels(weights.reshape(-1, n)[:k])
+    assert are_sparse(panels)
+    packed = sparse_panels(panels)
+    assert packed.shape == (-(-n // 64), -(-k // 64) * 40, 64) and packed.flags.c_contiguous
+    assert packed.dtype == np.int8 and packed.nbytes * 8 == panels.nbytes * 5
+    np.testing.assert_array_equal(dense_from_sparse(packed), panels)
+
+
+@pytest.mark.parametrize("row", range(3))
+def test_one_group_of_three_is_not_sparse(row: int) -> None:
+    weights = np.zeros((12, 70), np.int8)
+    weights[4 * row : 4 * row + 2, 69] = 1
+    assert are_sparse(int8_panels(weights))
+    weights[4 * row + 3, 69] = -1
+    assert not are_sparse(int8_panels(weights))
 
 
 @pytest.mark.parametrize("k, n", SIZES)

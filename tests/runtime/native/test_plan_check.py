@@ -18,8 +18,10 @@ from numpy.typing import NDArray
 
 import bertc
 from bertc.core.head import Head, Pooling
+from bertc.core.progress import Silent
 from bertc.errors import InputError
 from bertc.export.embeddings import store_embeddings
+from bertc.prune.layers import prune_graph
 from bertc.runtime.native.compile import plan_from_graph
 from bertc.runtime.native.kernel_plan import (
     ARRAYS,
@@ -38,6 +40,7 @@ from bertc.runtime.native.kernel_plan import (
 )
 from bertc.runtime.native.plan_check import check_plan
 from bertc.runtime.native.plan_files import write_plan
+from bertc.runtime.native.sparse_choice import choose_sparse
 from tests.tiny import TinyModel, quantized, tiny_model, tiny_scheme
 
 Array = NDArray[Any]
@@ -50,6 +53,14 @@ def int8(tiny_classifier: TinyModel) -> Compiled:
     stored = replace(tiny_classifier, graph=store_embeddings(tiny_classifier.graph).graph)
     chosen = replace(tiny_scheme("3", "channel"), one_sided=True, split_outliers=True)
     return plan_from_graph(quantized(stored, chosen).graph)
+
+
+@pytest.fixture(scope="module")
+def sparse(tiny_classifier: TinyModel) -> Compiled:
+    """A plan whose products have 2:4 weights, and skip their zeros."""
+    graph = prune_graph(tiny_classifier.graph, criterion="magnitude", grams=None, progress=Silent()).graph
+    compiled = plan_from_graph(quantized(replace(tiny_classifier, graph=graph), tiny_scheme("2", "channel")).graph)
+    return choose_sparse(*compiled, speedups=lambda *_: (2.0, 2.0))
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +114,8 @@ CASES: list[tuple[Op, dict[str, Any], str]] = [
     (Op.GEMM_INT8, {"in_zero": 256}, "in_zero is 256"),
     (Op.GEMM_INT8, {"in_zero": -1}, "in_zero is -1"),
     (Op.GEMM_INT8, {"weights": ""}, "weights is ''"),
+    (Op.GEMM_INT8, {"flag": 1}, "weights is int8"),
+    (Op.GEMM_INT8, {"flag": 2}, "flag is 2"),
     (Op.GEMM_INT8, {"compensation": "layer.0.hidden.gamma"}, "compensation is float32"),
     (Op.GEMM_INT8, {"requant_scale": ""}, "requant_scale"),
     (Op.GEMM_INT8, {"requant": ""}, "requant_scale"),
@@ -245,6 +258,19 @@ def test_damage_of_the_whole_is_refused(int8: Compiled) -> None:
             check_plan(damaged, arrays)
 
 
+def test_sparse_weights_have_their_own_shape(sparse: Compiled) -> None:
+    plan, arrays = sparse
+    check_plan(plan, arrays)
+    number = number_of(plan, Op.GEMM_INT8)
+    step = plan.steps[number]
+    weights = arrays[step.weights]
+    assert step.flag and weights.shape == (padded(step.n) // 64, padded(step.k) // 8 * 5, 64)
+    with pytest.raises(InputError, match="weights is int8"):
+        check_plan(changed(plan, number, flag=0), arrays)
+    with pytest.raises(InputError, match="weights is int8"):
+        check_plan(plan, {**arrays, step.weights: np.ascontiguousarray(weights[:, :-1])})
+
+
 def test_damaged_arrays_are_refused(int8: Compiled) -> None:
     plan, arrays = int8
     number = number_of(plan, Op.GEMM_INT8)
@@ -383,8 +409,9 @@ def assert_in_range(plan: Plan, arrays: Mapping[str, Array]) -> None:
                 assert step.in_column[place] + depth <= plan.buffers[number].width
         if step.residual != NO_BUFFER:
             assert step.residual >= 0 and columns <= plan.buffers[step.residual].width
+        depth = 4 * step.k if step.op is Op.GEMM_F32 else padded(step.k)
         sizes = {
-            "weights": columns * (padded(step.k) if step.op is Op.GEMM_INT8 else 4 * step.k),
+            "weights": columns * (depth // 8 * 5 if step.op is Op.GEMM_INT8 and step.flag else depth),
             "word": step.vocabulary * step.n * (1 if step.flag else 4),
             "position": step.positions * step.n * (1 if step.flag else 4),
             "word_scale": 4 * step.vocabulary,
@@ -400,11 +427,13 @@ def assert_in_range(plan: Plan, arrays: Mapping[str, Array]) -> None:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_a_mutated_plan_is_refused_or_touches_nothing_outside(seed: int, int8: Compiled, pooled: Compiled) -> None:
+def test_a_mutated_plan_is_refused_or_touches_nothing_outside(
+    seed: int, int8: Compiled, pooled: Compiled, sparse: Compiled
+) -> None:
     generator = random.Random(seed)
     refused = passed = 0
     for _ in range(400):
-        plan, arrays = generator.choice((int8, pooled))
+        plan, arrays = generator.choice((int8, pooled, sparse))
         damaged = mutated(plan, arrays, generator)
         try:
             check_plan(damaged, arrays)
@@ -463,12 +492,15 @@ def test_a_mutated_plan_that_passes_runs_without_a_crash(int8: Compiled, pooled:
     assert ran > 20
 
 
-def test_the_second_reading_finds_what_is_outside(int8: Compiled) -> None:
+def test_the_second_reading_finds_what_is_outside(int8: Compiled, sparse: Compiled) -> None:
     plan, arrays = int8
     assert_in_range(plan, arrays)
     number = number_of(plan, Op.GEMM_INT8)
     for values in ({"k": 65}, {"n": 1000}, {"out_column": 64}, {"residual": 0, "n": 900}):
         with pytest.raises(AssertionError):
             assert_in_range(changed(plan, number, **values), arrays)
+    assert_in_range(*sparse)
+    with pytest.raises(AssertionError):
+        assert_in_range(changed(sparse[0], number_of(sparse[0], Op.GEMM_INT8), flag=0), sparse[1])
     with pytest.raises(AssertionError):
         assert_in_range(replace(plan, outputs=(Output(name="x", buffer=0, columns=65, per_token=True),)), arrays)
