@@ -51,6 +51,7 @@ struct model {
     void *array[MOST_ARRAYS];
     int arrays;
     int columns, zero;
+    const int8_t *weights; /* of a product: dense panels, as bertc.h has them */
     int *code; /* [WORDS][columns], without the zero point */
 };
 
@@ -228,39 +229,69 @@ static int check_model(struct model *model, const char *name, const double *(*ex
 
 /* --- products --------------------------------------------------------------------------------------------------------- */
 
+static int64_t place_of(const struct bertc_step *step, int k, int n) {
+    return ((int64_t)(n / BERTC_PANEL * (up(step->k) / 4) + k / 4) * BERTC_PANEL + n % BERTC_PANEL) * 4 + k % 4;
+}
+
 static const double *product_of(const struct model *model, const struct texts *texts, int text, int query) {
     static double row[4 * BERTC_PANEL];
     const struct bertc_step *step = model->step + 2;
-    const int8_t *weights = step->weights;
+    const int8_t *weights = model->weights;
     const int *code = model->code + texts->id[text * texts->longest + query] * model->columns;
     for (int n = 0; n < step->n; n++) {
         int64_t sum = 0;
-        for (int k = 0; k < step->k; k++) {
-            const int64_t panel = n / BERTC_PANEL * (int64_t)(up(step->k) / 4);
-            sum += code[k] * weights[((panel + k / 4) * BERTC_PANEL + n % BERTC_PANEL) * 4 + k % 4];
-        }
+        for (int k = 0; k < step->k; k++) sum += code[k] * weights[place_of(step, k, n)];
         row[n] = (double)sum;
     }
     return row;
 }
 
+/* Dense panels that are 2:4 as sparse.h has them. */
+static void pack_sparse(const struct bertc_step *step, const int8_t *weights, int8_t *packed) {
+    const int eights = up(step->k) / 8;
+    for (int n = 0; n < up(step->n); n++) {
+        int8_t *panel = packed + (int64_t)(n / BERTC_PANEL) * eights * 5 * BERTC_PANEL;
+        for (int four = 0; four < 2 * eights; four++) {
+            const int8_t *own = weights + place_of(step, 4 * four, n);
+            int taken[2], count = 0;
+            for (int zeros = 0; zeros < 2; zeros++)
+                for (int i = 0; i < 4 && count < 2; i++)
+                    if ((own[i] == 0) == zeros) taken[count++] = i;
+            for (int slot = 0; slot < 2; slot++) {
+                const int column = n % BERTC_PANEL, half = four % 2, value = 2 * half + slot;
+                panel[(four / 2 * BERTC_PANEL + column) * 4 + value] = own[taken[slot]];
+                panel[(4 * eights + four / 2) * BERTC_PANEL + column % 16 * 4 + value] |=
+                    (int8_t)(taken[slot] << column / 16 * 2);
+            }
+        }
+    }
+}
+
 static int check_product(const char *name, int callers) {
     static const int ZERO[] = {0, 3, 128, 255};
-    const int k = 1 + below(300), n = 1 + below(4 * BERTC_PANEL);
+    const int k = 1 + below(300), n = 1 + below(4 * BERTC_PANEL), sparse = below(2);
     struct model model;
     open_model(&model, k, ZERO[below(4)]);
     struct bertc_step *step = add_step(&model, BERTC_GEMM_INT8, BERTC_F32, n);
+    step->k = k;
     int8_t *weights = array(&model, (size_t)up(k) * up(n), 1);
     int32_t *compensation = array(&model, (size_t)up(n), sizeof *compensation);
     for (int c = 0; c < n; c++)
-        for (int i = 0; i < k; i++) {
-            const int8_t weight = (int8_t)code_within(-128, 127);
-            weights[((int64_t)(c / BERTC_PANEL * (up(k) / 4) + i / 4) * BERTC_PANEL + c % BERTC_PANEL) * 4 + i % 4] = weight;
+        for (int i = 0, left = 2; i < k; i++) {
+            if (i % 4 == 0) left = 2;
+            const int8_t weight = sparse && (!left || below(2)) ? 0 : (int8_t)code_within(-128, 127);
+            left -= weight != 0;
+            weights[place_of(step, i, c)] = weight;
             compensation[c] -= model.zero * weight;
         }
-    step->k = k;
     step->in_zero = model.zero;
-    step->weights = weights;
+    step->weights = model.weights = weights;
+    if (sparse) {
+        int8_t *packed = array(&model, (size_t)up(k) / 8 * 5 * up(n), 1);
+        pack_sparse(step, weights, packed);
+        step->weights = packed;
+        step->flag = 1;
+    }
     step->compensation = compensation;
     const int wrong = check_model(&model, name, product_of, 0.0, 0.0, callers);
     close_model(&model);
