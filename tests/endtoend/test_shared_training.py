@@ -93,15 +93,14 @@ def test_the_engine_predicts_what_the_trained_network_predicts(
     )
     assert inputs.proof is not None
     validation = inputs.proof.texts
-    network = np.empty(len(validation.features), np.int64)
-    for batch in batches_from_features(validation.features, 2048):
+    features = validation.encode(validation.rows)
+    network = np.empty(len(features), np.int64)
+    for batch in batches_from_features(features, 2048):
         feeds = {name: torch.from_numpy(array) for name, array in batch.feeds(student.network.inputs).items()}
         with torch.no_grad():
             network[list(batch.order)] = student.network(feeds)["logits"].argmax(-1).numpy()
     engine = target.runtime.engine_from_path(tmp_path / "out/model.onnx", threads=0)
-    found = np.array(
-        [row.argmax() for row in outputs_from_features(engine, validation.features, checkpoint.head)["logits"]]
-    )
+    found = np.array([row.argmax() for row in outputs_from_features(engine, features, checkpoint.head)["logits"]])
     engine.close()
     assert np.mean(found == network) >= 0.995
     untrained = network != network[::-1]  # the comparison can fail: other rows' predictions do not agree

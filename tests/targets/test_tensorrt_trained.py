@@ -82,7 +82,7 @@ def held() -> Held:
     proof = proof_from_recipe(recipe.validation, checkpoint, length_of_inputs(checkpoint, None))
     assert proof is not None
     validation = proof.texts
-    batches = list(batches_from_features(validation.features, 2048))
+    batches = list(batches_from_features(validation.encode(validation.rows), 2048))
     order = np.argsort([place for batch in batches for place in batch.order])
 
     def logits_of(run: Callable[..., Array]) -> Array:

@@ -60,6 +60,8 @@ def usual_rows(rows: int, length: int) -> list[tuple[int, int]]:
     >>> usual_rows(11, 128), usual_rows(7, 16)
     ([(8, 8), (3, 3)], [(7, 8)])
     """
+    if not rows:
+        return [(0, 0)]  # no rows have an answer of no rows
     found: list[tuple[int, int]] = []
     while rows:
         below = _usual_below(rows)

@@ -32,10 +32,11 @@ def test_a_real_checkpoint_decides_as_the_float_model(shared_path: Path) -> None
     )
     inputs, _ = read_inputs(recipe, work=Work(StageCache(None), Silent()))
     assert inputs.proof is not None
+    texts = inputs.proof.texts
     graph = graph_from_checkpoint(inputs.checkpoint)
     logits = []
     for model in (ort.lower_graph(graph), lower_graph(graph, half=False), lower_graph(graph, half=True)):
-        batches = batches_from_features(inputs.proof.texts.features, 4096)
+        batches = batches_from_features(texts.encode(texts.rows), 4096)
         logits.append(np.concatenate([run_engine(model, batch, ["logits"])[0] for batch in batches]))
     exact, single, half = logits
     print(f"rms FP32 {rms(single - exact) / rms(exact):.2g}, FP16 {rms(half - exact) / rms(exact):.2g}")

@@ -60,8 +60,9 @@ def found_on_sst2(shared_path: Path, attention: str = DECOMPOSED, **quantization
     files = [single, with_noise(single), lower_graph(source, attention=attention, half=True)]
     logits: list[list[Array]] = [[] for _ in range(5)]
     models = [Interpreter(each, threads=1) for each in (graph, source)]
+    texts = inputs.proof.texts
     # The kernel's body computes the products of every two tokens of a batch, so the batches are small.
-    for batch in batches_from_features(inputs.proof.texts.features, 1024):
+    for batch in batches_from_features(texts.encode(texts.rows), 1024):
         every = [model.run(batch)["logits"] for model in models]
         every += [run_engine(file, batch, ["logits"])[0] for file in files]
         for values, value in zip(logits, every, strict=True):

@@ -16,7 +16,7 @@ from bertc.core.versions import __version__
 from bertc.errors import InputError
 from bertc.export.embeddings import store_embeddings
 from bertc.runtime.native.compile import plan_from_graph
-from bertc.runtime.native.kernel_plan import Plan
+from bertc.runtime.native.kernel_plan import ABI, Plan
 from bertc.runtime.native.plan_files import ARRAYS, PLAN, read_plan, write_plan
 from tests.tiny import TinyModel, tiny_model
 
@@ -76,7 +76,10 @@ Edit = Callable[[dict[str, Any]], Any]
 @pytest.mark.parametrize(
     "edit, told",
     [
-        (lambda content: content | {"abi": 2}, r"another version of the native engine \(2, this one is 1\)"),
+        (
+            lambda content: content | {"abi": ABI + 1},
+            rf"another version of the native engine \({ABI + 1}, this one is {ABI}\)",
+        ),
         (lambda content: content | {"abi": True}, "another version"),
         (lambda content: content | {"more": 1}, "has to hold abi, bertc and plan"),
         (lambda content: [content], "has to hold abi, bertc and plan"),
