@@ -322,6 +322,8 @@ class _Check:
         self.expect(step.flag in (0, 1), "flag")
         self.expect(step.probs_high in (PROBS if step.flag else (0,)), "probs_high")
         self.expect((step.probs_inverse > 0) is bool(step.flag), "probs_inverse")
+        # The largest raw product has the largest score only so, and what it is taken from stays below 0.
+        self.expect(step.scaling > 0, "scaling")
         self.expect(step.scores_requant >= 0, "scores_requant")
         self.codes(step.out)
 

@@ -134,6 +134,7 @@ CASES: list[tuple[Op, dict[str, Any], str]] = [
     (Op.NORM, {"gamma": ""}, "gamma"),
     (Op.NORM, {"inverse": ""}, "inverse"),
     (Op.NORM, {"n": 128}, "in_column"),
+    (Op.ATTENTION, {"scaling": -0.5}, "scaling is -0.5"),
     (Op.ATTENTION, {"heads": 3}, "heads is 3"),
     (Op.ATTENTION, {"heads": 0}, "heads is 0"),
     (Op.ATTENTION, {"in_zero": 0}, "in_zero is 0"),
