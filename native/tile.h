@@ -124,10 +124,50 @@ static void tile(int rows, int groups, const uint8_t *a, int64_t lda, const int8
 #define tile tile_vnni
 #define TILE_ROWS 30 /* five times six */
 
-#elif defined(__AVXVNNI__) || defined(__AVX2__)
+#elif defined(__AVXVNNI__)
 #include <immintrin.h>
 
-/* Sixteen columns of two rows at a time. */
+/* Six rows of sixteen columns: 12 accumulators, 2 registers of weights and one of activations are 15 of 16. */
+INLINE void tile_rows(const int rows, const uint8_t *a, int64_t lda, const int8_t *b, int k, const int32_t *init,
+                      int32_t *c, int64_t ldc) {
+    __m256i sum[6][2];
+    _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++)
+        for (int h = 0; h < 2; h++) sum[r][h] = _mm256_loadu_si256((const __m256i *)(init + 8 * h));
+    for (int step = 0; step < k; step += 4, b += STEP_BYTES) {
+        const __m256i low = _mm256_loadu_si256((const __m256i *)b);
+        const __m256i high = _mm256_loadu_si256((const __m256i *)(b + 32));
+        _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++) {
+            int32_t four;
+            memcpy(&four, a + r * lda + step, sizeof four);
+            const __m256i row = _mm256_set1_epi32(four);
+            sum[r][0] = _mm256_dpbusd_avx_epi32(sum[r][0], row, low);
+            sum[r][1] = _mm256_dpbusd_avx_epi32(sum[r][1], row, high);
+        }
+    }
+    _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++)
+        for (int h = 0; h < 2; h++) _mm256_storeu_si256((__m256i *)(c + r * ldc + 8 * h), sum[r][h]);
+}
+
+#define ROWS_OF(ROWS) \
+    for (; rows - r >= ROWS; r += ROWS) tile_rows(ROWS, a + r * lda, lda, b, k, init, c + r * ldc, ldc);
+
+static void tile(int rows, int groups, const uint8_t *a, int64_t lda, const int8_t *b, int k, const int32_t *init,
+                 int32_t *c, int64_t ldc) {
+    for (int g = 0; g < groups; g++, b += GROUP_BYTES, init += 16, c += 16) {
+        int r = 0;
+        ROWS_OF(6)
+        ROWS_OF(4)
+        ROWS_OF(2)
+        ROWS_OF(1)
+    }
+}
+#define TILE_ROWS 30 /* five times six */
+
+#elif defined(__AVX2__)
+#include <immintrin.h>
+
+/* Sixteen columns of two rows at a time. Products of 16-bit numbers, added in pairs: exact, where products of bytes
+ * would saturate. */
 static void tile(int rows, int groups, const uint8_t *a, int64_t lda, const int8_t *b, int k, const int32_t *init,
                  int32_t *c, int64_t ldc) {
     for (int g = 0; g < groups; g++, b += GROUP_BYTES, init += 16, c += 16) {
@@ -135,26 +175,6 @@ static void tile(int rows, int groups, const uint8_t *a, int64_t lda, const int8
             const int64_t second = first + 1 < rows ? lda : 0; /* an odd last row is computed twice */
             const uint8_t *row = a + first * lda;
             const int8_t *weights = b;
-#if defined(__AVXVNNI__)
-            __m256i sum[2][2];
-            for (int r = 0; r < 2; r++)
-                for (int h = 0; h < 2; h++) sum[r][h] = _mm256_loadu_si256((const __m256i *)(init + 8 * h));
-            for (int step = 0; step < k; step += 4, weights += STEP_BYTES) {
-                const __m256i low = _mm256_loadu_si256((const __m256i *)weights);
-                const __m256i high = _mm256_loadu_si256((const __m256i *)(weights + 32));
-                for (int r = 0; r < 2; r++) {
-                    int32_t four;
-                    memcpy(&four, row + r * second + step, sizeof four);
-                    const __m256i x = _mm256_set1_epi32(four);
-                    sum[r][0] = _mm256_dpbusd_avx_epi32(sum[r][0], x, low);
-                    sum[r][1] = _mm256_dpbusd_avx_epi32(sum[r][1], x, high);
-                }
-            }
-            for (int r = 0; r < 2 && first + r < rows; r++)
-                for (int h = 0; h < 2; h++)
-                    _mm256_storeu_si256((__m256i *)(c + (first + r) * ldc + 8 * h), sum[r][h]);
-#else
-            /* Products of 16-bit numbers, added in pairs: exact, where products of bytes would saturate. */
             __m256i sum[2][4];
             for (int r = 0; r < 2; r++)
                 for (int h = 0; h < 4; h++) sum[r][h] = _mm256_setzero_si256();
@@ -177,7 +197,6 @@ static void tile(int rows, int groups, const uint8_t *a, int64_t lda, const int8
                     const __m256i start = _mm256_loadu_si256((const __m256i *)(init + 8 * h));
                     _mm256_storeu_si256((__m256i *)(c + (first + r) * ldc + 8 * h), _mm256_add_epi32(pairs, start));
                 }
-#endif
         }
     }
 }
