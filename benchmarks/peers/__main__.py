@@ -56,7 +56,14 @@ def main() -> None:
     calibration = calibration_from_recipe(recipe.calibration, checkpoint, length)
     proof = proof_from_recipe(recipe.validation, checkpoint, length)
     assert proof is not None
-    validation = proof.texts
+    rows = proof.texts
+    validation = Encoded(
+        path=rows.path,
+        digest=rows.digest,
+        rows=rows.rows,
+        features=tuple(rows.encode(rows.rows)),
+        max_length=rows.max_length,
+    )
     traffic = traffic_of(options, checkpoint, validation)
     shapes = [(int(batch), int(length)) for batch, length in (text.split("x") for text in options.shapes.split(","))]
     texts = {"calibration": pairs(calibration.features), "validation": pairs(validation.features), **traffic}
