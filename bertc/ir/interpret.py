@@ -14,6 +14,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from bertc.core.batch import Batch
+from bertc.ir.edit import remove_unused, set_constant
 from bertc.ir.sites import Role, Site
 from bertc.ir.standard import standard_from_graph
 
@@ -27,6 +28,7 @@ class Interpreter:
         import onnxruntime as ort  # not at import: `bertc --help` must answer at once
 
         model = standard_from_graph(graph)
+        _dequantize_weights(model)
         self.outputs = [str(value.name) for value in model.graph.outputs]
         self.sites: list[Site] = []
         if observe_sites:
@@ -53,6 +55,23 @@ class Interpreter:
         """Return the values of sites."""
         names = [site.name for site in sites]
         return list(zip(sites, self._session.run(names, batch.feeds(self._inputs)), strict=True))
+
+
+def _dequantize_weights(model: ir.Model) -> None:
+    """Put floats in the place of codes that are constants: a call would compute them anew, for half of its time."""
+    for node in [node for node in model.graph if node.op_type == "DequantizeLinear"]:
+        if any(value is not None and value.const_value is None for value in node.inputs):
+            continue
+        codes, scale, *zero = (value.const_value.numpy() for value in node.inputs if value and value.const_value)
+        dequantized = node.outputs[0]
+        axis = node.attributes.get_int("axis", 1) if scale.ndim else 0
+        along = [-1 if place == axis % codes.ndim else 1 for place in range(codes.ndim)] if scale.ndim else []
+        whole = codes.astype(np.int32) - (zero[0].astype(np.int32).reshape(along) if zero else 0)
+        weights = ir.Value(name=f"{dequantized.name}.weights")
+        set_constant(weights, whole.astype(np.float32) * scale.reshape(along))
+        model.graph.register_initializer(weights)
+        dequantized.replace_all_uses_with(weights)
+    remove_unused(model)
 
 
 def _expose_sites(model: ir.Model) -> list[Site]:
