@@ -10,7 +10,8 @@
 
 #include <stdint.h>
 
-#define BERTC_ABI 2
+#define BERTC_ABI 3
+#define BERTC_DISTANCES(longest) ((2 * (longest) + 2 * BERTC_PANEL - 1) / BERTC_PANEL * BERTC_PANEL) /* vectors may read over */
 #define BERTC_PANEL 64 /* columns of a panel of weights, and what widths and depths are padded to */
 
 #if defined(_WIN32)
@@ -28,7 +29,7 @@ enum bertc_op {
     BERTC_GEMM_INT8 = 1, /* out = finish(in codes x weights codes) */
     BERTC_GEMM_F32 = 2,  /* out = finish(in f32 x weights f32) */
     BERTC_NORM = 3,      /* out f32 and / or out_codes = LayerNorm(in f32) */
-    BERTC_ATTENTION = 4, /* out = heads of softmax(q k^T scaling) v within each text */
+    BERTC_ATTENTION = 4, /* out = heads of softmax(q k^T scaling + distance_bias) v within each text */
     BERTC_FINISH = 5,    /* out = finish(in), in f32 or codes: quantize, dequantize, activation, addition */
     BERTC_FIRST = 6,     /* out [texts] = the row of each text's first token of in [tokens] */
     BERTC_POOL = 7,      /* out f32 [texts] = mean (flag 0) or maximum (flag 1) of each text's rows of in f32 */
@@ -67,7 +68,8 @@ struct bertc_step {
     float scores_requant; /* ATTENTION: raw product to code, 0: scores are not quantized; `scaling` then scales codes */
     float probs_inverse;  /* ATTENTION: 1 / scale of the probabilities' codes */
     float context_scale;  /* ATTENTION: what the raw product of probabilities (or their codes) and values is multiplied by */
-    int32_t vocabulary, positions, types, first_position; /* EMBED: rows of the tables, 0 types: none */
+    int32_t vocabulary, positions, types, first_position; /* EMBED: rows of the tables, 0 types: none; ATTENTION: positions
+                           * is the longest text that `distance_bias` is for, 0: there is none */
     const void *weights;         /* GEMM_INT8: int8 [ceil(n/64)][ceil(k/64)*16][64][4]; GEMM_F32: f32 [ceil(n/64)][k][64].
                                   * 2:4: int8 [ceil(n/64)][ceil(k/64)*40][64], see sparse.h */
     const int32_t *compensation; /* GEMM_INT8: -in_zero * sum over k of weights, [n padded] */
@@ -76,6 +78,8 @@ struct bertc_step {
     const void *word, *position; /* EMBED: f32 or int8 [rows, n]; int8: times the row's scale */
     const float *word_scale, *position_scale;
     const float *type; /* EMBED: f32 [types, n] */
+    const float *distance_bias; /* ATTENTION: added to a scaled score: f32 [heads][BERTC_DISTANCES(positions)], whose
+                                 * number (key - query + positions - 1) is for these places in a text */
 };
 
 struct bertc_buffer {

@@ -316,6 +316,8 @@ static const double *context_of(const struct model *model, const struct texts *t
             for (int i = 0; i < size; i++) sum += q[i] * key[i];
             if (step->scores_requant != 0) sum = clipped(rint(sum * step->scores_requant), -128, 127);
             score[j] = sum * step->scaling;
+            if (step->distance_bias)
+                score[j] += step->distance_bias[head * BERTC_DISTANCES(step->positions) + j - query + step->positions - 1];
             most = score[j] > most ? score[j] : most;
         }
         for (int j = 0; j < keys; j++) total += score[j] = exp(score[j] - most);
@@ -350,6 +352,12 @@ static int check_attention(const char *name, int callers) {
     step->scaling = scores ? 0.05f : spread;
     step->scores_requant = scores ? spread * 20 : 0.0f;
     step->context_scale = in_codes ? 1.0f / (127.0f * (float)high) : 1.0f / 127.0f;
+    static float bias[4 * BERTC_DISTANCES(MOST_LENGTH)];
+    if (below(2)) {
+        for (int i = 0; i < heads * BERTC_DISTANCES(MOST_LENGTH); i++) bias[i] = (float)(below(201) - 100) / 50.0f;
+        step->distance_bias = bias;
+        step->positions = MOST_LENGTH;
+    }
     /* A number on the edge of two codes may get the other one: of a probability 1 / high of a value, of a score 5 %. */
     const int rounded = in_codes || scores;
     const int wrong = check_model(&model, name, context_of, rounded ? 8.0 / 127 : 2e-5, rounded ? 2e-3 : 1e-5, callers);

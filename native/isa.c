@@ -3,6 +3,7 @@
 #include "sparse.h"
 
 #define LOG2E 1.44269504f
+#define HIDDEN -1e30f /* the score of what is no key */
 #define NEVER (-(1 << 30)) /* the score of a key that is not there */
 #define PRODUCT_BYTES (MOST_ROWS * BERTC_PANEL * sizeof(int32_t))
 
@@ -666,8 +667,40 @@ static NOINLINE void pack_values(const struct head *h) {
     }
 }
 
-/* The codes of the softmax of a row of raw products. */
-static NOINLINE void softmax_codes(const struct head *h, int32_t *score, uint8_t *code) {
+/* What the scores of a query get for each key; NULL: nothing. */
+INLINE const float *distance_bias(const struct head *h, int query) {
+    const struct bertc_step *step = h->step;
+    if (!step->distance_bias) return NULL;
+    return step->distance_bias + (int64_t)h->number * BERTC_DISTANCES(step->positions) + step->positions - 1 - query;
+}
+
+/* Powers of the scores of a row of raw products with a bias, the largest 1. Returns the sums of each lane. */
+static NOINLINE vf biased_powers(const struct head *h, int32_t *score, const float *bias) {
+    const struct bertc_step *step = h->step;
+    const int padded = up(h->keys, LANES);
+    const vf factor = vf_set1(step->scaling * LOG2E), power_of = vf_set1(LOG2E);
+    const vf requant = vf_set1(step->scores_requant), low = vf_set1(-128.0f), high = vf_set1(127.0f);
+    float *power = (float *)score;
+    for (int i = 0; i < padded; i += LANES) {
+        vf x = vf_of_vi(vi_load(score + i));
+        if (step->scores_requant != 0.0f) x = vf_max(vf_min(vf_round(vf_mul(x, requant)), high), low);
+        vf_store(power + i, vf_fma(x, factor, vf_mul(vf_load(bias + i), power_of)));
+    }
+    for (int i = h->keys; i < padded; i++) power[i] = HIDDEN;
+    vf most = vf_load(power);
+    for (int i = LANES; i < padded; i += LANES) most = vf_max(most, vf_load(power + i));
+    const vf highest = vf_set1(vf_lane_max(most));
+    vf total = vf_set1(0.0f);
+    for (int i = 0; i < padded; i += LANES) {
+        const vf e = vf_exp2(vf_max(vf_sub(vf_load(power + i), highest), vf_set1(-126.0f)));
+        vf_store(power + i, e);
+        total = vf_add(total, e);
+    }
+    return total;
+}
+
+/* The same without a bias: the largest raw product has the largest score. */
+static NOINLINE vf powers(const struct head *h, int32_t *score) {
     const struct bertc_step *step = h->step;
     const int padded = up(h->keys, LANES);
     for (int i = h->keys; i < padded; i++) score[i] = NEVER;
@@ -696,6 +729,15 @@ static NOINLINE void softmax_codes(const struct head *h, int32_t *score, uint8_t
             total = vf_add(total, e);
         }
     }
+    return total;
+}
+
+/* The codes of the softmax of a row of raw products. */
+static NOINLINE void softmax_codes(const struct head *h, int query, int32_t *score, uint8_t *code) {
+    const struct bertc_step *step = h->step;
+    const int padded = up(h->keys, LANES);
+    const float *bias = distance_bias(h, query), *power = (const float *)score;
+    const vf total = bias ? biased_powers(h, score, bias) : powers(h, score);
     const vf inverse = vf_set1(step->probs_inverse / vf_lane_sum(total)), high = vf_set1((float)step->probs_high);
     if (step->probs_high == 255) /* where codes saturate anyway */
         for (int i = 0; i < padded; i += LANES) store_u8_positive(code + i, vi_round(vf_mul(vf_load(power + i), inverse)));
@@ -735,7 +777,7 @@ static NOINLINE void attend_codes(const struct head *h) {
             tile(rows, up(least(BERTC_PANEL, h->keys - j), LANES) / LANES, query, ld,
                  h->key_panels + (int64_t)j * h->depth, h->depth, h->compensation + j, (int32_t *)h->scores + j, h->width);
         for (int i = 0; i < rows; i++)
-            softmax_codes(h, (int32_t *)h->scores + (int64_t)i * h->width, h->probs + (int64_t)i * h->width);
+            softmax_codes(h, r + i, (int32_t *)h->scores + (int64_t)i * h->width, h->probs + (int64_t)i * h->width);
         for (int column = 0; column < h->size; column += BERTC_PANEL) {
             const int columns = least(BERTC_PANEL, h->size - column);
             tile(rows, up(columns, LANES) / LANES, h->probs, h->width, h->value_panels + (int64_t)column * h->width, keys,
@@ -762,6 +804,7 @@ static void attend_floats(const struct head *h) {
     const int padded = up(h->keys, LANES);
     float *score = (float *)h->scores, *sum = (float *)h->product;
     for (int r = 0; r < h->queries; r++) {
+        const float *bias = distance_bias(h, r);
         float most = -INFINITY;
         for (int j = 0; j < h->keys; j++) {
             vf products = vf_set1(0.0f);
@@ -772,9 +815,10 @@ static void attend_floats(const struct head *h) {
             float x = vf_lane_sum(products);
             if (step->scores_requant != 0.0f) x = fmaxf(fminf(rintf(x * step->scores_requant), 127.0f), -128.0f);
             score[j] = x * step->scaling * LOG2E;
+            if (bias) score[j] += bias[j] * LOG2E;
             most = score[j] > most ? score[j] : most;
         }
-        for (int j = h->keys; j < padded; j++) score[j] = -1e30f;
+        for (int j = h->keys; j < padded; j++) score[j] = HIDDEN;
         vf total = vf_set1(0.0f);
         for (int j = 0; j < padded; j += LANES) {
             const vf e = vf_exp2(vf_max(vf_sub(vf_load(score + j), vf_set1(most)), vf_set1(-126.0f)));

@@ -223,6 +223,15 @@ def _norm(run: _Run, step: Step) -> None:
         run.buffers[step.out_codes][:, : step.n] = run.codes(step, y)
 
 
+def _distance_bias(run: _Run, step: Step, head: int, queries: int, keys: int) -> Array:
+    """Return what is added to the scores of one head of one text: [queries, keys]."""
+    bias = run.array(step, "distance_bias")
+    if bias is None:
+        return np.zeros((queries, keys), F32)
+    places = np.arange(keys) - np.arange(queries)[:, None] + step.positions - 1
+    return np.asarray(bias[head, places], F32)
+
+
 def _attention(run: _Run, step: Step) -> None:
     query, key, value = (run.centred(step, step.n, place) for place in range(3))
     size = step.n // step.heads
@@ -234,7 +243,7 @@ def _attention(run: _Run, step: Step) -> None:
             raw = (query[queries, columns] @ key[text.tokens, columns].T).astype(F32)
             if step.scores_requant:
                 raw = np.clip(np.rint(raw * F32(step.scores_requant)), -128, 127).astype(F32)
-            scores = raw * F32(step.scaling)
+            scores = raw * F32(step.scaling) + _distance_bias(run, step, head, *raw.shape)
             probs = np.exp(scores - scores.max(axis=1, keepdims=True))
             probs = probs / probs.sum(axis=1, keepdims=True)
             if step.flag:

@@ -8,7 +8,7 @@ from typing import Any
 
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
-from bertc.checkpoint.vocabulary import ROBERTA_TOKENS, byte_level_from_files
+from bertc.checkpoint.vocabulary import MPNET_TOKENS, ROBERTA_TOKENS, byte_level_from_files, word_piece_from_file
 from tests.fixtures import DEFAULT_LABELS, tiny_sentence, tiny_vocab, write_json, write_tokenizer
 
 SIZES = {
@@ -26,7 +26,9 @@ CONFIGS: dict[str, tuple[str, dict[str, int]]] = {
     "roberta": ("Roberta", BEHIND_PADDING),
     "xlm-roberta": ("XLMRoberta", BEHIND_PADDING),
     "camembert": ("Camembert", BEHIND_PADDING),
-    "electra": ("Electra", {**SIZES, "embedding_size": 64}),
+    "mpnet": ("MPNet", {**BEHIND_PADDING, "relative_attention_num_buckets": 32}),
+    "albert": ("Albert", {**SIZES, "embedding_size": 16}),
+    "electra": ("Electra", {**SIZES, "embedding_size": 16}),
     "distilbert": (
         "DistilBert",
         {"dim": 64, "n_heads": 2, "n_layers": 2, "hidden_dim": 128, "max_position_embeddings": 128, "pad_token_id": 0},
@@ -44,6 +46,9 @@ CLASSES = {
 PADDING_FIRST = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
 """RoBERTa's special tokens by their ids."""
 
+MPNET_FIRST = ("<s>", "<pad>", "</s>", "[UNK]", "<mask>")
+ALBERT_FIRST = ("<pad>", "<unk>", "[CLS]", "[SEP]", "[MASK]")
+
 
 def write_tiny_family(
     path: Path, model_type: str, *, task: str = "sequence-classification", labels: Sequence[str] | None = None
@@ -56,7 +61,10 @@ def write_tiny_family(
     names = DEFAULT_LABELS[task] if labels is None else tuple(labels)
     path.mkdir(parents=True, exist_ok=True)
     padding = sizes["pad_token_id"]
-    vocabulary = write_byte_level(path, sizes["max_position_embeddings"] - 2) if padding else _word_piece(path)
+    if model_type in TOKENIZERS:
+        vocabulary = TOKENIZERS[model_type](path)
+    else:
+        vocabulary = write_byte_level(path, sizes["max_position_embeddings"] - 2) if padding else _word_piece(path)
     given: dict[str, Any] = {"vocab_size": vocabulary, **sizes}
     if names:
         given |= {"id2label": dict(enumerate(names)), "label2id": {label: place for place, label in enumerate(names)}}
@@ -65,7 +73,7 @@ def write_tiny_family(
     model = getattr(transformers, f"{name}{CLASSES[task]}")(config)
     with torch.no_grad():
         for key, values in model.named_parameters():
-            if values.ndim == 2 and "embeddings" not in key:
+            if values.ndim == 2 and "embeddings." not in key:
                 values.normal_(0, values.shape[1] ** -0.5)
             else:
                 values.add_(torch.randn_like(values) * (1 if values.ndim == 2 else 0.1))
@@ -76,6 +84,30 @@ def write_tiny_family(
 def _word_piece(path: Path) -> int:
     write_tokenizer(path, tiny_vocab())
     return len(tiny_vocab())
+
+
+def _mpnet_word_piece(path: Path) -> int:
+    words = [*MPNET_FIRST, *(word for word in tiny_vocab() if not word.startswith("["))]
+    settings = {**MPNET_TOKENS, "tokenizer_class": "MPNetTokenizer", "do_lower_case": True, "model_max_length": 128}
+    (path / "vocab.txt").write_text("".join(f"{word}\n" for word in words), encoding="utf-8")
+    write_json(path / "tokenizer_config.json", settings)
+    word_piece_from_file(path / "vocab.txt", settings, "mpnet").save(str(path / "tokenizer.json"))
+    return len(words)
+
+
+def _unigram(path: Path) -> int:
+    import transformers
+
+    words = sorted({word for seed in range(200) for word in tiny_sentence(seed, 12).split()})
+    letters = sorted({letter for word in words for letter in word})
+    pieces = [*((word, 0.0) for word in ALBERT_FIRST), *((f"▁{word}", -3.0) for word in words)]
+    pieces += [("▁", -9.0), *((letter, -10.0) for letter in letters)]
+    transformers.AlbertTokenizer(vocab=pieces, model_max_length=128).save_pretrained(path)
+    return max(len(pieces), 100)
+
+
+TOKENIZERS = {"mpnet": _mpnet_word_piece, "albert": _unigram}
+"""What writes a family's tokenizer and returns the size of the vocabulary, where it is neither BERT's nor RoBERTa's."""
 
 
 def write_byte_level(path: Path, positions: int, *, fast: bool = True, prefix_space: bool = True) -> int:

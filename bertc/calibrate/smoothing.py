@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import reduce
 
 import numpy as np
 import onnx_ir as ir
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from bertc.calibrate.per_site import EXPONENTS, output_error
 from bertc.calibrate.table import Statistics
+from bertc.ir.edit import layers_by_weights
 from bertc.ir.emit import array_of
 from bertc.ir.one_sided import lower_bounds
 from bertc.ir.sites import Role, Site
@@ -60,13 +62,18 @@ def smoothing_factors(
 ) -> dict[Site, Array]:
     """Return m for the four GEMM inputs of every layer: context, then hidden over the folded value weights, ...
 
-    With `samples` of the sites' tokens, each site has the exponent that is best for its layer's output.
+    With `samples` of the sites' tokens, each site has the exponent that is best for its layer's output. Layers that
+    share their weights have the same factors, made for what all of them see.
     """
+    groups = layers_by_weights(graph)
+    for layers in groups:
+        plain, samples = _pooled(plain, samples, layers)
     weights = {value.name: value for value in graph.graph.initializers.values()}
     minima = lower_bounds(graph)
     factors: dict[Site, Array] = {}
-    for layer in sorted({site.layer for site in plain}):
+    for layers in groups:
         for role in CONSUMERS:
+            layer = layers[0]
             site = Site(layer, role)
             channel_amax = plain[site].channel_amax
             assert channel_amax is not None
@@ -80,8 +87,23 @@ def smoothing_factors(
                 vector *= _tie(plain, layer, vector)
             if site in minima:
                 vector = raised_factors(vector, channel_amax, minima[site])
-            factors[site] = vector
-    return factors
+            factors |= {Site(other, role): vector for other in layers}
+    return dict(sorted(factors.items(), key=lambda found: found[0].layer))
+
+
+def _pooled(
+    plain: Mapping[Site, Statistics], samples: Mapping[Site, Array] | None, layers: Sequence[int]
+) -> tuple[Mapping[Site, Statistics], Mapping[Site, Array] | None]:
+    """Return what was seen, the first layer's sites with what all `layers` see."""
+    if len(layers) == 1:
+        return plain, samples
+    pooled, tokens = dict(plain), None if samples is None else dict(samples)
+    for role in sorted({site.role for site in plain if site.layer == layers[0]}):
+        sites = [Site(layer, role) for layer in layers]
+        pooled[sites[0]] = reduce(Statistics.merged, (plain[site] for site in sites))
+        if tokens is not None and samples is not None and sites[0] in samples:
+            tokens[sites[0]] = np.concatenate([samples[site] for site in sites])
+    return pooled, tokens
 
 
 def consumed_weights(weights: Mapping[str | None, ir.Value], site: Site, factors: Mapping[Site, Array]) -> Array:

@@ -19,6 +19,7 @@ from bertc.ir.architecture import Architecture
 HARMLESS_TENSORS: Mapping[str, str] = MappingProxyType(
     {
         r"(^|\.)position_ids$|^embeddings\.token_type_ids$": "buffers that count from 0",
+        r"^(predictions|sop_classifier)\.": "heads of ALBERT's pre-training",
         r"^(cls|lm_head|vocab_transform|vocab_layer_norm|vocab_projector|discriminator_predictions|generator_\w+)\.": (
             "heads of pre-training"
         ),
@@ -46,6 +47,7 @@ READ_KEYS = frozenset(
         *("model_type", "architectures", "vocab_size", "max_position_embeddings", "type_vocab_size", "layer_norm_eps"),
         *("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "hidden_act"),
         *("dim", "n_layers", "n_heads", "hidden_dim", "activation", "embedding_size", "pad_token_id"),
+        *("relative_attention_num_buckets", "num_hidden_groups", "inner_group_num"),
         *("id2label", "num_labels", "problem_type", "position_embedding_type", "is_decoder", "add_cross_attention"),
         *("tokenizer_class", "sentence_transformers", "sbert_ce_default_activation_function"),
     )
@@ -67,7 +69,14 @@ HARMLESS_KEYS: Mapping[str, str] = MappingProxyType(
     {
         **dict.fromkeys(
             (
-                *("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout", "dropout", "qa_dropout"),
+                *(
+                    "hidden_dropout_prob",
+                    "attention_probs_dropout_prob",
+                    "classifier_dropout",
+                    "classifier_dropout_prob",
+                    "dropout",
+                    "qa_dropout",
+                ),
                 *("attention_dropout", "seq_classif_dropout", "summary_last_dropout", "initializer_range"),
                 *("initializer_factor", "gradient_checkpointing", "layer_norm_epsilon", "freeze_layers"),
             ),
@@ -112,6 +121,7 @@ HARMLESS_KEYS: Mapping[str, str] = MappingProxyType(
                 *("summary_type", "summary_use_proj", "summary_activation", "pooler_fc_size", "pooler_type"),
                 *("pooler_num_attention_heads", "pooler_num_fc_layers", "pooler_size_per_head"),
                 *("cross_attention_hidden_size", "tie_encoder_decoder", "tie_word_embeddings", "tie_weights_"),
+                *("down_scale_factor", "gap_size", "net_structure_type", "num_memory_blocks"),
                 *("label2id", "n_special", "sinusoidal_pos_embds", "auto_map", "custom_pipelines"),
             ),
             "of parts that these heads do not have, or that the weights already contain; code is never run",
@@ -172,7 +182,11 @@ def _encoder_names(architecture: Architecture) -> Iterator[str]:
     yield from (architecture.word_embeddings, architecture.position_embeddings)
     if architecture.token_type_embeddings is not None:
         yield architecture.token_type_embeddings
+    if architecture.relative_bias is not None:
+        yield architecture.relative_bias.weight
     yield from _linear_names(architecture.embeddings_norm)
+    if architecture.embedding_projection is not None:
+        yield from _linear_names(architecture.embedding_projection)
     for layer in architecture.layer_names:
         for module in (
             *(layer.query, layer.key, layer.value, layer.attention_output, layer.attention_norm),

@@ -27,7 +27,7 @@ from bertc.checkpoint.files import read_bytes, read_object_if_there
 from bertc.checkpoint.text_encoder import Placeholders, TextEncoder
 from bertc.checkpoint.vocabulary import (
     BERT_TOKENS,
-    ROBERTA_TOKENS,
+    TOKENS,
     add_frame,
     byte_level_from_files,
     word_piece_from_file,
@@ -75,7 +75,8 @@ def text_encoder_from_path(folder: Path, config: Mapping[str, Any], *, sentences
     pad = tokenizer.token_to_id(settings["pad_token"])
     pad = config.get("pad_token_id", 0) if pad is None else pad
     types = has_token_types(settings, config)
-    files = _files(folder, tokenizer, settings | {"model_input_names": _input_names(types)}, length)
+    settings["model_input_names"] = _input_names(types)
+    files = _files(folder, tokenizer, settings, length, family)
     try:
         return TextEncoder(
             tokenizer,
@@ -113,7 +114,7 @@ def _settings(folder: Path, family: str) -> dict[str, Any]:
     Files hold a special token plain or as an object with `content`, or leave it to transformers' code.
     """
     settings = tokenizer_settings(folder)
-    for role, usual in (ROBERTA_TOKENS if family == "roberta" else BERT_TOKENS).items():
+    for role, usual in TOKENS.get(family, BERT_TOKENS).items():
         value = settings.get(role)
         if isinstance(value, Mapping):
             value = value.get("content")
@@ -137,7 +138,7 @@ def _read(folder: Path, settings: Mapping[str, Any], family: str) -> Tokenizer:
         return byte_level_from_files(folder, settings)
     path = folder / "vocab.txt"
     if path.is_file():
-        return word_piece_from_file(path, settings)
+        return word_piece_from_file(path, settings, family)
     slow = "vocab.json with merges.txt" if family == "roberta" else "vocab.txt"
     raise InputError(f"{folder} holds neither tokenizer.json nor {slow}; save the fast tokenizer beside the model")
 
@@ -190,7 +191,9 @@ def _check_ids(folder: Path, tokenizer: Tokenizer, config: Mapping[str, Any]) ->
         )
 
 
-def _files(folder: Path, tokenizer: Tokenizer, settings: Mapping[str, Any], length: int) -> dict[str, bytes]:
+def _files(
+    folder: Path, tokenizer: Tokenizer, settings: Mapping[str, Any], length: int, family: str
+) -> dict[str, bytes]:
     """Return the content of the files to keep with the model, by name."""
     saved = {key: value for key, value in settings.items() if key not in (*UNSAVED, *BERT_TOKENS)}
     saved.setdefault("tokenizer_class", "PreTrainedTokenizerFast")
@@ -206,7 +209,7 @@ def _files(folder: Path, tokenizer: Tokenizer, settings: Mapping[str, Any], leng
             "tokenize_chinese_chars": normalizer.handle_chinese_chars,
         }
         if saved["tokenizer_class"] == "PreTrainedTokenizerFast" and isinstance(tokenizer.model, models.WordPiece):
-            saved["tokenizer_class"] = "BertTokenizer"
+            saved["tokenizer_class"] = "MPNetTokenizer" if family == "mpnet" else "BertTokenizer"
     files = {
         "tokenizer.json": tokenizer.to_str().encode(),
         "tokenizer_config.json": (json.dumps(saved, indent=2, ensure_ascii=False) + "\n").encode(),

@@ -25,12 +25,23 @@ ROBERTA_TOKENS = {
     "cls_token": "<s>",
     "mask_token": "<mask>",
 }
+MPNET_TOKENS = ROBERTA_TOKENS | {"unk_token": "[UNK]"}
+ALBERT_TOKENS = BERT_TOKENS | {"unk_token": "<unk>", "pad_token": "<pad>"}
+TOKENS: Mapping[str, Mapping[str, str]] = {
+    "roberta": ROBERTA_TOKENS,
+    "mpnet": MPNET_TOKENS,
+    "albert": ALBERT_TOKENS,
+}
+"""What transformers' code calls the special tokens of families that do not call them as BERT does."""
+
+TWO_SEPARATORS = frozenset({"roberta", "mpnet"})
+"""Families that put two separators between a text and its pair, and give both the type 0."""
 
 NEEDED = ("unk_token", "sep_token", "pad_token", "cls_token")
 
 
-def word_piece_from_file(path: Path, settings: Mapping[str, Any]) -> Tokenizer:
-    """Build BERT's WordPiece tokenizer from vocab.txt and the settings in tokenizer_config.json."""
+def word_piece_from_file(path: Path, settings: Mapping[str, Any], family: str) -> Tokenizer:
+    """Build BERT's or MPNet's WordPiece tokenizer from vocab.txt and the settings in tokenizer_config.json."""
     _refuse_added_tokens(path.parent)
     try:
         lines = read_bytes(path).decode("utf-8").split("\n")
@@ -45,8 +56,11 @@ def word_piece_from_file(path: Path, settings: Mapping[str, Any]) -> Tokenizer:
     tokenizer.normalizer = normalizers.BertNormalizer()
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.decoder = decoders.WordPiece(prefix="##")
-    tokenizer.add_special_tokens([settings[role] for role in BERT_TOKENS if settings[role] in vocab])
-    add_frame(path, tokenizer, settings, "bert")
+    there = [role for role in BERT_TOKENS if settings[role] in vocab]
+    # As in transformers, MPNet's mask takes the space before it along.
+    lstrip = {"mask_token"} if family == "mpnet" else set()
+    tokenizer.add_special_tokens([AddedToken(settings[role], lstrip=role in lstrip) for role in there])
+    add_frame(path, tokenizer, settings, family)
     return tokenizer
 
 
@@ -76,7 +90,7 @@ def add_frame(path: Path, tokenizer: Tokenizer, settings: Mapping[str, Any], fam
     vocab = tokenizer.get_vocab(with_added_tokens=True)
     ids = _special_ids(path, vocab, settings, ("cls_token", "sep_token"))
     first, last = settings["cls_token"], settings["sep_token"]
-    pair = f"{last} $B {last}" if family == "roberta" else f"$B:1 {last}:1"
+    pair = f"{last} $B {last}" if family in TWO_SEPARATORS else f"$B:1 {last}:1"
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{first} $A {last}", pair=f"{first} $A {last} {pair}", special_tokens=list(ids.values())
     )

@@ -3,15 +3,17 @@
 `bertc::Attention(query, key, value, sentences, mask)` has the attributes `split` and `scaling`. Two further functions
 carry the scales of the Q/DQ pairs inside: `bertc::AttentionProbs(..., probs_scale)` and
 `bertc::AttentionScores(..., probs_scale, scores_scale)`; with `Unsigned` behind their names, probabilities have the
-codes 0 to 255 instead of 0 to 127. query: float [batch, queries, hidden], key and value: float
-[batch, length, hidden]: a query for each token, or for those that are read in the end (`bertc.ir.last_layer`).
-sentences: int64 [batch, queries] and mask: int64 [batch, length], the sentence's number of each query and of each key
-(`bertc.ir.sentences`; 1 where a row is one sentence, 0 for a key that is padding). Keys of padding and of other
-sentences get a score of -3.4e38, as padding does in transformers.
+codes 0 to 255 instead of 0 to 127. With `Biased` at the end of any name, `bias` stands behind `mask`. query: float
+[batch, queries, hidden], key and value: float [batch, length, hidden]: a query for each token, or for those that are
+read in the end (`bertc.ir.last_layer`). sentences: int64 [batch, queries] and mask: int64 [batch, length], the
+sentence's number of each query and of each key (`bertc.ir.sentences`; 1 where a row is one sentence, 0 for a key that
+is padding). bias: float [1 or batch, 1 or heads, queries, length], added to the scaled scores; whoever makes it sets
+the value's shape. Keys of padding and of other sentences get a score of -3.4e38, as padding does in transformers.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,21 +27,27 @@ BY_SCALES = ("Attention", "AttentionProbs", "AttentionScores")
 """The functions by the number of scales they take."""
 
 UNSIGNED = "Unsigned"
-OP_TYPES = (*BY_SCALES, *(f"{name}{UNSIGNED}" for name in BY_SCALES[1:]))
+BIASED = "Biased"
+UNBIASED_OP_TYPES = (*BY_SCALES, *(f"{name}{UNSIGNED}" for name in BY_SCALES[1:]))
+OP_TYPES = (*UNBIASED_OP_TYPES, *(f"{name}{BIASED}" for name in UNBIASED_OP_TYPES))
 
-FLOAT_INPUTS = 5
-"""Inputs that are no scales."""
+SENTENCES_INPUT, BIAS_INPUT = 3, 5
+"""Where the queries' sentences and the bias, if there is one, stand among a node's inputs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttentionInputs:
-    """The inputs of one attention node; a scale of None means float. `unsigned`: the probabilities' codes are."""
+    """The inputs of one attention node; a scale of None means float. `unsigned`: the probabilities' codes are.
+
+    A bias of None adds nothing.
+    """
 
     query: ir.Value
     key: ir.Value
     value: ir.Value
     sentences: ir.Value
     mask: ir.Value
+    bias: ir.Value | None = None
     probs_scale: ir.Value | None = None
     scores_scale: ir.Value | None = None
     unsigned: bool = False
@@ -48,28 +56,32 @@ class AttentionInputs:
         """The function that takes these inputs."""
         assert self.scores_scale is None or self.probs_scale is not None, "scores are quantized only with probs"
         assert not self.unsigned or self.probs_scale is not None, "only codes are unsigned"
-        return BY_SCALES[len(self.values()) - FLOAT_INPUTS] + UNSIGNED * self.unsigned
+        scales = sum(scale is not None for scale in (self.probs_scale, self.scores_scale))
+        return BY_SCALES[scales] + UNSIGNED * self.unsigned + BIASED * (self.bias is not None)
 
     def values(self) -> tuple[ir.Value, ...]:
         """The inputs in the function's order."""
-        every = (self.query, self.key, self.value, self.sentences, self.mask, self.probs_scale, self.scores_scale)
-        return tuple(value for value in every if value is not None)
+        floats = (self.query, self.key, self.value, self.sentences, self.mask, self.bias)
+        return tuple(value for value in (*floats, self.probs_scale, self.scores_scale) if value is not None)
 
 
 def inputs_of(node: ir.Node) -> AttentionInputs:
     """Read an attention node back."""
-    values = [value for value in node.inputs if value is not None]
     assert node.domain == DOMAIN and node.op_type in OP_TYPES
-    return AttentionInputs(
-        query=values[0],
-        key=values[1],
-        value=values[2],
-        sentences=values[3],
-        mask=values[4],
-        probs_scale=values[5] if len(values) > 5 else None,
-        scores_scale=values[6] if len(values) > 6 else None,
-        unsigned=node.op_type.endswith(UNSIGNED),
-    )
+    return _inputs_from_values([value for value in node.inputs if value is not None], node.op_type)
+
+
+def _input_names(op_type: str) -> list[str]:
+    """Return the names of a function's inputs, in order."""
+    names = ["query", "key", "value", "sentences", "mask"]
+    names += ["bias"] if op_type.endswith(BIASED) else []
+    scales = BY_SCALES.index(op_type.removesuffix(BIASED).removesuffix(UNSIGNED))
+    return names + ["probs_scale", "scores_scale"][:scales]
+
+
+def _inputs_from_values(values: Sequence[ir.Value], op_type: str) -> AttentionInputs:
+    """Give the inputs of a function their names."""
+    return AttentionInputs(**dict(zip(_input_names(op_type), values, strict=True)), unsigned=UNSIGNED in op_type)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +107,8 @@ def emit_attention(emit: Emitter, inputs: AttentionInputs, shape: AttentionShape
     if inputs.scores_scale is not None:
         scores = emit_qdq(emit, scores, inputs.scores_scale, f"{prefix}scores")
     scaled = emit.op("Mul", scores, shape.scaling, name=f"{prefix}scores_scaled")
+    if inputs.bias is not None:
+        scaled = emit.op("Add", scaled, inputs.bias, name=f"{prefix}scores_biased")
     axes = emit.op("Constant", value_ints=[1], name=f"{prefix}mask_axes")
     visible = emit_visible(emit, inputs.sentences, inputs.mask, prefix)
     visible = emit.op("Unsqueeze", visible, axes, name=f"{prefix}visible_keys")  # [B, 1, Q, S]
@@ -118,10 +132,8 @@ def emit_qdq(emit: Emitter, value: ir.Value, scale: ir.Value, name: str, *, unsi
 def attention_function(op_type: str) -> ir.Function:
     """Return the ONNX function of one of `OP_TYPES`, so that any runtime executes a graph that still has the node."""
     emit = Emitter()
-    every = ("query", "key", "value", "sentences", "mask", "probs_scale", "scores_scale")
-    names = every[: FLOAT_INPUTS + BY_SCALES.index(op_type.removesuffix(UNSIGNED))]
-    values = [ir.Value(name=f"in_{name}") for name in names]
-    inputs = AttentionInputs(**dict(zip(names, values, strict=True)), unsigned=op_type.endswith(UNSIGNED))
+    values = [ir.Value(name=f"in_{name}") for name in _input_names(op_type)]
+    inputs = _inputs_from_values(values, op_type)
     shape = AttentionShape(
         split=emit.op("Constant", value_ints=ir.RefAttr("value_ints", "split", ir.AttributeType.INTS), name="split"),
         merge=emit.op("Constant", value_ints=[0, 0, -1], name="merge"),

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import onnx_ir as ir
 
-from bertc.ir.attention import OP_TYPES, inputs_of
+from bertc.ir.attention import BIAS_INPUT, OP_TYPES, SENTENCES_INPUT, inputs_of
 from bertc.ir.edit import insert_after, remove_unused, values_by_name
 from bertc.ir.emit import Emitter
-from bertc.ir.sentences import emit_first_places, packing_of
+from bertc.ir.sentences import FirstTokens, emit_first_places, packing_of
 
 
 def slice_last_layer(graph: ir.Model) -> ir.Model:
@@ -32,18 +33,41 @@ def slice_last_layer(graph: ir.Model) -> ir.Model:
     rows = _Rows(emit, hidden, firsts.select(emit, hidden, f"{hidden.name}.first"))
     inputs = inputs_of(attention)
     whole = rows.nodes_to(inputs.key) | rows.nodes_to(inputs.value)
+    if inputs.bias is not None:
+        whole |= rows.nodes_to(inputs.bias)
     for node in rows.nodes_to(values["encoder.output"]) - whole:
         for place, operand in enumerate(node.inputs):
             if node is not attention and operand is not None:
                 node.replace_input_with(place, rows.of(operand, whole))
     attention.replace_input_with(0, rows.of(inputs.query, whole))
-    attention.replace_input_with(3, firsts.sentences)
+    attention.replace_input_with(SENTENCES_INPUT, firsts.sentences)
     gather = values["head.first_token"].producer()
     assert gather is not None
     gather.replace_input_with(1, firsts.slots)
     insert_after(model, hidden, emit, hidden, ())
+    if inputs.bias is not None:
+        _cut_bias(model, attention, inputs.bias, firsts)
     remove_unused(model)
     return model
+
+
+def _cut_bias(model: ir.Model, attention: ir.Node, bias: ir.Value, firsts: FirstTokens) -> None:
+    """Let the attention add the bias of the first tokens, [B, 1 or heads, Q, S], in place."""
+    assert bias.shape is not None, "whoever makes a bias sets its shape"
+    emit = Emitter()
+    if bias.shape[0] == 1:  # one for all rows: [heads, S, S]
+        axis = emit.constant("first.bias_axis", np.array([0], np.int64))
+        shared = emit.op("Squeeze", bias, axis, name="first.shared_bias")
+        rows = emit.op("Gather", shared, firsts.places, axis=1, name="first.bias_rows")  # [heads, B, Q, S]
+        chosen = emit.op("Transpose", rows, perm=[1, 0, 2, 3], name="first.bias")
+    else:
+        turned = emit.op("Transpose", bias, perm=[0, 2, 1, 3], name="first.bias_turned")  # [B, S, heads, S]
+        rows = firsts.select(emit, turned, "first.bias_rows")
+        chosen = emit.op("Transpose", rows, perm=[0, 2, 1, 3], name="first.bias")
+    model.graph.insert_before(attention, emit.nodes)
+    for constant in emit.initializers:
+        model.graph.register_initializer(constant)
+    attention.replace_input_with(BIAS_INPUT, chosen)
 
 
 def _before(value: ir.Value, op_types: Sequence[str]) -> ir.Node:

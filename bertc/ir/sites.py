@@ -48,6 +48,9 @@ GEMM_OUTPUTS = (
 RESIDUALS = (Role.HIDDEN, Role.ATTENTION_NORM)
 """Sites that a residual addition reads beside the GEMMs."""
 
+PROJECTION = "embeddings.projection"
+"""The product that makes narrow embeddings as wide as the layers, where a family has it. It stays in float."""
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Site:

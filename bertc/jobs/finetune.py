@@ -108,6 +108,15 @@ def _output(out: Path, processes: Processes, progress: Progress, *, force: bool)
         yield folder
 
 
+def refuse_shared_layers(checkpoint: Checkpoint) -> None:
+    """Raise `InputError` for a model whose layers have weights in common, which the student would make different."""
+    if checkpoint.architecture.shares_layers:
+        raise InputError(
+            f"{checkpoint.path}: the layers of this model share their weights, and bertc trains only layers that have "
+            "their own; train it with transformers, and build that"
+        )
+
+
 class _Run:
     """One run's inputs, read and checked in the order of what is refused soonest, and its student."""
 
@@ -121,6 +130,7 @@ class _Run:
         self.processes = processes
         self.created = datetime.now(UTC)
         self.checkpoint: Checkpoint = checkpoint_from_recipe(recipe)
+        refuse_shared_layers(self.checkpoint)
         checked_target(recipe.engine.target)
         length = length_of_inputs(self.checkpoint, recipe.engine.max_length)
         plan = plan_from_recipe(recipe, self.checkpoint, longest=length)

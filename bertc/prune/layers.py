@@ -18,7 +18,7 @@ from bertc.calibrate.gram import Gram
 from bertc.calibrate.smoothing import CONSUMERS
 from bertc.core.progress import Progress
 from bertc.errors import InputError
-from bertc.ir.edit import layers_of_graph, remove_unused, set_constant, values_by_name
+from bertc.ir.edit import layers_by_weights, layers_of_graph, remove_unused, set_constant, values_by_name
 from bertc.ir.emit import array_of
 from bertc.ir.sites import GEMM_OUTPUTS, Role, Site
 from bertc.prune.criteria import Criterion, criterion_from_name
@@ -104,9 +104,14 @@ def prune_graph(
     """Return a copy whose encoder GEMMs are 2:4.
 
     Every layer's moments are taken on the graph as pruned so far; `grams` None does for a criterion that needs no text.
-    Raises `InputError` for an unknown criterion or name, missing text, and weights
-    or moments that are not finite.
+    Raises `InputError` for an unknown criterion or name, missing text, layers that share their weights, and weights or
+    moments that are not finite.
     """
+    if any(len(group) > 1 for group in layers_by_weights(graph)):
+        raise InputError(
+            "the layers of this model share their weights, and bertc prunes only layers that have their own; build the "
+            "model dense"
+        )
     method = criterion_from_name(criterion)
     if method.NEEDS_TEXT and grams is None:
         raise InputError(f"the sparsity criterion {criterion} needs text; name a file with --calibration-data")

@@ -21,6 +21,7 @@ from bertc.core.feature import Feature
 from bertc.core.outputs import Output, vector_from_values
 from bertc.core.progress import Progress
 from bertc.ir.affine import codes_from_weights, scale_from_amax, weight_amax
+from bertc.ir.edit import layers_by_weights
 from bertc.ir.emit import array_of
 from bertc.ir.interpret import Interpreter
 from bertc.ir.scheme import Scheme
@@ -81,36 +82,58 @@ def correction_from_grams(
 ) -> Correction:
     """Round the weights of a float graph as a scheme stores them.
 
-    `grams` are the moments of the plain GEMM inputs over the calibration text.
+    `grams` are the moments of the plain GEMM inputs over the calibration text. Layers that share their weights are
+    rounded once, for the text that all of them see; each has a bias of its own.
     """
+    groups = layers_by_weights(graph)
     splits = splits_from_table(graph, table, scheme)
     table = split_table(table, splits)
     weights = smooth_graph(split_graph(graph, splits), table, scheme).graph.initializers
     gemms: dict[Site, Rounded] = {}
-    for site, gram in grams.items():
-        if not scheme.quantizes(site):
+
+    def moments(site: Site) -> Gram:
+        gram = grams[site].selected(splits[site].source) if site in splits else grams[site]
+        return gram if scheme.smoothing is None else gram.divided(table.smoothing[site])
+
+    for sites in _sites_by_weights(grams, groups):
+        own = {site: moments(site) for site in sites if scheme.quantizes(site)}
+        if not own:
             continue
-        if site in splits:
-            gram = gram.selected(splits[site].source)
-        if scheme.smoothing is not None:
-            gram = gram.divided(table.smoothing[site])
-        names = [Site(site.layer, gemm) for gemm in CONSUMERS[site.role]]
-        matrices = [array_of(weights[f"{gemm.name}.weight"]) for gemm in names]
+        matrices = [array_of(weights[f"{gemm.name}.weight"]) for gemm in _consumers(next(iter(own)))]
         # Side by side, since all columns that read the same site are rounded in one sweep.
         matrix = np.concatenate(matrices, axis=1)
         scales = weight_scales(matrices, scheme)
         scale = np.concatenate([np.broadcast_to(s, w.shape[1:]) for s, w in zip(scales, matrices, strict=True)])
         if gptq:
-            codes = codes_from_moments(matrix, scale, gram.centred if bias else gram.matrix)
+            codes = codes_from_moments(matrix, scale, _rounding_moments(list(own.values()), centred=bias))
         else:
             codes = codes_from_weights(matrix, scale)
-        shift = np.zeros(matrix.shape[1], np.float32)
-        if bias:
-            shift = (gram.mean @ (matrix - codes * scale)).astype(np.float32)
         edges = np.cumsum([weight.shape[1] for weight in matrices])[:-1]
-        parts = zip(names, np.split(codes, edges, axis=1), np.split(shift, edges), strict=True)
-        gemms |= {gemm: Rounded(np.ascontiguousarray(part), added) for gemm, part, added in parts}
+        for site, gram in own.items():
+            shift = np.zeros(matrix.shape[1], np.float32)
+            if bias:
+                shift = (gram.mean @ (matrix - codes * scale)).astype(np.float32)
+            parts = zip(_consumers(site), np.split(codes, edges, axis=1), np.split(shift, edges), strict=True)
+            gemms |= {gemm: Rounded(np.ascontiguousarray(part), added) for gemm, part, added in parts}
     return Correction(gptq=gptq, bias=bias, gemms=gemms)
+
+
+def _sites_by_weights(grams: Mapping[Site, Gram], groups: Sequence[Sequence[int]]) -> list[list[Site]]:
+    """Return the sites whose GEMMs have the same weights, together."""
+    first = {layer: layers[0] for layers in groups for layer in layers}
+    found: dict[Site, list[Site]] = {}
+    for site in grams:
+        found.setdefault(Site(first[site.layer], site.role), []).append(site)
+    return list(found.values())
+
+
+def _consumers(site: Site) -> list[Site]:
+    return [Site(site.layer, gemm) for gemm in CONSUMERS[site.role]]
+
+
+def _rounding_moments(grams: Sequence[Gram], *, centred: bool) -> NDArray[np.float64]:
+    """Return what errors of rounding are weighed with; a bias that is corrected takes the mean out, layer by layer."""
+    return np.asarray(sum(gram.centred if centred else gram.matrix for gram in grams))
 
 
 def output_divergence(

@@ -6,7 +6,7 @@ x' = x / m.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 
 import numpy as np
 import onnx_ir as ir
@@ -18,9 +18,10 @@ from bertc.errors import InputError
 from bertc.ir.edit import insert_after, set_constant
 from bertc.ir.emit import Emitter, array_of
 from bertc.ir.scheme import Scheme
-from bertc.ir.sites import RESIDUALS, Role, Site
+from bertc.ir.sites import PROJECTION, RESIDUALS, Role, Site
 
 Array = NDArray[np.float32]
+PROJECTED = (f"{PROJECTION}.weight", f"{PROJECTION}.bias")
 UNSMOOTHED = ".unsmoothed"
 """Suffix of the value x = m x' that the residual reads where the LayerNorm itself gives x'."""
 
@@ -38,7 +39,7 @@ def smooth_graph(graph: ir.Model, table: CalibrationTable, scheme: Scheme) -> ir
             f"the calibration table was made with the smoothing exponent {table.exponent}, the build asks for "
             f"{scheme.smoothing}; calibrate again with --smoothing {scheme.smoothing}"
         )
-    for name, factors in _folded_factors(table, scheme):
+    for name, factors in _folded_factors(table, scheme, model.graph.initializers):
         _scale_weight(model, name, factors)
     for site, factors in _smoothed_sites(table, scheme):
         if _is_folded_into_norm(site, scheme):
@@ -52,7 +53,7 @@ def unsmoothed_weights(weights: Mapping[str, Array], table: CalibrationTable, sc
     """Return a smoothed graph's weights without their factors, by initializer name: `smooth_graph` backwards."""
     plain = {name: weight.astype(np.float64) for name, weight in weights.items()}
     if scheme.smoothing is not None:
-        for name, factors in _folded_factors(table, scheme):
+        for name, factors in _folded_factors(table, scheme, weights):
             plain[name] = plain[name] / factors
     return {name: weight.astype(np.float32) for name, weight in plain.items()}
 
@@ -65,8 +66,11 @@ def _is_folded_into_norm(site: Site, scheme: Scheme) -> bool:
     return site.role in RESIDUALS and scheme.mode.quantized_residual
 
 
-def _folded_factors(table: CalibrationTable, scheme: Scheme) -> Iterator[tuple[str, Array]]:
-    """Give each initializer that carries smoothing, and what it is multiplied by; one may come twice."""
+def _folded_factors(table: CalibrationTable, scheme: Scheme, names: Container[str]) -> Iterator[tuple[str, Array]]:
+    """Give each initializer that carries smoothing, and what it is multiplied by; one may come twice.
+
+    `names` are all initializers: the first layer's input is a norm's result, or a projection's.
+    """
     for site, factors in _smoothed_sites(table, scheme):
         inverse = np.float32(1) / factors
         for gemm in CONSUMERS[site.role]:
@@ -77,8 +81,9 @@ def _folded_factors(table: CalibrationTable, scheme: Scheme) -> Iterator[tuple[s
             yield f"{value}.weight", inverse
             yield f"{value}.bias", inverse
         elif _is_folded_into_norm(site, scheme):
-            yield f"{site.name}.gamma", inverse
-            yield f"{site.name}.beta", inverse
+            normed = f"{site.name}.gamma" in names
+            for part in (f"{site.name}.gamma", f"{site.name}.beta") if normed else PROJECTED:
+                yield part, inverse
 
 
 def _scale_weight(model: ir.Model, name: str, factors: Array) -> None:

@@ -22,8 +22,11 @@ DTYPES = {
 }
 
 
-def _gather(table: Tensor, index: Tensor, *, axis: int = 0) -> Tensor:
+def _gather(table: Tensor | list[int], index: Tensor, *, axis: int = 0) -> Tensor:
     assert axis == 0, "only a table's rows are gathered"
+    if isinstance(table, list):
+        return torch.tensor(table, device=index.device)[index]
+    index = index.to(table.device)  # what follows from a size alone is made on the CPU
     return functional.embedding(index, table) if table.ndim == 2 else table[index]
 
 
@@ -81,8 +84,16 @@ def _largest(x: Tensor, axes: list[int] | None = None, *, keepdims: int = 1) -> 
     return x.max() if axes is None else x.amax(axes, keepdim=bool(keepdims))
 
 
-def _range(start: int, limit: Tensor, step: int) -> Tensor:
-    return torch.arange(start, int(limit), step, device=limit.device)
+def _range(start: int, limit: Tensor | int, step: int) -> Tensor:
+    device = limit.device if isinstance(limit, torch.Tensor) else None
+    return torch.arange(start, int(limit), step, device=device)
+
+
+def _squeeze(x: Tensor | list[int], axes: list[int]) -> Tensor | int:
+    if isinstance(x, list):  # a size
+        (size,) = x
+        return size
+    return x.squeeze(tuple(axes))
 
 
 OPERATORS: Mapping[str, Callable[..., Any]] = MappingProxyType(
@@ -114,7 +125,7 @@ OPERATORS: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "Slice": _slice,
         "Softmax": lambda x, *, axis: torch.softmax(x.float(), axis),
         "Split": _split,
-        "Squeeze": lambda x, axes: x.squeeze(tuple(axes)),
+        "Squeeze": _squeeze,
         "Sub": lambda x, y: x - y,
         "Tanh": torch.tanh,
         "Transpose": lambda x, *, perm: x.permute(perm),

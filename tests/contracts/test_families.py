@@ -25,7 +25,9 @@ BERT = {
 CONFIGS: dict[str, dict[str, Any]] = {
     "bert": {"model_type": "bert", **BERT},
     "roberta": {"model_type": "roberta", **BERT, "type_vocab_size": 1, "pad_token_id": 1},
-    "electra": {"model_type": "electra", **BERT, "embedding_size": 48},
+    "electra": {"model_type": "electra", **BERT, "embedding_size": 16},
+    "albert": {"model_type": "albert", **BERT, "embedding_size": 16},
+    "mpnet": {"model_type": "mpnet", **BERT, "pad_token_id": 1},
     "distilbert": {
         "model_type": "distilbert",
         "dim": 48,
@@ -53,10 +55,12 @@ def architecture(family: str, **changes: Any) -> Architecture:
 def prefixes(found: Architecture) -> list[str]:
     """Return every weight name and prefix."""
     names = [found.word_embeddings, found.position_embeddings, found.embeddings_norm]
+    names += [found.embedding_projection] if found.embedding_projection else []
+    names += [found.relative_bias.weight] if found.relative_bias else []
     names += [found.token_type_embeddings] if found.token_type_embeddings else []
     names += [found.classifier, *(prefix for prefix, _ in found.dense)]
     fields = [field.name for field in dataclasses.fields(LayerNames)]
-    return names + [getattr(layer, name) for layer in found.layer_names for name in fields]
+    return names + [getattr(layer, name) for layer in dict.fromkeys(found.layer_names) for name in fields]
 
 
 def test_every_family_has_a_configuration_here_and_bert_is_one() -> None:

@@ -1,4 +1,7 @@
-"""ELECTRA's discriminator (Clark et al. 2020): BERT's encoder, and a classifier with a dense layer and GELU."""
+"""ELECTRA's discriminator (Clark et al. 2020): BERT's encoder, and a classifier with a dense layer and GELU.
+
+The small one has narrow embeddings and a projection behind them.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,8 @@ from dataclasses import replace
 from typing import Any
 
 from bertc.checkpoint.families import bert
+from bertc.checkpoint.families._encoder import positive
 from bertc.checkpoint.families.bert import first_position
-from bertc.errors import InputError
 from bertc.ir.architecture import Architecture
 
 __all__ = ["PREFIX", "architecture_from_config", "first_position"]
@@ -18,10 +21,11 @@ PREFIX = "electra."
 def architecture_from_config(config: Mapping[str, Any]) -> Architecture:
     """Read ELECTRA's dimensions. Raises `InputError` naming the field that is missing, absurd or not supported."""
     found = bert.architecture_from_config(config)
-    embedding = config.get("embedding_size", found.hidden)
-    if embedding != found.hidden:
-        raise InputError(
-            f"config.json: embedding_size {embedding!r} is not hidden_size {found.hidden}; bertc does not compute the "
-            "projection between them, which the small ELECTRA has"
-        )
-    return replace(found, dense=(("classifier.dense", "Gelu"),), classifier="classifier.out_proj")
+    embedding = positive({"embedding_size": found.hidden, **config}, "embedding_size")
+    return replace(
+        found,
+        embedding=embedding,
+        embedding_projection=None if embedding == found.hidden else "embeddings_project",
+        dense=(("classifier.dense", "Gelu"),),
+        classifier="classifier.out_proj",
+    )

@@ -14,7 +14,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from bertc.errors import InputError
-from bertc.ir.edit import insert_after, remove_unused, set_constant, values_by_name
+from bertc.ir.edit import insert_after, remove_unused, set_constant, share_constants, values_by_name
 from bertc.ir.emit import Emitter, array_of
 from bertc.ir.one_sided import zero_point_of
 from bertc.ir.sites import Role
@@ -37,7 +37,7 @@ def lower_graph(graph: ir.Model) -> ir.Model:
         elif node is not None and node.op_type == "DequantizeLinear" and zero_point_of(node):
             _move_zero_point(model, node)
     remove_unused(model)
-    return model
+    return share_constants(model)
 
 
 def _check_columns(model: ir.Model) -> None:

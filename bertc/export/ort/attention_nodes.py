@@ -1,11 +1,12 @@
 """Attention of the ONNX Runtime dialect: `QAttention`, `Attention` in float, `MultiHeadAttention` for the rest.
 
-All three add -3.4e38 to masked scores and take the mask as int32 [batch, queries, length].
+All three add -3.4e38 to masked scores and take the mask as int32 [batch, queries, length]. `QAttention` adds no bias,
+so attention with a bias is the other two.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,16 +40,21 @@ def lower_attention(low: Lowering, value: ir.Value, node: ir.Node) -> ir.Value:
     attributes["mask_filter_value"] = MASKED_SCORE
     found = [_projection(each) for each in (inputs.query, inputs.key, inputs.value)]
     projections = [each for each in found if each is not None]
+    bias = None if inputs.bias is None else low.value(inputs.bias)
     if len(projections) == 3:
-        fused = _quantized(low, value, projections, mask, attributes) or _float(
-            low, value, projections, mask, attributes
-        )
+        fused = _quantized(low, value, projections, mask, attributes) if bias is None else None
+        fused = fused or _float(low, value, projections, _given(mask, None, bias), attributes)
         if fused is not None:
             return fused
     operands = [low.value(each) for each in (inputs.query, inputs.key, inputs.value)]
-    return low.emit.op(
-        "MultiHeadAttention", *operands, None, mask, name=str(value.name), domain=MICROSOFT, **attributes
-    )
+    masks = _given(None, mask, bias)
+    return low.emit.op("MultiHeadAttention", *operands, *masks, name=str(value.name), domain=MICROSOFT, **attributes)
+
+
+def _given(*inputs: ir.Value | None) -> tuple[ir.Value | None, ...]:
+    """Leave out the optional inputs at the end that are not given."""
+    last = max(place for place, value in enumerate(inputs) if value is not None)
+    return inputs[: last + 1]
 
 
 def _projection(value: ir.Value) -> Projection | None:
@@ -103,7 +109,11 @@ def _float_gemm(product: ir.Value) -> tuple[ir.Value, ir.Value] | None:
 
 
 def _float(
-    low: Lowering, value: ir.Value, projections: list[Projection], mask: ir.Value, attributes: Mapping[str, Any]
+    low: Lowering,
+    value: ir.Value,
+    projections: list[Projection],
+    masks: Sequence[ir.Value | None],
+    attributes: Mapping[str, Any],
 ) -> ir.Value | None:
     """Write Attention where the three GEMMs are float and read the same value."""
     gemms = [_float_gemm(each.product) for each in projections]
@@ -119,7 +129,7 @@ def _float(
         low.value(operand),
         low.emit.constant(f"{name}.weight", weight),
         low.emit.constant(f"{name}.bias", bias),
-        mask,
+        *masks,
         name=name,
         domain=MICROSOFT,
         **attributes,

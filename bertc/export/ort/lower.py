@@ -20,6 +20,7 @@ from bertc.export.ort import attention_nodes as ort_attention
 from bertc.export.ort import gemm as ort_gemm
 from bertc.export.ort.no_rows import refuse_no_rows
 from bertc.export.ort.written_values import MICROSOFT, Lowering
+from bertc.ir.edit import share_constants
 from bertc.ir.emit import DOMAIN
 from bertc.ir.one_sided import zero_point_of
 from bertc.ir.sites import Role
@@ -35,7 +36,7 @@ FLOAT_ROLES = dict.fromkeys(
 
 def lower_graph(graph: ir.Model) -> ir.Model:
     """Return the graph in ONNX Runtime's operators."""
-    return refuse_no_rows(Lowering(graph, _lower_node).model(OPSET))
+    return share_constants(refuse_no_rows(Lowering(graph, _lower_node).model(OPSET)))
 
 
 def _lower_node(low: Lowering, value: ir.Value, node: ir.Node) -> ir.Value:

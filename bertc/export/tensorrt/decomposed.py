@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
+from bertc.errors import InputError
 from bertc.export.tensorrt.limits import NATIVE
 from bertc.ir.attention import MASKED_SCORE, AttentionInputs, inputs_of
 from bertc.ir.edit import insert_after, set_constant
@@ -26,6 +27,15 @@ MASK = "attention.mask"
 def attention_nodes(model: ir.Model) -> list[ir.Node]:
     """Return the attention nodes of the compiler's own, layer by layer."""
     return [node for node in model.graph if node.domain == DOMAIN]
+
+
+def refuse_bias(model: ir.Model, attention: str) -> None:
+    """Raise an `InputError` where a layer adds a bias to its scores, for an attention that adds none."""
+    if any(inputs_of(node).bias is not None for node in attention_nodes(model)):
+        raise InputError(
+            f"this model adds a bias to attention's scores, and the attention {attention} of TensorRT adds none; "
+            "choose --attention decomposed"
+        )
 
 
 def lower_attention(model: ir.Model, attention: str) -> None:
@@ -129,6 +139,8 @@ def _products(
         key = emit.op("Transpose", key, perm=[0, 1, 3, 2], name=f"{prefix}key_turned")
     scores = emit.op("MatMul", query, key, name=f"{prefix}scores")  # [B, N, S, S]
     scores = emit_pair(emit, scores, inputs.scores_scale, f"{prefix}scores")
+    if inputs.bias is not None:
+        scores = emit.op("Add", scores, inputs.bias, name=f"{prefix}scores_biased")
     if native:
         lowest = emit.constant(f"{prefix}masked_score", np.float32(MASKED_SCORE))
         scores = emit.op("Where", mask, scores, lowest, name=f"{prefix}scores_masked")

@@ -19,7 +19,7 @@ import numpy as np
 import onnx_ir as ir
 
 from bertc.export.half import use_half
-from bertc.export.tensorrt.decomposed import lower_attention
+from bertc.export.tensorrt.decomposed import lower_attention, refuse_bias
 from bertc.export.tensorrt.kernel import lower_to_kernel
 from bertc.export.tensorrt.limits import DECOMPOSED, KERNEL, PACKED, PLUGIN
 from bertc.export.tensorrt.packed import lower_to_packed
@@ -43,6 +43,8 @@ def lower_graph(graph: ir.Model, *, attention: str = DECOMPOSED, half: bool = Fa
     for node in list(model.graph):
         if node.op_type == "DequantizeLinear" and node.inputs[0] is not None and node.inputs[0].const_value is None:
             _dequantize_with_one_scale(model, node)
+    if attention != DECOMPOSED:
+        refuse_bias(model, attention)
     own = {PLUGIN: lower_to_plugin, KERNEL: lower_to_kernel, PACKED: lower_to_packed}
     own.get(attention, partial(lower_attention, attention=attention))(model)
     for identifier in [key for key in model.functions if key[0] == DOMAIN]:

@@ -14,7 +14,7 @@ import onnx_ir as ir
 from bertc.errors import InputError
 from bertc.ir.edit import insert_after, values_by_name
 from bertc.ir.emit import Emitter, array_of
-from bertc.ir.sites import Role, Site
+from bertc.ir.sites import PROJECTION, Role, Site
 
 ENCODER = ("layer.", "encoder.")
 
@@ -57,12 +57,12 @@ def pack_tokens(model: ir.Model, mask: ir.Value) -> Row:
     for constant in emit.initializers:
         model.graph.register_initializer(constant)
     total = values_by_name(model)["embeddings.sum"]
-    hidden = emit.constant("attention.rows", np.array([-1, hidden_size(model)], np.int64))
-    model.graph.register_initializer(hidden)
+    width = emit.constant("attention.rows", np.array([-1, _embedding_size(model)], np.int64))
+    model.graph.register_initializer(width)
     batch = emit.constant("attention.batch_axis", np.array([0], np.int64))
     model.graph.register_initializer(batch)
     pack = Emitter()
-    rows = pack.op("Reshape", total, hidden, name="embeddings.rows")
+    rows = pack.op("Reshape", total, width, name="embeddings.rows")
     chosen = pack.op("Gather", rows, row.tokens, axis=0, name="embeddings.tokens")
     packed = pack.op("Unsqueeze", chosen, batch, name="embeddings.packed")  # [1, tokens, H]
     insert_after(model, total, pack, packed, list(total.uses()))
@@ -91,7 +91,13 @@ def refuse_float_attention(layer: int, name: str) -> NoReturn:
 
 def hidden_size(model: ir.Model) -> int:
     """Return the width of the encoder."""
-    return int(array_of(model.graph.initializers[f"{Site(0, Role.HIDDEN).name}.gamma"]).shape[0])
+    return int(array_of(model.graph.initializers[f"{Site(0, Role.QUERY_GEMM).name}.weight"]).shape[0])
+
+
+def _embedding_size(model: ir.Model) -> int:
+    """Return the width of the embeddings."""
+    projection = model.graph.initializers.get(f"{PROJECTION}.weight")
+    return hidden_size(model) if projection is None else int(array_of(projection).shape[0])
 
 
 def ints(emit: Emitter, name: str, *values: int) -> ir.Value:

@@ -97,5 +97,7 @@ def _reason(gemm: str, reasons: Mapping[str, str]) -> str:
     parts = gemm.split(".")
     if parts[0] != "layer":
         return "the head: the scheme has no sites outside of the layers"
+    if parts[2] == Role.HIDDEN:  # what gives the first layer its input
+        return "the projection behind the embeddings: the scheme has no site for its operand"
     site = Site(int(parts[1]), OPERANDS[parts[2].split("_")[0]]).name
     return f"its operand {site} is in float: {reasons.get(site, 'the scheme does not have it')}"

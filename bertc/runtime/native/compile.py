@@ -11,15 +11,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
 from bertc.errors import InputError
 from bertc.ir.attention import OP_TYPES, AttentionInputs, inputs_of
 from bertc.ir.emit import DOMAIN, array_of
+from bertc.ir.relative import bias_by_distance
 from bertc.runtime.native import packing
 from bertc.runtime.native.joined import joined_chains, joined_quantizes, signature
-from bertc.runtime.native.kernel_plan import NO_BUFFER, Op, Output, Plan, Rows, Step, Type
+from bertc.runtime.native.kernel_plan import NO_BUFFER, Op, Output, Plan, Rows, Step, Type, distances
 from bertc.runtime.native.needed_rows import Needed, needed_rows, rows_of_output
 from bertc.runtime.native.patterns import (
     STORED_ZERO,
@@ -232,6 +234,7 @@ class _Compiler(PlanWriter):
         name = str(node.outputs[0].name)
         scaling = node.attributes["scaling"].as_float()
         fields = _scales(inputs, scaling, pairs if int8 else []) | self.quantized(quantize, value.columns, name)
+        fields |= self.distance_bias(inputs.bias, name)
         return self.step(
             Type.F32 if quantize is None else Type.U8,
             op=Op.ATTENTION,
@@ -245,6 +248,22 @@ class _Compiler(PlanWriter):
             heads=node.attributes["split"].as_ints()[2],
             **fields,
         )
+
+    def distance_bias(self, bias: ir.Value | None, name: str) -> dict[str, Any]:
+        """Return what is added to the scores; the array is there once, whichever layers add it."""
+        if bias is None:
+            return {}
+        (embed,) = [step for step in self.steps if step.op is Op.EMBED]
+        longest = embed.positions - embed.first_position
+        found = bias_by_distance(bias, longest)
+        if found is None:
+            raise InputError(
+                f"{name}: the native engine adds to attention's scores only a bias by distance; use the target ort-cpu"
+            )
+        array = str(bias.name)
+        if array not in self.arrays:
+            self.arrays[array] = np.pad(found, ((0, 0), (0, distances(longest) - found.shape[1])))
+        return {"positions": longest, "distance_bias": array}
 
     def write_joined(self, values: Sequence[Needed]) -> None:
         """Write products of one source, with the same things behind them, as one step, in columns beside each other."""

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from bertc.errors import InputError
 
-ABI = 2
+ABI = 3
 PANEL = 64
 """Columns of a panel of weights, and what widths are multiples of."""
 
@@ -22,7 +22,7 @@ TABLES = ("word", "position", "word_scale", "position_scale", "type")
 VECTORS = ("scale", "requant", "requant_scale", "bias", "residual_scale", "inverse", "gamma", "beta")
 """Arrays of float32 with a number for each column, padded to whole panels."""
 
-ARRAYS = ("weights", "compensation", *VECTORS, *TABLES)
+ARRAYS = ("weights", "compensation", *VECTORS, *TABLES, "distance_bias")
 """The fields of a step that name an array."""
 
 
@@ -135,6 +135,7 @@ class Step:
     word_scale: str = ""
     position_scale: str = ""
     type: str = ""
+    distance_bias: str = ""
 
     def arrays(self) -> Iterator[tuple[str, str]]:
         """Give the fields that name an array, with the array's name."""
@@ -168,6 +169,17 @@ def padded(columns: int) -> int:
     128
     """
     return -(-columns // PANEL) * PANEL
+
+
+def distances(longest: int) -> int:
+    """Return the columns of a bias by distance within texts of up to so many tokens, 2 longest - 1, as it is stored.
+
+    A kernel reads up to a panel more than there are distances.
+
+    >>> distances(32)
+    128
+    """
+    return padded(2 * longest + PANEL)
 
 
 def json_from_plan(plan: Plan) -> dict[str, Any]:

@@ -69,6 +69,7 @@ class CStep(Structure):
         ("word_scale", c_void_p),
         ("position_scale", c_void_p),
         ("type", c_void_p),
+        ("distance_bias", c_void_p),
     )
 
 

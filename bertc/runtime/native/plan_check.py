@@ -27,6 +27,7 @@ from bertc.runtime.native.kernel_plan import (
     Rows,
     Step,
     Type,
+    distances,
     names_of_arrays,
     padded,
 )
@@ -47,6 +48,7 @@ WEIGHT = 128
 
 SIGNED_ZERO = 128
 PROBS = (127, 255)
+FINITE = (*VECTORS, "distance_bias")
 LARGEST_FLOAT = float(np.finfo(np.float32).max)
 
 ALWAYS = {"op", "name", "rows", "n", "out", "out_column"}
@@ -60,7 +62,7 @@ FIELDS: Mapping[Op, set[str]] = {
     Op.GEMM_INT8: ALWAYS | INPUT | FINISH | CODES | {"in_zero", "flag", "weights", "compensation"},
     Op.GEMM_F32: ALWAYS | INPUT | FINISH | CODES | {"weights"},
     Op.NORM: ALWAYS | INPUT | CODES | {"out_codes", "gamma", "beta", "epsilon"},
-    Op.ATTENTION: ALWAYS | INPUT | SCALES | CODES | {"in_zero", "k", "heads", "flag"},
+    Op.ATTENTION: ALWAYS | INPUT | SCALES | CODES | {"in_zero", "k", "heads", "flag", "positions", "distance_bias"},
     Op.FINISH: ALWAYS | INPUT | FINISH | CODES | {"in_zero"},
     Op.FIRST: ALWAYS | INPUT,
     Op.POOL: ALWAYS | INPUT | {"flag"},
@@ -194,7 +196,7 @@ class _Check:
         if found.dtype != kind or found.shape != shape or not found.flags.c_contiguous:
             told = f"{np.dtype(kind).name} {list(shape)}"
             self.refuse(field, f"is {found.dtype.name} {list(found.shape)} where {told} is needed")
-        if (field in VECTORS or field.endswith("_scale")) and not np.isfinite(found).all():
+        if (field in FINITE or field.endswith("_scale")) and not np.isfinite(found).all():
             self.refuse(field, "has a number that is not finite")
         return found
 
@@ -325,7 +327,15 @@ class _Check:
         # The largest raw product has the largest score only so, and what it is taken from stays below 0.
         self.expect(step.scaling > 0, "scaling")
         self.expect(step.scores_requant >= 0, "scores_requant")
+        self.distance_bias()
         self.codes(step.out)
+
+    def distance_bias(self) -> None:
+        """Check what attention adds to its scores: for texts of every length that the engine takes."""
+        step = self.current
+        self.expect(step.positions == (self.longest if step.distance_bias else 0), "positions")
+        if step.distance_bias:
+            self.array("distance_bias", np.float32, (step.heads, distances(self.longest)))
 
     def finish_alone(self) -> None:
         """Check a conversion of numbers or codes."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +37,7 @@ class PlanWriter:
         self.steps: list[Step] = []
         self.buffers: list[Buffer] = []
         self.arrays: dict[str, NDArray[Any]] = {}
+        self._names: dict[Any, str] = {}
 
     def step(self, kind: Type, *, rows: Rows, n: int, **fields: Any) -> Place:
         """Write a step with a new buffer for what it gives."""
@@ -82,8 +84,11 @@ class PlanWriter:
         return self.keep(step, field, packing.float_vector(values, n))
 
     def keep(self, step: str, field: str, array: NDArray[Any]) -> str:
-        """Keep an array under the name of its step and field, and return that."""
+        """Keep an array under the name of its step and field, and return the name that has this content first."""
         name = f"{step}.{field}"
         assert name not in self.arrays, name
-        self.arrays[name] = np.ascontiguousarray(array)
-        return name
+        kept = np.ascontiguousarray(array)
+        first = self._names.setdefault((kept.dtype.str, kept.shape, hashlib.sha256(kept.data).digest()), name)
+        if first == name:
+            self.arrays[name] = kept
+        return first

@@ -1,4 +1,4 @@
-"""RoBERTa's, ELECTRA's and DistilBERT's dimensions and names from their configurations, and what each refuses."""
+"""Dimensions and names of the families beside BERT from their configurations, and what each refuses."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
-from bertc.checkpoint.families import distilbert, electra, roberta
+from bertc.checkpoint.families import albert, distilbert, electra, mpnet, roberta
 from bertc.errors import InputError
+from bertc.ir.architecture import Activation
 from tests.contracts.test_families import CONFIGS
 
-FILES = {"roberta": roberta, "electra": electra, "distilbert": distilbert}
+FILES = {"roberta": roberta, "electra": electra, "distilbert": distilbert, "mpnet": mpnet, "albert": albert}
 
 
 @pytest.mark.parametrize(
@@ -19,6 +20,8 @@ FILES = {"roberta": roberta, "electra": electra, "distilbert": distilbert}
         ("roberta", (("classifier.dense", "Tanh"),), "classifier.out_proj"),
         ("electra", (("classifier.dense", "Gelu"),), "classifier.out_proj"),
         ("distilbert", (("pre_classifier", "Relu"),), "classifier"),
+        ("mpnet", (("classifier.dense", "Tanh"),), "classifier.out_proj"),
+        ("albert", (("pooler", "Tanh"),), "classifier"),
     ],
 )
 def test_heads(family: str, dense: tuple[tuple[str, str], ...], classifier: str) -> None:
@@ -37,6 +40,49 @@ def test_roberta_s_padding_is_1_where_nothing_is_said() -> None:
     assert roberta.first_position(config) == 2
 
 
+@pytest.mark.parametrize("padding", [0, 1, 5])
+def test_mpnet_s_positions_begin_at_2_whatever_its_padding_is(padding: int) -> None:
+    found = mpnet.architecture_from_config(CONFIGS["mpnet"] | {"pad_token_id": padding})
+    assert (found.first_position, found.positions, found.token_types) == (2, 48, 0)
+    assert found.relative_bias is not None and found.layer_names[1].query == "encoder.layer.1.attention.attn.q"
+
+
+@pytest.mark.parametrize(
+    "layers, groups, inner, runs",
+    [
+        (3, 1, 1, ["0.0", "0.0", "0.0"]),
+        (3, 3, 1, ["0.0", "1.0", "2.0"]),
+        (3, 2, 1, ["0.0", "0.0", "1.0"]),
+        (2, 1, 2, ["0.0", "0.1", "0.0", "0.1"]),
+        (2, 2, 2, ["0.0", "0.1", "1.0", "1.1"]),
+    ],
+)
+def test_albert_s_layers_share_weights_in_groups(layers: int, groups: int, inner: int, runs: list[str]) -> None:
+    sizes = {"num_hidden_layers": layers, "num_hidden_groups": groups, "inner_group_num": inner}
+    found = albert.architecture_from_config(CONFIGS["albert"] | sizes)
+    assert found.layers == len(runs)
+    assert [names.output for names in found.layer_names] == [
+        f"encoder.albert_layer_groups.{group}.albert_layers.{place}.ffn_output"
+        for group, place in (run.split(".") for run in runs)
+    ]
+
+
+def test_albert_s_defaults_are_transformers() -> None:
+    config = {name: value for name, value in CONFIGS["albert"].items() if name != "embedding_size"}
+    found = albert.architecture_from_config(config)
+    assert (found.embedding, found.activation) == (128, Activation.GELU_TANH)
+
+
+@pytest.mark.parametrize("embedding, projection", [(16, "embeddings_project"), (48, None), (None, None)])
+def test_electra_has_a_projection_where_its_embeddings_are_narrow(
+    embedding: int | None, projection: str | None
+) -> None:
+    config = {name: value for name, value in CONFIGS["electra"].items() if name != "embedding_size"}
+    sizes = {} if embedding is None else {"embedding_size": embedding}
+    found = electra.architecture_from_config(config | sizes)
+    assert (found.embedding_size, found.embedding_projection) == (embedding or 48, projection)
+
+
 def test_distilbert_has_no_token_types() -> None:
     found = distilbert.architecture_from_config(CONFIGS["distilbert"])
     assert found.token_type_embeddings is None and found.token_types == 0
@@ -49,7 +95,12 @@ def test_distilbert_has_no_token_types() -> None:
         ("roberta", {"pad_token_id": -1}, "pad_token_id must be the number of a token, not -1"),
         ("roberta", {"pad_token_id": None}, "pad_token_id must be the number of a token, not None"),
         ("roberta", {"position_embedding_type": "relative_key"}, "position_embedding_type"),
-        ("electra", {"embedding_size": 16}, "embedding_size 16 is not hidden_size 48; .* the small ELECTRA"),
+        ("electra", {"embedding_size": 0}, "embedding_size must be a positive integer, not 0"),
+        ("albert", {"embedding_size": None}, "embedding_size must be a positive integer, not None"),
+        ("albert", {"num_hidden_groups": 4}, "num_hidden_groups 4 is more than num_hidden_layers 3"),
+        ("albert", {"inner_group_num": 0}, "inner_group_num must be a positive integer, not 0"),
+        ("mpnet", {"relative_attention_num_buckets": 64}, "relative_attention_num_buckets 64 is not supported"),
+        ("mpnet", {"is_decoder": True}, "is_decoder"),
         ("distilbert", {"n_heads": 5}, "dim 48 is not a multiple of n_heads 5"),
         ("distilbert", {"dim": None}, "dim must be a positive integer, not None"),
         ("distilbert", {"activation": "silu"}, "activation 'silu' is not supported"),

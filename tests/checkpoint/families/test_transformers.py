@@ -101,7 +101,7 @@ def family_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]
 @pytest.mark.parametrize(
     "target", ["ort-cpu", "ort-cpu-dynamic", "openvino", pytest.param("native", marks=pytest.mark.native)]
 )
-@pytest.mark.parametrize("model_type", ["roberta", "electra", "distilbert"])
+@pytest.mark.parametrize("model_type", ["roberta", "electra", "distilbert", "mpnet", "albert"])
 def test_a_family_goes_through_a_build_and_answers(
     model_type: str, target: str, family_of: Callable[[str], Path], bertc: Bertc, rows: Path, tmp_path: Path
 ) -> None:
@@ -113,10 +113,14 @@ def test_a_family_goes_through_a_build_and_answers(
     assert report["checkpoint"]["family"] == model_type
     assert report["quantization"]["gemms_int8"] >= 12
     assert report["accuracy"]["agreement"] > 0.9
+    if target == "native":
+        layers = [each for each in report["engine"]["float_gemms"] if each["gemm"].startswith("layer.")]
+        told = "the projection behind the embeddings: the scheme has no site for its operand"
+        assert [each["reason"] for each in layers] == [told] * (model_type in ("albert", "electra"))
     assert bertc("predict", out, "--text", "good film").code == 0
 
 
-@pytest.mark.parametrize("model_type", ["roberta", "electra", "distilbert"])
+@pytest.mark.parametrize("model_type", ["roberta", "electra", "distilbert", "mpnet"])
 def test_what_is_trained_and_pruned_opens_in_transformers(
     model_type: str, family_of: Callable[[str], Path], bertc: Bertc, rows: Path, tmp_path: Path
 ) -> None:
@@ -134,3 +138,13 @@ def test_what_is_trained_and_pruned_opens_in_transformers(
         _, loaded = kind.from_pretrained(folder, output_loading_info=True)
         assert not any(loaded.values()), loaded
         assert largest_difference(folder, "sequence-classification") < TOLERANCE
+
+
+@pytest.mark.parametrize("command", ["finetune", "prune"])
+def test_layers_that_share_their_weights_are_neither_trained_nor_pruned(
+    command: str, family_of: Callable[[str], Path], bertc: Bertc, rows: Path, tmp_path: Path
+) -> None:
+    data = "--train-data" if command == "finetune" else "--calibration-data"
+    called = bertc(command, family_of("albert"), "-o", tmp_path / "out", data, rows, "-q")
+    assert called.code == 2 and "the layers of this model share their weights" in called.err
+    assert not (tmp_path / "out").exists()

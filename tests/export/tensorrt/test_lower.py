@@ -16,12 +16,14 @@ import onnx_ir as ir
 import pytest
 
 from bertc.calibrate.method import RangeMethod
+from bertc.checkpoint import checkpoint_from_path
 from bertc.core.head import Head, Pooling
 from bertc.errors import InputError
 from bertc.export.embeddings import store_embeddings
 from bertc.export.half import MASKED_HALF, use_half
 from bertc.export.tensorrt.limits import DECOMPOSED, NATIVE, NEEDS, PACKED
 from bertc.export.tensorrt.lower import FLOAT_ROLES, lower_graph
+from bertc.graph.encoder import graph_from_checkpoint
 from bertc.ir.edit import set_constant, values_by_name
 from bertc.ir.emit import array_of
 from bertc.ir.interpret import Interpreter
@@ -29,6 +31,7 @@ from bertc.ir.scheme import Scheme
 from bertc.quantize.insert import quantize_graph
 from tests.conftest import TinyOf
 from tests.tiny import LAYERS, OUTPUTS, TinyModel, rms, run_engine, tiny_model, tiny_scheme
+from tests.tiny_families import write_tiny_family
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "tensorrt"
 SCHEMES = [("1", None), ("2", None), ("2", "channel"), ("3", None), ("3", "channel")]
@@ -352,3 +355,11 @@ def write_golden() -> None:
 
 if __name__ == "__main__":
     write_golden()
+
+
+@pytest.mark.parametrize("attention", [name for name in NEEDS if name != DECOMPOSED])
+def test_an_attention_that_adds_no_bias_refuses_a_model_that_has_one(attention: str, tmp_path: Path) -> None:
+    graph = graph_from_checkpoint(checkpoint_from_path(write_tiny_family(tmp_path, "mpnet")))
+    with pytest.raises(InputError, match=f"the attention {attention} of TensorRT adds none; choose --attention decomp"):
+        lower_graph(graph, attention=attention)
+    assert lower_graph(graph, attention=DECOMPOSED).graph

@@ -14,7 +14,18 @@ from numpy.typing import NDArray
 from bertc.core.batch import Batch, batch_from_features
 from bertc.core.feature import Feature
 from bertc.runtime.native import packing
-from bertc.runtime.native.kernel_plan import Activation, Buffer, Op, Output, Plan, Rows, Step, Type, padded
+from bertc.runtime.native.kernel_plan import (
+    Activation,
+    Buffer,
+    Op,
+    Output,
+    Plan,
+    Rows,
+    Step,
+    Type,
+    distances,
+    padded,
+)
 from bertc.runtime.native.library import instruction_sets
 from bertc.runtime.native.native_engine import NativeEngine
 from bertc.runtime.native.plan_check import check_plan
@@ -96,6 +107,13 @@ class PlanOfOne:
             )
         )
         return out
+
+    def distance_bias(self, heads: int, given: bool) -> dict[str, Any]:
+        """Return the fields of a bias that is another number for every head and distance, or no fields."""
+        if not given:
+            return {}
+        values = np.random.default_rng(heads).normal(0, 2, (heads, distances(LONGEST))).astype(np.float32)
+        return {"positions": LONGEST, "distance_bias": self.array("distance_bias", values)}
 
     def residual(self, kind: Type, n: int) -> int:
         """Write numbers, or their codes, that a later step can add."""
@@ -300,10 +318,11 @@ def test_what_follows_a_product(instruction_set: str, op: Op, ending: dict[str, 
     high=st.sampled_from([127, 255]),
     scores=st.booleans(),
     first=st.booleans(),
+    biased=st.booleans(),
     texts=lengths(),
 )
 def test_attention_over_codes(
-    instruction_set: str, heads: int, size: int, high: int, scores: bool, first: bool, texts: list[int]
+    instruction_set: str, heads: int, size: int, high: int, scores: bool, first: bool, biased: bool, texts: list[int]
 ) -> None:
     plan, n = PlanOfOne(np.random.default_rng(size).integers(-128, 128, (WORDS, 3 * heads * size)), texts), heads * size
     codes = plan.codes(3 * n, 128)
@@ -330,6 +349,7 @@ def test_attention_over_codes(
             scores_requant=spread * 20 if scores else 0.0,
             context_scale=1 / (127 * high),
             out=plan.buffer(Type.F32, n, rows),
+            **plan.distance_bias(heads, biased),
         )
     )
     numpy, ours = plan.outputs(instruction_set, threads=1 + heads % 3)
@@ -367,8 +387,16 @@ def test_attention_over_codes_with_probabilities_in_float(
 
 
 @PROPERTY
-@given(heads=st.integers(1, 3), size=st.sampled_from([4, 30, 64, 80]), flag=st.booleans(), texts=lengths())
-def test_attention_over_numbers(instruction_set: str, heads: int, size: int, flag: bool, texts: list[int]) -> None:
+@given(
+    heads=st.integers(1, 3),
+    size=st.sampled_from([4, 30, 64, 80]),
+    flag=st.booleans(),
+    biased=st.booleans(),
+    texts=lengths(),
+)
+def test_attention_over_numbers(
+    instruction_set: str, heads: int, size: int, flag: bool, biased: bool, texts: list[int]
+) -> None:
     plan, n = PlanOfOne(np.random.default_rng(size).normal(0, 1, (WORDS, 3 * heads * size)), texts), heads * size
     plan.steps.append(
         Step(
@@ -386,6 +414,7 @@ def test_attention_over_numbers(instruction_set: str, heads: int, size: int, fla
             scaling=size**-0.5,
             context_scale=1 / 255 if flag else 1.0,
             out=plan.buffer(Type.F32, n),
+            **plan.distance_bias(heads, biased),
         )
     )
     numpy, ours = plan.outputs(instruction_set)

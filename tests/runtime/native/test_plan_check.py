@@ -34,6 +34,7 @@ from bertc.runtime.native.kernel_plan import (
     Rows,
     Step,
     Type,
+    distances,
     json_from_plan,
     padded,
     plan_from_json,
@@ -145,6 +146,10 @@ CASES: list[tuple[Op, dict[str, Any], str]] = [
     (Op.ATTENTION, {"k": 128}, "k is 128"),
     (Op.ATTENTION, {"in_column": (0, 64, 192)}, "in_column is 192"),
     (Op.ATTENTION, {"inputs": (2, 2, 0)}, "does not hold u8|in_column"),
+    (Op.ATTENTION, {"positions": 128}, "positions is 128"),
+    (Op.ATTENTION, {"distance_bias": "layer.0.hidden.gamma"}, "positions is 0"),
+    (Op.ATTENTION, {"positions": 128, "distance_bias": "layer.0.hidden.gamma"}, "distance_bias is float32 .64. where"),
+    (Op.ATTENTION, {"positions": 128, "distance_bias": "none"}, "distance_bias is 'none', which is no array"),
     (Op.ATTENTION, {"scaling": float("inf")}, "scaling is inf"),
     (Op.FIRST, {"rows": Rows.TOKENS}, "rows"),
     (Op.FIRST, {"inputs": (0, -1, -1)}, "does not hold f32"),
@@ -190,6 +195,22 @@ def test_what_is_compiled_passes(int8: Compiled, pooled: Compiled) -> None:
         check_plan(plan, arrays)
         ops |= {step.op for step in plan.steps}
     assert ops == set(Op)
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_a_bias_by_distance_has_every_distance_of_the_longest_text(wrong: float, int8: Compiled) -> None:
+    plan, arrays = int8
+    number = number_of(plan, Op.ATTENTION)
+    biased = changed(plan, number, positions=128, distance_bias="bias")
+    bias = np.zeros((2, distances(128)), np.float32)
+    check_plan(biased, {**arrays, "bias": bias})
+    with pytest.raises(InputError, match="distance_bias is float32"):
+        check_plan(biased, {**arrays, "bias": bias[:, :-64].copy()})
+    with pytest.raises(InputError, match="positions is 64"):
+        check_plan(changed(biased, number, positions=64), {**arrays, "bias": bias})
+    bias[1, 3] = wrong
+    with pytest.raises(InputError, match="distance_bias has a number that is not finite"):
+        check_plan(biased, {**arrays, "bias": bias})
 
 
 @pytest.mark.parametrize("place", range(4))
@@ -418,6 +439,8 @@ def assert_in_range(plan: Plan, arrays: Mapping[str, Array]) -> None:
             "word_scale": 4 * step.vocabulary,
             "position_scale": 4 * step.positions,
             "type": 4 * step.types * step.n,
+            # A row for each head; a kernel reads from each query's place on, whole vectors of sixteen.
+            "distance_bias": 4 * step.heads * (2 * step.positions + 14),
         }
         for field, name in step.arrays():
             assert arrays[name].nbytes >= sizes.get(field, 4 * columns)

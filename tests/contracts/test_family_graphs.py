@@ -1,0 +1,176 @@
+"""What the graph of every family that is more than BERT under other names obeys, in rows, last layers, modes, dialects.
+
+Whoever adds a family with a feature of its own adds its name to `FAMILIES`, and its tiny checkpoint to
+`tests/tiny_families.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import ModuleType
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+from bertc.calibrate.gram import grams_from_batches
+from bertc.calibrate.method import RangeMethod
+from bertc.checkpoint import checkpoint_from_path
+from bertc.core.batch import Batch, batch_from_features, packed_batch_from_features
+from bertc.core.progress import Silent
+from bertc.export.ort import lower as ort
+from bertc.graph.encoder import graph_from_checkpoint
+from bertc.ir.emit import array_of
+from bertc.ir.interpret import Interpreter
+from bertc.ir.last_layer import slice_last_layer
+from bertc.ir.sites import GEMM_INPUTS, GEMM_OUTPUTS, Role, Site
+from bertc.quantize.correction import correction_from_grams
+from bertc.quantize.insert import quantize_graph
+from bertc.runtime.native.compile import plan_from_graph
+from tests.contracts.test_dialects import each_dialect
+from tests.tiny import (
+    LAYERS,
+    TinyModel,
+    calibrated,
+    engine_scheme,
+    quantized,
+    random_features,
+    rms,
+    run_engine,
+    tiny_scheme,
+)
+from tests.tiny_families import write_tiny_family
+
+FAMILIES = ("mpnet", "albert", "electra")
+SCHEMES = [("1", None), ("2", None), ("2", "channel"), ("3", None)]
+FEATURES = random_features(7)
+ROWS = ((0, 3, 5), (2,), (6, 1), (4,))
+APART = batch_from_features(FEATURES, range(len(FEATURES)))
+PACKED = packed_batch_from_features(FEATURES, ROWS)
+IN_ROW_ORDER = batch_from_features(FEATURES, PACKED.order)
+LEFT = Batch(
+    input_ids=APART.input_ids[:, ::-1].copy(),
+    token_type_ids=APART.token_type_ids[:, ::-1].copy(),
+    mask=APART.mask[:, ::-1].copy(),
+    order=APART.order,
+)
+FamilyOf = Callable[[str], TinyModel]
+each_family = pytest.mark.parametrize("family", FAMILIES)
+
+
+@pytest.fixture(scope="session")
+def family_of(tmp_path_factory: pytest.TempPathFactory) -> FamilyOf:
+    """Give a function that makes a family's calibrated tiny classifier once: read only."""
+    made: dict[str, TinyModel] = {}
+
+    def of(family: str) -> TinyModel:
+        if family not in made:
+            checkpoint = checkpoint_from_path(write_tiny_family(tmp_path_factory.mktemp(family), family))
+            graph = graph_from_checkpoint(checkpoint)
+            features = random_features(32)
+            table = calibrated(graph, features)
+            made[family] = TinyModel(checkpoint=checkpoint, graph=graph, features=features, table=table)
+        return made[family]
+
+    return of
+
+
+def logits(graph: ir.Model, batch: Batch) -> np.ndarray:
+    return Interpreter(graph).run(batch)["logits"]
+
+
+@each_family
+def test_sentences_that_share_a_row_answer_as_apart(family: str, family_of: FamilyOf) -> None:
+    graph = family_of(family).graph
+    expected = logits(graph, IN_ROW_ORDER)
+    np.testing.assert_allclose(logits(graph, PACKED), expected, atol=1e-5)
+    blind = Batch(
+        input_ids=PACKED.input_ids,
+        token_type_ids=PACKED.token_type_ids,
+        mask=np.minimum(PACKED.mask, 1),
+        order=PACKED.order,
+    )
+    assert np.abs(logits(graph, blind)[0] - expected[0]).max() > 1e-4
+
+
+@each_family
+@pytest.mark.parametrize("scheme", [None, ("2", "channel"), ("3", None)])
+def test_a_last_layer_for_first_tokens_gives_the_same_answers(
+    family: str, scheme: tuple[str, str | None] | None, family_of: FamilyOf
+) -> None:
+    model = family_of(family)
+    graph = model.graph if scheme is None else quantized(model, tiny_scheme(*scheme)).graph
+    cut = slice_last_layer(graph)
+    for batch in (APART, LEFT, PACKED):
+        expected = logits(graph, batch)
+        np.testing.assert_allclose(logits(cut, batch), expected, atol=1e-5)
+        if scheme is None:
+            (found,) = run_engine(ort.lower_graph(cut), batch, ["logits"])
+            np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@each_dialect
+@each_family
+def test_a_dialect_keeps_the_float_function(dialect: ModuleType, family: str, family_of: FamilyOf) -> None:
+    graph = family_of(family).graph
+    (found,) = run_engine(dialect.lower_graph(graph), APART, ["logits"])
+    np.testing.assert_allclose(found, logits(graph, APART), atol=1e-4)
+
+
+@each_dialect
+@each_family
+@pytest.mark.parametrize("mode, granularity", SCHEMES)
+def test_every_mode_lowers_to_the_simulator_s_numbers(
+    dialect: ModuleType, family: str, mode: str, granularity: str | None, family_of: FamilyOf
+) -> None:
+    model = family_of(family)
+    scheme = tiny_scheme(mode, granularity).without_roles(frozenset(dialect.FLOAT_ROLES))
+    graph = quantized(model, scheme).graph
+    exact, simulated = logits(model.graph, model.batch), logits(graph, model.batch)
+    (found,) = run_engine(dialect.lower_graph(graph), model.batch, ["logits"])
+    assert rms(found - simulated) <= 0.3 * rms(simulated - exact) + 1e-6 * rms(exact)
+
+
+# --- layers that share their weights ----------------------------------------------------------------------------------
+
+WEIGHTS_OF_LAYER = 4 * 64 * 64 + 2 * 64 * 128
+"""Bytes of a tiny layer's GEMMs as codes."""
+
+
+def codes_of_layers(graph: ir.Model, role: Role) -> list[np.ndarray]:
+    return [array_of(graph.graph.initializers[f"{Site(layer, role)}.weight"]) for layer in range(LAYERS)]
+
+
+def int8_bytes(model: ir.Model) -> int:
+    arrays = [array_of(value) for value in model.graph.initializers.values()]
+    return sum(array.nbytes for array in arrays if array.dtype == np.int8 and array.ndim == 2)
+
+
+@pytest.mark.parametrize("mode, granularity", SCHEMES)
+def test_shared_layers_have_the_same_codes_and_ranges_of_their_own(
+    mode: str, granularity: str | None, family_of: FamilyOf
+) -> None:
+    model, scheme = family_of("albert"), tiny_scheme(mode, granularity)
+    found = quantized(model, scheme)
+    for role in GEMM_OUTPUTS:
+        first, second = codes_of_layers(found.graph, role)
+        np.testing.assert_array_equal(first, second)
+    assert found.scales[Site(0, Role.CONTEXT)] != found.scales[Site(1, Role.CONTEXT)]
+
+
+@pytest.mark.parametrize("family, copies", [("albert", 1), ("electra", LAYERS)])
+def test_shared_layers_are_rounded_and_stored_once(family: str, copies: int, family_of: FamilyOf) -> None:
+    model, scheme = family_of(family), engine_scheme(tiny_scheme("2", "channel"))
+    sites = [Site(layer, role) for layer in range(LAYERS) for role in GEMM_INPUTS]
+    grams = grams_from_batches(model.graph, model.features, sites, progress=Silent())
+    correction = correction_from_grams(model.graph, model.table, scheme, grams, gptq=True, bias=True)
+    first, second = (correction.gemms[Site(layer, Role.OUTPUT_GEMM)] for layer in range(LAYERS))
+    assert np.array_equal(first.codes, second.codes) is (copies == 1)
+    assert not np.array_equal(first.shift, second.shift)
+    method = RangeMethod(percentile=99.99)
+    graph = quantize_graph(model.graph, model.table, scheme, method, correction=correction).graph
+    assert int8_bytes(ort.lower_graph(graph)) >= copies * WEIGHTS_OF_LAYER
+    assert int8_bytes(ort.lower_graph(graph)) < (copies + 1) * WEIGHTS_OF_LAYER
+    _, arrays = plan_from_graph(graph)
+    panels = sum(array.nbytes for array in arrays.values() if array.dtype == np.int8)
+    assert copies <= panels / WEIGHTS_OF_LAYER < copies + 1
