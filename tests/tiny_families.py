@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 
 from bertc.checkpoint.vocabulary import MPNET_TOKENS, ROBERTA_TOKENS, byte_level_from_files, word_piece_from_file
-from tests.fixtures import DEFAULT_LABELS, tiny_sentence, tiny_vocab, write_json, write_tokenizer
+from tests.fixtures import DEFAULT_LABELS, LETTERS, tiny_sentence, tiny_vocab, write_json, write_tokenizer
 
 SIZES = {
     "hidden_size": 64,
@@ -20,15 +20,43 @@ SIZES = {
     "type_vocab_size": 2,
     "pad_token_id": 0,
 }
+BRACKETED = ("[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]")
+"""ModernBERT's special tokens, as in its tokenizer.json in an order of their own."""
+
 BEHIND_PADDING = {**SIZES, "type_vocab_size": 1, "max_position_embeddings": 130, "pad_token_id": 1}
-CONFIGS: dict[str, tuple[str, dict[str, int]]] = {
+DISENTANGLED = {
+    **SIZES,
+    "type_vocab_size": 0,
+    "relative_attention": True,
+    "pos_att_type": ["p2c", "c2p"],
+    "position_buckets": 8,
+    "max_relative_positions": -1,
+    "share_att_key": True,
+    "norm_rel_ebd": "layer_norm",
+    "position_biased_input": False,
+}
+CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
     "bert": ("Bert", SIZES),
     "roberta": ("Roberta", BEHIND_PADDING),
     "xlm-roberta": ("XLMRoberta", BEHIND_PADDING),
     "camembert": ("Camembert", BEHIND_PADDING),
+    "deberta-v2": ("DebertaV2", DISENTANGLED),
     "mpnet": ("MPNet", {**BEHIND_PADDING, "relative_attention_num_buckets": 32}),
     "albert": ("Albert", {**SIZES, "embedding_size": 16}),
     "electra": ("Electra", {**SIZES, "embedding_size": 16}),
+    "modernbert": (
+        "ModernBert",
+        {
+            **{name: SIZES[name] for name in ("hidden_size", "num_attention_heads", "max_position_embeddings")},
+            "num_hidden_layers": 3,
+            "intermediate_size": 96,
+            "global_attn_every_n_layers": 2,
+            "local_attention": 8,
+            "pad_token_id": BRACKETED.index("[PAD]"),
+            **{f"{name}_token_id": BRACKETED.index("[CLS]") for name in ("bos", "cls")},
+            **{f"{name}_token_id": BRACKETED.index("[SEP]") for name in ("eos", "sep")},
+        },
+    ),
     "distilbert": (
         "DistilBert",
         {"dim": 64, "n_heads": 2, "n_layers": 2, "hidden_dim": 128, "max_position_embeddings": 128, "pad_token_id": 0},
@@ -51,13 +79,22 @@ ALBERT_FIRST = ("<pad>", "<unk>", "[CLS]", "[SEP]", "[MASK]")
 
 
 def write_tiny_family(
-    path: Path, model_type: str, *, task: str = "sequence-classification", labels: Sequence[str] | None = None
+    path: Path,
+    model_type: str,
+    *,
+    task: str = "sequence-classification",
+    labels: Sequence[str] | None = None,
+    **changes: Any,
 ) -> Path:
-    """Write a random float32 checkpoint with its tokenizer into the folder `path`, and return it."""
+    """Write a random float32 checkpoint with its tokenizer into the folder `path`, and return it.
+
+    `changes` are of the family's configuration.
+    """
     import torch
     import transformers
 
-    name, sizes = CONFIGS[model_type]
+    name, usual = CONFIGS[model_type]
+    sizes = usual | changes
     names = DEFAULT_LABELS[task] if labels is None else tuple(labels)
     path.mkdir(parents=True, exist_ok=True)
     padding = sizes["pad_token_id"]
@@ -95,7 +132,7 @@ def _mpnet_word_piece(path: Path) -> int:
     return len(words)
 
 
-def _unigram(path: Path) -> int:
+def _albert_unigram(path: Path) -> int:
     import transformers
 
     words = sorted({word for seed in range(200) for word in tiny_sentence(seed, 12).split()})
@@ -106,22 +143,69 @@ def _unigram(path: Path) -> int:
     return max(len(pieces), 100)
 
 
-TOKENIZERS = {"mpnet": _mpnet_word_piece, "albert": _unigram}
-"""What writes a family's tokenizer and returns the size of the vocabulary, where it is neither BERT's nor RoBERTa's."""
-
-
 def write_byte_level(path: Path, positions: int, *, fast: bool = True, prefix_space: bool = True) -> int:
     """Write RoBERTa's tokenizer over the tiny texts' words: vocab.json, merges.txt and (when `fast`) tokenizer.json."""
-    trained = Tokenizer(models.BPE())
-    trained.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(
-        vocab_size=400, special_tokens=list(PADDING_FIRST), initial_alphabet=alphabet, show_progress=False
-    )
-    trained.train_from_iterator((tiny_sentence(seed, 12) for seed in range(200)), trainer)
+    trained = _trained_byte_level(PADDING_FIRST)
     trained.model.save(str(path))
     settings = {"tokenizer_class": "RobertaTokenizer", "model_max_length": positions, "add_prefix_space": prefix_space}
     write_json(path / "tokenizer_config.json", settings)
     if fast:
         byte_level_from_files(path, ROBERTA_TOKENS).save(str(path / "tokenizer.json"))
     return int(trained.get_vocab_size())
+
+
+def write_unigram(path: Path) -> int:
+    """Write DeBERTa's tokenizer over the tiny texts' words: tokenizer.json with a unigram model (SentencePiece)."""
+    special = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", "[MASK]"]
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.Replace(Regex(r"\s{2,}|[\n\r\t]"), " "), normalizers.NFC(), normalizers.Strip(left=False)]
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Metaspace(prepend_scheme="always")])
+    trainer = trainers.UnigramTrainer(
+        vocab_size=150, special_tokens=special, unk_token="[UNK]", show_progress=False, initial_alphabet=list(LETTERS)
+    )
+    tokenizer.train_from_iterator((tiny_sentence(seed, 12) for seed in range(200)), trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 1), ("[SEP]", 2)]
+    )
+    tokenizer.save(str(path / "tokenizer.json"))
+    settings = {"tokenizer_class": "DebertaV2Tokenizer", "do_lower_case": False, "split_by_punct": False}
+    write_json(path / "tokenizer_config.json", settings)
+    return int(tokenizer.get_vocab_size())
+
+
+def _modernbert_byte_level(path: Path) -> int:
+    """Write ModernBERT's tokenizer over the tiny texts' words: tokenizer.json with a byte-level BPE in BERT's frame."""
+    trained = _trained_byte_level(BRACKETED)
+    frame = [(token, BRACKETED.index(token)) for token in ("[CLS]", "[SEP]")]
+    trained.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B [SEP]", special_tokens=frame
+    )
+    trained.save(str(path / "tokenizer.json"))
+    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": 128}
+    settings |= {"model_input_names": ["input_ids", "attention_mask"]}
+    write_json(path / "tokenizer_config.json", settings | {f"{name[1:-1].lower()}_token": name for name in BRACKETED})
+    return int(trained.get_vocab_size())
+
+
+def _trained_byte_level(special: Sequence[str]) -> Tokenizer:
+    trained = Tokenizer(models.BPE())
+    trained.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=400,
+        special_tokens=list(special),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    trained.train_from_iterator((tiny_sentence(seed, 12) for seed in range(200)), trainer)
+    return trained
+
+
+TOKENIZERS = {
+    "mpnet": _mpnet_word_piece,
+    "albert": _albert_unigram,
+    "deberta-v2": write_unigram,
+    "modernbert": _modernbert_byte_level,
+}
+"""What writes a family's tokenizer and returns the size of the vocabulary, where it is neither BERT's nor RoBERTa's."""

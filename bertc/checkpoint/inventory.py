@@ -14,15 +14,14 @@ from types import MappingProxyType
 from typing import Any
 
 from bertc.errors import InputError
-from bertc.ir.architecture import Architecture
+from bertc.ir.architecture import Architecture, RelativeEmbeddings
 
 HARMLESS_TENSORS: Mapping[str, str] = MappingProxyType(
     {
         r"(^|\.)position_ids$|^embeddings\.token_type_ids$": "buffers that count from 0",
         r"^(predictions|sop_classifier)\.": "heads of ALBERT's pre-training",
-        r"^(cls|lm_head|vocab_transform|vocab_layer_norm|vocab_projector|discriminator_predictions|generator_\w+)\.": (
-            "heads of pre-training"
-        ),
+        r"^(cls|lm_head|vocab_transform|vocab_layer_norm|vocab_projector|discriminator_predictions|generator_\w+)\."
+        r"|^(lm|mask)_predictions\.|^decoder\.(weight|bias)$": "heads of pre-training",
         r"^optimizer\.|^global_step$|[./](adam_m|adam_v|exp_avg|exp_avg_sq)(/|$|\.)|^(exp_avg|exp_avg_sq)\.": (
             "an optimizer's state (TensorFlow's and torch's names)"
         ),
@@ -36,7 +35,7 @@ HARMLESS_TENSORS: Mapping[str, str] = MappingProxyType(
 
 IGNORED = re.compile("|".join(HARMLESS_TENSORS))
 
-UNREAD_HEADS = ("pooler", "classifier", "pre_classifier", "qa_outputs")
+UNREAD_HEADS = ("pooler", "classifier", "pre_classifier", "qa_outputs", "head")
 """What stands on an encoder. A head that the task does not read is another task's, and transformers drops it too."""
 
 LOSSES = re.compile(r"^(criterion|loss|loss_fct|loss_fn|class_weights)(\.|$)")
@@ -48,8 +47,14 @@ READ_KEYS = frozenset(
         *("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "hidden_act"),
         *("dim", "n_layers", "n_heads", "hidden_dim", "activation", "embedding_size", "pad_token_id"),
         *("relative_attention_num_buckets", "num_hidden_groups", "inner_group_num"),
+        *("relative_attention", "max_relative_positions", "position_buckets", "pos_att_type", "share_att_key"),
+        *("norm_rel_ebd", "position_biased_input", "conv_kernel_size", "attention_head_size"),
+        *("pooler_hidden_act", "pooler_hidden_size"),
         *("id2label", "num_labels", "problem_type", "position_embedding_type", "is_decoder", "add_cross_attention"),
         *("tokenizer_class", "sentence_transformers", "sbert_ce_default_activation_function"),
+        *("hidden_activation", "norm_eps", "norm_bias", "attention_bias", "mlp_bias", "classifier_bias"),
+        *("classifier_activation", "classifier_pooling", "local_attention", "global_attn_every_n_layers"),
+        *("global_rope_theta", "local_rope_theta", "layer_types", "rope_parameters", "rope_scaling"),
     )
 )
 
@@ -79,6 +84,9 @@ HARMLESS_KEYS: Mapping[str, str] = MappingProxyType(
                 ),
                 *("attention_dropout", "seq_classif_dropout", "summary_last_dropout", "initializer_range"),
                 *("initializer_factor", "gradient_checkpointing", "layer_norm_epsilon", "freeze_layers"),
+                *("pooler_dropout", "cls_dropout"),
+                *("embedding_dropout", "mlp_dropout", "initializer_cutoff_factor", "sparse_prediction"),
+                *("sparse_pred_ignore_index", "deterministic_flash_attn"),
             ),
             "matter in training alone",
         ),
@@ -94,7 +102,7 @@ HARMLESS_KEYS: Mapping[str, str] = MappingProxyType(
             (
                 *("use_cache", "output_attentions", "output_hidden_states", "return_dict", "use_return_dict"),
                 *("output_past", "torchscript", "chunk_size_feed_forward", "use_bfloat16", "_attn_implementation"),
-                *("attn_implementation", "_attn_implementation_autoset", "reference_compile"),
+                *("attn_implementation", "_attn_implementation_autoset", "reference_compile", "repad_logits_with_grad"),
             ),
             "change how or what else is computed, not the result",
         ),
@@ -122,7 +130,8 @@ HARMLESS_KEYS: Mapping[str, str] = MappingProxyType(
                 *("pooler_num_attention_heads", "pooler_num_fc_layers", "pooler_size_per_head"),
                 *("cross_attention_hidden_size", "tie_encoder_decoder", "tie_word_embeddings", "tie_weights_"),
                 *("down_scale_factor", "gap_size", "net_structure_type", "num_memory_blocks"),
-                *("label2id", "n_special", "sinusoidal_pos_embds", "auto_map", "custom_pipelines"),
+                *("legacy", "conv_act", "conv_groups"),
+                *("label2id", "n_special", "sinusoidal_pos_embds", "auto_map", "custom_pipelines", "decoder_bias"),
             ),
             "of parts that these heads do not have, or that the weights already contain; code is never run",
         ),
@@ -156,7 +165,8 @@ def check_tensors(
     roots = {head.partition(".")[0]}
     read |= _linear_names(head)
     if head == architecture.classifier:
-        for module, _ in architecture.dense:
+        behind = () if architecture.dense_norm is None else (architecture.dense_norm,)
+        for module in (*(module for module, _ in architecture.dense), *behind):
             roots.add(module.partition(".")[0])
             read |= _linear_names(module)
     left = [name for name in stored if name not in read and not _is_harmless(name, roots)]
@@ -179,9 +189,11 @@ def check_tensors(
 
 
 def _encoder_names(architecture: Architecture) -> Iterator[str]:
-    yield from (architecture.word_embeddings, architecture.position_embeddings)
-    if architecture.token_type_embeddings is not None:
-        yield architecture.token_type_embeddings
+    tables = (architecture.word_embeddings, architecture.position_embeddings, architecture.token_type_embeddings)
+    yield from (table for table in tables if table is not None)
+    yield from architecture.unread
+    if architecture.relative_embeddings is not None:
+        yield from _relative_names(architecture.relative_embeddings)
     if architecture.relative_bias is not None:
         yield architecture.relative_bias.weight
     yield from _linear_names(architecture.embeddings_norm)
@@ -193,6 +205,12 @@ def _encoder_names(architecture: Architecture) -> Iterator[str]:
             *(layer.intermediate, layer.output, layer.output_norm),
         ):
             yield from _linear_names(module)
+
+
+def _relative_names(relative: RelativeEmbeddings) -> Iterator[str]:
+    yield relative.embeddings
+    for module in (*([] if relative.norm is None else [relative.norm]), *relative.keys, *relative.queries):
+        yield from _linear_names(module)
 
 
 def _linear_names(module: str) -> set[str]:

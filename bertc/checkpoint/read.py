@@ -12,6 +12,7 @@ from bertc.checkpoint.cross_encoder import FILE, squash_from_files
 from bertc.checkpoint.head import head_from_files
 from bertc.checkpoint.hub import local_folder
 from bertc.checkpoint.inventory import check_config, check_tensors
+from bertc.checkpoint.parted_weights import PartedWeights
 from bertc.checkpoint.quantizers import notes_on_quantizers
 from bertc.checkpoint.sentence_modules import sentence_modules_from_path
 from bertc.checkpoint.tokenizer import TOKENIZER_FILES, text_encoder_from_path
@@ -42,11 +43,12 @@ def checkpoint_from_path(path: str | Path, *, task: str | None = None) -> Checkp
         head = replace(head, squash=squash_from_files(root, config, head.problem, len(head.labels)))
     of_task = task_from_name(head.task)
     architecture = architecture_from_config(family, config)
+    parted = PartedWeights(weights, architecture.joined) if architecture.joined else weights
     notes = (
         *weights.notes,
         *check_config(folder, config),
         *notes_on_quantizers(folder, weights.quantizers, architecture),
-        *check_tensors(folder, weights, architecture, of_task.head_weights),
+        *check_tensors(folder, parted, architecture, of_task.head_weights),
     )
     encoder = text_encoder_from_path(folder, config, sentences=of_task.sentence_modules)
     small = [folder / "config.json", *(folder / name for name in TOKENIZER_FILES)]
@@ -58,7 +60,7 @@ def checkpoint_from_path(path: str | Path, *, task: str | None = None) -> Checkp
         path=root,
         family=family,
         config=config,
-        weights=weights,
+        weights=parted,
         encoder=encoder,
         head=head,
         digest=digest_from_files(root, digested),

@@ -44,6 +44,9 @@ TOKENIZER_FILES = (
     "merges.txt",
     "sentence_bert_config.json",
 )
+SENTENCEPIECE_FILES = ("spm.model", "spiece.model", "sentencepiece.bpe.model")
+"""SentencePiece's own files by the names of DeBERTa, ALBERT and XLM-RoBERTa, of which tokenizer.json has all."""
+
 INSANE_LENGTH = 10**9  # transformers writes about 1e30 for "no limit"
 # Entries that are no part of the tokenizer's meaning: code to run, and the places of somebody else's machine.
 UNSAVED = ("auto_map", "name_or_path", "is_local", "local_files_only", "tokenizer_file", "special_tokens_map_file")
@@ -139,6 +142,12 @@ def _read(folder: Path, settings: Mapping[str, Any], family: str) -> Tokenizer:
     path = folder / "vocab.txt"
     if path.is_file():
         return word_piece_from_file(path, settings, family)
+    alone = next((name for name in SENTENCEPIECE_FILES if (folder / name).is_file()), None)
+    if alone is not None:
+        raise InputError(
+            f"{folder} holds {alone} but no tokenizer.json; save the fast tokenizer beside the model, as transformers' "
+            "save_pretrained does"
+        )
     slow = "vocab.json with merges.txt" if family == "roberta" else "vocab.txt"
     raise InputError(f"{folder} holds neither tokenizer.json nor {slow}; save the fast tokenizer beside the model")
 

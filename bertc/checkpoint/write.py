@@ -17,13 +17,13 @@ def write_checkpoint(checkpoint: Checkpoint, folder: Path, changed: Mapping[str,
     """Write `checkpoint` into `folder` with some weights replaced; its other files are copied as they are.
 
     `changed` maps names of `checkpoint.weights` to arrays of the same shape. Every tensor is stored as float32 under
-    the name it had in its file, so whatever opened the checkpoint opens the copy. Raises `InputError` for a name or a
-    shape that is not the checkpoint's, and for values that are not finite.
+    the name it had in its file, parts of one joined again, so whatever opened the checkpoint opens the copy. Raises
+    `InputError` for a name or a shape that is not the checkpoint's, and for values that are not finite.
     """
     from safetensors.numpy import save_file
 
     weights = checkpoint.weights
-    tensors: dict[str, NDArray[np.float32]] = {}
+    parts: dict[str, list[NDArray[np.float32]]] = {}
     for name in weights:
         values = changed.get(name)
         if values is None:
@@ -33,7 +33,8 @@ def write_checkpoint(checkpoint: Checkpoint, folder: Path, changed: Mapping[str,
                 f"the new values of {name} are not finite, or have the shape {list(values.shape)} in the place of "
                 f"{list(weights.shape(name))}; the checkpoint was not written"
             )
-        tensors[weights.stored_name(name)] = np.ascontiguousarray(values, np.float32)
+        parts.setdefault(weights.stored_name(name), []).append(values)
+    tensors = {name: np.ascontiguousarray(np.concatenate(rows), np.float32) for name, rows in parts.items()}
     unknown = sorted(set(changed) - set(weights))
     if unknown:
         raise InputError(f"{checkpoint.path} has no tensor {unknown[0]}, so it cannot be replaced")

@@ -149,6 +149,9 @@ class HeadBuilder(Protocol):
     def linear(self, x: ir.Value, prefix: str, sizes: tuple[int, int], gemm: str, out: str) -> ir.Value:
         """Write x W + b of the weights `prefix`.weight and .bias; sizes: (in, out)."""
 
+    def dense(self, x: ir.Value) -> ir.Value:
+        """Write the layers that a family has before its classifier; x: [..., hidden]."""
+
 
 class Truth(Protocol):
     """A padded batch's truth (`bertc.train.losses.Part`): the examples' `scored` and `gold`, padded and stacked.

@@ -30,7 +30,9 @@ def store_embeddings(graph: ir.Model) -> StoredEmbeddings:
     values = values_by_name(model)
     before = after = 0
     for value_name, table_name in TABLES.items():
-        value = values[value_name]
+        value = values.get(value_name)
+        if value is None:  # a family without a table of positions
+            continue
         lookup = value.producer()
         assert lookup is not None
         table = array_of(model.graph.initializers[table_name])

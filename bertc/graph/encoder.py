@@ -16,11 +16,15 @@ from numpy.typing import NDArray
 from bertc.checkpoint import Checkpoint
 from bertc.core.head import Head
 from bertc.errors import InputError
+from bertc.graph.relative_tables import tables_from_weights
 from bertc.ir.architecture import Activation, LayerNames
-from bertc.ir.attention import BIASED, AttentionInputs, attention_function
+from bertc.ir.attention import OP_TYPES, AttentionInputs, attention_function
+from bertc.ir.disentangled import Distances, Tables, emit_distances, emit_position_scores, rows_of_distances
 from bertc.ir.emit import DOMAIN, IR_VERSION, OPSET, Emitter
 from bertc.ir.relative import BIAS, buckets_of_distances, emit_relative_bias
-from bertc.ir.sentences import SENTENCES, emit_packing
+from bertc.ir.rotary import OP_TYPE as ROTARY
+from bertc.ir.rotary import RotaryInputs, rotary_function, rotary_tables
+from bertc.ir.sentences import SENTENCES, emit_near, emit_packing
 from bertc.ir.sites import PROJECTION, Role, Site
 from bertc.tasks import task_from_name
 
@@ -57,6 +61,7 @@ class _Builder:
         self.emit = Emitter()
         self.parameters: dict[str, Parameter] = {}
         self.arrays: dict[str, NDArray[np.float32]] = {}
+        self.rotary: dict[float, tuple[ir.Value, ir.Value]] = {}
         self.inputs = {
             name: ir.val(name, dtype=ir.DataType.INT64, shape=("batch", "sequence"))
             for name in INPUTS
@@ -64,12 +69,18 @@ class _Builder:
         }
         self.packing = emit_packing(self.emit, self.inputs["attention_mask"])
         self.bias = self.relative_bias()
+        self.relative = self.relative_tables()
+        sizes = sorted({size for size in self.arch.windows if size is not None})
+        self.windows = {size: emit_near(self.emit, self.packing, size) for size in sizes}
 
     def model(self) -> ir.Model:
         """Embeddings, layers, head."""
-        states = [self.embeddings()]
+        x = residual = self.embeddings()
+        states = [x]
         for layer, names in enumerate(self.arch.layer_names):
-            states.append(self.layer(layer, names, states[-1]))
+            x, residual = self.layer(layer, names, x, residual)
+            states.append(residual)
+        states[-1] = x
         outputs = self.head(self.checkpoint.head, states)
         graph = ir.Graph(
             list(self.inputs.values()),
@@ -79,35 +90,47 @@ class _Builder:
             opset_imports={"": OPSET, DOMAIN: 1},
             name="bertc",
         )
-        attention = attention_function("Attention" if self.bias is None else f"Attention{BIASED}")
-        return ir.Model(graph, ir_version=IR_VERSION, producer_name="bertc", functions=[attention])
+        kinds = {node.op_type for node in self.emit.nodes if node.op_type in OP_TYPES}
+        functions = [attention_function(kind) for kind in sorted(kinds)]
+        functions += [rotary_function()] if self.rotary else []
+        return ir.Model(graph, ir_version=IR_VERSION, producer_name="bertc", functions=functions)
 
-    def weight(self, value: str, name: str, shape: tuple[int, ...], *, transposed: bool = False) -> ir.Value:
-        """Make an initializer called `value` of the tensor `name`, whose shape is known."""
+    def array(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
+        """Read the tensor `name`, whose shape is known."""
         found = self.checkpoint.weights.shape(name)
         if found != shape:
             raise InputError(
                 f"{self.checkpoint.path}: weight '{name}' has shape {list(found)} where config.json implies "
                 f"{list(shape)}; the configuration and the weights do not belong together"
             )
+        return self.checkpoint.weights.array(name)
+
+    def weight(self, value: str, name: str, shape: tuple[int, ...], *, transposed: bool = False) -> ir.Value:
+        """Make an initializer called `value` of the tensor `name`, whose shape is known."""
         self.parameters[value] = Parameter(name, transposed)
         if name not in self.arrays:  # layers may share their weights
-            array = self.checkpoint.weights.array(name)
+            array = self.array(name, shape)
             self.arrays[name] = np.ascontiguousarray(array.T if transposed else array)
         return self.emit.constant(value, self.arrays[name])
+
+    def bias_of(self, value: str, prefix: str, size: int) -> ir.Value:
+        """Make the bias of a module, [size]: zeros, which corrections and smoothing may change, where it has none."""
+        if prefix in self.arch.without_bias:
+            return self.emit.constant(value, np.zeros(size, np.float32))
+        return self.weight(value, f"{prefix}.bias", (size,))
 
     def linear(self, x: ir.Value, prefix: str, sizes: tuple[int, int], gemm: str, out: str) -> ir.Value:
         """Write x W + b with the GEMM's value named `gemm`, the sum's `out`. sizes: (in, out)."""
         fan_in, fan_out = sizes
         weight = self.weight(f"{gemm}.weight", f"{prefix}.weight", (fan_out, fan_in), transposed=True)
-        bias = self.weight(f"{gemm}.bias", f"{prefix}.bias", (fan_out,))
+        bias = self.bias_of(f"{gemm}.bias", prefix, fan_out)
         product = self.emit.op("MatMul", x, weight, name=gemm)
         return self.emit.op("Add", product, bias, name=out)
 
     def layer_norm(self, x: ir.Value, prefix: str, name: str, width: int) -> ir.Value:
         """Write a LayerNormalization over the last axis, which is so wide."""
         gamma = self.weight(f"{name}.gamma", f"{prefix}.weight", (width,))
-        beta = self.weight(f"{name}.beta", f"{prefix}.bias", (width,))
+        beta = self.bias_of(f"{name}.beta", prefix, width)
         return self.emit.op("LayerNormalization", x, gamma, beta, name=name, axis=-1, epsilon=self.arch.epsilon)
 
     def embeddings(self) -> ir.Value:
@@ -116,28 +139,37 @@ class _Builder:
         ids = self.inputs["input_ids"]
         words = self.weight("embeddings.word", arch.word_embeddings, (arch.vocabulary, width))
         total = emit.op("Gather", words, ids, name="embeddings.words")
-        rows = arch.first_position + arch.positions
-        positions = self.weight("embeddings.position", arch.position_embeddings, (rows, width))
-        end = emit.op("Shape", ids, start=1, end=2, name="embeddings.length")
-        begin = emit.constant("embeddings.begin", np.array([arch.first_position], np.int64))
-        if arch.first_position:
-            end = emit.op("Add", end, begin, name="embeddings.end")
-        first = emit.op("Slice", positions, begin, end, name="embeddings.positions")  # [S, H]
-        first = emit.op("Gather", first, self.packing.positions, name="embeddings.position_rows")
+        first = self.positions()
         if arch.token_type_embeddings:
             shape = (arch.token_types, width)
             types = self.weight("embeddings.token_type", arch.token_type_embeddings, shape)
             if arch.token_types == 1:
-                first = emit.op("Add", first, types, name="embeddings.positions_and_type")
+                name = "embeddings.positions_and_type"
+                first = types if first is None else emit.op("Add", first, types, name=name)
             else:
                 kinds = emit.op("Gather", types, self.inputs["token_type_ids"], name="embeddings.token_types")
                 total = emit.op("Add", total, kinds, name="embeddings.words_and_types")
-        total = emit.op("Add", total, first, name="embeddings.sum")
+        if first is not None:
+            total = emit.op("Add", total, first, name="embeddings.sum")
         hidden = Site(0, Role.HIDDEN).name
         if arch.embedding_projection is None:
             return self.layer_norm(total, arch.embeddings_norm, hidden, width)
         norm = self.layer_norm(total, arch.embeddings_norm, "embeddings.norm", width)
         return self.linear(norm, arch.embedding_projection, (width, arch.hidden), PROJECTION, hidden)
+
+    def positions(self) -> ir.Value | None:
+        """Write the rows of the position table, [B, S, embedding size], where there is one."""
+        arch, emit = self.arch, self.emit
+        if arch.position_embeddings is None:
+            return None
+        rows = arch.first_position + arch.positions
+        positions = self.weight("embeddings.position", arch.position_embeddings, (rows, arch.embedding_size))
+        end = emit.op("Shape", self.inputs["input_ids"], start=1, end=2, name="embeddings.length")
+        begin = emit.constant("embeddings.begin", np.array([arch.first_position], np.int64))
+        if arch.first_position:
+            end = emit.op("Add", end, begin, name="embeddings.end")
+        first = emit.op("Slice", positions, begin, end, name="embeddings.positions")  # [S, E]
+        return emit.op("Gather", first, self.packing.positions, name="embeddings.position_rows")
 
     def relative_bias(self) -> ir.Value | None:
         """Write what every layer adds to its scores, where the family has that: [1, heads, S, S]."""
@@ -148,16 +180,56 @@ class _Builder:
         buckets = buckets_of_distances(found.buckets, found.longest)
         return emit_relative_bias(self.emit, self.inputs["input_ids"], table, buckets)
 
-    def layer(self, layer: int, names: LayerNames, x: ir.Value) -> ir.Value:
-        """Write one encoder layer; x: [B, S, H]."""
+    def relative_tables(self) -> tuple[Distances, list[Tables]] | None:
+        """Write a batch's distances, and read the embeddings of distances of all layers, where the family has those."""
+        found = self.arch.relative_embeddings
+        if found is None:
+            return None
+        distances = emit_distances(self.emit, self.inputs["input_ids"], rows_of_distances(found))
+        return distances, tables_from_weights(self.array, self.arch, found)
+
+    def attention_bias(self, layer: int, query: ir.Value, key: ir.Value) -> ir.Value | None:
+        """Write what a layer adds to its scores; None where that is nothing."""
+        if self.relative is None:
+            return self.bias
+        distances, tables = self.relative
+        return emit_position_scores(self.emit, query, key, tables[layer], distances, f"layer.{layer}.")
+
+    def layer(self, layer: int, names: LayerNames, x: ir.Value, residual: ir.Value) -> tuple[ir.Value, ir.Value]:
+        """Write one encoder layer. x: what its first GEMMs read, residual: what is added to, both [B, S, H].
+
+        Returns both for the next layer.
+        """
+        arch, emit = self.arch, self.emit
+        total = emit.op("Add", self.attention(layer, names, x), residual, name=f"layer.{layer}.attention_sum")
+        norm = self.layer_norm(total, names.attention_norm, Site(layer, Role.ATTENTION_NORM).name, arch.hidden)
+        narrow = self.feed_forward(layer, names, norm)
+        total = emit.op("Add", narrow, total if arch.norm_first else norm, name=f"layer.{layer}.output_sum")
+        last = layer + 1 == arch.layers
+        name = "encoder.output" if last else Site(layer + 1, Role.HIDDEN).name
+        after = self.layer_norm(total, names.output_norm, name, arch.hidden)
+        return after, total if arch.norm_first else after
+
+    def attention(self, layer: int, names: LayerNames, x: ir.Value) -> ir.Value:
+        """Write projections, attention and its output projection; x: [B, S, H]."""
         arch, emit = self.arch, self.emit
 
         def site(role: Role) -> str:
             return Site(layer, role).name
 
         square = (arch.hidden, arch.hidden)
-        query = self.linear(x, names.query, square, site(Role.QUERY_GEMM), site(Role.QUERY))
-        key = self.linear(x, names.key, square, site(Role.KEY_GEMM), site(Role.KEY))
+        split = [0, 0, arch.heads, arch.head_size]
+
+        def turned(prefix: str, gemm: Role, operand: Role) -> ir.Value:
+            if not arch.rotary_bases:
+                return self.linear(x, prefix, square, site(gemm), site(operand))
+            projected = self.linear(x, prefix, square, site(gemm), f"{site(operand)}_biased")
+            cos, sin = self.rotary_tables(arch.rotary_bases[layer])
+            inputs = RotaryInputs(x=projected, positions=self.packing.positions, cos=cos, sin=sin)
+            return emit.op(ROTARY, *inputs.values(), name=site(operand), domain=DOMAIN, split=split)
+
+        query = turned(names.query, Role.QUERY_GEMM, Role.QUERY)
+        key = turned(names.key, Role.KEY_GEMM, Role.KEY)
         value = self.linear(x, names.value, square, site(Role.VALUE_GEMM), site(Role.VALUE))
         inputs = AttentionInputs(
             query=query,
@@ -165,40 +237,49 @@ class _Builder:
             value=value,
             sentences=self.packing.sentence,
             mask=self.packing.mask,
-            bias=self.bias,
+            bias=self.attention_bias(layer, query, key),
+            near=self.windows.get(self.arch.windows[layer] or 0) if self.arch.windows else None,
         )
         context = emit.op(
             inputs.op_type(),
             *inputs.values(),
             name=site(Role.CONTEXT),
             domain=DOMAIN,
-            split=[0, 0, arch.heads, arch.head_size],
-            scaling=arch.head_size**-0.5,
+            split=split,
+            scaling=arch.scaling,
         )
-        attended = self.linear(
+        return self.linear(
             context, names.attention_output, square, site(Role.ATTENTION_GEMM), f"layer.{layer}.attention_biased"
         )
-        total = emit.op("Add", attended, x, name=f"layer.{layer}.attention_sum")
-        norm = self.layer_norm(total, names.attention_norm, site(Role.ATTENTION_NORM), arch.hidden)
+
+    def feed_forward(self, layer: int, names: LayerNames, x: ir.Value) -> ir.Value:
+        """Write the two GEMMs with the activation between them; x: [B, S, H]."""
+        arch, emit = self.arch, self.emit
         wide = self.linear(
-            norm,
+            x,
             names.intermediate,
-            (arch.hidden, arch.intermediate),
-            site(Role.INTERMEDIATE_GEMM),
+            (arch.hidden, arch.intermediate * (2 if arch.gated else 1)),
+            Site(layer, Role.INTERMEDIATE_GEMM).name,
             f"layer.{layer}.intermediate_biased",
         )
-        active = self.activation(wide, site(Role.ACTIVATION))
-        narrow = self.linear(
-            active,
-            names.output,
-            (arch.intermediate, arch.hidden),
-            site(Role.OUTPUT_GEMM),
-            f"layer.{layer}.output_biased",
-        )
-        total = emit.op("Add", narrow, norm, name=f"layer.{layer}.output_sum")
-        last = layer + 1 == arch.layers
-        name = "encoder.output" if last else Site(layer + 1, Role.HIDDEN).name
-        return self.layer_norm(total, names.output_norm, name, arch.hidden)
+        name = Site(layer, Role.ACTIVATION).name
+        if arch.gated:
+            halves = (f"layer.{layer}.intermediate_active", f"layer.{layer}.intermediate_gate")
+            first, gate = emit.ops("Split", wide, names=halves, axis=-1, num_outputs=2)
+            active = emit.op("Mul", self.activation(first, f"layer.{layer}.activated"), gate, name=name)
+        else:
+            active = self.activation(wide, name)
+        sizes = (arch.intermediate, arch.hidden)
+        gemm = Site(layer, Role.OUTPUT_GEMM).name
+        return self.linear(active, names.output, sizes, gemm, f"layer.{layer}.output_biased")
+
+    def rotary_tables(self, base: float) -> tuple[ir.Value, ir.Value]:
+        """Return cos and sin by position, [positions, head_size / 2], the same values for all layers of a base."""
+        if base not in self.rotary:
+            cos, sin = rotary_tables(base, self.arch.positions, self.arch.head_size)
+            name = f"rotary_{len(self.rotary)}"
+            self.rotary[base] = self.emit.constant(f"{name}.cos", cos), self.emit.constant(f"{name}.sin", sin)
+        return self.rotary[base]
 
     def activation(self, x: ir.Value, name: str) -> ir.Value:
         """Write the feed-forward activation."""
@@ -206,6 +287,16 @@ class _Builder:
             return self.emit.op("Relu", x, name=name)
         approximate = "tanh" if self.arch.activation is Activation.GELU_TANH else "none"
         return self.emit.op("Gelu", x, name=name, approximate=approximate)
+
+    def dense(self, x: ir.Value) -> ir.Value:
+        """Write the layers before a classifier; x: [..., hidden]."""
+        arch = self.arch
+        for number, (prefix, activation) in enumerate(arch.dense):
+            sizes = (arch.hidden, arch.hidden)
+            x = self.linear(x, prefix, sizes, f"head.dense_{number}_gemm", f"head.dense_{number}")
+            how = {"approximate": "none"} if activation == "Gelu" else {}
+            x = self.emit.op(activation, x, name=f"head.dense_{number}_active", **how)
+        return x if arch.dense_norm is None else self.layer_norm(x, arch.dense_norm, "head.dense_norm", arch.hidden)
 
     def head(self, head: Head, states: list[ir.Value]) -> list[ir.Value]:
         """Let the task write its head; returns the graph's outputs in the task's order."""

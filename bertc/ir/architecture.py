@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
+
+from bertc.core.head import Pooling
 
 
 class Activation(StrEnum):
@@ -16,7 +19,11 @@ class Activation(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerNames:
-    """Prefixes of one layer's weights; each has `.weight` and `.bias`."""
+    """Prefixes of one layer's weights; each has `.weight`, and `.bias` unless `Architecture.without_bias` has it.
+
+    attention_norm: between attention and feed-forward. output_norm: behind the feed-forward; where norms come first,
+    the one that the next layer begins with, or the encoder's last.
+    """
 
     query: str
     key: str
@@ -26,6 +33,29 @@ class LayerNames:
     intermediate: str
     output: str
     output_norm: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RelativeEmbeddings:
+    """Embeddings of distances whose products with queries and keys are parts of a score (DeBERTa).
+
+    The table `embeddings` is [2 span, hidden], behind a LayerNorm if `norm` names one. `keys` are each layer's
+    projections of it for the products with queries (content to position), `queries` those for the products with keys
+    (position to content); empty where a score has no such part. With `buckets` distances share rows the more the
+    longer they are, so that `longest` is among the last; without, each has its own.
+    """
+
+    embeddings: str
+    norm: str | None
+    buckets: int
+    longest: int
+    keys: tuple[str, ...]
+    queries: tuple[str, ...]
+
+    @property
+    def span(self) -> int:
+        """Rows of the table for each direction."""
+        return self.buckets or self.longest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,14 +72,27 @@ class RelativeBias:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Architecture:
-    """A post-LayerNorm encoder.
+    """An encoder: attention and feed-forward by turns, each added to a residual.
+
+    A post-LayerNorm encoder adds to the norm's output. With `norm_first` the sum itself is handed on, from the
+    embeddings' norm, and the norms stand before what reads them. With `gated`, the feed-forward's first GEMM gives two
+    halves, and the activation of the first is multiplied by the second. `rotary_bases` turn query and key by their
+    positions, a base for each layer; `windows` let a layer's queries see the keys of so many positions to each side,
+    None all of them. An empty tuple stands for none in all layers.
 
     A head that reads the first token's vector has the layers `dense`, (prefix, activation name) in order, and then the
     linear layer with the prefix `classifier`; other heads are named alike in all families. The position table has
-    `first_position` rows before that of a text's first token, and `positions` from there on. A single token type is
-    part of every token; with several, each token says its own. The embeddings are `embedding` wide, and where there is
-    an `embedding_projection` (a prefix), a linear layer behind their norm makes them `hidden` wide. Layers with the
-    same names share their weights.
+    `first_position` rows before that of a text's first token, and `positions` from there on; without a table,
+    `positions` is how long a text may be. A single token type is part of every token; with several, each token says its
+    own. The embeddings are `embedding` wide, and where there is an `embedding_projection` (a prefix), a linear layer
+    behind their norm makes them `hidden` wide. Layers with the same names share their weights. A score is a sum of
+    `attention_terms` products, divided by sqrt(head size * terms).
+
+    A classifier reads each text's vector by `pooling`; `dense_norm` is the norm behind the `dense` layers, which heads
+    for tokens have too where `dense_tokens` says so. `spans` is question answering's linear layer. The modules
+    `without_bias` have weights alone. `joined` are weights that are stored as one, by the name of that: rows of it, of
+    equal number, one under the other. `unread` are tensors of the encoder that files may hold and nothing computes
+    with.
     """
 
     hidden: int
@@ -62,16 +105,34 @@ class Architecture:
     epsilon: float
     activation: Activation
     word_embeddings: str
-    position_embeddings: str
+    position_embeddings: str | None
     token_type_embeddings: str | None
     embeddings_norm: str
     layer_names: tuple[LayerNames, ...]
     dense: tuple[tuple[str, str], ...]
     classifier: str
     first_position: int = 0
+    attention_terms: int = 1
+    norm_first: bool = False
+    gated: bool = False
+    rotary_bases: tuple[float, ...] = ()
+    windows: tuple[int | None, ...] = ()
+    without_bias: frozenset[str] = frozenset()
+    pooling: Pooling = Pooling.CLS
+    dense_norm: str | None = None
+    dense_tokens: bool = False
+    spans: str = "qa_outputs"
+    joined: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     relative_bias: RelativeBias | None = None
+    relative_embeddings: RelativeEmbeddings | None = None
     embedding: int | None = None
     embedding_projection: str | None = None
+    unread: tuple[str, ...] = ()
+
+    @property
+    def scaling(self) -> float:
+        """What the products of queries and keys are multiplied by."""
+        return float((self.head_size * self.attention_terms) ** -0.5)
 
     @property
     def head_size(self) -> int:

@@ -8,7 +8,9 @@ codes 0 to 255 instead of 0 to 127. With `Biased` at the end of any name, `bias`
 read in the end (`bertc.ir.last_layer`). sentences: int64 [batch, queries] and mask: int64 [batch, length], the
 sentence's number of each query and of each key (`bertc.ir.sentences`; 1 where a row is one sentence, 0 for a key that
 is padding). bias: float [1 or batch, 1 or heads, queries, length], added to the scaled scores; whoever makes it sets
-the value's shape. Keys of padding and of other sentences get a score of -3.4e38, as padding does in transformers.
+the value's shape. With `Local` behind all that, `near` follows: bool [batch, queries, length], the keys that are in
+each query's window. Other keys, those of padding and of other sentences get a score of -3.4e38, as padding does in
+transformers.
 """
 
 from __future__ import annotations
@@ -28,8 +30,10 @@ BY_SCALES = ("Attention", "AttentionProbs", "AttentionScores")
 
 UNSIGNED = "Unsigned"
 BIASED = "Biased"
+LOCAL = "Local"
 UNBIASED_OP_TYPES = (*BY_SCALES, *(f"{name}{UNSIGNED}" for name in BY_SCALES[1:]))
-OP_TYPES = (*UNBIASED_OP_TYPES, *(f"{name}{BIASED}" for name in UNBIASED_OP_TYPES))
+GLOBAL_OP_TYPES = (*UNBIASED_OP_TYPES, *(f"{name}{BIASED}" for name in UNBIASED_OP_TYPES))
+OP_TYPES = (*GLOBAL_OP_TYPES, *(f"{name}{LOCAL}" for name in GLOBAL_OP_TYPES))
 
 SENTENCES_INPUT, BIAS_INPUT = 3, 5
 """Where the queries' sentences and the bias, if there is one, stand among a node's inputs."""
@@ -39,7 +43,7 @@ SENTENCES_INPUT, BIAS_INPUT = 3, 5
 class AttentionInputs:
     """The inputs of one attention node; a scale of None means float. `unsigned`: the probabilities' codes are.
 
-    A bias of None adds nothing.
+    A bias of None adds nothing, without `near` all keys are.
     """
 
     query: ir.Value
@@ -48,6 +52,7 @@ class AttentionInputs:
     sentences: ir.Value
     mask: ir.Value
     bias: ir.Value | None = None
+    near: ir.Value | None = None
     probs_scale: ir.Value | None = None
     scores_scale: ir.Value | None = None
     unsigned: bool = False
@@ -57,11 +62,12 @@ class AttentionInputs:
         assert self.scores_scale is None or self.probs_scale is not None, "scores are quantized only with probs"
         assert not self.unsigned or self.probs_scale is not None, "only codes are unsigned"
         scales = sum(scale is not None for scale in (self.probs_scale, self.scores_scale))
-        return BY_SCALES[scales] + UNSIGNED * self.unsigned + BIASED * (self.bias is not None)
+        biased, local = self.bias is not None, self.near is not None
+        return BY_SCALES[scales] + UNSIGNED * self.unsigned + BIASED * biased + LOCAL * local
 
     def values(self) -> tuple[ir.Value, ...]:
         """The inputs in the function's order."""
-        floats = (self.query, self.key, self.value, self.sentences, self.mask, self.bias)
+        floats = (self.query, self.key, self.value, self.sentences, self.mask, self.bias, self.near)
         return tuple(value for value in (*floats, self.probs_scale, self.scores_scale) if value is not None)
 
 
@@ -74,8 +80,9 @@ def inputs_of(node: ir.Node) -> AttentionInputs:
 def _input_names(op_type: str) -> list[str]:
     """Return the names of a function's inputs, in order."""
     names = ["query", "key", "value", "sentences", "mask"]
-    names += ["bias"] if op_type.endswith(BIASED) else []
-    scales = BY_SCALES.index(op_type.removesuffix(BIASED).removesuffix(UNSIGNED))
+    names += ["bias"] if BIASED in op_type else []
+    names += ["near"] if LOCAL in op_type else []
+    scales = BY_SCALES.index(op_type.removesuffix(LOCAL).removesuffix(BIASED).removesuffix(UNSIGNED))
     return names + ["probs_scale", "scores_scale"][:scales]
 
 
@@ -110,7 +117,7 @@ def emit_attention(emit: Emitter, inputs: AttentionInputs, shape: AttentionShape
     if inputs.bias is not None:
         scaled = emit.op("Add", scaled, inputs.bias, name=f"{prefix}scores_biased")
     axes = emit.op("Constant", value_ints=[1], name=f"{prefix}mask_axes")
-    visible = emit_visible(emit, inputs.sentences, inputs.mask, prefix)
+    visible = emit_visible(emit, inputs.sentences, inputs.mask, inputs.near, prefix)
     visible = emit.op("Unsqueeze", visible, axes, name=f"{prefix}visible_keys")  # [B, 1, Q, S]
     masked_score = emit.op("Constant", value_float=MASKED_SCORE, name=f"{prefix}masked_score")
     masked = emit.op("Where", visible, scaled, masked_score, name=f"{prefix}scores_masked")

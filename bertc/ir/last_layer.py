@@ -13,6 +13,7 @@ import numpy as np
 import onnx_ir as ir
 
 from bertc.ir.attention import BIAS_INPUT, OP_TYPES, SENTENCES_INPUT, inputs_of
+from bertc.ir.disentangled import cut_position_scores
 from bertc.ir.edit import insert_after, remove_unused, values_by_name
 from bertc.ir.emit import Emitter
 from bertc.ir.sentences import FirstTokens, emit_first_places, packing_of
@@ -30,10 +31,14 @@ def slice_last_layer(graph: ir.Model) -> ir.Model:
     firsts = emit_first_places(emit, packing_of(model))
     attention = _before(values["encoder.output"], OP_TYPES)
     hidden = _before(inputs_of(attention).query, ("LayerNormalization",)).outputs[0]
-    rows = _Rows(emit, hidden, firsts.select(emit, hidden, f"{hidden.name}.first"))
+    kept = cut_position_scores(model, str(attention.outputs[0].name).removesuffix("context"), firsts.places)
+    rows = _Rows(model, emit, hidden, firsts)
     inputs = inputs_of(attention)
     whole = rows.nodes_to(inputs.key) | rows.nodes_to(inputs.value)
-    if inputs.bias is not None:
+    for value in kept:
+        whole |= rows.nodes_to(value)
+        rows.done[value] = value
+    if inputs.bias is not None and not kept:
         whole |= rows.nodes_to(inputs.bias)
     for node in rows.nodes_to(values["encoder.output"]) - whole:
         for place, operand in enumerate(node.inputs):
@@ -41,11 +46,13 @@ def slice_last_layer(graph: ir.Model) -> ir.Model:
                 node.replace_input_with(place, rows.of(operand, whole))
     attention.replace_input_with(0, rows.of(inputs.query, whole))
     attention.replace_input_with(SENTENCES_INPUT, firsts.sentences)
+    if inputs.near is not None:
+        attention.replace_input_with(attention.inputs.index(inputs.near), rows.of(inputs.near, whole))
     gather = values["head.first_token"].producer()
     assert gather is not None
     gather.replace_input_with(1, firsts.slots)
     insert_after(model, hidden, emit, hidden, ())
-    if inputs.bias is not None:
+    if inputs.bias is not None and not kept:
         _cut_bias(model, attention, inputs.bias, firsts)
     remove_unused(model)
     return model
@@ -82,29 +89,48 @@ def _before(value: ir.Value, op_types: Sequence[str]) -> ir.Node:
 
 
 class _Rows:
-    """The values behind a hidden state that have one row for each first token, not for each token."""
+    """The values behind some that have one row for each first token, not for each token: `done` begins with those."""
 
-    def __init__(self, emit: Emitter, hidden: ir.Value, chosen: ir.Value) -> None:
+    def __init__(self, model: ir.Model, emit: Emitter, hidden: ir.Value, firsts: FirstTokens) -> None:
         self.emit = emit
-        self.hidden = hidden
-        self.done = {hidden: chosen}
+        self.firsts = firsts
+        self.done = {hidden: firsts.select(emit, hidden, f"{hidden.name}.first")}
+        self.behind = _depending(model, {hidden}) - {hidden}
+        self.of_text = _depending(model, set(model.graph.inputs)) - self.behind
+        """What has a row for each token and is no part of the layer: the residual's stream, positions."""
 
     def nodes_to(self, value: ir.Value) -> set[ir.Node]:
         """Return the nodes between the hidden state and a value."""
-        node = value.producer()
-        if value is self.hidden or node is None:
-            return set()
-        before = [self.nodes_to(operand) for operand in node.inputs if operand is not None]
-        reached = any(before) or self.hidden in node.inputs
-        return set[ir.Node]().union({node}, *before) if reached else set()
+        found: set[ir.Node] = set()
+        waiting: list[ir.Value | None] = [value]
+        while waiting:
+            each = waiting.pop()
+            node = each.producer() if each in self.behind and each is not None else None
+            if node is not None and node not in found:
+                found.add(node)
+                waiting += node.inputs
+        return found
 
     def of(self, value: ir.Value, whole: set[ir.Node]) -> ir.Value:
         """Return a value for the first tokens. Nodes of `whole` keep all tokens, so they are written a second time."""
         node = value.producer()
-        if value not in self.done and node in whole:
+        if value in self.done:
+            return self.done[value]
+        if node in whole:
             assert node is not None
             operands = [None if each is None else self.of(each, whole) for each in node.inputs]
             attributes = {name: attribute.value for name, attribute in node.attributes.items()}
             name = f"{value.name}.first"
             self.done[value] = self.emit.op(node.op_type, *operands, name=name, domain=node.domain, **attributes)
+        elif value in self.of_text:
+            self.done[value] = self.firsts.select(self.emit, value, f"{value.name}.first")
         return self.done.get(value, value)
+
+
+def _depending(model: ir.Model, values: set[ir.Value]) -> set[ir.Value]:
+    """Return the values and all that is computed from them."""
+    found = set(values)
+    for node in model.graph:
+        if any(operand in found for operand in node.inputs):
+            found.update(node.outputs)
+    return found

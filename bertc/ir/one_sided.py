@@ -14,13 +14,19 @@ LOWEST = {"Gelu": -0.1701, "Relu": 0.0}
 
 
 def lower_bounds(graph: ir.Model) -> dict[Site, float]:
-    """Return the lower bound of every layer's activation and softmax, in a graph without smoothing."""
+    """Return the lower bound of every layer's softmax and (if it has one) activation, in a graph without smoothing."""
     bounds: dict[Site, float] = {}
     for value in values_by_name(graph).values():
         producer = value.producer()
-        if str(value.name).endswith(f".{Role.ACTIVATION}") and producer is not None and producer.op_type in LOWEST:
-            layer = int(str(value.name).split(".")[1])
-            bounds |= {Site(layer, Role.ACTIVATION): LOWEST[producer.op_type], Site(layer, Role.PROBS): 0.0}
+        if not str(value.name).endswith(f".{Role.ACTIVATION}") or producer is None:
+            continue
+        layer = int(str(value.name).split(".")[1])
+        constants = [each for each in producer.inputs if each is not None and each.const_value is not None]
+        gated = producer.op_type == "Mul" and not constants
+        if gated or producer.op_type in LOWEST:
+            bounds[Site(layer, Role.PROBS)] = 0.0
+        if producer.op_type in LOWEST:  # a gated activation has no bound: its gate has any sign
+            bounds[Site(layer, Role.ACTIVATION)] = LOWEST[producer.op_type]
     return bounds
 
 

@@ -130,22 +130,35 @@ def emit_unpacked(emit: Emitter, packing: Packing, tokens: ir.Value, hidden: int
     return emit.op("Gather", tokens, places, axis=0, name="unpacked.tokens"), mask
 
 
-def emit_visible(emit: Emitter, sentences: ir.Value, mask: ir.Value, prefix: str) -> ir.Value:
-    """Write which keys each query sees: those of its sentence. Returns bool [B, Q, S].
+def emit_near(emit: Emitter, packing: Packing, window: int) -> ir.Value:
+    """Write which keys are at most `window` columns from each query: bool [B, S, S]."""
+    name = f"packing.window_{window}"
+    last = emit.constant(f"{name}.query_axis", np.array([2], np.int64))
+    middle = emit.constant(f"{name}.key_axis", np.array([1], np.int64))
+    queries = emit.op("Unsqueeze", packing.columns, last, name=f"{name}.queries")
+    keys = emit.op("Unsqueeze", packing.columns, middle, name=f"{name}.keys")
+    apart = emit.op("Abs", emit.op("Sub", queries, keys, name=f"{name}.difference"), name=f"{name}.distance")
+    return emit.op("LessOrEqual", apart, emit.constant(f"{name}.size", np.int64(window)), name=f"{name}.near")
 
-    sentences: the queries' numbers, int64 [B, Q]; mask: the keys', int64 [B, S].
+
+def emit_visible(emit: Emitter, sentences: ir.Value, mask: ir.Value, near: ir.Value | None, prefix: str) -> ir.Value:
+    """Write which keys each query sees: those of its sentence that are near. Returns bool [B, Q, S].
+
+    sentences: the queries' numbers, int64 [B, Q]; mask: the keys', int64 [B, S]; near: bool [B, Q, S], None for all.
     """
     last = emit.op("Constant", value_ints=[2], name=f"{prefix}query_axis")
     middle = emit.op("Constant", value_ints=[1], name=f"{prefix}key_axis")
     queries = emit.op("Unsqueeze", sentences, last, name=f"{prefix}sentence_of_queries")
     keys = emit.op("Unsqueeze", mask, middle, name=f"{prefix}sentence_of_keys")
-    return emit.op("Equal", queries, keys, name=f"{prefix}visible")
+    visible = emit.op("Equal", queries, keys, name=f"{prefix}visible")
+    return visible if near is None else emit.op("And", visible, near, name=f"{prefix}visible_and_near")
 
 
 def unpack_rows(model: ir.Model) -> None:
     """Let every row be one sentence, in place: what a dialect that derives nothing else from the mask starts with."""
     values = values_by_name(model)
-    _replace(values["embeddings.position_rows"], values["embeddings.positions"])
+    if "embeddings.positions" in values:
+        _replace(values["embeddings.position_rows"], values["embeddings.positions"])
     if "unpacked.tokens" in values:
         flattened = values["unpacked.all_tokens"].producer()
         assert flattened is not None and flattened.inputs[0] is not None

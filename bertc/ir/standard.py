@@ -1,4 +1,4 @@
-"""Write a graph in standard operators alone: attention's body in the place of its node, sites still by name."""
+"""Write a graph in standard operators alone: our own nodes' bodies in their places, sites still by name."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ import onnx_ir as ir
 
 from bertc.ir.attention import OP_TYPES, AttentionShape, emit_attention, inputs_of
 from bertc.ir.emit import DOMAIN, OPSET, Emitter
+from bertc.ir.rotary import emit_rotary, is_rotary, rotary_inputs
 
 
 def standard_from_graph(graph: ir.Model) -> ir.Model:
-    """Return a copy of the graph with attention expanded; the inner sites are `layer.<i>.scores` and `.probs`."""
+    """Return a copy of the graph with our own nodes expanded; inside attention are `layer.<i>.scores` and `.probs`."""
     model = graph.clone()
     for node in list(model.graph):
         if node.domain == DOMAIN and node.op_type in OP_TYPES:
             _expand(model, node)
+        elif is_rotary(node):
+            _expand_rotary(model, node)
     model.functions.clear()
     model.opset_imports.clear()
     model.opset_imports[""] = OPSET
@@ -32,10 +35,25 @@ def _expand(model: ir.Model, node: ir.Node) -> None:
         scaling=emit.constant(f"{prefix}scaling", np.float32(node.attributes["scaling"].as_float())),
     )
     inputs = inputs_of(node)
-    name = context.name
+    name = str(context.name)
     context.name = f"{name}.replaced"
-    result = emit_attention(emit, inputs, shape, prefix)
-    ir.convenience.replace_nodes_and_values(model.graph, node, [node], emit.nodes, [context], [result])
+    _replace(model, node, emit, emit_attention(emit, inputs, shape, prefix), name)
+
+
+def _expand_rotary(model: ir.Model, node: ir.Node) -> None:
+    """Put the body of one rotary node in its place."""
+    value = node.outputs[0]
+    name = str(value.name)
+    emit = Emitter()
+    split = emit.constant(f"{name}.split", np.array(node.attributes["split"].as_ints(), np.int64))
+    merge = emit.constant(f"{name}.merge", np.array([0, 0, -1], np.int64))
+    value.name = f"{name}.replaced"
+    _replace(model, node, emit, emit_rotary(emit, rotary_inputs(node), split, merge, f"{name}."), name)
+
+
+def _replace(model: ir.Model, node: ir.Node, emit: Emitter, result: ir.Value, name: str) -> None:
+    """Let what was emitted stand for a node, and its result have the name."""
+    ir.convenience.replace_nodes_and_values(model.graph, node, [node], emit.nodes, [node.outputs[0]], [result])
     result.name = name
     for value in emit.initializers:
         model.graph.register_initializer(value)

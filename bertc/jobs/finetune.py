@@ -122,7 +122,7 @@ class _Run:
 
     def __init__(self, recipe: Recipe, processes: Processes, work: Work) -> None:
         from bertc.train.precision import precision_from_name
-        from bertc.train.student import student_from_checkpoint
+        from bertc.train.student import check_trainable, student_from_checkpoint
 
         self.progress = progress = work.progress
         progress.stage("read")
@@ -131,6 +131,7 @@ class _Run:
         self.created = datetime.now(UTC)
         self.checkpoint: Checkpoint = checkpoint_from_recipe(recipe)
         refuse_shared_layers(self.checkpoint)
+        check_trainable(self.checkpoint)
         checked_target(recipe.engine.target)
         length = length_of_inputs(self.checkpoint, recipe.engine.max_length)
         plan = plan_from_recipe(recipe, self.checkpoint, longest=length)

@@ -1,8 +1,8 @@
 """Reorder channels so that 2:4 keeps more (Pool & Yu 2021, "Channel permutations for N:M sparsity", NeurIPS 34).
 
 Which inputs of a GEMM share a group of four depends on their order, and two orders are free: FC1's outputs, which FC2
-reads through an elementwise activation, and within a head the channels of value, which the output projection reads as
-context. The graph computes the same function before and after.
+reads through an elementwise activation (a gated one's halves in one order), and within a head the channels of value,
+which the output projection reads as context. The graph computes the same function before and after.
 """
 
 from __future__ import annotations
@@ -90,8 +90,10 @@ def head_size_of_graph(graph: ir.Model, layer: int) -> int:
 def permute_channels(model: ir.Model, gemm: Site, order: Order) -> None:
     """Reorder a GEMM's inputs and the outputs of the GEMM before it, in place."""
     before = Site(gemm.layer, PRODUCERS[gemm.role]).name
-    _reorder(model, f"{before}.weight", (slice(None), order))
-    _reorder(model, f"{before}.bias", (order,))
+    outputs = array_of(model.graph.initializers[f"{before}.bias"]).size
+    columns = np.concatenate([order + start for start in range(0, outputs, order.size)])  # a gated activation's halves
+    _reorder(model, f"{before}.weight", (slice(None), columns))
+    _reorder(model, f"{before}.bias", (columns,))
     _reorder(model, f"{gemm.name}.weight", (order,))
 
 

@@ -264,6 +264,8 @@ class _Insertion:
             for use in value.uses()
             if use.node.outputs[0].name in gemms or site.role not in GEMM_INPUTS or self.scheme.mode.quantized_residual
         ]
+        if site.role in (Role.QUERY, Role.KEY):  # products with positions stay in float
+            uses = [use for use in uses if use.node.domain == DOMAIN]
         if residual is not None:
             uses = [use for use in uses if use.node is not residual.producer()]
         insert_after(self.model, value, emit, dequantized, uses)

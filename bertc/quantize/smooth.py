@@ -6,7 +6,8 @@ x' = x / m.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -39,22 +40,28 @@ def smooth_graph(graph: ir.Model, table: CalibrationTable, scheme: Scheme) -> ir
             f"the calibration table was made with the smoothing exponent {table.exponent}, the build asks for "
             f"{scheme.smoothing}; calibrate again with --smoothing {scheme.smoothing}"
         )
-    for name, factors in _folded_factors(table, scheme, model.graph.initializers):
+    for name, factors in _folded_factors(graph, table, scheme):
         _scale_weight(model, name, factors)
     for site, factors in _smoothed_sites(table, scheme):
-        if _is_folded_into_norm(site, scheme):
+        if _is_folded_into_norm(graph, site, scheme):
             _restore_residual(model, site, factors)
         elif site.role is not Role.CONTEXT:
             _divide(model, site, factors)
     return model
 
 
-def unsmoothed_weights(weights: Mapping[str, Array], table: CalibrationTable, scheme: Scheme) -> dict[str, Array]:
-    """Return a smoothed graph's weights without their factors, by initializer name: `smooth_graph` backwards."""
+def unsmoothed_weights(
+    graph: ir.Model, weights: Mapping[str, Array], table: CalibrationTable, scheme: Scheme
+) -> dict[str, Array]:
+    """Return a smoothed graph's weights without their factors, by initializer name: `smooth_graph` backwards.
+
+    `graph` is the float graph that was smoothed; its biases of zeros, which are no weights, need not be there.
+    """
     plain = {name: weight.astype(np.float64) for name, weight in weights.items()}
     if scheme.smoothing is not None:
-        for name, factors in _folded_factors(table, scheme, weights):
-            plain[name] = plain[name] / factors
+        for name, factors in _folded_factors(graph, table, scheme):
+            if name in plain:
+                plain[name] = plain[name] / factors
     return {name: weight.astype(np.float32) for name, weight in plain.items()}
 
 
@@ -62,14 +69,23 @@ def _smoothed_sites(table: CalibrationTable, scheme: Scheme) -> list[tuple[Site,
     return [(site, factors) for site, factors in table.smoothing.items() if scheme.quantizes(site)]
 
 
-def _is_folded_into_norm(site: Site, scheme: Scheme) -> bool:
-    return site.role in RESIDUALS and scheme.mode.quantized_residual
+def _is_folded_into_norm(graph: ir.Model, site: Site, scheme: Scheme) -> bool:
+    """Say whether the norm itself gives x': where the residual reads codes, or where GEMMs alone read the norm."""
+    if site.role not in RESIDUALS:
+        return False
+    return scheme.mode.quantized_residual or not _other_uses(_value(graph, site.name), site)
 
 
-def _folded_factors(table: CalibrationTable, scheme: Scheme, names: Container[str]) -> Iterator[tuple[str, Array]]:
+def _other_uses(value: ir.Value, site: Site) -> list[Any]:
+    """Return the uses of a site's value that are no GEMMs of the layer: where norms come last, the residual's."""
+    gemms = {Site(site.layer, gemm).name for gemm in CONSUMERS[site.role]}
+    return [use for use in value.uses() if use.node.outputs[0].name not in gemms]
+
+
+def _folded_factors(graph: ir.Model, table: CalibrationTable, scheme: Scheme) -> Iterator[tuple[str, Array]]:
     """Give each initializer that carries smoothing, and what it is multiplied by; one may come twice.
 
-    `names` are all initializers: the first layer's input is a norm's result, or a projection's.
+    The first layer's input is a norm's result, or a projection's.
     """
     for site, factors in _smoothed_sites(table, scheme):
         inverse = np.float32(1) / factors
@@ -80,8 +96,8 @@ def _folded_factors(table: CalibrationTable, scheme: Scheme, names: Container[st
             value = Site(site.layer, Role.VALUE_GEMM).name
             yield f"{value}.weight", inverse
             yield f"{value}.bias", inverse
-        elif _is_folded_into_norm(site, scheme):
-            normed = f"{site.name}.gamma" in names
+        elif _is_folded_into_norm(graph, site, scheme):
+            normed = f"{site.name}.gamma" in graph.graph.initializers
             for part in (f"{site.name}.gamma", f"{site.name}.beta") if normed else PROJECTED:
                 yield part, inverse
 
@@ -93,12 +109,14 @@ def _scale_weight(model: ir.Model, name: str, factors: Array) -> None:
 
 def _restore_residual(model: ir.Model, site: Site, factors: Array) -> None:
     """Where the LayerNorm gives x', let everything that is no GEMM of the layer read m x'."""
-    gemms = {Site(site.layer, gemm).name for gemm in CONSUMERS[site.role]}
-    emit = Emitter()
     value = _value(model, site.name)
+    uses = _other_uses(value, site)
+    if not uses:
+        return
+    emit = Emitter()
     vector = emit.constant(f"{site.name}.smoothing", factors)
     plain = emit.op("Mul", value, vector, name=f"{site.name}{UNSMOOTHED}")
-    insert_after(model, value, emit, plain, [use for use in value.uses() if use.node.outputs[0].name not in gemms])
+    insert_after(model, value, emit, plain, uses)
 
 
 def _divide(model: ir.Model, site: Site, factors: Array) -> None:

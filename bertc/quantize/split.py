@@ -40,6 +40,10 @@ class Split:
         """How many channels more there are."""
         return self.source.size - self.parts.size
 
+    def columns(self, width: int) -> NDArray[np.int64]:
+        """Return the source of each column of what has `width` of them: the channels, or twice so many of a gate."""
+        return np.concatenate([self.source + start for start in range(0, width, self.parts.size)])
+
 
 def splits_from_table(graph: ir.Model, table: CalibrationTable, scheme: Scheme) -> dict[Site, Split]:
     """Choose the channels of each layer's activation, by its site; layers without smoothing factors have none.
@@ -80,7 +84,8 @@ def split_graph(graph: ir.Model, splits: Mapping[Site, Split]) -> ir.Model:
     initializers = model.graph.initializers
     for site, split in splits.items():
         for name in (_weight(site, Role.INTERMEDIATE_GEMM), f"{Site(site.layer, Role.INTERMEDIATE_GEMM)}.bias"):
-            set_constant(initializers[name], array_of(initializers[name])[..., split.source])
+            array = array_of(initializers[name])
+            set_constant(initializers[name], array[..., split.columns(array.shape[-1])])
         rows = initializers[_weight(site, Role.OUTPUT_GEMM)]
         set_constant(rows, (array_of(rows) / split.parts[:, None]).astype(np.float32)[split.source])
     return model
@@ -88,19 +93,21 @@ def split_graph(graph: ir.Model, splits: Mapping[Site, Split]) -> ir.Model:
 
 def split_table(table: CalibrationTable, splits: Mapping[Site, Split]) -> CalibrationTable:
     """Return the table of the split graph: copies have what their source has, smoothing factors too."""
-    sources: dict[Site, NDArray[np.int64]] = {}
-    for site, split in splits.items():
-        sources |= {site: split.source, Site(site.layer, Role.INTERMEDIATE_GEMM): split.source}
+    of_sites = {
+        site: split
+        for activation, split in splits.items()
+        for site in (activation, Site(activation.layer, Role.INTERMEDIATE_GEMM))
+    }
 
     def widened(sites: Mapping[Site, Statistics]) -> dict[Site, Statistics]:
         return {
             site: found
-            if site not in sources or found.channel_amax is None
-            else replace(found, channel_amax=found.channel_amax[sources[site]])
+            if site not in of_sites or found.channel_amax is None
+            else replace(found, channel_amax=found.channel_amax[of_sites[site].columns(found.channel_amax.size)])
             for site, found in sites.items()
         }
 
-    factors = {site: each[sources[site]] if site in sources else each for site, each in table.smoothing.items()}
+    factors = {site: each[splits[site].source] if site in splits else each for site, each in table.smoothing.items()}
     return replace(table, sites=widened(table.sites), smoothed=widened(table.smoothed), smoothing=factors)
 
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 WINDOW_TOKENS = 384
 STRIDE_TOKENS = 128  # both as in BERT's run_squad.py
-SPANS = "qa_outputs"
+SPANS = ("qa_outputs.weight", "classifier.weight")
 NO_LOGITS = np.zeros((2, 0), np.float32)
 
 LAYOUT = Layout(
@@ -60,7 +60,7 @@ class QuestionAnswering:
     layout: Layout = LAYOUT
     main_fidelity: str = "agreement"
     window: int | None = WINDOW_TOKENS
-    head_weights: tuple[str, ...] = (f"{SPANS}.weight",)
+    head_weights: tuple[str, ...] = SPANS
     sentence_modules: bool = False
     no_label_loss: str = ""
 
@@ -81,8 +81,9 @@ class QuestionAnswering:
 
     def emit_head(self, builder: HeadBuilder, head: Head, states: Sequence[ir.Value]) -> Sequence[SizedValue]:
         """Write the linear layer behind every token's vector, and cut it in two."""
-        emit = builder.emit
-        spans = builder.linear(states[-1], SPANS, (builder.arch.hidden, 2), "head.span_gemm", "head.spans")
+        emit, arch = builder.emit, builder.arch
+        x = builder.dense(states[-1]) if arch.dense_tokens else states[-1]
+        spans = builder.linear(x, arch.spans, (arch.hidden, 2), "head.span_gemm", "head.spans")
         halves = emit.ops("Split", spans, names=("head.start", "head.end"), axis=-1, num_outputs=2)
         axes = emit.constant("head.last", np.array([-1], np.int64))
         names = [output.name for output in self.outputs(head)]

@@ -65,16 +65,11 @@ class SequenceClassification:
         return (Output(name="logits", per_token=False),)
 
     def emit_head(self, builder: HeadBuilder, head: Head, states: Sequence[ir.Value]) -> Sequence[SizedValue]:
-        """Write the family's layers behind the first token's vector."""
-        from bertc.ir.sentences import emit_first_tokens
+        """Write the family's layers behind each text's vector."""
+        from bertc.ir.pooling import emit_pooled
 
         arch = builder.arch
-        x = emit_first_tokens(builder.emit, builder.packing, states[-1])
-        for number, (prefix, activation) in enumerate(arch.dense):
-            sizes = (arch.hidden, arch.hidden)
-            x = builder.linear(x, prefix, sizes, f"head.dense_{number}_gemm", f"head.dense_{number}")
-            how = {"approximate": "none"} if activation == "Gelu" else {}
-            x = builder.emit.op(activation, x, name=f"head.dense_{number}_active", **how)
+        x = builder.dense(emit_pooled(builder.emit, builder.packing, states[-1], arch.hidden, arch.pooling))
         scores = len(head.labels)
         logits = builder.linear(x, arch.classifier, (arch.hidden, scores), "head.classifier_gemm", "logits")
         return [(logits, (scores,))]

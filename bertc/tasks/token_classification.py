@@ -78,7 +78,8 @@ class TokenClassification:
     def emit_head(self, builder: HeadBuilder, head: Head, states: Sequence[ir.Value]) -> Sequence[SizedValue]:
         """Write the linear layer behind every token's vector, which all families call alike."""
         sizes = (builder.arch.hidden, len(head.labels))
-        logits = builder.linear(states[-1], "classifier", sizes, "head.classifier_gemm", "logits")
+        x = builder.dense(states[-1]) if builder.arch.dense_tokens else states[-1]
+        logits = builder.linear(x, "classifier", sizes, "head.classifier_gemm", "logits")
         return [(logits, sizes[1:])]
 
     def schema(self, head: Head) -> str:

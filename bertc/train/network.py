@@ -36,6 +36,7 @@ class Network(torch.nn.Module):
         self,
         graph: ir.Model,
         *,
+        weights: Collection[str] | None = None,
         floats: Mapping[str, NDArray[np.float32]] | None = None,
         learned_scales: bool = False,
         ties: Sequence[Sequence[str]] = (),
@@ -43,11 +44,12 @@ class Network(torch.nn.Module):
     ) -> None:
         """Read a graph.
 
-        `floats` gives the float values of weights that the graph holds as codes, and replaces those of others.
-        `learned_scales` makes the scalar activation scales parameters. `ties` are groups of initializers with one
-        common scale: weights, or scales themselves. `stored` names values that are looked up in a table which the
-        engine stores in INT8. Raises `InputError` for an operator that is not on the list, and for codes without
-        float values.
+        `weights` are the initializers that the checkpoint has, None for all that are named like one: the others, biases
+        of zeros that stand for none, stay as they are. `floats` gives the float values of weights that the graph holds
+        as codes, and replaces those of others. `learned_scales` makes the scalar activation scales parameters. `ties`
+        are groups of initializers with one common scale: weights, or scales themselves. `stored` names values that are
+        looked up in a table which the engine stores in INT8. Raises `InputError` for an operator that is not on the
+        list, and for codes without float values.
         """
         super().__init__()
         model = standard_from_graph(graph)
@@ -55,6 +57,7 @@ class Network(torch.nn.Module):
         self.inputs = tuple(str(value.name) for value in model.graph.inputs)
         self._weights = torch.nn.ParameterDict()
         self._log_scales = torch.nn.ParameterDict()
+        self._known = weights
         self._first = {name: group[0] for group in ties for name in group}
         self._masked: set[str] = set()
         self._scales: list[str] = []
@@ -75,7 +78,7 @@ class Network(torch.nn.Module):
         """Sort the initializers into parameters, scales, vectors and Python values."""
         for value in model.graph.initializers.values():
             name, array = str(value.name), array_of(value)
-            if name.endswith(PARAMETERS):
+            if name.endswith(PARAMETERS) and (self._known is None or name in self._known):
                 if array.dtype != np.float32 and name not in floats:
                     raise InputError(
                         f"the graph holds {name} as {array.dtype} codes; training starts from the float weights, so "

@@ -98,8 +98,11 @@ def _squeeze(x: Tensor | list[int], axes: list[int]) -> Tensor | int:
 
 OPERATORS: Mapping[str, Callable[..., Any]] = MappingProxyType(
     {
+        "Abs": torch.abs,
         "Add": _add,
+        "And": torch.logical_and,
         "Cast": lambda x, *, to: x.to(DTYPES[to]),
+        "Concat": lambda *parts, axis: torch.cat(parts, axis),
         "CumSum": lambda x, axis: x.cumsum(axis),
         "Div": torch.div,
         "Equal": torch.eq,
@@ -108,6 +111,7 @@ OPERATORS: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "Gelu": _gelu,
         "Identity": lambda x: x,
         "LayerNormalization": _layer_norm,
+        "LessOrEqual": torch.le,
         "MatMul": torch.matmul,
         "Max": _maximum,
         "Min": _minimum,

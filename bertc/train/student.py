@@ -42,9 +42,23 @@ class Student:
     scheme: Scheme | None
 
 
+def check_trainable(checkpoint: Checkpoint) -> None:
+    """Raise an `InputError` for a model whose graph has weights only in what was computed of them."""
+    if checkpoint.architecture.relative_embeddings is not None:
+        raise InputError(
+            f"{checkpoint.path}: bertc does not train models with embeddings of distances (DeBERTa); fine-tune it with "
+            "transformers, and build from what that saves"
+        )
+
+
 def teacher_from_checkpoint(checkpoint: Checkpoint) -> Network:
-    """Return the float network of a checkpoint, for evaluation only: without gradients."""
-    return Network(graph_from_checkpoint(checkpoint)).eval().requires_grad_(False)
+    """Return the float network of a checkpoint, for evaluation only: without gradients.
+
+    Raises `InputError` for a model that bertc does not train.
+    """
+    check_trainable(checkpoint)
+    graph = graph_from_checkpoint(checkpoint)
+    return Network(graph, weights=parameters_from_checkpoint(checkpoint)).eval().requires_grad_(False)
 
 
 def student_from_checkpoint(
@@ -63,11 +77,12 @@ def student_from_checkpoint(
     more than all other arithmetic that an engine does its own way (docs/decisions/0008-embeddings-as-stored.md).
 
     `masks` (by initializer name, [in, out]) keep pruned weights at zero. Raises `InputError` for a scheme without a
-    table, and for a table or a mask that does not belong to the checkpoint.
+    table, for a table or a mask that does not belong to the checkpoint, and for a model that bertc does not train.
     """
-    graph = graph_from_checkpoint(checkpoint)
+    check_trainable(checkpoint)
+    graph, weights = graph_from_checkpoint(checkpoint), parameters_from_checkpoint(checkpoint)
     if scheme is None:
-        network = Network(graph)
+        network = Network(graph, weights=weights)
     elif table is None:
         raise InputError("quantization-aware training starts from calibrated ranges; give a calibration table")
     else:
@@ -83,12 +98,13 @@ def student_from_checkpoint(
             floats |= {name: weights_of_start(floats[name]) for name in codes & floats.keys()}
         network = Network(
             quantized.graph,
+            weights=weights,
             floats=floats,
             learned_scales=learned_scales,
             ties=_ties(scheme, 1 + max(site.layer for site in table.sites)),
             stored=TABLES.keys(),
         )
-    assert network.initializer_parameters().keys() == parameters_from_checkpoint(checkpoint).keys()
+    assert network.initializer_parameters().keys() == weights.keys()
     network.set_masks(masks or {})
     return Student(network=network, checkpoint=checkpoint, table=table, scheme=scheme)
 
@@ -115,7 +131,8 @@ def weights_from_student(student: Student) -> dict[str, Array]:
     with torch.no_grad():
         weights = {name: network.masked_weight(name).cpu().numpy() for name in network.initializer_parameters()}
     if student.table is not None and student.scheme is not None:
-        weights = unsmoothed_weights(weights, student.table, student.scheme)
+        graph = graph_from_checkpoint(student.checkpoint)
+        weights = unsmoothed_weights(graph, weights, student.table, student.scheme)
     tensors = {}
     for name, parameter in parameters_from_checkpoint(student.checkpoint).items():
         array = weights[name].T if parameter.transposed else weights[name]

@@ -27,6 +27,16 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "roberta": {"model_type": "roberta", **BERT, "type_vocab_size": 1, "pad_token_id": 1},
     "electra": {"model_type": "electra", **BERT, "embedding_size": 16},
     "albert": {"model_type": "albert", **BERT, "embedding_size": 16},
+    "deberta-v2": {
+        "model_type": "deberta-v2",
+        **BERT,
+        "relative_attention": True,
+        "pos_att_type": "p2c|c2p",
+        "position_buckets": 8,
+        "share_att_key": True,
+        "norm_rel_ebd": "layer_norm",
+    },
+    "modernbert": {"model_type": "modernbert", **BERT},
     "mpnet": {"model_type": "mpnet", **BERT, "pad_token_id": 1},
     "distilbert": {
         "model_type": "distilbert",
@@ -40,7 +50,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
 }
 """A small configuration of each family: who adds a family adds one here."""
 
-ACTIVATION = {"distilbert": "activation"}
+ACTIVATION = {"distilbert": "activation", "modernbert": "hidden_activation"}
 """The field that names the activation, where it is not hidden_act."""
 
 NAMES = FAMILIES.names()
@@ -54,8 +64,10 @@ def architecture(family: str, **changes: Any) -> Architecture:
 
 def prefixes(found: Architecture) -> list[str]:
     """Return every weight name and prefix."""
-    names = [found.word_embeddings, found.position_embeddings, found.embeddings_norm]
+    names = [found.word_embeddings, found.embeddings_norm]
+    names += [found.position_embeddings] if found.position_embeddings else []
     names += [found.embedding_projection] if found.embedding_projection else []
+    names += [found.dense_norm] if found.dense_norm else []
     names += [found.relative_bias.weight] if found.relative_bias else []
     names += [found.token_type_embeddings] if found.token_type_embeddings else []
     names += [found.classifier, *(prefix for prefix, _ in found.dense)]

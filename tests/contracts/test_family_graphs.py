@@ -18,7 +18,10 @@ from bertc.calibrate.method import RangeMethod
 from bertc.checkpoint import checkpoint_from_path
 from bertc.core.batch import Batch, batch_from_features, packed_batch_from_features
 from bertc.core.progress import Silent
+from bertc.errors import InputError
 from bertc.export.ort import lower as ort
+from bertc.export.ort import lower_cuda
+from bertc.export.tensorrt import lower as tensorrt
 from bertc.graph.encoder import graph_from_checkpoint
 from bertc.ir.emit import array_of
 from bertc.ir.interpret import Interpreter
@@ -41,7 +44,10 @@ from tests.tiny import (
 )
 from tests.tiny_families import write_tiny_family
 
-FAMILIES = ("mpnet", "albert", "electra")
+FAMILIES = ("mpnet", "albert", "electra", "deberta-v2", "modernbert")
+REFUSED = {"deberta-v2": (lower_cuda, tensorrt)}
+"""Dialects that say in a sentence that they do not have a family's feature."""
+
 SCHEMES = [("1", None), ("2", None), ("2", "channel"), ("3", None)]
 FEATURES = random_features(7)
 ROWS = ((0, 3, 5), (2,), (6, 1), (4,))
@@ -55,6 +61,10 @@ LEFT = Batch(
     order=APART.order,
 )
 FamilyOf = Callable[[str], TinyModel]
+ROTARY = ("modernbert",)
+WITHOUT_ROTARY = ("bertc.export.ort.lower_cuda", "bertc.export.tensorrt.lower")
+"""Dialects that refuse the families before them (`tests/ir/test_rotary.py`)."""
+
 each_family = pytest.mark.parametrize("family", FAMILIES)
 
 
@@ -73,6 +83,20 @@ def family_of(tmp_path_factory: pytest.TempPathFactory) -> FamilyOf:
         return made[family]
 
     return of
+
+
+def is_refused(dialect: ModuleType, family: str, graph: ir.Model) -> bool:
+    """Say whether a dialect does not have the family's feature, and see that it says so."""
+    if dialect not in REFUSED.get(family, ()):
+        return False
+    with pytest.raises(InputError, match=r"which the target [\w-]+ does not do; use the target \w+"):
+        dialect.lower_graph(graph)
+    return True
+
+
+def skip_refused(dialect: ModuleType, family: str) -> None:
+    if family in ROTARY and dialect.__name__ in WITHOUT_ROTARY:
+        pytest.skip("this dialect refuses rotary positions")
 
 
 def logits(graph: ir.Model, batch: Batch) -> np.ndarray:
@@ -112,7 +136,10 @@ def test_a_last_layer_for_first_tokens_gives_the_same_answers(
 @each_dialect
 @each_family
 def test_a_dialect_keeps_the_float_function(dialect: ModuleType, family: str, family_of: FamilyOf) -> None:
+    skip_refused(dialect, family)
     graph = family_of(family).graph
+    if is_refused(dialect, family, graph):
+        return
     (found,) = run_engine(dialect.lower_graph(graph), APART, ["logits"])
     np.testing.assert_allclose(found, logits(graph, APART), atol=1e-4)
 
@@ -123,7 +150,10 @@ def test_a_dialect_keeps_the_float_function(dialect: ModuleType, family: str, fa
 def test_every_mode_lowers_to_the_simulator_s_numbers(
     dialect: ModuleType, family: str, mode: str, granularity: str | None, family_of: FamilyOf
 ) -> None:
+    skip_refused(dialect, family)
     model = family_of(family)
+    if is_refused(dialect, family, model.graph):
+        return
     scheme = tiny_scheme(mode, granularity).without_roles(frozenset(dialect.FLOAT_ROLES))
     graph = quantized(model, scheme).graph
     exact, simulated = logits(model.graph, model.batch), logits(graph, model.batch)

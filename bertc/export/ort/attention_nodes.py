@@ -36,7 +36,7 @@ def lower_attention(low: Lowering, value: ir.Value, node: ir.Node) -> ir.Value:
         )
     heads = node.attributes["split"].as_ints()[2]
     attributes = {"num_heads": heads, "scale": node.attributes["scaling"].as_float()}
-    mask = low.mask_int32(inputs.sentences, inputs.mask)
+    mask = low.mask_int32(inputs.sentences, inputs.mask, inputs.near)
     attributes["mask_filter_value"] = MASKED_SCORE
     found = [_projection(each) for each in (inputs.query, inputs.key, inputs.value)]
     projections = [each for each in found if each is not None]

@@ -23,6 +23,7 @@ from bertc.export.ort.written_values import MICROSOFT, Lowering
 from bertc.ir.edit import share_constants
 from bertc.ir.emit import DOMAIN
 from bertc.ir.one_sided import zero_point_of
+from bertc.ir.rotary import is_rotary, rotary_inputs
 from bertc.ir.sites import Role
 
 OPSET = 18
@@ -41,6 +42,8 @@ def lower_graph(graph: ir.Model) -> ir.Model:
 
 def _lower_node(low: Lowering, value: ir.Value, node: ir.Node) -> ir.Value:
     """Write the node behind a value; its inputs are lowered on demand."""
+    if is_rotary(node):
+        return _lower_rotary(low, value, node)
     if node.domain == DOMAIN:
         return ort_attention.lower_attention(low, value, node)
     return LOWERED.get(node.op_type, _copy)(low, value, node)
@@ -85,6 +88,13 @@ def _lower_gelu(low: Lowering, value: ir.Value, node: ir.Node) -> ir.Value:
     tanh = node.attributes["approximate"].as_string() == "tanh"
     op_type = "FastGelu" if tanh else "Gelu"
     return low.emit.op(op_type, low.value(operand), name=str(value.name), domain=MICROSOFT)
+
+
+def _lower_rotary(low: Lowering, value: ir.Value, node: ir.Node) -> ir.Value:
+    """Write ONNX Runtime's own operator."""
+    inputs = rotary_inputs(node)
+    operands = [low.value(each) for each in (inputs.x, inputs.positions, inputs.cos, inputs.sin)]
+    return low.emit.op("RotaryEmbedding", *operands, name=str(value.name), domain=MICROSOFT)
 
 
 def _lower_quantize(low: Lowering, value: ir.Value, node: ir.Node) -> ir.Value:

@@ -16,8 +16,10 @@ from bertc.errors import InputError
 from bertc.export.half import use_half
 from bertc.export.ort import lower as ort
 from bertc.export.ort.written_values import MICROSOFT
+from bertc.ir.disentangled import NO_POSITION_SCORES, has_position_scores
 from bertc.ir.edit import insert_after, remove_unused
 from bertc.ir.emit import Emitter
+from bertc.ir.rotary import refuse_rotary
 from bertc.ir.sentences import unpack_rows
 from bertc.ir.sites import Role
 
@@ -40,6 +42,9 @@ def lower_graph(graph: ir.Model, *, half: bool = False) -> ir.Model:
     """
     if any(node.op_type == "QuantizeLinear" for node in graph.graph):
         raise InputError(f"the graph is quantized: {NO_INT8}")
+    if has_position_scores(graph):
+        raise InputError(NO_POSITION_SCORES.format("ort-cuda"))
+    refuse_rotary(graph, "ONNX Runtime's CUDA provider")
     model = graph.clone()
     unpack_rows(model)  # a length per text is one text per row
     model = ort.lower_graph(model)

@@ -25,7 +25,7 @@ class Lowering:
         self.done: dict[ir.Value, ir.Value] = {}
         self._lower_node = lower_node
         self._constants: dict[str, ir.Value] = {}
-        self._masks: dict[ir.Value, ir.Value] = {}
+        self._masks: dict[tuple[ir.Value, ir.Value | None], ir.Value] = {}
 
     def model(self, opset: int) -> ir.Model:
         """Write everything the outputs need and return the new model, with the source's inputs and outputs."""
@@ -80,13 +80,14 @@ class Lowering:
             self._constants[name] = self.emit.constant(name, array)
         return self._constants[name]
 
-    def mask_int32(self, sentences: ir.Value, mask: ir.Value) -> ir.Value:
-        """Return which keys each query sees, int32 [B, Q, S], written once for all layers with the same queries."""
-        if sentences not in self._masks:
-            visible = emit_visible(self.emit, self.value(sentences), self.value(mask), "mask.")
+    def mask_int32(self, sentences: ir.Value, mask: ir.Value, near: ir.Value | None) -> ir.Value:
+        """Return which keys each query sees, int32 [B, Q, S], once for all layers with the same queries and window."""
+        if (sentences, near) not in self._masks:
+            within = None if near is None else self.value(near)
+            visible = emit_visible(self.emit, self.value(sentences), self.value(mask), within, "mask.")
             shown = self.emit.op("Cast", visible, to=int(ir.DataType.INT32), name="attention_mask_int32")
-            self._masks[sentences] = shown
-        return self._masks[sentences]
+            self._masks[sentences, near] = shown
+        return self._masks[sentences, near]
 
     def zero_point(self, signed: int) -> ir.Value:
         """Return the zero point of activations stored unsigned, 128 above that of the source's codes."""

@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 
 from bertc.errors import InputError
 from bertc.ir.attention import OP_TYPES, AttentionInputs, inputs_of
+from bertc.ir.disentangled import NO_POSITION_SCORES, has_position_scores
 from bertc.ir.emit import DOMAIN, array_of
 from bertc.ir.relative import bias_by_distance
+from bertc.ir.rotary import refuse_rotary
 from bertc.runtime.native import packing
 from bertc.runtime.native.joined import joined_chains, joined_quantizes, signature
 from bertc.runtime.native.kernel_plan import NO_BUFFER, Op, Output, Plan, Rows, Step, Type, distances
@@ -47,6 +49,9 @@ def plan_from_graph(graph: ir.Model) -> tuple[Plan, Mapping[str, NDArray[Any]]]:
 
     Raises `InputError` for a node that the engine has no kernel for, naming it.
     """
+    if has_position_scores(graph):
+        raise InputError(NO_POSITION_SCORES.format("native"))
+    refuse_rotary(graph, "the native engine")
     compiler = _Compiler(graph)
     plan = share_buffers(compiler.plan())
     return plan, compiler.arrays

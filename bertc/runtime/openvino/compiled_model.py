@@ -116,13 +116,14 @@ class _Executed:
     """A node of the execution graph: its kind, precision, and what it computes as layer and value.
 
     `int8_inputs` counts the inputs that arrive as codes. The precision alone does not tell: it is the first input's,
-    and an attention in float may name the mask's.
+    and an attention in float may name the mask's. `head`: it reads a value of the head.
     """
 
     kind: str
     precision: str
     computed: tuple[tuple[int, str], ...]
     int8_inputs: int
+    head: bool
 
     @property
     def int8(self) -> bool:
@@ -155,7 +156,7 @@ def optimized_from_path(model: Path, *, precision: Precision = "f32") -> Optimiz
         fused={
             "attention": sum(len(node.layers(CONTEXT)) for node in nodes if node.kind == "Subgraph"),
             INT8_ATTENTION: len(_int8_attentions(nodes)),
-            "layer_norm": sum(node.kind == "MVN" for node in nodes),
+            "layer_norm": sum(node.kind == "MVN" and not node.head for node in nodes),
             "gelu": sum(len(node.layers("gelu")) for node in gemms),
         },
         gemms_int8=int8,
@@ -188,6 +189,8 @@ def _executed(node: Any) -> _Executed:
         precision=facts["runtimePrecision"],
         computed=tuple((int(layer), name) for layer, name in LAYER.findall(names)),
         int8_inputs=sources.count("i8"),
+        # A norm has lost its own name; what it reads has not.
+        head=any("head." in _names(value.get_source_output().get_node()) for value in node.inputs()[:1]),
     )
 
 

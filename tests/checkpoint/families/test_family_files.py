@@ -6,12 +6,19 @@ from typing import Any
 
 import pytest
 
-from bertc.checkpoint.families import albert, distilbert, electra, mpnet, roberta
+from bertc.checkpoint.families import albert, distilbert, electra, modernbert, mpnet, roberta
 from bertc.errors import InputError
 from bertc.ir.architecture import Activation
 from tests.contracts.test_families import CONFIGS
 
-FILES = {"roberta": roberta, "electra": electra, "distilbert": distilbert, "mpnet": mpnet, "albert": albert}
+FILES = {
+    "roberta": roberta,
+    "electra": electra,
+    "distilbert": distilbert,
+    "mpnet": mpnet,
+    "albert": albert,
+    "modernbert": modernbert,
+}
 
 
 @pytest.mark.parametrize(
@@ -22,6 +29,7 @@ FILES = {"roberta": roberta, "electra": electra, "distilbert": distilbert, "mpne
         ("distilbert", (("pre_classifier", "Relu"),), "classifier"),
         ("mpnet", (("classifier.dense", "Tanh"),), "classifier.out_proj"),
         ("albert", (("pooler", "Tanh"),), "classifier"),
+        ("modernbert", (("head.dense", "Gelu"),), "classifier"),
     ],
 )
 def test_heads(family: str, dense: tuple[tuple[str, str], ...], classifier: str) -> None:
@@ -83,6 +91,36 @@ def test_electra_has_a_projection_where_its_embeddings_are_narrow(
     assert (found.embedding_size, found.embedding_projection) == (embedding or 48, projection)
 
 
+HUB = {"global_attn_every_n_layers": 2, "global_rope_theta": 5e4, "local_rope_theta": 2e3, "local_attention": 20}
+OF_TRANSFORMERS_5 = {
+    "layer_types": ["full_attention", "sliding_attention", "full_attention"],
+    "rope_parameters": {
+        "full_attention": {"rope_type": "default", "rope_theta": 5e4},
+        "sliding_attention": {"rope_type": "default", "rope_theta": 2e3},
+    },
+    "local_attention": 20,
+}
+
+
+@pytest.mark.parametrize("spelling", [HUB, OF_TRANSFORMERS_5])
+def test_modernbert_s_two_spellings_say_the_same(spelling: dict[str, Any]) -> None:
+    found = modernbert.architecture_from_config(CONFIGS["modernbert"] | spelling)
+    assert (found.rotary_bases, found.windows) == ((5e4, 2e3, 5e4), (None, 10, None))
+
+
+def test_modernbert_without_a_word_is_the_base_model_s() -> None:
+    found = modernbert.architecture_from_config(CONFIGS["modernbert"])
+    assert (found.rotary_bases, found.windows) == ((160_000.0, 10_000.0, 10_000.0), (None, 64, 64))
+    assert found.norm_first and found.gated and found.epsilon == 1e-5
+    assert found.layer_names[0].output_norm == "layers.1.attn_norm" and found.layer_names[2].output_norm == "final_norm"
+    assert {"layers.2.mlp.Wi", "final_norm", "head.dense", "layers.0.attn.Wqkv.query"} <= found.without_bias
+
+
+def test_modernbert_s_biases_are_those_that_the_configuration_names() -> None:
+    biased = dict.fromkeys(("attention_bias", "mlp_bias", "norm_bias", "classifier_bias"), True)
+    assert not modernbert.architecture_from_config(CONFIGS["modernbert"] | biased).without_bias
+
+
 def test_distilbert_has_no_token_types() -> None:
     found = distilbert.architecture_from_config(CONFIGS["distilbert"])
     assert found.token_type_embeddings is None and found.token_types == 0
@@ -101,6 +139,21 @@ def test_distilbert_has_no_token_types() -> None:
         ("albert", {"inner_group_num": 0}, "inner_group_num must be a positive integer, not 0"),
         ("mpnet", {"relative_attention_num_buckets": 64}, "relative_attention_num_buckets 64 is not supported"),
         ("mpnet", {"is_decoder": True}, "is_decoder"),
+        ("modernbert", {"layer_types": ["full_attention"]}, "layer_types must have 3 entries"),
+        ("modernbert", {"layer_types": ["full_attention", "a", "a"]}, "each 'full_attention' or 'sliding_attention'"),
+        ("modernbert", {"global_attn_every_n_layers": 0}, "global_attn_every_n_layers must be a positive integer"),
+        ("modernbert", {"global_rope_theta": "high"}, "rotary base of full_attention must be a number above 1"),
+        ("modernbert", {"local_attention": 0}, "local_attention must be a positive integer"),
+        ("modernbert", {"rope_scaling": {"rope_type": "yarn"}}, "are scaled .* take a model with plain ones"),
+        (
+            "modernbert",
+            {"rope_parameters": {"full_attention": {"rope_type": "linear", "factor": 2.0}}},
+            "rotary positions of full_attention are scaled",
+        ),
+        ("modernbert", {"classifier_pooling": "max"}, "classifier_pooling must be 'cls' or 'mean', not 'max'"),
+        ("modernbert", {"classifier_activation": "gelu_new"}, "classifier_activation 'gelu_tanh' is not supported"),
+        ("modernbert", {"norm_eps": 2}, "norm_eps is 2, not a number between 0 and 1"),
+        ("modernbert", {"hidden_size": 36}, "heads of 9 channels have no pairs to turn"),
         ("distilbert", {"n_heads": 5}, "dim 48 is not a multiple of n_heads 5"),
         ("distilbert", {"dim": None}, "dim must be a positive integer, not None"),
         ("distilbert", {"activation": "silu"}, "activation 'silu' is not supported"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -70,9 +71,36 @@ def test_every_head_equals_transformers_on_pairs_with_padding(model_type: str, t
     assert largest_difference(write_tiny_family(tmp_path, model_type, task=task), task) < TOLERANCE
 
 
+VARIANTS = [
+    {"classifier_pooling": "mean"},
+    {"attention_bias": True, "mlp_bias": True, "norm_bias": True, "classifier_bias": True},
+    {"layer_types": ["sliding_attention", "full_attention", "sliding_attention"], "local_attention": 6},
+    {"global_rope_theta": 500.0, "local_rope_theta": 20.0, "hidden_activation": "relu"},
+]
+
+
+@pytest.mark.parametrize("changes", VARIANTS, ids=lambda changes: next(iter(changes)))
+def test_every_variant_of_modernbert_equals_transformers(changes: dict[str, Any], tmp_path: Path) -> None:
+    task = "sequence-classification"
+    assert largest_difference(write_tiny_family(tmp_path, "modernbert", **changes), task) < TOLERANCE
+
+
+def test_modernbert_as_the_hub_spells_it_equals_transformers(tmp_path: Path) -> None:
+    task = "token-classification"
+    folder = write_tiny_family(tmp_path, "modernbert", task=task, labels=["O", "B-a"])
+    spelled = {"global_attn_every_n_layers": 2, "global_rope_theta": 160000.0, "local_rope_theta": 10000.0}
+    edit_json(folder / "config.json", layer_types=None, rope_parameters=None, **spelled)
+    assert largest_difference(folder, task) < TOLERANCE
+
+
 @pytest.mark.parametrize(
     "model_type, change",
-    [("roberta", {"hidden_act": "relu"}), ("electra", {"hidden_act": "relu"}), ("distilbert", {"activation": "relu"})],
+    [
+        ("roberta", {"hidden_act": "relu"}),
+        ("electra", {"hidden_act": "relu"}),
+        ("distilbert", {"activation": "relu"}),
+        ("modernbert", {"local_attention": 4}),
+    ],
 )
 def test_another_activation_is_seen(
     model_type: str, change: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -98,10 +126,14 @@ def family_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]
     return of
 
 
-@pytest.mark.parametrize(
-    "target", ["ort-cpu", "ort-cpu-dynamic", "openvino", pytest.param("native", marks=pytest.mark.native)]
-)
-@pytest.mark.parametrize("model_type", ["roberta", "electra", "distilbert", "mpnet", "albert"])
+WITH_NATIVE = ("roberta", "electra", "distilbert", "mpnet", "albert")
+BUILT = [
+    *itertools.product([*WITH_NATIVE, "modernbert"], ["ort-cpu", "ort-cpu-dynamic", "openvino"]),
+    *(pytest.param(each, "native", marks=pytest.mark.native) for each in WITH_NATIVE),
+]
+
+
+@pytest.mark.parametrize("model_type, target", BUILT)
 def test_a_family_goes_through_a_build_and_answers(
     model_type: str, target: str, family_of: Callable[[str], Path], bertc: Bertc, rows: Path, tmp_path: Path
 ) -> None:
@@ -120,7 +152,7 @@ def test_a_family_goes_through_a_build_and_answers(
     assert bertc("predict", out, "--text", "good film").code == 0
 
 
-@pytest.mark.parametrize("model_type", ["roberta", "electra", "distilbert", "mpnet"])
+@pytest.mark.parametrize("model_type", ["roberta", "electra", "distilbert", "mpnet", "modernbert"])
 def test_what_is_trained_and_pruned_opens_in_transformers(
     model_type: str, family_of: Callable[[str], Path], bertc: Bertc, rows: Path, tmp_path: Path
 ) -> None:
