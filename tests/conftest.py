@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from bertc.errors import EnvironmentLackError
+from bertc.runtime import latency
 from bertc.runtime.native.library import check_library
 from tests.artefacts import (  # noqa: F401  # fixtures
     artefact,
@@ -35,6 +36,27 @@ def shared_path() -> Path:
     if not folder.is_dir():
         pytest.skip("needs ../shared (real checkpoints and data)")
     return folder
+
+
+PAUSES = {name: getattr(latency, name) for name in ("SECONDS_BETWEEN", "SECONDS_PER_ROUND")}
+"""What makes engines' times comparable, and every build of a tiny model seconds longer."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_pauses() -> Iterator[None]:
+    """Time engines once a round and without a pause, where nobody reads the times."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in PAUSES:
+            patch.setattr(latency, name, 0.0)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _pauses(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time engines as a user's build does in tests of real checkpoints, and in those that measure."""
+    if any(request.node.get_closest_marker(name) for name in ("serial", "shared")):
+        for name, seconds in PAUSES.items():
+            monkeypatch.setattr(latency, name, seconds)
 
 
 @pytest.fixture(autouse=True)

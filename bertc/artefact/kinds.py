@@ -16,7 +16,8 @@ from bertc.errors import InputError
 
 _HEAD_BYTES = 4096
 _CHECKPOINT_TARGET = "checkpoint"
-_WEIGHTS = ("*.safetensors", "*.bin", "*.index.json")
+_CONFIGS = ("config.json", "bert_config.json")
+_WEIGHTS = ("*.safetensors", "*.bin", "*.index.json", "*.ckpt*.index")
 _TABLE = re.compile(rb'\s*\{\s*"schema"\s*:\s*\d+,\s*"checkpoint"\s*:\s*"[^"]*",\s*"origin"')
 _BASELINE = re.compile(rb'\s*\{\s*"kind"\s*:\s*"bertc baseline"')
 _JUNIT = re.compile(rb'<testsuite name="bertc')
@@ -106,7 +107,8 @@ def _target_and_files(path: Path) -> tuple[str | None, frozenset[str]]:
 
 
 def _is_plain_checkpoint(path: Path) -> bool:
-    return (path / "config.json").is_file() and any(any(path.glob(pattern)) for pattern in _WEIGHTS)
+    configured = any((path / name).is_file() for name in _CONFIGS)
+    return configured and any(any(path.glob(pattern)) for pattern in _WEIGHTS)
 
 
 def _has_no_hand_set_range(path: Path) -> bool:

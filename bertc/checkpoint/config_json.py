@@ -11,6 +11,13 @@ from types import MappingProxyType
 from typing import Any
 
 from bertc.checkpoint.files import read_object
+from bertc.checkpoint.google_folder import (
+    CONFIG,
+    FILES_BESIDE,
+    config_from_google,
+    index_from_folder,
+    is_google_folder,
+)
 from bertc.core.plugins import FAMILIES
 from bertc.errors import InputError
 
@@ -34,11 +41,17 @@ SYNONYMS = {"qdqbert": "bert", "xlm-roberta": "roberta", "camembert": "roberta"}
 
 
 def config_from_path(folder: Path) -> Mapping[str, Any]:
-    """Read and check `folder`/config.json. Raises `InputError` if it is missing, damaged or absurd."""
-    path = folder / "config.json"
+    """Read and check `folder`/config.json, or what Google's bert_config.json says in its words.
+
+    Raises `InputError` if it is missing, damaged or absurd.
+    """
+    google = is_google_folder(folder)
+    path = folder / (CONFIG if google else "config.json")
     if not path.is_file():
-        raise InputError(f"{folder} holds no config.json; give the folder of a Hugging Face checkpoint")
-    config = read_object(path)
+        files_beside = index_from_folder(folder) is not None
+        remedy = FILES_BESIDE if files_beside else "give the folder of a Hugging Face checkpoint"
+        raise InputError(f"{folder} holds no config.json; {remedy}")
+    config = config_from_google(read_object(path)) if google else read_object(path)
     for name, (least, most) in SIZES.items():
         _check_size(path, config, name, least, most)
     hidden, heads = config.get("hidden_size"), config.get("num_attention_heads")

@@ -29,6 +29,13 @@ SMALL_FILES = (
 )
 SAFE_WEIGHTS = ("model.safetensors", "model-*.safetensors", "model.safetensors.index.json", "[0-9]_*/model.safetensors")
 TORCH_WEIGHTS = ("pytorch_model.bin", "pytorch_model-*.bin", "pytorch_model.bin.index.json")
+TENSORFLOW_WEIGHTS = ("*.ckpt*.index", "*.ckpt*.data-*", "checkpoint")
+WEIGHTS = (
+    ("model*.safetensors", SAFE_WEIGHTS),
+    ("pytorch_model*.bin", TORCH_WEIGHTS),
+    ("*.ckpt*.index", TENSORFLOW_WEIGHTS),
+)
+"""By preference: what shows that a model has such files, and all of them."""
 
 
 def local_folder(path: str | Path) -> Path:
@@ -65,9 +72,10 @@ def _download(name: str) -> Path:
         raise EnvironmentLackError(
             f"{name} is no local folder, and downloading needs huggingface_hub; run pip install 'bertc[hub]'"
         ) from error
-    folder = _snapshot(hub, name, (*SMALL_FILES, *SAFE_WEIGHTS))
-    if not any(folder.rglob("model*.safetensors")):
-        folder = _snapshot(hub, name, (*SMALL_FILES, *TORCH_WEIGHTS))
+    for shown, files in WEIGHTS:
+        folder = _snapshot(hub, name, (*SMALL_FILES, *files))
+        if any(folder.rglob(shown)):
+            break
     return folder
 
 

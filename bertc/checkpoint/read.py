@@ -9,6 +9,7 @@ from bertc.checkpoint.adapters import ADAPTER_CONFIG, adapted_weights, refuse_ad
 from bertc.checkpoint.checkpoint import Checkpoint, architecture_from_config
 from bertc.checkpoint.config_json import config_from_path, family_from_config
 from bertc.checkpoint.cross_encoder import FILE, squash_from_files
+from bertc.checkpoint.google_folder import CONFIG, is_google_folder, notes_on_google_folder
 from bertc.checkpoint.head import head_from_files
 from bertc.checkpoint.hub import local_folder
 from bertc.checkpoint.inventory import check_config, check_tensors
@@ -24,7 +25,7 @@ from bertc.tasks import task_from_name
 
 
 def checkpoint_from_path(path: str | Path, *, task: str | None = None) -> Checkpoint:
-    """Read a trained checkpoint from a Hugging Face folder, or a hub id ("org/name").
+    """Read a trained checkpoint from a folder (Hugging Face's, or of Google's BERT), or a hub id ("org/name").
 
     `task` overrides the task that the checkpoint was trained for (say, to take embeddings from a classifier). Weights
     are mapped, not read. Nothing that a checkpoint names is imported or run. Raises `InputError` for files that are
@@ -46,12 +47,14 @@ def checkpoint_from_path(path: str | Path, *, task: str | None = None) -> Checkp
     parted = PartedWeights(weights, architecture.joined) if architecture.joined else weights
     notes = (
         *weights.notes,
+        *notes_on_google_folder(folder, config),
         *check_config(folder, config),
         *notes_on_quantizers(folder, weights.quantizers, architecture),
         *check_tensors(folder, parted, architecture, of_task.head_weights),
     )
     encoder = text_encoder_from_path(folder, config, sentences=of_task.sentence_modules)
-    small = [folder / "config.json", *(folder / name for name in TOKENIZER_FILES)]
+    configuration = CONFIG if is_google_folder(folder) else "config.json"
+    small = [folder / name for name in (configuration, *TOKENIZER_FILES)]
     small += [root / name for name in ("modules.json", FILE) if modules is None]
     files = [file for file in (*small, *(modules.files if modules else ())) if file.is_file()]
     adapter = folder / ADAPTER_CONFIG

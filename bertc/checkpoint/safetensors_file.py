@@ -56,6 +56,7 @@ class SafetensorsFile:
     def __init__(self, path: Path) -> None:
         """Map the file and check that the header describes exactly its bytes."""
         self.path = path
+        self.paths: tuple[Path, ...] = (path,)
         try:
             with path.open("rb") as stream:
                 if path.stat().st_size < 8:
@@ -93,19 +94,22 @@ class SafetensorsFile:
         """Read a floating-point tensor as float32, in memory of its own."""
         tensor = self._tensors[name]
         kind = NUMPY_FLOATS[tensor.dtype]
-        flat: NDArray[Any] = np.frombuffer(self._map, kind, math.prod(tensor.shape), tensor.begin)
-        if tensor.dtype == "BF16":  # the upper half of a float32
-            values = (flat.astype(np.uint32) << 16).view(np.float32)
-        else:
-            with np.errstate(over="ignore"):  # an F64 beyond float32 becomes infinite, which the reader refuses
-                values = flat.astype(np.float32)
-        return values.reshape(tensor.shape)
+        stored: NDArray[Any] = np.frombuffer(self._map, kind, math.prod(tensor.shape), tensor.begin)
+        return floats_from_stored(stored, tensor.dtype).reshape(tensor.shape)
 
     def mapped(self, name: str) -> NDArray[Any]:
         """Return a tensor of one of `NUMPY_TYPES` where it lies in the mapped file: read-only, nothing is copied."""
         tensor = self._tensors[name]
         flat: NDArray[Any] = np.frombuffer(self._map, NUMPY_TYPES[tensor.dtype], math.prod(tensor.shape), tensor.begin)
         return flat.reshape(tensor.shape)
+
+
+def floats_from_stored(stored: NDArray[Any], dtype: str) -> NDArray[np.float32]:
+    """Return an array of one of `NUMPY_FLOATS` as float32, in memory of its own. A number beyond it is infinite."""
+    if dtype == "BF16":  # the upper half of a float32
+        return (stored.astype(np.uint32) << 16).view(np.float32)
+    with np.errstate(over="ignore"):  # an F64 beyond float32 becomes infinite, which the reader refuses
+        return stored.astype(np.float32)
 
 
 def _object_of_pairs(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from bertc.checkpoint.declared_tokens import (
     tokenizer_settings,
 )
 from bertc.checkpoint.files import read_bytes, read_object_if_there
+from bertc.checkpoint.google_folder import lower_case_from_vocabulary
 from bertc.checkpoint.text_encoder import Placeholders, TextEncoder
 from bertc.checkpoint.vocabulary import (
     BERT_TOKENS,
@@ -117,6 +118,9 @@ def _settings(folder: Path, family: str) -> dict[str, Any]:
     Files hold a special token plain or as an object with `content`, or leave it to transformers' code.
     """
     settings = tokenizer_settings(folder)
+    lower = lower_case_from_vocabulary(folder)
+    if lower is not None:
+        settings["do_lower_case"] = lower
     for role, usual in TOKENS.get(family, BERT_TOKENS).items():
         value = settings.get(role)
         if isinstance(value, Mapping):

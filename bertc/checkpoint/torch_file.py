@@ -33,6 +33,7 @@ class TorchFile:
                 f"{path} needs torch to be read; run pip install 'bertc[train]', or {CONVERT}"
             ) from error
         self.path = path
+        self.paths: tuple[Path, ...] = (path,)
         content = _load(path, torch)
         self._tensors = _checked(path, content, torch)
 

@@ -1,7 +1,7 @@
 """The weights of a folder under the names that model families read, mapped and read one by one.
 
-Safetensors files (one, or shards with an index) are preferred to torch's pickles. What is no part of the model, such as
-an optimizer's slots, is left out and its bytes are counted.
+Safetensors files (one, or shards with an index) are preferred to torch's pickles, and these to TensorFlow's files. What
+is no part of the model, such as an optimizer's slots, is left out and its bytes are counted.
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bertc.checkpoint.files import contained_path, read_object
+from bertc.checkpoint.google_folder import index_from_folder
 from bertc.checkpoint.inventory import IGNORED
 from bertc.checkpoint.names import is_kernel, is_quantizer, plain_name, shared_wrapper, unwrapped_name
 from bertc.checkpoint.safetensors_file import SafetensorsFile
+from bertc.checkpoint.tensorflow_file import TensorFlowFile
 from bertc.checkpoint.torch_file import TorchFile
 from bertc.errors import InputError
 
@@ -34,9 +36,10 @@ SMOOTHED = ".input_quantizer._pre_quant_scale"
 
 
 class TensorFile(Protocol):
-    """One file of named tensors."""
+    """One file of named tensors, or one with an index that is a file too: `path` names it, `paths` are all files."""
 
     path: Path
+    paths: tuple[Path, ...]
 
     def __iter__(self) -> Iterator[str]:
         """Iterate over the tensor names."""
@@ -72,7 +75,7 @@ class MappedWeights:
 
     def __init__(self, files: tuple[TensorFile, ...], *, prefix: str) -> None:
         """Take the files' tensors, without the encoder's `prefix` ("bert.") in their names."""
-        self.files = tuple(file.path for file in files)
+        self.files = tuple(path for file in files for path in file.paths)
         self.ignored_bytes = 0
         self.wrapper = shared_wrapper(name for file in files for name in file)
         self.notes: tuple[str, ...] = ()
@@ -192,6 +195,9 @@ def weights_from_path(folder: Path, *, prefix: str) -> MappedWeights:
             return MappedWeights((SOURCES[ending](single),), prefix=prefix)
         if index.is_file():
             return MappedWeights(_shards(folder, index, ending), prefix=prefix)
+    of_tensorflow = index_from_folder(folder)
+    if of_tensorflow is not None:
+        return MappedWeights((TensorFlowFile(of_tensorflow),), prefix=prefix)
     exported = sorted(folder.rglob("*.onnx"))
     if exported:
         raise InputError(
@@ -199,8 +205,8 @@ def weights_from_path(folder: Path, *, prefix: str) -> MappedWeights:
             "the checkpoint that it was exported from"
         )
     raise InputError(
-        f"{folder} holds neither model.safetensors nor pytorch_model.bin; give the folder of a checkpoint saved by "
-        "transformers"
+        f"{folder} holds neither model.safetensors nor pytorch_model.bin nor TensorFlow's bert_model.ckpt.index; give "
+        "the folder of a checkpoint saved by transformers, or by Google's BERT"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,11 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bertc.checkpoint.checkpoint import Checkpoint
+from bertc.checkpoint.google_folder import is_google_folder
 from bertc.errors import InputError
 
 
 def write_checkpoint(checkpoint: Checkpoint, folder: Path, changed: Mapping[str, NDArray[np.float32]]) -> None:
-    """Write `checkpoint` into `folder` with some weights replaced; its other files are copied as they are.
+    """Write `checkpoint` into `folder` with some weights replaced; its other files are copied as they are, and those of
+    Google's BERT become transformers'.
 
     `changed` maps names of `checkpoint.weights` to arrays of the same shape. Every tensor is stored as float32 under
     the name it had in its file, parts of one joined again, so whatever opened the checkpoint opens the copy. Raises
@@ -38,10 +41,15 @@ def write_checkpoint(checkpoint: Checkpoint, folder: Path, changed: Mapping[str,
     unknown = sorted(set(changed) - set(weights))
     if unknown:
         raise InputError(f"{checkpoint.path} has no tensor {unknown[0]}, so it cannot be replaced")
-    for file in checkpoint.files:
+    encoder = folder / weights.files[0].parent.relative_to(checkpoint.path)
+    encoder.mkdir(parents=True, exist_ok=True)
+    files = checkpoint.files
+    if is_google_folder(weights.files[0].parent):  # the copy is transformers', with all that stood in no file
+        files = ()
+        (encoder / "config.json").write_text(json.dumps(dict(checkpoint.config), indent=2) + "\n", encoding="utf-8")
+        checkpoint.encoder.save(encoder)
+    for file in files:
         place = folder / file.relative_to(checkpoint.path)
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, place)
-    encoder = folder / weights.files[0].parent.relative_to(checkpoint.path)
-    encoder.mkdir(parents=True, exist_ok=True)
     save_file(tensors, encoder / "model.safetensors", metadata={"format": "pt"})

@@ -93,9 +93,17 @@ def test_what_a_link_in_an_input_leads_to_is_read_too(tmp_path: Path) -> None:
         apart(table, read)
 
 
-def test_an_input_that_is_not_there_is_no_hindrance(tmp_path: Path) -> None:
-    apart(tmp_path / "org", Path("org/model"))
+def test_an_input_hinders_only_where_it_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is not there may be a hub id, and is refused by what reads it."""
+    monkeypatch.chdir(tmp_path)
+    name = Path("org/model")
+    apart(name, name)
     apart(tmp_path / "out", Path("nul\0byte"))
+    name.mkdir(parents=True)
+    with pytest.raises(InputError, match="is what --input names"):
+        apart(name, name)
+    with pytest.raises(InputError, match=r"holds org/model, which --input names"):
+        apart(tmp_path / "org", name, ARTEFACT)
 
 
 @pytest.fixture

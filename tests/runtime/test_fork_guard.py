@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 import bertc
-from tests.artefacts import Bertc, PathOf
+from bertc.cli.main import run
+from bertc.errors import EnvironmentLackError
+from bertc.runtime.native.library import check_library
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(bertc.__file__).parents[1])}
 SCRIPT = """
@@ -48,20 +50,30 @@ def test_a_child_ends_and_is_told_to_load_its_own(artefact: Path, what: str, thr
     assert ("call bertc.load in the child, after the fork" in done.stdout) == (what == "run")
 
 
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param("openvino", marks=pytest.mark.openvino), pytest.param("native", marks=pytest.mark.native)],
+)
+def of_another_runtime(
+    request: pytest.FixtureRequest, classifier: Path, rows: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The tiny classifier's artefact of another target."""
+    if request.param == "openvino":
+        pytest.importorskip("openvino")
+    else:
+        try:
+            check_library()
+        except EnvironmentLackError as lack:
+            pytest.skip(str(lack))
+    out = tmp_path_factory.mktemp("artefact") / "out"
+    data = ("--calibration-data", rows, "--unvalidated", "--target", request.param, "--no-cache", "-q")
+    assert run([str(part) for part in ("build", classifier, "-o", out, *data)]) == 0
+    return out
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 @pytest.mark.parametrize("what", ["run", "close", "end"])
-@pytest.mark.parametrize(
-    "target",
-    [pytest.param("openvino", marks=pytest.mark.openvino), pytest.param("native", marks=pytest.mark.native)],
-)
-def test_a_child_of_another_runtime_ends_too(
-    bertc: Bertc, classifier: Path, data_of: PathOf, tmp_path: Path, target: str, what: str
-) -> None:
-    if target == "openvino":
-        pytest.importorskip("openvino")
-    rows = data_of("sequence-classification")
-    data = ("--calibration-data", rows, "--unvalidated", "--target", target, "--no-cache", "-q")
-    assert bertc("build", classifier, "-o", tmp_path / "out", *data).code == 0
-    command = [sys.executable, "-c", SCRIPT, str(tmp_path / "out"), "2", what]
+def test_a_child_of_another_runtime_ends_too(of_another_runtime: Path, what: str) -> None:
+    command = [sys.executable, "-c", SCRIPT, str(of_another_runtime), "2", what]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=ENVIRONMENT, check=False)
     assert done.returncode == 0, done.stderr

@@ -12,10 +12,10 @@ import pytest
 from bertc.runtime import latency
 from bertc.runtime.latency import full_batch, repeated, time_calls, time_turns
 from bertc.runtime.machine.cpu import pinned
+from tests.conftest import PAUSES
 
 
-def test_calls_take_turns_and_the_first_of_a_turn_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(latency, "SECONDS_BETWEEN", 0.0)
+def test_calls_take_turns_and_the_first_of_a_turn_is_not_timed() -> None:
     made: list[str] = []
     calls = {name: [partial(made.append, f"{name}{number}") for number in range(2)] for name in ("a", "b")}
     found = time_calls(calls, 2)
@@ -23,13 +23,13 @@ def test_calls_take_turns_and_the_first_of_a_turn_is_not_timed(monkeypatch: pyte
     assert {name: [len(turn) for turn in turns] for name, turns in found.items()} == {"a": [2, 2], "b": [2, 2]}
 
 
-def test_a_slow_call_is_seen_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(latency, "SECONDS_BETWEEN", 0.0)
+def test_a_slow_call_is_seen_alone() -> None:
     ((quick, slow),) = time_calls({"a": [lambda: None, lambda: time.sleep(0.02)]}, 1)["a"]
     assert slow >= 0.02 > quick
 
 
-def test_short_calls_are_repeated_and_long_ones_are_not() -> None:
+def test_short_calls_are_repeated_and_long_ones_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(latency, "SECONDS_PER_ROUND", PAUSES["SECONDS_PER_ROUND"])
     assert len(repeated(lambda: None)) > 100
     assert len(repeated(lambda: time.sleep(latency.SECONDS_PER_ROUND))) == 1
 
@@ -49,8 +49,7 @@ def test_a_pinned_process_stays_on_so_many_cores_and_is_freed_again() -> None:
     assert os.sched_getaffinity(0) == before
 
 
-def test_callers_share_the_calls_and_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(latency, "SECONDS_BETWEEN", 0.0)
+def test_callers_share_the_calls_and_the_time() -> None:
     made: list[tuple[int, str]] = []
 
     def wait() -> None:
@@ -65,8 +64,7 @@ def test_callers_share_the_calls_and_the_time(monkeypatch: pytest.MonkeyPatch) -
     assert len({thread for thread, _ in made}) == 3
 
 
-def test_a_caller_s_error_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(latency, "SECONDS_BETWEEN", 0.0)
+def test_a_caller_s_error_is_raised() -> None:
 
     def fail() -> None:
         if threading.current_thread() is not threading.main_thread():

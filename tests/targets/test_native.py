@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -21,15 +20,11 @@ from bertc.ir.interpret import Interpreter
 from bertc.runtime.engine import outputs_from_features
 from bertc.runtime.machine.cpu import Cpu
 from bertc.runtime.native import library, native_runtime
-from bertc.runtime.optimized import INT8_ATTENTION, check_fusion
 from bertc.targets import target_from_name
 from tests.artefacts import Bertc
 from tests.conftest import TinyOf
 from tests.fixtures import tiny_sentence
-from tests.tiny import LAYERS, OUTPUTS, Array, TinyModel, quantized, rms, tiny_scheme
-
-BAR = 0.3
-"""Largest rms(engine - simulator) over rms(simulator - float), as docs/modes.md has it."""
+from tests.tiny import OUTPUTS, Array, TinyModel, quantized, rms, tiny_scheme
 
 SCHEMES = [("1", None), ("2", None), ("2", "channel"), ("3", None)]
 TARGET = target_from_name("native")
@@ -104,16 +99,6 @@ def test_a_missing_library_is_said_by_what_needs_it(missing: None, tmp_path: Pat
     assert TARGET.runtime.build == ""
 
 
-def test_a_build_without_the_library_is_code_3_and_writes_nothing(
-    missing: None, bertc: Bertc, classifier: Path, rows: Path, tmp_path: Path
-) -> None:
-    options = ("--calibration-data", rows, "--validation-data", rows, "--no-cache", "-q")
-    called = bertc("build", classifier, "-o", tmp_path / "out", "--target", "native", *options)
-    assert called.code == 3 and called.out == ""
-    assert called.err.count("\n") == 1 and "without its native engine" in called.err
-    assert not list(tmp_path.iterdir())
-
-
 def test_the_onnx_file_alone_is_written_without_the_library(
     missing: None, bertc: Bertc, classifier: Path, rows: Path, tmp_path: Path
 ) -> None:
@@ -121,15 +106,6 @@ def test_the_onnx_file_alone_is_written_without_the_library(
     called = bertc("export", classifier, "-o", path, "--calibration-data", rows, "--target", "native", "--no-cache")
     assert called.code == 0, called.err
     assert {node.domain for node in ir.load(path).graph} == {""}
-
-
-@pytest.mark.parametrize(
-    "kept, attentions", [((), 2), (("scores", "probs"), 0), (("layer.0",), 1), (("layer.1.key",), 1), (("gelu",), 2)]
-)
-def test_int8_attention_is_implied_where_all_its_operands_are(kept: tuple[str, ...], attentions: int) -> None:
-    for mode, granularity in SCHEMES:
-        expected = TARGET.expected_fusion(tiny_scheme(mode, granularity, keep_float=kept), LAYERS)
-        assert expected[INT8_ATTENTION] == attentions
 
 
 def test_answers_are_bound_to_the_library_and_its_instruction_set(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,68 +120,6 @@ def test_answers_are_bound_to_the_library_and_its_instruction_set(monkeypatch: p
 
 
 # --- the engine -------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.native
-@pytest.mark.parametrize("mode, granularity", SCHEMES)
-def test_all_products_of_every_layer_run_in_int8(
-    mode: str, granularity: str | None, tiny_classifier: TinyModel, write: Write
-) -> None:
-    found = TARGET.runtime.optimized_from_path(write(tiny_classifier, mode, granularity))
-    assert (found.gemms_int8, found.gemms_float) == (6 * LAYERS, 0)
-    assert found.fused == {"attention": 2, "int8_attention": 2, "layer_norm": 5}
-    assert found.float_gemms == ("head.dense_0_active", "logits")
-    check_fusion(found, expected=TARGET.expected_fusion(tiny_scheme(mode, granularity), LAYERS), gemms_int8=6 * LAYERS)
-
-
-@pytest.mark.native
-@pytest.mark.parametrize("mode, granularity", SCHEMES)
-@pytest.mark.parametrize("task", OUTPUTS)
-def test_the_engine_is_close_to_the_simulator(
-    mode: str, granularity: str | None, task: str, tiny_of: TinyOf, write: Write
-) -> None:
-    model = tiny_of(task)
-    name = OUTPUTS[task][0]
-    graphs = (model.graph, graph_of(model, mode, granularity))
-    exact, simulated = (Interpreter(each).run(model.batch)[name] for each in graphs)
-    found = answers(write(model, mode, granularity), model.batch, name)
-    mask = model.batch.mask.astype(bool)
-    if exact.shape[:2] == mask.shape:
-        exact, simulated, found = exact[mask], simulated[mask], found[mask]
-    assert rms(found - exact) > 0
-    assert rms(found - simulated) <= BAR * rms(simulated - exact)
-
-
-@pytest.mark.native
-@pytest.mark.parametrize(
-    "kept, int8, attentions",
-    [
-        ("layer.0", 6, 1),
-        ("hidden", 6, 2),
-        ("context", 10, 2),
-        ("gelu", 10, 2),
-        ("probs", 12, 0),
-        ("query", 12, 0),
-        ("value", 12, 0),
-    ],
-)
-def test_what_is_kept_in_float_is_counted_as_float(
-    kept: str, int8: int, attentions: int, tiny_classifier: TinyModel, write: Write
-) -> None:
-    found = TARGET.runtime.optimized_from_path(write(tiny_classifier, "1", None, kept))
-    assert (found.gemms_int8, found.gemms_float) == (int8, 6 * LAYERS - int8)
-    assert found.fused[INT8_ATTENTION] == attentions
-    assert TARGET.expected_fusion(tiny_scheme("1", keep_float=(kept,)), LAYERS)[INT8_ATTENTION] == attentions
-
-
-@pytest.mark.native
-def test_a_graph_that_stayed_in_float_is_exact_and_refused_as_int8(tiny_classifier: TinyModel, write: Write) -> None:
-    path = write(tiny_classifier, None)
-    exact = Interpreter(tiny_classifier.graph).run(tiny_classifier.batch)["logits"]
-    np.testing.assert_allclose(answers(path, tiny_classifier.batch), exact, atol=1e-4)
-    found = TARGET.runtime.optimized_from_path(path)
-    with pytest.raises(EnvironmentLackError, match=r"bertc .*int8_attention: 0 of 2, INT8 GEMMs: 0 of 12"):
-        check_fusion(found, expected=TARGET.expected_fusion(tiny_scheme("1"), LAYERS), gemms_int8=12)
 
 
 @pytest.mark.native
@@ -238,26 +152,6 @@ def test_packed_rows_are_answered_row_by_row(tiny_classifier: TinyModel, write: 
     np.testing.assert_array_equal(answers(path, packed), answers(path, apart))
     blind = replace(packed, mask=np.minimum(packed.mask, 1), starts=())
     assert answers(path, blind).shape[0] == 3, "without the mask's numbers a row is one text"
-
-
-@pytest.mark.native
-def test_several_callers_get_what_one_gets(tiny_classifier: TinyModel, write: Write) -> None:
-    batch = tiny_classifier.batch
-    engine = TARGET.runtime.engine_from_path(write(tiny_classifier, "1"), threads=2)
-    (first,) = engine.run(batch, ["logits"])
-    found: list[Array] = []
-    workers = [
-        threading.Thread(target=lambda: found.extend(engine.run(batch, ["logits"])[0] for _ in range(5)))
-        for _ in range(4)
-    ]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    engine.close()
-    assert len(found) == 20
-    for each in found:
-        np.testing.assert_array_equal(each, first)
 
 
 # --- the files --------------------------------------------------------------------------------------------------------
@@ -336,16 +230,6 @@ def test_what_runs_in_float_is_said_with_the_reason(bertc: Bertc, classifier: Pa
     for words in ("gemm_int8", "layer.1.attention_sum", operand, "the head"):
         assert words in " ".join(told.split())
     assert operand in (out / "report.html").read_text(encoding="utf-8")
-
-
-@pytest.mark.native
-def test_a_pruned_build_is_verified_2_4_and_says_what_it_gains(
-    bertc: Bertc, classifier: Path, rows: Path, tmp_path: Path
-) -> None:
-    report = built(bertc, classifier, rows, tmp_path / "out", "--unvalidated", "--sparsity", "2:4")
-    sparsity = report["sparsity"]
-    assert sparsity["verified"] is True and sparsity["tensors"] == 12
-    assert bool(sparsity["products"]) is not bool(sparsity["unused"]), "products run 2:4, or it is said why none does"
 
 
 @pytest.mark.native

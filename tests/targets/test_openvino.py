@@ -6,7 +6,6 @@ import json
 import shutil
 import subprocess
 import sys
-import threading
 import tomllib
 from collections.abc import Callable
 from dataclasses import replace
@@ -22,13 +21,10 @@ from bertc.ir.emit import array_of
 from bertc.ir.interpret import Interpreter
 from bertc.runtime.machine.cpu import Cpu, cpu_features
 from bertc.runtime.openvino import compiled_model as runtime
-from bertc.runtime.optimized import INT8_ATTENTION, check_fusion
 from bertc.targets import target_from_name
 from tests.artefacts import Bertc
-from tests.conftest import TinyOf
-from tests.tiny import LAYERS, OUTPUTS, Array, TinyModel, quantized, rms, tiny_scheme
+from tests.tiny import LAYERS, Array, TinyModel, quantized, rms, tiny_scheme
 
-SCHEMES = [("1", None), ("2", None), ("2", "channel"), ("3", None)]
 TARGET = target_from_name("openvino")
 Write = Callable[..., Path]
 
@@ -64,10 +60,10 @@ def cpu(*features: str) -> Cpu:
     return Cpu(model="Old CPU", machine="x86_64", features=frozenset(features), cores=2)
 
 
-def answers(path: Path, model: TinyModel, name: str = "logits") -> Array:
+def answers(path: Path, model: TinyModel) -> Array:
     engine = TARGET.runtime.engine_from_path(path, threads=1)
     try:
-        (found,) = engine.run(model.batch, [name])
+        (found,) = engine.run(model.batch, ["logits"])
         return found
     finally:
         engine.close()
@@ -102,31 +98,11 @@ def test_a_missing_library_is_said_by_every_function(missing: None, tiny_classif
     assert not list(tmp_path.iterdir())
 
 
-def test_a_build_without_the_library_is_code_3_and_writes_nothing(
-    missing: None, bertc: Bertc, classifier: Path, rows: Path, tmp_path: Path
-) -> None:
-    options = ("--calibration-data", rows, "--validation-data", rows, "--no-cache", "-q")
-    called = bertc("build", classifier, "-o", tmp_path / "out", "--target", "openvino", *options)
-    assert called.code == 3 and called.out == ""
-    assert called.err.count("\n") == 1 and "bertc[openvino]" in called.err
-    assert not list(tmp_path.iterdir())
-
-
 def test_doctor_says_why_it_cannot_run(missing: None, bertc: Bertc) -> None:
     targets = bertc("doctor", "--json").json["targets"]
     assert isinstance(targets, list)
     (found,) = [target for target in targets if target["target"] == "openvino"]
     assert found["runs"] is False and "bertc[openvino]" in found["reason"]
-
-
-@pytest.mark.parametrize(
-    "kept, attentions", [((), 2), (("probs",), 0), (("layer.0",), 1), (("layer.1.key",), 1), (("gelu",), 2)]
-)
-def test_int8_attention_is_implied_where_all_its_operands_are(kept: tuple[str, ...], attentions: int) -> None:
-    for mode, granularity in SCHEMES:
-        names = (*kept, "scores") if kept == ("probs",) else kept
-        expected = TARGET.expected_fusion(tiny_scheme(mode, granularity, keep_float=names), LAYERS)
-        assert expected[INT8_ATTENTION] == attentions
 
 
 @pytest.mark.parametrize("content", [b"", b"nonsense", b"\x08\x08"])
@@ -146,18 +122,6 @@ def test_what_is_no_xml_is_refused_before_it_is_read(
 
 
 @pytest.mark.openvino
-@pytest.mark.parametrize("mode, granularity", SCHEMES)
-def test_all_products_of_every_layer_run_in_int8(
-    mode: str, granularity: str | None, tiny_classifier: TinyModel, write: Write
-) -> None:
-    found = TARGET.runtime.optimized_from_path(write(tiny_classifier, mode, granularity))
-    assert (found.gemms_int8, found.gemms_float) == (6 * LAYERS, 0)
-    assert found.fused == {"attention": 2, "int8_attention": 2, "layer_norm": 5, "gelu": 2}
-    expected = TARGET.expected_fusion(tiny_scheme(mode, granularity), LAYERS)
-    check_fusion(found, expected=expected, gemms_int8=6 * LAYERS)
-
-
-@pytest.mark.openvino
 @pytest.mark.parametrize("mode", ["1", None])
 def test_gemms_without_a_bias_are_counted_too(mode: str | None, tiny_classifier: TinyModel, write: Write) -> None:
     graph = tiny_classifier.graph.clone()
@@ -170,70 +134,12 @@ def test_gemms_without_a_bias_are_counted_too(mode: str | None, tiny_classifier:
 
 
 @pytest.mark.openvino
-@pytest.mark.parametrize("mode, granularity", SCHEMES)
-@pytest.mark.parametrize("task", OUTPUTS)
-def test_the_engine_is_close_to_the_simulator(
-    mode: str, granularity: str | None, task: str, tiny_of: TinyOf, write: Write
-) -> None:
-    model = tiny_of(task)
-    graph = quantized(model, tiny_scheme(mode, granularity)).graph
-    name = OUTPUTS[task][0]
-    exact, simulated = (Interpreter(each).run(model.batch)[name] for each in (model.graph, graph))
-    found = answers(write(model, mode, granularity), model, name)
-    mask = model.batch.mask.astype(bool)
-    if exact.shape[:2] == mask.shape:
-        exact, simulated, found = exact[mask], simulated[mask], found[mask]
-    assert rms(found - exact) > 0
-    assert rms(found - simulated) <= 0.3 * rms(simulated - exact)
-
-
-@pytest.mark.openvino
 @pytest.mark.parametrize("granularity", [None, "channel"])
 def test_additions_of_mode_2_read_int8(granularity: str | None, tiny_classifier: TinyModel, write: Write) -> None:
     found = TARGET.runtime.optimized_from_path(write(tiny_classifier, "2", granularity))
     assert found.operators["Eltwise i8"] == 2 * LAYERS
     # What is left: the embeddings' sum, five LayerNorms' gamma and beta.
     assert found.operators["Eltwise f32"] == 6
-
-
-@pytest.mark.openvino
-@pytest.mark.parametrize(
-    "kept, int8, attentions",
-    [
-        ("layer.0", 6, 1),
-        ("hidden", 6, 2),
-        ("context", 10, 2),
-        ("gelu", 10, 2),
-        ("probs", 12, 0),
-        ("query", 12, 0),
-        ("value", 12, 0),
-    ],
-)
-def test_what_is_kept_in_float_is_counted_as_float(
-    kept: str, int8: int, attentions: int, tiny_classifier: TinyModel, write: Write
-) -> None:
-    found = TARGET.runtime.optimized_from_path(write(tiny_classifier, "1", None, kept))
-    assert (found.gemms_int8, found.gemms_float) == (int8, 6 * LAYERS - int8)
-    assert found.fused[INT8_ATTENTION] == attentions
-    assert TARGET.expected_fusion(tiny_scheme("1", keep_float=(kept,)), LAYERS)[INT8_ATTENTION] == attentions
-
-
-@pytest.mark.openvino
-def test_a_graph_that_stayed_in_float_is_refused(tiny_classifier: TinyModel, write: Write) -> None:
-    found = TARGET.runtime.optimized_from_path(write(tiny_classifier, None))
-    assert (found.gemms_int8, found.gemms_float, found.fused[INT8_ATTENTION]) == (0, 12, 0)
-    expected = TARGET.expected_fusion(tiny_scheme("1"), LAYERS)
-    with pytest.raises(EnvironmentLackError, match=r"openvino 20\d\d.*int8_attention: 0 of 2, INT8 GEMMs: 0 of 12"):
-        check_fusion(found, expected=expected, gemms_int8=12)
-    int8 = TARGET.runtime.optimized_from_path(write(tiny_classifier, "1"))
-    with pytest.raises(EnvironmentLackError, match=r"int8_attention: 1 of 2"):
-        check_fusion(replace(int8, fused={**int8.fused, INT8_ATTENTION: 1}), expected=expected, gemms_int8=12)
-
-
-@pytest.mark.openvino
-def test_the_float_graph_runs_exactly(tiny_classifier: TinyModel, write: Write) -> None:
-    exact = Interpreter(tiny_classifier.graph).run(tiny_classifier.batch)["logits"]
-    np.testing.assert_allclose(answers(write(tiny_classifier, None), tiny_classifier), exact, atol=1e-4)
 
 
 @pytest.mark.openvino
@@ -244,24 +150,6 @@ def test_writing_twice_gives_the_same_bytes(tiny_classifier: TinyModel, write: W
     write(tiny_classifier, "2", "channel")
     assert {name: path.with_name(name).read_bytes() for name in TARGET.runtime.model_files} == before
     assert str(path.parent).encode() not in before[TARGET.runtime.model_files[0]]
-
-
-@pytest.mark.openvino
-def test_threads_take_turns_and_results_are_copies(tiny_classifier: TinyModel, write: Write) -> None:
-    engine = TARGET.runtime.engine_from_path(write(tiny_classifier, "1"), threads=2)
-    (first,) = engine.run(tiny_classifier.batch, ["logits"])
-    found: list[Array] = []
-    workers = [
-        threading.Thread(target=lambda: found.extend(engine.run(tiny_classifier.batch, ["logits"]))) for _ in range(4)
-    ]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    engine.close()
-    assert len(found) == 4
-    for each in found:
-        np.testing.assert_allclose(each, first, atol=1e-5)
 
 
 @pytest.mark.openvino
@@ -322,17 +210,6 @@ def test_an_artefact_without_the_library_is_code_3(
     monkeypatch.setitem(sys.modules, "openvino", None)
     called = bertc("predict", out, "--text", "good film")
     assert called.code == 3 and "bertc[openvino]" in called.err
-
-
-@pytest.mark.openvino
-def test_a_pruned_build_is_verified_2_4(
-    openvino: None, bertc: Bertc, classifier: Path, rows: Path, tmp_path: Path
-) -> None:
-    out = tmp_path / "out"
-    options = ("--calibration-data", rows, "--unvalidated", "--no-cache", "-q", "--sparsity", "2:4")
-    assert bertc("build", classifier, "-o", out, "--target", "openvino", *options).code == 0
-    sparsity = json.loads((out / "report.json").read_text(encoding="utf-8"))["sparsity"]
-    assert sparsity["verified"] is True and sparsity["tensors"] == 12
 
 
 BARE = """

@@ -1,0 +1,49 @@
+"""Plans of the native engine, compiled once, and the instruction sets to run them on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from bertc.core.head import Head, Pooling
+from bertc.core.progress import Silent
+from bertc.export.embeddings import store_embeddings
+from bertc.prune.layers import prune_graph
+from bertc.runtime.native.compile import plan_from_graph
+from bertc.runtime.native.library import instruction_sets
+from bertc.runtime.native.sparse_choice import choose_sparse
+from tests.runtime.native.compiled_plans import Compiled
+from tests.tiny import TinyModel, quantized, tiny_model, tiny_scheme
+
+
+@pytest.fixture(params=["amx", "avx512", "avxvnni", "avx2", "i8mm", "dotprod", "plain"])
+def instruction_set(request: pytest.FixtureRequest) -> str:
+    """Each set that this CPU has."""
+    if request.param not in instruction_sets():
+        pytest.skip(f"this CPU has no {request.param}")
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def int8(tiny_classifier: TinyModel) -> Compiled:
+    """Mode 3 with every field that a classifier's plan can have."""
+    stored = replace(tiny_classifier, graph=store_embeddings(tiny_classifier.graph).graph)
+    chosen = replace(tiny_scheme("3", "channel"), one_sided=True, split_outliers=True)
+    return plan_from_graph(quantized(stored, chosen).graph)
+
+
+@pytest.fixture(scope="session")
+def sparse(tiny_classifier: TinyModel) -> Compiled:
+    """A plan whose products have 2:4 weights, and skip their zeros."""
+    graph = prune_graph(tiny_classifier.graph, criterion="magnitude", grams=None, progress=Silent()).graph
+    compiled = plan_from_graph(quantized(replace(tiny_classifier, graph=graph), tiny_scheme("2", "channel")).graph)
+    return choose_sparse(*compiled, speedups=lambda *_: (2.0, 2.0))
+
+
+@pytest.fixture(scope="session")
+def pooled(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
+    """A float plan with a mix of layers, pooling and a length of 1, one product in INT8."""
+    head = Head(task="feature-extraction", pooling=Pooling.MEAN, normalize=True, layer_weights=(1.0, 2.0, 1.0))
+    model = tiny_model(tmp_path_factory.mktemp("pooled"), task="feature-extraction", head=head)
+    return plan_from_graph(quantized(model, tiny_scheme("2", keep_float=("probs", "query", "layer.1.context"))).graph)
