@@ -7,6 +7,7 @@ Whoever adds a family with a feature of its own adds its name to `FAMILIES`, and
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -30,6 +31,7 @@ from bertc.ir.sites import GEMM_INPUTS, GEMM_OUTPUTS, Role, Site
 from bertc.quantize.correction import correction_from_grams
 from bertc.quantize.insert import quantize_graph
 from bertc.runtime.native.compile import plan_from_graph
+from bertc.targets import target_from_name
 from tests.contracts.test_dialects import each_dialect
 from tests.tiny import (
     LAYERS,
@@ -158,6 +160,20 @@ def test_every_mode_lowers_to_the_simulator_s_numbers(
     graph = quantized(model, scheme).graph
     exact, simulated = logits(model.graph, model.batch), logits(graph, model.batch)
     (found,) = run_engine(dialect.lower_graph(graph), model.batch, ["logits"])
+    assert rms(found - simulated) <= 0.3 * rms(simulated - exact) + 1e-6 * rms(exact)
+
+
+@pytest.mark.openvino
+@pytest.mark.parametrize("family", FAMILIES)
+def test_openvino_computes_what_the_simulator_does(family: str, family_of: FamilyOf, tmp_path: Path) -> None:
+    model, target = family_of(family), target_from_name("openvino")
+    graph = quantized(model, engine_scheme(tiny_scheme("1"))).graph
+    exact, simulated = logits(model.graph, model.batch), logits(graph, model.batch)
+    engine = target.runtime.engine_from_path(
+        target.runtime.write_model(target.onnx_from_graph(graph), tmp_path), threads=1
+    )
+    (found,) = engine.run(model.batch, ["logits"])
+    engine.close()
     assert rms(found - simulated) <= 0.3 * rms(simulated - exact) + 1e-6 * rms(exact)
 
 

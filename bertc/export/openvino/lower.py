@@ -3,8 +3,8 @@
 In: a float or Q/DQ graph. Out: the same function in standard operators, opset 20, attention expanded. Smoothing stays
 `Mul(1 / m)` before a quantization with one scale, and a scale per column stands right behind its GEMM: OpenVINO takes
 both into the kernel before, and refuses a scale per column anywhere else. A smoothed residual is added as codes and
-scaled behind the addition (`_add_codes`), and a zero point moves from a GEMM's operand into its bias
-(`_move_zero_point`).
+scaled behind the addition (`_add_codes`), a zero point moves from a GEMM's operand into its bias
+(`_move_zero_point`), and a float GEMM that smoothing and a residual read is written twice (`_scale_apart`).
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ def lower_graph(graph: ir.Model) -> ir.Model:
             _add_codes(model, value)
         elif node is not None and node.op_type == "DequantizeLinear" and zero_point_of(node):
             _move_zero_point(model, node)
+        elif node is not None and node.op_type == "Mul":
+            _scale_apart(model, node)
     remove_unused(model)
     return share_constants(model)
 
@@ -106,6 +108,30 @@ def _move_zero_point(model: ir.Model, dequantize: ir.Node) -> None:
         weights = _dequantized_weights(use.node.inputs[1])
         _add_row(model, use.node.outputs[0], np.asarray(-offset * weights.sum(axis=0), np.float32))
     dequantize.replace_input_with(2, zero)
+
+
+def _scale_apart(model: ir.Model, scale: ir.Node) -> None:
+    """Rewrite (x W + b) v as x (W v) + b v where something else reads x W + b too: the projection behind embeddings.
+
+    OpenVINO 2026.4 takes the product with v into the GEMM although its other readers then get it as well, where
+    quantization follows (findings/openvino-shared-product.sh).
+    """
+    biased, vector = scale.inputs
+    add = None if biased is None else biased.producer()
+    if biased is None or add is None or add.op_type != "Add" or len(biased.uses()) == 1:
+        return
+    product, bias = add.inputs
+    gemm = None if product is None else product.producer()
+    if gemm is None or gemm.op_type != "MatMul" or vector is None or vector.const_value is None:
+        return
+    x, weight = gemm.inputs
+    if weight is None or weight.const_value is None:
+        return
+    emit, name, factors = Emitter(), scale.outputs[0].name, array_of(vector)
+    scaled = emit.constant(f"{name}.weight", np.asarray(array_of(weight) * factors, np.float32))
+    row = emit.constant(f"{name}.bias", np.asarray(array_of(bias) * factors, np.float32))
+    result = emit.op("Add", emit.op("MatMul", x, scaled, name=f"{name}.gemm"), row, name=f"{name}.apart")
+    insert_after(model, scale.outputs[0], emit, result, list(scale.outputs[0].uses()))
 
 
 def _dequantized_weights(value: ir.Value | None) -> NDArray[np.float64]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bertc.errors import InputError
-from bertc.runtime.native.kernel_plan import NO_BUFFER, Buffer, Op, Rows, Type, padded
+from bertc.runtime.native.kernel_plan import NO_BUFFER, Buffer, Op, Rows, Type, distances, padded
 from bertc.runtime.native.plan_check import check_plan
 from tests.runtime.native.compiled_plans import Array, Compiled, changed, number_of
 
