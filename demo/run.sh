@@ -33,7 +33,8 @@ echo "The gate stopped the damaged build: exit code 1, as it should be."
 cat <<'END'
 
 == The demo is complete
-The INT8 engine is in out/demo: model.onnx, the tokenizer, and the report (open out/demo/report.html in a browser).
+The INT8 engine is in out/demo: native.json and native.safetensors, the same model as model.onnx for every other tool,
+the tokenizer, and the report (open out/demo/report.html in a browser).
 To compile a checkpoint of your own:
     .venv/bin/bertc build CHECKPOINT -o OUT --calibration-data TRAIN.tsv --validation-data VALIDATION.tsv
 END

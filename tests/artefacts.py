@@ -89,6 +89,16 @@ def checkpoint_of(tmp_path_factory: pytest.TempPathFactory) -> PathOf:
 @pytest.fixture(scope="session")
 def artefact_of(tmp_path_factory: pytest.TempPathFactory, data_of: PathOf, checkpoint_of: PathOf) -> PathOf:
     """Give a function that builds a task's artefact once, with a gate that always passes: read only."""
+    return _built_once(tmp_path_factory, data_of, checkpoint_of)
+
+
+@pytest.fixture(scope="session")
+def ort_artefact_of(tmp_path_factory: pytest.TempPathFactory, data_of: PathOf, checkpoint_of: PathOf) -> PathOf:
+    """Give a function that builds a task's artefact for ONNX Runtime once: read only."""
+    return _built_once(tmp_path_factory, data_of, checkpoint_of, "--target", "ort-cpu")
+
+
+def _built_once(tmp_path_factory: pytest.TempPathFactory, data_of: PathOf, checkpoint_of: PathOf, *more: str) -> PathOf:
     made: dict[str, Path] = {}
 
     def of(task: str) -> Path:
@@ -97,7 +107,7 @@ def artefact_of(tmp_path_factory: pytest.TempPathFactory, data_of: PathOf, check
             rows = str(data_of(task))
             options = ["--calibration-data", rows, "--validation-data", rows, "--max-drop", "2abs", "--no-cache", "-q"]
             options.append("--any-reference")  # the weights are random
-            assert run(["build", str(checkpoint_of(task)), "-o", str(out), *options]) == 0
+            assert run(["build", str(checkpoint_of(task)), "-o", str(out), *options, *more]) == 0
             made[task] = out
         return made[task]
 
@@ -120,3 +130,9 @@ def rows(data_of: PathOf) -> Path:
 def artefact(artefact_of: PathOf) -> Path:
     """The classifier's artefact: read only."""
     return artefact_of("sequence-classification")
+
+
+@pytest.fixture(scope="session")
+def ort_artefact(ort_artefact_of: PathOf) -> Path:
+    """The classifier's artefact for ONNX Runtime: read only."""
+    return ort_artefact_of("sequence-classification")

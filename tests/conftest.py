@@ -20,6 +20,8 @@ from tests.artefacts import (  # noqa: F401  # fixtures
     classifier,
     data,
     data_of,
+    ort_artefact,
+    ort_artefact_of,
     rows,
 )
 from tests.ort_cuda_double import play  # noqa: F401  # a fixture

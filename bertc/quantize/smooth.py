@@ -66,7 +66,8 @@ def unsmoothed_weights(
 
 
 def _smoothed_sites(table: CalibrationTable, scheme: Scheme) -> list[tuple[Site, Array]]:
-    return [(site, factors) for site, factors in table.smoothing.items() if scheme.quantizes(site)]
+    """Return the sites with their factors, in an order that a table keeps when it is written and read again."""
+    return [(site, factors) for site, factors in sorted(table.smoothing.items()) if scheme.quantizes(site)]
 
 
 def _is_folded_into_norm(graph: ir.Model, site: Site, scheme: Scheme) -> bool:

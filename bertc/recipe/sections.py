@@ -261,7 +261,7 @@ class EngineRecipe(Section):
             "of those that this processor runs, the fastest on your texts that passes the gates."
         ),
         About(flag="--target", metavar="TARGET"),
-    ] = "ort-cpu"
+    ] = "native"
     attention: Annotated[
         str | None,
         Field(

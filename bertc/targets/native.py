@@ -32,7 +32,7 @@ def expected_fusion(scheme: Scheme | None, layers: int) -> Mapping[str, int]:
 
 TARGET = Target(
     name="native",
-    summary="static INT8 with INT8 attention on bertc's own kernels, without padding",
+    summary="static INT8 with INT8 attention on bertc's own kernels, without padding (the default)",
     runtime=NativeRuntime(),
     lower=lower_graph,
     expected_fusion=expected_fusion,

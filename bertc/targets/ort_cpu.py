@@ -22,7 +22,7 @@ def lower_graph(graph: ir.Model, options: EngineOptions) -> ir.Model:
 
 TARGET = Target(
     name="ort-cpu",
-    summary="static INT8 with fused attention on ONNX Runtime (the default)",
+    summary="static INT8 with fused attention on ONNX Runtime",
     runtime=OrtRuntime(),
     lower=lower_graph,
     expected_fusion=expected_fusion,

@@ -340,7 +340,8 @@ def test_an_artefact_is_built_again_over_itself(bertc: Bertc, own_home: Home) ->
     assert bertc("predict", "artefact", "--text", "good", "-q").code == 0
 
 
-def test_what_is_no_regular_file_is_written_as_it_is(bertc: Bertc, own_home: Home) -> None:
+def test_what_is_no_regular_file_is_written_as_it_is(bertc: Bertc, own_home: Home, ort_artefact: Path) -> None:
     assert bertc("predict", "artefact", "--text", "good", "-o", os.devnull).code == 0
-    assert bertc("export", "artefact", "--triton-repository", ".", "-q").code == 2, "./artefact is there"
-    assert bertc("export", "artefact", "--triton-repository", "models", "-q").code == 0
+    shutil.copytree(ort_artefact, own_home.root / "served")
+    assert bertc("export", "served", "--triton-repository", ".", "-q").code == 2, "./served is there"
+    assert bertc("export", "served", "--triton-repository", "models", "-q").code == 0

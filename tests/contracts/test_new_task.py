@@ -199,7 +199,7 @@ def test_a_new_task_is_built_validated_asked_and_trained(
     assert called.code == 0, called.err
     report = json.loads((out / "report.json").read_text(encoding="utf-8"))
     assert report["checkpoint"]["task"] == NAME
-    assert report["engine"]["target"] == "ort-cpu" and report["quantization"]["gemms_int8"] > 0
+    assert report["engine"]["target"] == "native" and report["quantization"]["gemms_int8"] > 0
     assert report["accuracy"]["metric"] == "pearson" and report["accuracy"]["logit_mse"] > 0
     assert max(site["sensitivity"] for site in report["sites"] if site["sensitivity"] is not None) > 0
     with package.load(out) as predictor:

@@ -18,6 +18,7 @@ from bertc.errors import InputError
 from bertc.graph.encoder import INPUTS
 from bertc.ir.emit import DOMAIN
 from bertc.ir.sites import Role
+from bertc.recipe.sections import EngineRecipe
 from bertc.runtime.machine.cpu import INT8_FEATURES
 from bertc.runtime.runtime import Runtime
 from bertc.targets import Target, target_from_name
@@ -31,6 +32,7 @@ FUNCTIONS = {"lower": 2, "expected_fusion": 2, "check_cpu": 1}
 def test_the_default_and_the_references_are_there() -> None:
     assert {"ort-cpu", "float", "ort-cpu-dynamic", "openvino", "native"} <= set(NAMES)
     assert not any("_" in name for name in NAMES)
+    assert [name for name in NAMES if "the default" in target_from_name(name).summary] == [EngineRecipe().target]
 
 
 @pytest.mark.parametrize("name", ["gpu", "", "ort_cpu", "Float", "../float", "__init__"])

@@ -59,7 +59,8 @@ def test_the_demo_passes_with_the_defaults(demo: Path) -> None:
     assert report["accuracy"]["samples"] == 378
     assert report["accuracy"]["agreement"] > 0.98
     assert report["data"]["overlap"] == 0
-    assert report["quantization"]["gemms_int8"] == 18
+    assert report["engine"]["target"] == "native"
+    assert report["quantization"]["gemms_int8"] == 3 * (6 + 2), "attention's two products too"
 
 
 def test_the_demo_answers(demo: Path) -> None:

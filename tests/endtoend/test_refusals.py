@@ -335,13 +335,14 @@ def test_a_table_with_an_impossible_override(
 
 
 def change_byte(out: Path) -> None:
-    content = bytearray((out / "model.onnx").read_bytes())
+    content = bytearray((out / "native.safetensors").read_bytes())
     content[len(content) // 2] ^= 1
-    (out / "model.onnx").write_bytes(content)
+    (out / "native.safetensors").write_bytes(content)
 
 
 TAMPERED: dict[str, tuple[Damage, str]] = {
-    "a changed byte": (change_byte, "model.onnx"),
+    "a changed byte": (change_byte, "native.safetensors"),
+    "another plan": (lambda out: edit_json(out / "native.json", extra="x"), "native.json"),
     "another label": (lambda out: edit_json(out / "bertc.json", schema=1, extra="x"), "bertc.json"),
     "a missing file": (lambda out: (out / "tokenizer.json").unlink(), "tokenizer.json"),
     "an added file": (lambda out: (out / "custom.py").touch(), "custom.py"),

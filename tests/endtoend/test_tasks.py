@@ -73,8 +73,9 @@ def is_embedding(answer: Answer) -> bool:
 
 def assert_fused(report: dict[str, Any]) -> None:
     quantization = report["quantization"]
-    assert quantization["gemms_int8"] == 12
-    assert quantization["fused_expected"] == {"attention": 2, "layer_norm": 5, "gelu": 2}
+    assert report["engine"]["target"] == "native"
+    assert (quantization["gemms_int8"], quantization["gemms_float"]) == (12 + 4, 0), "attention's products too"
+    assert quantization["fused_expected"] == {"attention": 2, "int8_attention": 2, "layer_norm": 5}
     assert quantization["fused_expected"].items() <= quantization["fused"].items()
 
 
@@ -234,10 +235,14 @@ def test_the_references_are_built_and_say_what_they_are(
 def test_a_layer_kept_in_float_is_reported(bertc: Bertc, place: Place, tmp_path: Path) -> None:
     assert bertc(*place.build(tmp_path / "out", "--keep-float", "layer.1")).code == 0
     quantization = report_of(tmp_path / "out")["quantization"]
-    assert quantization["gemms_int8"] == 6
+    assert quantization["gemms_int8"] == 6 + 2
     kept = {site["site"] for site in quantization["sites_float"]}
     assert {f"layer.1.{role}" for role in ("hidden", "context", "attention_norm", "gelu")} <= kept
     assert "layer.0.hidden" not in kept
+    reasons = {each["gemm"]: each["reason"] for each in report_of(tmp_path / "out")["engine"]["float_gemms"]}
+    for name in ("query", "key", "value"):  # written as one product or two
+        assert reasons[f"layer.1.{name}"] == "its operand layer.1.hidden is in float: kept in float by the recipe"
+    assert not any(name.startswith("layer.0.") for name in reasons)
 
 
 def test_everything_kept_in_float_is_no_engine_that_loses_anything(bertc: Bertc, place: Place, tmp_path: Path) -> None:

@@ -242,5 +242,5 @@ def test_an_engine_that_is_not_fused_is_no_artefact(
 
     monkeypatch.setattr(ort_cpu, "TARGET", replace(ort_cpu.TARGET, runtime=Unfused()))
     with pytest.raises(EnvironmentLackError, match="attention: 1 of 2"):
-        run()
+        run(engine={"target": "ort-cpu"})
     assert not (tmp_path / "out").exists()

@@ -131,13 +131,15 @@ def test_features_are_cut_to_the_length(checkpoint: Checkpoint, data: Path) -> N
 def test_the_scheme_leaves_out_what_the_target_cannot_run(checkpoint: Checkpoint) -> None:
     target = target_from_name("ort-cpu")
     whole = scheme_from_recipe(recipe().quantization, layers=2)
-    part = plan_from_recipe(recipe(), checkpoint, longest=LENGTH).scheme
+    part = plan_from_recipe(recipe(engine={"target": "ort-cpu"}), checkpoint, longest=LENGTH).scheme
     assert part is not None
     roles = frozenset(target.float_roles)
     assert part == replace(whole.without_roles(roles), one_sided=True, split_outliers=True)
     assert any(whole.quantizes(Site(0, role)) for role in roles)
     assert not any(part.quantizes(Site(0, role)) for role in roles)
     assert plan_from_recipe(recipe(engine={"target": "float"}), checkpoint, longest=LENGTH).scheme is None
+    default = plan_from_recipe(recipe(), checkpoint, longest=LENGTH).scheme
+    assert default == replace(whole, one_sided=True, split_outliers=True), "the default leaves nothing out"
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,9 @@ def test_spans_entities_and_embeddings(artefact_of: PathOf) -> None:
 
 
 @pytest.mark.parametrize("task", OUTPUTS)
-def test_packing_is_not_seen_in_the_answers(task: str, artefact_of: PathOf, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_packing_is_not_seen_in_the_answers(
+    task: str, ort_artefact_of: PathOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ran: list[Batch] = []
     run = OrtEngine.run
     monkeypatch.setattr(OrtEngine, "run", lambda self, batch, names: ran.append(batch) or run(self, batch, names))
@@ -58,7 +60,7 @@ def test_packing_is_not_seen_in_the_answers(task: str, artefact_of: PathOf, monk
     texts, pairs = (short, short[::-1]) if task == "question-answering" else (TEXTS, None)
     answers = {}
     for packing in (True, False):
-        with package.load(artefact_of(task), threads=1, packing=packing) as model:
+        with package.load(ort_artefact_of(task), threads=1, packing=packing) as model:
             assert (model.row_length is not None) == packing
             ran.clear()
             answers[packing] = model.predict(texts, pairs)
@@ -72,10 +74,10 @@ def test_packing_is_not_seen_in_the_answers(task: str, artefact_of: PathOf, monk
             assert one["embedding"] == pytest.approx(other["embedding"], abs=0.1)
 
 
-def test_an_artefact_that_says_no_row_length_is_not_packed(artefact: Path, tmp_path: Path) -> None:
+def test_an_artefact_that_says_no_row_length_is_not_packed(ort_artefact: Path, tmp_path: Path) -> None:
     """Those of before packing have none, and their graphs would read a sentence's number as any other token's."""
     folder = tmp_path / "old"
-    shutil.copytree(artefact, folder)
+    shutil.copytree(ort_artefact, folder)
     document = json.loads((folder / "bertc.json").read_text(encoding="utf-8"))
     assert 3 <= document.pop("row_length") <= document["max_length"]
     (folder / "bertc.json").write_text(json.dumps(document), encoding="utf-8")
@@ -85,6 +87,15 @@ def test_an_artefact_that_says_no_row_length_is_not_packed(artefact: Path, tmp_p
     (folder / MANIFEST_FILE).write_text(json.dumps(manifest), encoding="utf-8")
     with package.load(folder, threads=1) as model:
         assert model.row_length is None and len(model.predict(TEXTS)) == 20
+
+
+def test_the_default_target_does_not_pack(artefact: Path) -> None:
+    answers = []
+    for packing in (True, False):
+        with package.load(artefact, threads=1, packing=packing) as model:
+            assert model.row_length is None
+            answers.append(model.predict(TEXTS))
+    assert answers[0] == answers[1]
 
 
 def test_labels_of_rows_do_not_matter(artefact: Path) -> None:

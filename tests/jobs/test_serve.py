@@ -18,24 +18,24 @@ def files_of(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
-def test_an_artefact_is_served_as_it_was_validated(bertc: Bertc, artefact: Path, tmp_path: Path) -> None:
-    called = bertc("export", artefact, "--triton-repository", tmp_path / "models", "--json")
+def test_an_artefact_is_served_as_it_was_validated(bertc: Bertc, ort_artefact: Path, tmp_path: Path) -> None:
+    called = bertc("export", ort_artefact, "--triton-repository", tmp_path / "models", "--json")
     assert called.code == 0, called.err
     assert called.json["unvalidated"] is False and "unvalidated" not in called.err
-    folder = tmp_path / "models" / artefact.name
+    folder = tmp_path / "models" / ort_artefact.name
     assert called.json["model"] == str(folder) and files_of(folder) == ["1/model.onnx", "config.pbtxt"]
-    assert digest_of_file(folder / "1" / "model.onnx") == digest_of_file(artefact / "model.onnx")
+    assert digest_of_file(folder / "1" / "model.onnx") == digest_of_file(ort_artefact / "model.onnx")
     config = read_config((folder / "config.pbtxt").read_text(encoding="utf-8"))
     session = onnxruntime.InferenceSession(str(folder / "1" / "model.onnx"), providers=["CPUExecutionProvider"])
     for declared, real in ((config.input, session.get_inputs()), (config.output, session.get_outputs())):
         shapes = {value.name: [-1 if isinstance(size, str) else size for size in value.shape[1:]] for value in real}
         assert {value.name: list(value.dims) for value in declared} == shapes
-    again = bertc("export", artefact, "--triton-repository", tmp_path / "models")
+    again = bertc("export", ort_artefact, "--triton-repository", tmp_path / "models")
     assert again.code == 2 and "is not overwritten" in again.err
 
 
 def test_a_checkpoint_is_served_unvalidated(bertc: Bertc, classifier: Path, rows: Path, tmp_path: Path) -> None:
-    options = ("--calibration-data", rows, "--no-cache", "-q")
+    options = ("--target", "ort-cpu", "--calibration-data", rows, "--no-cache", "-q")
     called = bertc("export", classifier, "--triton-repository", tmp_path / "models", *options)
     assert called.code == 0, called.err
     folder = tmp_path / "models" / classifier.name
@@ -46,10 +46,10 @@ def test_a_checkpoint_is_served_unvalidated(bertc: Bertc, classifier: Path, rows
     assert "unvalidated" in called.err
 
 
-def test_a_damaged_artefact_is_not_served(bertc: Bertc, artefact: Path, tmp_path: Path) -> None:
+def test_a_damaged_artefact_is_not_served(bertc: Bertc, ort_artefact: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     copy.mkdir()
-    for path in artefact.iterdir():
+    for path in ort_artefact.iterdir():
         if path.is_file():
             (copy / path.name).write_bytes(path.read_bytes())
     (copy / "model.onnx").write_bytes(b"other")
@@ -62,6 +62,7 @@ def test_a_damaged_artefact_is_not_served(bertc: Bertc, artefact: Path, tmp_path
     [
         (("--target", "openvino"), 2, "the target openvino cannot be served: Triton's OpenVINO backend"),
         (("--target", "native"), 2, "the target native cannot be served: Triton has no backend for bertc's own engine"),
+        ((), 2, "the target native cannot be served"),
         (("-o", "model.onnx"), 2, "exclude each other"),
     ],
 )

@@ -9,6 +9,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
+from bertc.calibrate.table import table_from_path, text_from_table
 from bertc.core.head import Head, Pooling
 from bertc.errors import InputError
 from bertc.ir.edit import set_constant, values_by_name
@@ -134,6 +135,20 @@ def test_mode_two_folds_into_the_norm_and_mode_one_divides(tiny_classifier: Tiny
     np.testing.assert_array_equal(norm_of(tiny_scheme("1")), before)
     factors = tiny_classifier.table.smoothing[Site(0, Role.HIDDEN)]
     np.testing.assert_allclose(norm_of(tiny_scheme("2", "channel")), before / factors, rtol=1e-6)
+
+
+@pytest.mark.parametrize("mode, granularity", MODES)
+def test_a_table_gives_the_same_bytes_when_it_was_written_and_read(
+    mode: str, granularity: str | None, tiny_classifier: TinyModel, tmp_path: Path
+) -> None:
+    path = tmp_path / "table.json"
+    path.write_text(text_from_table(tiny_classifier.table), encoding="utf-8")
+    tables = tiny_classifier.table, table_from_path(path)
+    assert list(tables[0].smoothing) != list(tables[1].smoothing), "the file has the sites in another order"
+    first, second = (
+        ir.to_proto(smooth_graph(tiny_classifier.graph, table, tiny_scheme(mode, granularity))) for table in tables
+    )
+    assert first.SerializeToString() == second.SerializeToString()
 
 
 def test_another_exponent_than_the_table_s_is_refused(tiny_classifier: TinyModel) -> None:

@@ -123,7 +123,7 @@ def test_the_exit_code_is_the_gates(search: Search, tmp_path: Path, capsys: Any,
         "--int8-mode",
         "2",
     ]
-    arguments += ["--granularity", "tensor"]
+    arguments += ["--granularity", "tensor", "--target", "ort-cpu"]  # whose errors the limit is chosen by
     arguments += ["--search-workers", "1", "--cache-dir", str(tmp_path / "cache"), "--gate", f"logit_mse:{limit}"]
     arguments[arguments.index("TRAIN")] = str(data / "train.tsv")
     assert run_command(arguments) == code

@@ -94,9 +94,21 @@ def test_every_cpu_computes_it_exactly(machine: Cpu) -> None:
 
 
 def test_a_missing_library_is_said_by_what_needs_it(missing: None, tmp_path: Path) -> None:
-    with pytest.raises(EnvironmentLackError, match="ziglang was not installed; install bertc again"):
+    with pytest.raises(
+        EnvironmentLackError, match=r"ziglang was not installed; install .* or build for another target"
+    ):
         TARGET.check_machine(cpu("x86_64", "avx2"))
     assert TARGET.runtime.build == ""
+
+
+def test_a_default_build_without_the_library_names_both_ways_out(
+    missing: None, bertc: Bertc, classifier: Path, rows: Path, tmp_path: Path
+) -> None:
+    options = ("--calibration-data", rows, "--validation-data", rows, "--no-cache", "-q")
+    called = bertc("build", classifier, "-o", tmp_path / "out", *options)
+    assert called.code == 3 and called.out == ""
+    assert "install bertc again" in called.err and "build for another target (--target ort-cpu)" in called.err
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_onnx_file_alone_is_written_without_the_library(
@@ -120,6 +132,14 @@ def test_answers_are_bound_to_the_library_and_its_instruction_set(monkeypatch: p
 
 
 # --- the engine -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.native
+@pytest.mark.parametrize("kept", ["layer.0", "hidden", "gelu"])
+def test_each_product_in_float_is_named_apart(kept: str, tiny_classifier: TinyModel, write: Write) -> None:
+    found = TARGET.runtime.optimized_from_path(write(tiny_classifier, "1", None, kept))
+    assert found.float_gemms is not None and not any("+" in name for name in found.float_gemms)
+    assert sum(name.startswith("layer.") for name in found.float_gemms) == found.gemms_float > 0
 
 
 @pytest.mark.native

@@ -20,7 +20,7 @@ FILES = {"darwin": "_library.dylib", "win32": "_library.dll"}
 REASON = "_library.missing"
 REMEDY = (
     "install bertc again from its wheel for this machine, or from its sources with pip install, where pip may download "
-    "the package ziglang"
+    "the package ziglang; or build for another target (--target ort-cpu)"
 )
 
 

@@ -78,7 +78,7 @@ def optimized_from_plan(plan: Plan) -> Optimized:
     gemms: Counter[str] = Counter()
     for step in plan.steps:
         if step.op in (Op.GEMM_INT8, Op.GEMM_F32):
-            gemms[_kernel(step)] += sum(name.startswith("layer.") for name in step.name.split("+"))
+            gemms[_kernel(step)] += sum(name.startswith("layer.") for name in _products(step))
     attentions = [step for step in plan.steps if step.op is Op.ATTENTION]
     return Optimized(
         runtime=f"bertc {__version__} ({instruction_sets()[0]})",
@@ -92,8 +92,13 @@ def optimized_from_plan(plan: Plan) -> Optimized:
         gemms_float=gemms["gemm_f32"],
         gemms_sparse=gemms[SPARSE],
         operators=dict(Counter(_kernel(step) for step in plan.steps)),
-        float_gemms=tuple(step.name for step in plan.steps if step.op is Op.GEMM_F32),
+        float_gemms=tuple(name for step in plan.steps if step.op is Op.GEMM_F32 for name in _products(step)),
     )
+
+
+def _products(step: Step) -> list[str]:
+    """Return the names of the products that a step computes; those of one source may be written as one."""
+    return step.name.split("+")
 
 
 def _kernel(step: Step) -> str:

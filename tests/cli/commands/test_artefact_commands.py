@@ -20,10 +20,11 @@ TASKS = ("sequence-classification", "token-classification", "question-answering"
 
 
 @pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("fixture", ["artefact_of", "ort_artefact_of"])
 def test_validate_gives_the_figures_of_the_report(
-    bertc: Bertc, artefact_of: PathOf, data_of: PathOf, task: str
+    bertc: Bertc, request: pytest.FixtureRequest, data_of: PathOf, fixture: str, task: str
 ) -> None:
-    out = artefact_of(task)
+    out = request.getfixturevalue(fixture)(task)
     report = json.loads((out / "report.json").read_text(encoding="utf-8"))
     called = bertc("validate", out, "--validation-data", data_of(task), "--json")
     assert called.code == 0
@@ -33,16 +34,18 @@ def test_validate_gives_the_figures_of_the_report(
 
 
 @pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("fixture", ["artefact_of", "ort_artefact_of"])
 def test_validate_in_shards_gives_the_figures_of_the_report(
     bertc: Bertc,
-    artefact_of: PathOf,
+    request: pytest.FixtureRequest,
     data_of: PathOf,
     checkpoint_of: PathOf,
+    fixture: str,
     task: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Some texts share rows with others than at the build, of which an output depends in its last digits."""
-    out = artefact_of(task)
+    """Where texts share rows, it is with others than at the build, of which an output depends in its last digits."""
+    out = request.getfixturevalue(fixture)(task)
     report = json.loads((out / "report.json").read_text(encoding="utf-8"))
     monkeypatch.setattr("bertc.data.encoded.SHARD_ROWS", 7)
     for reference in ((), ("--checkpoint", checkpoint_of(task))):
@@ -147,18 +150,21 @@ def test_gate_fails_on_a_worse_engine_and_says_so(
     assert bertc("gate", worse, "--baseline", baseline, "--limit", "1abs", *gate, "--update").code == 0
 
 
+@pytest.mark.parametrize(("fixture", "name"), [("artefact", "native.safetensors"), ("ort_artefact", "model.onnx")])
 @pytest.mark.parametrize("command", ["validate", "inspect", "predict", "bench"])
-def test_a_tampered_artefact_is_refused(bertc: Bertc, tmp_path: Path, artefact: Path, rows: Path, command: str) -> None:
+def test_a_tampered_artefact_is_refused(
+    bertc: Bertc, tmp_path: Path, request: pytest.FixtureRequest, rows: Path, command: str, fixture: str, name: str
+) -> None:
     copy = tmp_path / "copy"
-    shutil.copytree(artefact, copy)
-    model = copy / "model.onnx"
+    shutil.copytree(request.getfixturevalue(fixture), copy)
+    model = copy / name
     content = bytearray(model.read_bytes())
     content[len(content) // 2] ^= 1
     model.write_bytes(content)
     more = {"validate": ("--validation-data", rows), "predict": ("--text", "a")}.get(command, ())
     called = bertc(command, copy, *more)
     assert called.code == 2
-    assert "manifest mismatch, model.onnx" in called.err and called.out == ""
+    assert f"manifest mismatch, {name}" in called.err and called.out == ""
 
 
 def test_inspect_each_kind(bertc: Bertc, artefact: Path, classifier: Path, tmp_path: Path) -> None:
@@ -179,7 +185,7 @@ def test_inspect_each_kind(bertc: Bertc, artefact: Path, classifier: Path, tmp_p
     assert bertc("inspect", tmp_path / "none").code == 2
 
 
-def test_inspect_an_onnx_file_of_any_tool(bertc: Bertc, artefact: Path, tmp_path: Path) -> None:
+def test_inspect_an_onnx_file_of_any_tool(bertc: Bertc, ort_artefact: Path, tmp_path: Path) -> None:
     path = tmp_path / "quantized.onnx"
     ir.save(quantized_forms.shared(np.int8), path)
     called = bertc("inspect", path)
@@ -194,7 +200,7 @@ def test_inspect_an_onnx_file_of_any_tool(bertc: Bertc, artefact: Path, tmp_path
     ir.save(quantized_forms.shared(np.uint8), path)
     called = bertc("inspect", path)
     assert "3 of 3 will run in INT8" in called.out and "because" not in called.out
-    called = bertc("inspect", artefact / "model.onnx")
+    called = bertc("inspect", ort_artefact / "model.onnx")
     assert called.code == 0 and "QAttention computes them in float" in called.out
     assert bertc("inspect", tmp_path / "none.onnx").code == 2
 
