@@ -39,18 +39,22 @@ def checkpoint_from_path(path: str | Path, *, task: str | None = None) -> Checkp
     family = family_from_config(config, folder)
     prefix = FAMILIES.module(family).PREFIX
     weights = adapted_weights(folder, weights_from_path(folder, prefix=prefix), prefix=prefix)
-    head = head_from_files(HeadFiles(folder=folder, config=config, weights=weights, sentences=modules), task=task)
+    architecture = architecture_from_config(family, config)
+    files_of_head = HeadFiles(
+        folder=folder, config=config, weights=weights, spans=architecture.spans, sentences=modules
+    )
+    head = head_from_files(files_of_head, task=task)
     if head.problem is not None:
         head = replace(head, squash=squash_from_files(root, config, head.problem, len(head.labels)))
     of_task = task_from_name(head.task)
-    architecture = architecture_from_config(family, config)
+    heads = of_task.head_weights and (*of_task.head_weights, f"{architecture.spans}.weight")
     parted = PartedWeights(weights, architecture.joined) if architecture.joined else weights
     notes = (
         *weights.notes,
         *notes_on_google_folder(folder, config),
         *check_config(folder, config),
         *notes_on_quantizers(folder, weights.quantizers, architecture),
-        *check_tensors(folder, parted, architecture, of_task.head_weights),
+        *check_tensors(folder, parted, architecture, heads),
     )
     encoder = text_encoder_from_path(folder, config, sentences=of_task.sentence_modules)
     configuration = CONFIG if is_google_folder(folder) else "config.json"

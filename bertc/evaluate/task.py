@@ -101,11 +101,15 @@ class Sentences(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeadFiles:
-    """What a checkpoint's files say of its head; `folder` is for messages, `sentences` None without modules.json."""
+    """What a checkpoint's files say of its head; `folder` is for messages, `sentences` None without modules.json.
+
+    `spans` is what the family calls the linear layer of question answering.
+    """
 
     folder: Path
     config: Mapping[str, Any]
     weights: Shapes
+    spans: str
     sentences: Sentences | None = None
 
     def scores(self, task: Task) -> tuple[str, int]:

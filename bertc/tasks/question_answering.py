@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 WINDOW_TOKENS = 384
 STRIDE_TOKENS = 128  # both as in BERT's run_squad.py
-SPANS = ("qa_outputs.weight", "classifier.weight")
+SPANS = "qa_outputs.weight"
 NO_LOGITS = np.zeros((2, 0), np.float32)
 
 LAYOUT = Layout(
@@ -60,7 +60,7 @@ class QuestionAnswering:
     layout: Layout = LAYOUT
     main_fidelity: str = "agreement"
     window: int | None = WINDOW_TOKENS
-    head_weights: tuple[str, ...] = SPANS
+    head_weights: tuple[str, ...] = (SPANS,)
     sentence_modules: bool = False
     no_label_loss: str = ""
 
@@ -70,7 +70,7 @@ class QuestionAnswering:
 
     def head_from_files(self, files: HeadFiles) -> Head:
         """Return the head. Raises `InputError` unless the weights give two scores, of start and end."""
-        name, rows = files.scores(self)
+        name, rows = files.scores(replace(self, head_weights=(f"{files.spans}.weight",)))
         if rows != 2:
             raise InputError(f"{files.folder}: {name} has {rows} rows, not 2 (start and end); use another checkpoint")
         return Head(task=self.name)
