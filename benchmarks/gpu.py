@@ -84,6 +84,10 @@ class Bert(torch.nn.Module):
         if self.task not in CLASSIFIERS:
             raise InputError(f"{checkpoint.path} has no head to compare; name a classifier, tagger or span model")
         weights, arch = checkpoint.weights, self.arch
+        if arch.position_embeddings is None or arch.relative_bias is not None:
+            raise InputError(
+                f"{checkpoint.path} is a {checkpoint.family}; only absolute positions are written in torch"
+            )
 
         def table(name: str) -> torch.nn.Parameter:
             return torch.nn.Parameter(torch.from_numpy(np.array(weights.array(name))), requires_grad=False)
@@ -101,6 +105,7 @@ class Bert(torch.nn.Module):
         self.positions = torch.nn.Parameter(table(arch.position_embeddings)[arch.first_position :], requires_grad=False)
         self.types = None if arch.token_type_embeddings is None else table(arch.token_type_embeddings)
         self.norm = pair(arch.embeddings_norm)
+        self.projection = None if arch.embedding_projection is None else pair(arch.embedding_projection)
         self.layers = torch.nn.ModuleList(layer(names) for names in arch.layer_names)
         dense = arch.dense if self.task == "sequence-classification" else ()
         self.dense = torch.nn.ModuleList(pair(prefix) for prefix, _ in dense)
@@ -112,6 +117,8 @@ class Bert(torch.nn.Module):
         if self.types is not None:
             x = x + self.types[types]
         x = self.normalized(x, self.norm)
+        if self.projection is not None:
+            x = functional.linear(x, *self.projection)
         shown = None if mask is None else mask[:, None, None, :]
         for layer in self.layers:
             x = self.layer(x, layer, shown)
@@ -140,7 +147,7 @@ class Bert(torch.nn.Module):
 
     def normalized(self, x: Tensor, norm: Any) -> Tensor:
         """Return the LayerNormalization of x."""
-        return functional.layer_norm(x, (self.arch.hidden,), *norm, self.arch.epsilon)
+        return functional.layer_norm(x, x.shape[-1:], *norm, self.arch.epsilon)
 
 
 class TorchEngine:

@@ -57,13 +57,19 @@ def test_the_torch_module_computes_the_float_graph(task: str, gpu: Any, tiny_of:
         np.testing.assert_allclose(values, right, atol=1e-4)
 
 
-@pytest.mark.parametrize("family", ["roberta", "electra", "distilbert"])
+@pytest.mark.parametrize("family", ["roberta", "electra", "distilbert", "albert"])
 def test_the_torch_module_computes_every_family(family: str, gpu: Any, tmp_path: Path) -> None:
     checkpoint = checkpoint_from_path(write_tiny_family(tmp_path, family))
     batch = gpu.full_batch(3, 7, 90)
     (found,) = gpu.TorchEngine(gpu.Bert(checkpoint).eval(), "cpu").run(batch, ["logits"])
     exact = Interpreter(graph_from_checkpoint(checkpoint)).run(batch)["logits"]
     np.testing.assert_allclose(found, exact, atol=1e-4)
+
+
+@pytest.mark.parametrize("family", ["mpnet", "modernbert"])
+def test_positions_of_another_kind_are_refused(family: str, gpu: Any, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=f"is a {family}; only absolute positions"):
+        gpu.Bert(checkpoint_from_path(write_tiny_family(tmp_path, family)))
 
 
 def test_a_batch_without_padding_needs_no_mask(gpu: Any, tiny_of: TinyOf) -> None:
