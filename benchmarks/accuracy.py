@@ -1,6 +1,7 @@
 """The accuracy table: real checkpoints, whole validation sets, the real engine, next to the float model.
 
     python benchmarks/accuracy.py [--shared ../shared] [--out FILE.json] [--only minilm-sst2] [--parts ptq,qat,sparse]
+                                   [--target native]
 
 Parts: `ptq` builds every scheme with the same defaults; `corrections` builds the corrections of post-training
 quantization alone and together; `qat` trains mode 2 per tensor with the float checkpoint as teacher; `sparse` prunes
@@ -122,8 +123,9 @@ def cases(shared: Path) -> list[Case]:
 class Table:
     """The results so far, in a file. It mutates with every result."""
 
-    def __init__(self, out: Path | None, cache: StageCache) -> None:
+    def __init__(self, out: Path | None, cache: StageCache, target: str) -> None:
         self.out = out
+        self.target = target
         self.cache = cache
         self.results: list[Result] = []
         if out is not None and out.exists():
@@ -131,7 +133,7 @@ class Table:
 
     def measure(self, case: Case, what: str, seed: int | None, compute: Callable[[], Result]) -> None:
         """Add a result unless it is there."""
-        key = {"checkpoint": case.name, "what": what, "seed": seed}
+        key = {"checkpoint": case.name, "target": self.target, "what": what, "seed": seed}
         if any(key.items() <= result.items() for result in self.results):
             return
         begin = time.perf_counter()
@@ -155,7 +157,7 @@ class Table:
                 "reference": None if checkpoint == case.checkpoint else str(case.checkpoint),
             },
         }
-        recipe = recipe_from_document({**document, **sections}, COMMAND)
+        recipe = recipe_from_document({**document, "engine": {"target": self.target}, **sections}, COMMAND)
         with tempfile.TemporaryDirectory() as folder:
             report = build(recipe, Path(folder) / "out", work=Work(self.cache, Silent()), command=COMMAND).report
         assert report.accuracy is not None
@@ -285,7 +287,18 @@ def _training_rows(case: Case, folder: Path) -> Path:
 
 def markdown(results: list[Result]) -> str:
     """Return the results as a table."""
-    names = ("checkpoint", "metric", "what", "seed", "float", "engine", "drop [95 % interval]", "agreement", "mse")
+    names = (
+        "checkpoint",
+        "metric",
+        "target",
+        "what",
+        "seed",
+        "float",
+        "engine",
+        "drop [95 % interval]",
+        "agreement",
+        "mse",
+    )
     lines = [f"| {' | '.join(names)} | minutes | bertc |", "| --- " * (len(names) + 2) + "|"]
     for row in results:
         low, high = row["drop_ci95"]
@@ -293,7 +306,7 @@ def markdown(results: list[Result]) -> str:
         mse = "" if row["logit_mse"] is None else f"{row['logit_mse']:.4f}"
         seed = "" if row["seed"] is None else row["seed"]
         lines.append(
-            f"| {row['checkpoint']} | {row['metric']} | {row['what']} | {seed} | {row['reference']:.4f} | "
+            f"| {row['checkpoint']} | {row['metric']} | {row['target']} | {row['what']} | {seed} | {row['reference']:.4f} | "
             f"{row['engine']:.4f} | {row['drop']:+.4f} [{low:+.4f}, {high:+.4f}] | {agreement} | {mse} | "
             f"{row['minutes']:.1f} | {row['bertc']} |"
         )
@@ -337,11 +350,12 @@ def main() -> None:
     parser.add_argument("--shared", type=Path, default=Path(__file__).resolve().parents[2] / "shared")
     parser.add_argument("--only", action="append", help="a checkpoint's name, repeatable")
     parser.add_argument("--parts", default="ptq,qat,sparse", help=f"of {', '.join(PARTS)}, by commas")
+    parser.add_argument("--target", default="native", help="what runs the engines (but where a part says float)")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     parts = {"ptq": measure_ptq, "corrections": measure_corrections, "qat": measure_qat, "sparse": measure_sparse}
     with StageCache(default_cache_directory()) as cache:
-        table = Table(options.out, cache)
+        table = Table(options.out, cache, options.target)
         for part in options.parts.split(","):
             for case in cases(options.shared):
                 trains = part in ("qat", "sparse") and not case.train
