@@ -287,18 +287,8 @@ def _training_rows(case: Case, folder: Path) -> Path:
 
 def markdown(results: list[Result]) -> str:
     """Return the results as a table."""
-    names = (
-        "checkpoint",
-        "metric",
-        "target",
-        "what",
-        "seed",
-        "float",
-        "engine",
-        "drop [95 % interval]",
-        "agreement",
-        "mse",
-    )
+    facts = ("checkpoint", "metric", "target", "what", "seed")
+    names = (*facts, "float", "engine", "drop [95 % interval]", "agreement", "mse")
     lines = [f"| {' | '.join(names)} | minutes | bertc |", "| --- " * (len(names) + 2) + "|"]
     for row in results:
         low, high = row["drop_ci95"]
@@ -306,8 +296,9 @@ def markdown(results: list[Result]) -> str:
         mse = "" if row["logit_mse"] is None else f"{row['logit_mse']:.4f}"
         seed = "" if row["seed"] is None else row["seed"]
         lines.append(
-            f"| {row['checkpoint']} | {row['metric']} | {row['target']} | {row['what']} | {seed} | {row['reference']:.4f} | "
-            f"{row['engine']:.4f} | {row['drop']:+.4f} [{low:+.4f}, {high:+.4f}] | {agreement} | {mse} | "
+            f"| {row['checkpoint']} | {row['metric']} | {row['target']} | {row['what']} | {seed} | "
+            f"{row['reference']:.4f} | {row['engine']:.4f} | "
+            f"{row['drop']:+.4f} [{low:+.4f}, {high:+.4f}] | {agreement} | {mse} | "
             f"{row['minutes']:.1f} | {row['bertc']} |"
         )
     return "\n".join(lines)
