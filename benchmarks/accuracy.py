@@ -322,7 +322,7 @@ def page(document: Result) -> str:
     """Return all results with their means, the machine and the versions, as Markdown."""
     lines = [
         *heading("Accuracy: post-training quantization, training for INT8, 2:4 sparsity", document),
-        "Target `ort-cpu` over whole validation sets next to the original float model.",
+        "Whole validation sets next to the original float model.",
         "What is calibrated, pruned or trained reads training data alone.",
         "Minutes are those of the run, whatever else the machine did.",
         "",
