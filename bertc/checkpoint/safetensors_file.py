@@ -9,27 +9,23 @@ from __future__ import annotations
 import json
 import math
 import mmap
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bertc.checkpoint.stored_tensors import (
+    ITEM_BYTES,
+    NUMPY_FLOATS,
+    StoredTensor,
+    StoredTensors,
+    floats_from_stored,
+)
 from bertc.errors import InputError
 
 MAX_HEADER = 100_000_000  # bytes, the format's own limit
-ITEM_BYTES = {
-    "F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U64": 8, "U32": 4, "U16": 2,
-    "U8": 1, "BOOL": 1, "F8_E4M3": 1, "F8_E5M2": 1,
-}  # fmt: skip
-NUMPY_FLOATS: dict[str, np.dtype[Any]] = {
-    "F64": np.dtype("<f8"),
-    "F32": np.dtype("<f4"),
-    "F16": np.dtype("<f2"),
-    "BF16": np.dtype("<u2"),
-}
 NUMPY_TYPES: dict[str, np.dtype[Any]] = {
     "F32": np.dtype("<f4"),
     "I32": np.dtype("<i4"),
@@ -40,17 +36,7 @@ NUMPY_TYPES: dict[str, np.dtype[Any]] = {
 AGAIN = "download or save it again"
 
 
-@dataclass(frozen=True, slots=True)
-class StoredTensor:
-    """Where one tensor lies: type, shape, and the bytes from `begin` to `end` of the file."""
-
-    dtype: str
-    shape: tuple[int, ...]
-    begin: int
-    end: int
-
-
-class SafetensorsFile:
+class SafetensorsFile(StoredTensors[StoredTensor]):
     """A mapped safetensors file. Opening reads the header only. Raises `InputError` if the file is damaged."""
 
     def __init__(self, path: Path) -> None:
@@ -66,29 +52,9 @@ class SafetensorsFile:
             raise InputError(f"{path} cannot be read ({error.strerror}); check that it exists, readable") from error
         self._tensors = _parse_header(path, self._map)
 
-    def __iter__(self) -> Iterator[str]:
-        """Iterate over the tensor names."""
-        return iter(self._tensors)
-
-    def shape(self, name: str) -> tuple[int, ...]:
-        """Return a tensor's shape."""
-        return self._tensors[name].shape
-
-    def size(self, name: str) -> int:
-        """Return a tensor's size in bytes as stored."""
-        return self._tensors[name].end - self._tensors[name].begin
-
     def begin(self, name: str) -> int:
         """Return the byte of the file at which a tensor begins."""
         return self._tensors[name].begin
-
-    def dtype(self, name: str) -> str:
-        """Return a tensor's stored type, in the format's words (F16, BF16, I64, ...)."""
-        return self._tensors[name].dtype
-
-    def is_float(self, name: str) -> bool:
-        """Say whether a tensor is stored as floating-point numbers that `array` can read."""
-        return self._tensors[name].dtype in NUMPY_FLOATS
 
     def array(self, name: str) -> NDArray[np.float32]:
         """Read a floating-point tensor as float32, in memory of its own."""
@@ -102,14 +68,6 @@ class SafetensorsFile:
         tensor = self._tensors[name]
         flat: NDArray[Any] = np.frombuffer(self._map, NUMPY_TYPES[tensor.dtype], math.prod(tensor.shape), tensor.begin)
         return flat.reshape(tensor.shape)
-
-
-def floats_from_stored(stored: NDArray[Any], dtype: str) -> NDArray[np.float32]:
-    """Return an array of one of `NUMPY_FLOATS` as float32, in memory of its own. A number beyond it is infinite."""
-    if dtype == "BF16":  # the upper half of a float32
-        return (stored.astype(np.uint32) << 16).view(np.float32)
-    with np.errstate(over="ignore"):  # an F64 beyond float32 becomes infinite, which the reader refuses
-        return stored.astype(np.float32)
 
 
 def _object_of_pairs(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:

@@ -23,7 +23,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bertc.checkpoint.safetensors_file import ITEM_BYTES, NUMPY_FLOATS, floats_from_stored
+from bertc.checkpoint.stored_tensors import (
+    ITEM_BYTES,
+    NUMPY_FLOATS,
+    StoredTensor,
+    StoredTensors,
+    floats_from_stored,
+)
 from bertc.checkpoint.tensorflow_table import AGAIN, Cursor, entries_from_table, masked_checksum
 from bertc.errors import InputError
 
@@ -53,18 +59,14 @@ OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class Entry(StoredTensor):
     """What the index says of one tensor: type, shape, and where in which file its bytes lie."""
 
-    dtype: str
-    shape: tuple[int, ...]
     shard: int
-    begin: int
-    end: int
     checksum: int
 
 
-class TensorFlowFile:
+class TensorFlowFile(StoredTensors[Entry]):
     """A checkpoint of TensorFlow, by its index. Opening it reads the index only, and maps the rest.
 
     Raises `InputError` if a file is missing, truncated or damaged, and for tensors in slices. `paths` are the index and
@@ -97,26 +99,6 @@ class TensorFlowFile:
                     f"{files[tensor.shard]} is truncated ({size} bytes; tensor {name} ends at byte {tensor.end}); "
                     f"{AGAIN}"
                 )
-
-    def __iter__(self) -> Iterator[str]:
-        """Iterate over the tensor names."""
-        return iter(self._tensors)
-
-    def shape(self, name: str) -> tuple[int, ...]:
-        """Return a tensor's shape."""
-        return self._tensors[name].shape
-
-    def size(self, name: str) -> int:
-        """Return a tensor's size in bytes as stored."""
-        return self._tensors[name].end - self._tensors[name].begin
-
-    def dtype(self, name: str) -> str:
-        """Return a tensor's stored type, in safetensors' words."""
-        return self._tensors[name].dtype
-
-    def is_float(self, name: str) -> bool:
-        """Say whether a tensor is stored as floating-point numbers that `array` can read."""
-        return self._tensors[name].dtype in NUMPY_FLOATS
 
     def array(self, name: str) -> NDArray[np.float32]:
         """Read a floating-point tensor as float32. Raises `InputError` if its bytes have another checksum."""
