@@ -78,7 +78,11 @@ KNOWN = {
         columns=SENTENCES,
     ),
 }
-MODES = {"mode 1": {"mode": "1"}, "mode 2 channel": {"mode": "2", "granularity": "channel"}}
+MODES: dict[str, dict[str, Any]] = {
+    "mode 1": {"quantization": {"mode": "1"}},
+    "mode 2 channel": {"quantization": {"mode": "2", "granularity": "channel"}},
+    "mode 1 on ort-cpu": {"quantization": {"mode": "1"}, "engine": {"target": "ort-cpu"}},
+}
 
 # The largest drop that is promised, and where they are promised the least agreement with float and the largest squared
 # error of the logits. The first two count decisions: some ten of the 872 sentences are so close to even that rounding
@@ -139,7 +143,7 @@ def built(
                 "limit": known.limit,
                 "max_drop": "100%",
             },
-            "quantization": MODES[mode],
+            **MODES[mode],
         }
         with StageCache(cache) as stages:
             build(recipe_from_document(document, "test"), out, work=Work(stages, Silent()), command="test")
@@ -182,8 +186,15 @@ def test_answers_to_questions_are_float_s(built: Of) -> None:
 
 
 @pytest.mark.parametrize("name", KNOWN)
-def test_the_engine_is_small_and_fused(built: Of, name: str) -> None:
-    out = built(name, "mode 1")
+def test_the_engine_is_small_and_all_int8(built: Of, name: str) -> None:
+    report = report_of(built(name, "mode 1"))
+    assert report["engine"]["bytes"] <= LARGEST
+    assert (report["quantization"]["gemms_int8"], report["quantization"]["sites_float"]) == (8 * LAYERS, [])
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_the_engine_on_onnx_runtime_is_small_and_fused(built: Of, name: str) -> None:
+    out = built(name, "mode 1 on ort-cpu")
     quantization = report_of(out)["quantization"]
     files = [path for path in out.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) <= LARGEST
@@ -262,7 +273,7 @@ def test_like_texts_have_like_embeddings(built: Of) -> None:
 def test_the_model_opens_in_a_bare_session(built: Of, name: str) -> None:
     import onnxruntime
 
-    out = built(name, "mode 1")
+    out = built(name, "mode 1 on ort-cpu")
     session = onnxruntime.InferenceSession(out / "model.onnx", providers=["CPUExecutionProvider"])
     inputs = {value.name: value.type for value in session.get_inputs()}
     assert inputs == dict.fromkeys(("input_ids", "attention_mask", "token_type_ids"), "tensor(int64)")
