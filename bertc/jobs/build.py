@@ -35,7 +35,7 @@ from bertc.jobs.inputs import (
     proof_from_recipe,
     table_from_inputs,
 )
-from bertc.jobs.plan import Plan, checked_target, plan_from_recipe
+from bertc.jobs.plan import Plan, check_positions, checked_target, plan_from_recipe
 from bertc.jobs.search_recipe import recipe_of_scheme, schemes_to_search
 from bertc.prune.layers import Pruned
 from bertc.prune.stage import VerifiedSparsity, pruned_graph, verify_sparsity
@@ -151,14 +151,19 @@ def build_into(
     return Built(report=report, verdict=verdict)
 
 
-def read_inputs(recipe: Recipe, *, work: Work) -> tuple[Inputs, Plan]:
-    """Read all that a recipe names, refusing at once what cannot be, in the order of what is refused soonest."""
+def read_inputs(recipe: Recipe, *, work: Work, shared: bool = False) -> tuple[Inputs, Plan]:
+    """Read all that a recipe names, refusing at once what cannot be, in the order of what is refused soonest.
+
+    `shared`: the inputs are for several targets, and a model that one of them cannot run is refused by that alone.
+    """
     with work.timed("read"):
         checkpoint = checkpoint_from_recipe(recipe)
         longest = length_of_inputs(checkpoint, recipe.engine.max_length)
-        scheme = plan_from_recipe(recipe, checkpoint, longest=longest).scheme  # refuses before any text is read
+        plan = plan_from_recipe(recipe, checkpoint, longest=longest)  # refuses before any text is read
+        if not shared:
+            check_positions(plan, checkpoint)
         proof = proof_from_recipe(recipe.validation, checkpoint, longest)
-        source = inputs_from_recipe(recipe, checkpoint, scheme, max_length=longest)
+        source = inputs_from_recipe(recipe, checkpoint, plan.scheme, max_length=longest)
         texts = None if proof is None else proof.texts
         inputs = replace(
             source,

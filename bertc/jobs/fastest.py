@@ -176,7 +176,7 @@ class _Choice:
         self.candidates = candidates
         self.scratch = scratch
         self.work = work
-        inputs, _ = read_inputs(candidates[0].recipe, work=work)
+        inputs, _ = read_inputs(candidates[0].recipe, work=work, shared=True)
         self.base: Base = prepare_base(inputs, self._folder("reference"), work=work)
         self.reasons: dict[str, str] = {}
 

@@ -62,6 +62,18 @@ def plan_from_recipe(recipe: Recipe, checkpoint: Checkpoint, lengths: Sequence[i
     )
 
 
+def check_positions(plan: Plan, checkpoint: Checkpoint) -> None:
+    """Raise `InputError` where the target cannot run the model: what its dialect would say after the calibration."""
+    architecture = checkpoint.architecture
+    if plan.target.any_positions or not (architecture.rotary_bases or architecture.relative_embeddings):
+        return
+    kind = "rotary positions" if architecture.rotary_bases else "attention by embeddings of distances"
+    raise InputError(
+        f"{checkpoint.path}: this model ({checkpoint.family}) has {kind}, which the target {plan.target.name} does not "
+        "run; build it with --target ort-cpu or --target openvino"
+    )
+
+
 def scheme_from_recipe(quantization: QuantizationRecipe, *, layers: int) -> Scheme:
     """Return the scheme with everything in it, whatever a target makes of it."""
     return scheme_from_options(

@@ -82,6 +82,9 @@ class Target:
     check_cpu: Callable[[Cpu], None] = take_any_cpu
     """Raises `EnvironmentLackError` for a CPU that does not run it exactly."""
 
+    any_positions: bool = True
+    """Whether it runs rotary positions, and products of queries and keys with embeddings of distances."""
+
     packs_rows: bool = False
     """Whether its engine takes several texts in a row (`bertc.ir.sentences`)."""
 

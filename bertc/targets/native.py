@@ -40,4 +40,5 @@ TARGET = Target(
     static_int8=True,
     zero_points=True,
     precision="int8",
+    any_positions=False,
 )

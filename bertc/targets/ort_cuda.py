@@ -30,4 +30,5 @@ TARGET = Target(
         "The target ort-cuda is FP16, not INT8. It had never been executed on a GPU when this version of bertc was "
         "made; what is measured here is the first evidence."
     ),
+    any_positions=False,
 )

@@ -18,6 +18,7 @@ from bertc.calibrate.gram import grams_from_batches
 from bertc.calibrate.method import RangeMethod
 from bertc.checkpoint import checkpoint_from_path
 from bertc.core.batch import Batch, batch_from_features, packed_batch_from_features
+from bertc.core.plugins import TARGETS
 from bertc.core.progress import Silent
 from bertc.errors import InputError
 from bertc.export.ort import lower as ort
@@ -31,7 +32,8 @@ from bertc.ir.sites import GEMM_INPUTS, GEMM_OUTPUTS, Role, Site
 from bertc.quantize.correction import correction_from_grams
 from bertc.quantize.insert import quantize_graph
 from bertc.runtime.native.compile import plan_from_graph
-from bertc.targets import target_from_name
+from bertc.targets import Target, target_from_name
+from tests.artefacts import Bertc
 from tests.contracts.test_dialects import each_dialect
 from tests.tiny import (
     LAYERS,
@@ -163,11 +165,53 @@ def test_every_mode_lowers_to_the_simulator_s_numbers(
     assert rms(found - simulated) <= 0.3 * rms(simulated - exact) + 1e-6 * rms(exact)
 
 
+def refuses(target: Target, graph: ir.Model) -> bool:
+    """Say whether a target's dialect, or native's compiler, refuses a float graph."""
+    try:
+        lowered = target.onnx_from_graph(graph)
+        if target.name == "native":
+            plan_from_graph(lowered)
+    except InputError as error:
+        assert "positions" in str(error) or "distances" in str(error)
+        return True
+    return False
+
+
+@pytest.mark.parametrize("name", TARGETS.names())
+def test_a_target_says_what_its_dialect_does_with_positions(name: str, family_of: FamilyOf) -> None:
+    target = target_from_name(name)
+    for family in ("deberta-v2", "modernbert"):
+        assert refuses(target, family_of(family).graph) is not target.any_positions
+    assert not refuses(target, family_of("albert").graph)
+
+
+@pytest.mark.native
+@pytest.mark.parametrize("family", ["deberta-v2", "modernbert"])
+def test_the_default_refuses_a_model_before_any_text_is_read(
+    family: str, family_of: FamilyOf, bertc: Bertc, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(*_: object, **__: object) -> None:
+        raise AssertionError("text was read")
+
+    monkeypatch.setattr("bertc.jobs.build.inputs_from_recipe", read)
+    monkeypatch.setattr("bertc.jobs.export.inputs_from_recipe", read)
+    options = ("--calibration-data", rows, "--validation-data", rows, "--no-cache", "-q")
+    called = bertc("build", family_of(family).checkpoint.path, "-o", tmp_path / "out", *options)
+    assert called.code == 2
+    assert f"this model ({family}) has" in called.err and "--target ort-cpu or --target openvino" in called.err
+    assert not list(tmp_path.iterdir())
+    other = bertc("build", family_of(family).checkpoint.path, "-o", tmp_path / "out", "--target", "ort-cpu", *options)
+    assert other.code == 70 and "text was read" in other.err
+
+
 @pytest.mark.openvino
+@pytest.mark.parametrize("mode, granularity", [("1", None), ("2", "channel"), ("3", None)])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_openvino_computes_what_the_simulator_does(family: str, family_of: FamilyOf, tmp_path: Path) -> None:
+def test_openvino_computes_what_the_simulator_does(
+    family: str, mode: str, granularity: str | None, family_of: FamilyOf, tmp_path: Path
+) -> None:
     model, target = family_of(family), target_from_name("openvino")
-    graph = quantized(model, engine_scheme(tiny_scheme("1"))).graph
+    graph = quantized(model, engine_scheme(tiny_scheme(mode, granularity))).graph
     exact, simulated = logits(model.graph, model.batch), logits(graph, model.batch)
     engine = target.runtime.engine_from_path(
         target.runtime.write_model(target.onnx_from_graph(graph), tmp_path), threads=1
