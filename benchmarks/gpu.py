@@ -84,7 +84,7 @@ class Bert(torch.nn.Module):
         if self.task not in CLASSIFIERS:
             raise InputError(f"{checkpoint.path} has no head to compare; name a classifier, tagger or span model")
         weights, arch = checkpoint.weights, self.arch
-        if arch.position_embeddings is None or arch.relative_bias is not None:
+        if arch.position_embeddings is None or arch.relative_bias or arch.relative_embeddings:
             raise InputError(
                 f"{checkpoint.path} is a {checkpoint.family}; only absolute positions are written in torch"
             )

@@ -60,7 +60,7 @@ class _Builder:
         self.arch = checkpoint.architecture
         self.emit = Emitter()
         self.parameters: dict[str, Parameter] = {}
-        self.arrays: dict[str, NDArray[np.float32]] = {}
+        self.arrays: dict[Parameter, NDArray[np.float32]] = {}
         self.rotary: dict[float, tuple[ir.Value, ir.Value]] = {}
         self.inputs = {
             name: ir.val(name, dtype=ir.DataType.INT64, shape=("batch", "sequence"))
@@ -107,11 +107,11 @@ class _Builder:
 
     def weight(self, value: str, name: str, shape: tuple[int, ...], *, transposed: bool = False) -> ir.Value:
         """Make an initializer called `value` of the tensor `name`, whose shape is known."""
-        self.parameters[value] = Parameter(name, transposed)
-        if name not in self.arrays:  # layers may share their weights
+        source = self.parameters[value] = Parameter(name, transposed)
+        if source not in self.arrays:  # layers may share their weights
             array = self.array(name, shape)
-            self.arrays[name] = np.ascontiguousarray(array.T if transposed else array)
-        return self.emit.constant(value, self.arrays[name])
+            self.arrays[source] = np.ascontiguousarray(array.T if transposed else array)
+        return self.emit.constant(value, self.arrays[source])
 
     def bias_of(self, value: str, prefix: str, size: int) -> ir.Value:
         """Make the bias of a module, [size]: zeros, which corrections and smoothing may change, where it has none."""

@@ -66,7 +66,7 @@ def test_the_torch_module_computes_every_family(family: str, gpu: Any, tmp_path:
     np.testing.assert_allclose(found, exact, atol=1e-4)
 
 
-@pytest.mark.parametrize("family", ["mpnet", "modernbert"])
+@pytest.mark.parametrize("family", ["mpnet", "modernbert", "deberta-v2"])
 def test_positions_of_another_kind_are_refused(family: str, gpu: Any, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=f"is a {family}; only absolute positions"):
         gpu.Bert(checkpoint_from_path(write_tiny_family(tmp_path, family)))

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from bertc.checkpoint.families._encoder import Fields, activation, encoder_from_config, positive
+from bertc.checkpoint.families import bert
+from bertc.checkpoint.families._encoder import activation, encoder_from_config, positive
 from bertc.checkpoint.families.bert import first_position
 from bertc.core.head import Pooling
 from bertc.errors import InputError
@@ -18,13 +19,7 @@ from bertc.ir.architecture import Activation, Architecture, LayerNames
 
 __all__ = ["PREFIX", "architecture_from_config", "first_position"]
 PREFIX = "model."
-FIELDS = Fields(
-    hidden="hidden_size",
-    heads="num_attention_heads",
-    layers="num_hidden_layers",
-    intermediate="intermediate_size",
-    activation="hidden_activation",
-)
+FIELDS = replace(bert.FIELDS, activation="hidden_activation")
 FULL, SLIDING = "full_attention", "sliding_attention"
 BASES = {FULL: ("global_rope_theta", 160_000.0), SLIDING: ("local_rope_theta", 10_000.0)}
 """The hub's field of each kind of layer's rotary base, and its default."""
