@@ -29,6 +29,7 @@ from bertc.errors import InputError
 
 __all__ = ["EncodedText", "TextEncoder"]
 
+TOKENIZER_FILE = "tokenizer.json"
 MAX_QUESTION_TOKENS = 64  # as in the original SQuAD code of BERT: a longer question is cut
 FIRST_CHARACTERS = 16  # per token wanted: what is tokenized of a long text at first (English has about 5 per token)
 MOST_CHARACTERS = 1_000  # per token wanted: no more of a text than this is ever looked at
@@ -82,7 +83,7 @@ class TextEncoder:
         placeholders: Placeholders,
         token_types: bool = True,
     ) -> None:
-        """Take a tokenizer without truncation and padding, and the content of the `files` that describe it.
+        """Take a tokenizer without truncation and padding, and the content of the `files` beside tokenizer.json.
 
         Without `token_types` all tokens have the type 0, also those of a pair's second text.
         """
@@ -191,7 +192,7 @@ class TextEncoder:
     def save(self, directory: Path) -> list[Path]:
         """Write the tokenizer's files, which transformers opens as well, into a folder; return their paths."""
         paths = []
-        for name, content in self._files.items():
+        for name, content in {TOKENIZER_FILE: self._tokenizer.to_str().encode(), **self._files}.items():
             path = directory / name
             path.write_bytes(content)
             paths.append(path)

@@ -53,12 +53,16 @@ INSANE_LENGTH = 10**9  # transformers writes about 1e30 for "no limit"
 UNSAVED = ("auto_map", "name_or_path", "is_local", "local_files_only", "tokenizer_file", "special_tokens_map_file")
 
 
-def text_encoder_from_path(folder: Path, config: Mapping[str, Any], *, sentences: bool = False) -> TextEncoder:
+def text_encoder_from_path(
+    folder: Path, config: Mapping[str, Any], *, sentences: bool = False, built: bool = False
+) -> TextEncoder:
     """Read the tokenizer in a folder (of a checkpoint or of an artefact).
 
     `config` is the model's; of it the sizes of the vocabulary and of the positions are used. With `sentences` the
-    limit of sentence_bert_config.json is the default length. Raises `InputError` if files are missing or damaged, or
-    if the tokenizer has ids beyond the model's embedding table.
+    limit of sentence_bert_config.json is the default length. `built` says that the folder is a verified artefact: its
+    ids were compared with the embedding table when it was built, and listing a vocabulary again would take a third of
+    the tokenizer's opening. Raises `InputError` if files are missing or damaged, or if the tokenizer has ids beyond the
+    model's embedding table.
     """
     family = family_from_config(config, folder)
     settings = _settings(folder, family)
@@ -72,7 +76,9 @@ def text_encoder_from_path(folder: Path, config: Mapping[str, Any], *, sentences
     if isinstance(tokenizer.model, models.BPE):
         tokenizer.model.dropout = None  # of training: else the same text gives other tokens at every call
     _apply_case(tokenizer, settings, lower=of_sentences.get("do_lower_case") is True)
-    _check_ids(folder, tokenizer, config)
+    _check_tokens(folder, tokenizer)
+    if not built:
+        _check_ids(folder, tokenizer, config)
     positions = positions_from_config(config, folder) or INSANE_LENGTH
     limits = [settings.get("model_max_length"), of_sentences.get("max_seq_length") if sentences else None, positions]
     length = min(int(limit) for limit in limits if limit is not None and _sane(limit))
@@ -189,14 +195,17 @@ def _apply_case(tokenizer: Tokenizer, settings: Mapping[str, Any], *, lower: boo
     tokenizer.normalizer = normalizer
 
 
-def _check_ids(folder: Path, tokenizer: Tokenizer, config: Mapping[str, Any]) -> None:
-    size = config.get("vocab_size")
-    largest = max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
-    if largest < 0:
+def _check_tokens(folder: Path, tokenizer: Tokenizer) -> None:
+    if tokenizer.get_vocab_size(with_added_tokens=True) == 0:
         raise InputError(f"{folder}: the tokenizer has no tokens; download or save it again")
     unknown = str(getattr(tokenizer.model, "unk_token", None))
     if isinstance(tokenizer.model, models.WordPiece) and tokenizer.model.token_to_id(unknown) is None:
         raise InputError(f"{folder}: the vocabulary lacks the unknown token {unknown}; save the tokenizer again")
+
+
+def _check_ids(folder: Path, tokenizer: Tokenizer, config: Mapping[str, Any]) -> None:
+    size = config.get("vocab_size")
+    largest = max(tokenizer.get_vocab(with_added_tokens=True).values())
     if size is not None and largest >= size:
         raise InputError(
             f"{folder}: the tokenizer has ids up to {largest}, but config.json says vocab_size {size}; "
@@ -207,7 +216,7 @@ def _check_ids(folder: Path, tokenizer: Tokenizer, config: Mapping[str, Any]) ->
 def _files(
     folder: Path, tokenizer: Tokenizer, settings: Mapping[str, Any], length: int, family: str
 ) -> dict[str, bytes]:
-    """Return the content of the files to keep with the model, by name."""
+    """Return the content of the files to keep with the model, by name; tokenizer.json is the encoder's own."""
     saved = {key: value for key, value in settings.items() if key not in (*UNSAVED, *BERT_TOKENS)}
     saved.setdefault("tokenizer_class", "PreTrainedTokenizerFast")
     special = {role: settings[role] for role in BERT_TOKENS if tokenizer.token_to_id(settings[role]) is not None}
@@ -224,7 +233,6 @@ def _files(
         if saved["tokenizer_class"] == "PreTrainedTokenizerFast" and isinstance(tokenizer.model, models.WordPiece):
             saved["tokenizer_class"] = "MPNetTokenizer" if family == "mpnet" else "BertTokenizer"
     files = {
-        "tokenizer.json": tokenizer.to_str().encode(),
         "tokenizer_config.json": (json.dumps(saved, indent=2, ensure_ascii=False) + "\n").encode(),
         "special_tokens_map.json": (json.dumps(special, indent=2, ensure_ascii=False) + "\n").encode(),
     }

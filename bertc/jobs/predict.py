@@ -53,7 +53,7 @@ class Predictor(Closing):
         self.head = head_from_document(document.get("head"), folder)
         self.task: Task = task_from_name(self.head.task)
         self.encoder: TextEncoder = text_encoder_from_path(
-            folder, config_from_path(folder), sentences=self.task.sentence_modules
+            folder, config_from_path(folder), sentences=self.task.sentence_modules, built=True
         )
         self.max_length = int(document.get("max_length") or self.encoder.max_length)
         row_length = document.get("row_length") if packing else None
