@@ -10,34 +10,31 @@ The runtimes' own profilers, which cost time themselves: compare the parts with 
 `bertc bench`. Figures are medians over the runs; text is of random tokens without padding. Kinds are the runtimes'
 names: `QAttention` is three GEMMs, their quantization and the attention; `Subgraph` is OpenVINO's fused attention.
 
-The native engine has no profiler. Its plan is cut after every step, and the parts take turns: a step takes what the
-plan that ends with it takes more than the one that ends before it, each at its least over the runs, since a difference
-of medians would show the noise of both. Its kinds are kernels, and the values of the graph that they write.
+The native engine's kinds are kernels, and the values of the graph that they write: the time that its threads were in
+them, divided by the number of threads. What a call takes beside that is `waiting`.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
 import re
 import tempfile
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import replace
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+import numpy as np
 from machine import heading, run_facts
 
 from bertc.checkpoint.config_json import config_from_path
 from bertc.core.batch import Batch
 from bertc.jobs.predict import verified_manifest
-from bertc.runtime.latency import full_batch, repeated
+from bertc.runtime.latency import full_batch
+from bertc.runtime.machine.cpu import usable_cores
 from bertc.runtime.native.kernel_plan import Op, Rows, Step
 from bertc.runtime.native.native_engine import NativeEngine
 from bertc.runtime.native.plan_files import PLAN, read_plan
@@ -50,6 +47,7 @@ SHAPES = "1x32,1x128,16x128,8x384"
 LEAST_SHARE = 0.01
 """Kinds below this part of the whole are added up."""
 
+WAITING = "waiting"
 LAYER = re.compile(r"^layer\.\d+\.")
 
 
@@ -96,30 +94,21 @@ def openvino_milliseconds(model: Path, batch: Batch, runs: int, precision: Preci
 
 
 def native_milliseconds(model: Path, batch: Batch, runs: int) -> dict[str, float]:
-    """Return milliseconds per run by kind of step, from plans that end after each step."""
+    """Return milliseconds per run by kind of step, and what the threads waited for each other and for work."""
     plan, arrays = read_plan(model)
-    with ExitStack() as stack:
-        calls = []
-        for count in range(1, len(plan.steps) + 1):
-            part = replace(plan, steps=plan.steps[:count], outputs=())
-            engine = stack.enter_context(NativeEngine(part, arrays))
-            calls.append(repeated(partial(engine.run, batch, ())))
-        least = [math.inf] * len(calls)
-        for _ in range(runs):
-            least = [min(before, milliseconds_per_call(own)) for before, own in zip(least, calls, strict=True)]
+    engine = NativeEngine(plan, arrays)
+    turns, walls = [], []
+    for _ in range(WARM + runs):
+        begin = time.perf_counter()
+        turns.append(engine.nanoseconds(batch))
+        walls.append(1e3 * (time.perf_counter() - begin))
+    engine.close()
     totals: Counter[str] = Counter()
-    for step, before, after in zip(plan.steps, [0.0, *least[:-1]], least, strict=True):
-        totals[kind_of(step)] += after - before
+    steps = np.median(turns[WARM:], axis=0) / 1e6 / usable_cores()
+    for step, milliseconds in zip(plan.steps, steps.tolist(), strict=True):
+        totals[kind_of(step)] += milliseconds
+    totals[WAITING] = median(walls[WARM:]) - sum(totals.values())
     return dict(totals)
-
-
-def milliseconds_per_call(calls: Sequence[Callable[[], object]]) -> float:
-    """Return the mean of several calls after one that is not timed."""
-    calls[0]()
-    begin = time.perf_counter()
-    for call in calls:
-        call()
-    return 1e3 * (time.perf_counter() - begin) / len(calls)
 
 
 def native_products(model: Path, batch: Batch) -> dict[str, int]:

@@ -120,9 +120,11 @@ BERTC_EXPORT int bertc_sparse(const char *instruction_set);
 BERTC_EXPORT struct bertc_engine *bertc_open(const struct bertc_plan *plan, int threads, const char *instruction_set);
 /* How many texts a batch holds, or -1 for one whose texts do not start where the mask says. */
 BERTC_EXPORT int64_t bertc_texts(const struct bertc_batch *batch);
-/* Run a batch. out[i]: f32 [rows, length, columns] (what is padding is not written) or [texts, columns]. Any number of
- * threads may call at a time. Returns 0, or a text that says what is wrong with the batch. */
-BERTC_EXPORT const char *bertc_run(struct bertc_engine *engine, const struct bertc_batch *batch, float *const *out);
+/* Run a batch. out[i]: f32 [rows, length, columns] (what is padding is not written) or [texts, columns]. spent: NULL, or
+ * [steps], to which the nanoseconds that threads were in each step are added. Any number of threads may call at a time.
+ * Returns 0, or a text that says what is wrong with the batch. */
+BERTC_EXPORT const char *bertc_run(struct bertc_engine *engine, const struct bertc_batch *batch, float *const *out,
+                                   int64_t *spent);
 BERTC_EXPORT void bertc_close(struct bertc_engine *engine);
 
 #endif

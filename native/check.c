@@ -133,7 +133,7 @@ static float *run(struct bertc_engine *engine, const struct texts *texts, int fi
     const struct bertc_batch batch = {count, texts->longest, texts->id + first * texts->longest, NULL,
                                       texts->mask + first * texts->longest};
     float *out = some((size_t)count * texts->longest * n, sizeof *out);
-    const char *fault = bertc_run(engine, &batch, &out);
+    const char *fault = bertc_run(engine, &batch, &out, NULL);
     if (!fault) return out;
     fprintf(stderr, "bertc_run: %s\n", fault);
     exit(2);

@@ -1,9 +1,11 @@
 /* Runs a plan over batches. Several texts go in chunks, each through the whole plan by one thread, which waits for
  * nobody; what is too little for that goes step by step, each step in pieces that the threads take as they come. */
+#define _POSIX_C_SOURCE 200809L
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "internal.h"
 
@@ -334,6 +336,22 @@ static void give_outputs(const struct frame *frame, float *const *out) {
     }
 }
 
+/* --- a step ----------------------------------------------------------------------------------------------------------- */
+
+static int64_t nanoseconds(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+/* Run a piece of a step, and add the time that it takes to the step's where somebody asks for that. */
+static void run_step(const struct bertc_engine *engine, int step, const struct frame *frame, int piece, int pieces,
+                     struct scratch *own, int64_t *spent) {
+    const int64_t begin = spent ? nanoseconds() : 0;
+    engine->kernels->run(engine->plan.step + step, frame, piece, pieces, own);
+    if (spent) __atomic_fetch_add(spent + step, nanoseconds() - begin, __ATOMIC_RELAXED);
+}
+
 /* --- texts in chunks -------------------------------------------------------------------------------------------------- */
 
 struct chunks {
@@ -341,6 +359,7 @@ struct chunks {
     struct bertc_engine *engine;
     struct context *context;
     float *const *out;
+    int64_t *spent;
     int64_t texts;
     int32_t target;     /* tokens of a chunk */
     atomic_llong next;  /* the first text that nobody has */
@@ -373,7 +392,7 @@ static void run_chunks(struct job *job, int slot) {
             break;
         }
         for (int i = 0; i < engine->plan.steps; i++)
-            engine->kernels->run(engine->plan.step + i, frame, 0, 1, chunks->context->scratch + slot);
+            run_step(engine, i, frame, 0, 1, chunks->context->scratch + slot, chunks->spent);
         give_outputs(frame, chunks->out);
     }
     if (engine->kernels->end) engine->kernels->end();
@@ -385,6 +404,7 @@ struct together {
     struct job job;
     struct bertc_engine *engine;
     struct context *context;
+    int64_t *spent;
     _Atomic uint64_t ticket; /* the step in the upper half, its next piece in the lower */
     atomic_int done;         /* pieces of the step */
 };
@@ -409,7 +429,7 @@ static void run_together(struct job *job, int slot) {
         const int piece = (int)(uint32_t)ticket;
         if (step >= steps) break;
         if (piece >= pieces[step]) continue;
-        engine->kernels->run(engine->plan.step + step, frame, piece, pieces[step], together->context->scratch + slot);
+        run_step(engine, (int)step, frame, piece, pieces[step], together->context->scratch + slot, together->spent);
         if (atomic_fetch_add_explicit(&together->done, 1, memory_order_acq_rel) + 1 == pieces[step]) {
             atomic_store_explicit(&together->done, 0, memory_order_relaxed);
             atomic_store_explicit(&together->ticket, (step + 1) << 32, memory_order_release);
@@ -422,7 +442,7 @@ static void run_together(struct job *job, int slot) {
 /* ----------------------------------------------------------------------------------------------------------------------- */
 
 static const char *run_texts(struct bertc_engine *engine, struct context *context, const struct bertc_batch *batch,
-                             float *const *out) {
+                             float *const *out, int64_t *spent) {
     int64_t tokens, texts;
     int32_t longest;
     const char *fault = read_batch(engine, context, batch, &tokens, &texts, &longest);
@@ -439,7 +459,7 @@ static const char *run_texts(struct bertc_engine *engine, struct context *contex
     const int threads = engine->threads;
     if (threads == 1 || (texts >= threads && tokens >= (int64_t)threads * LEAST_CHUNK)) {
         struct chunks chunks = {.job = {.work = run_chunks, .slots = texts < threads ? (int)texts : threads},
-                                .engine = engine, .context = context, .out = out, .texts = texts};
+                                .engine = engine, .context = context, .out = out, .spent = spent, .texts = texts};
         const int64_t even = (tokens + threads * CHUNKS_EACH - 1) / (threads * CHUNKS_EACH);
         chunks.target = even > CHUNK_TOKENS || threads == 1 ? CHUNK_TOKENS : even < LEAST_CHUNK ? LEAST_CHUNK : (int32_t)even;
         pool_run(engine->pool, &chunks.job);
@@ -448,16 +468,17 @@ static const char *run_texts(struct bertc_engine *engine, struct context *contex
     if (!frame_fill(engine, context, context->frames, 0, texts)) return NO_MEMORY;
     for (int i = 0; i < engine->plan.steps; i++)
         context->pieces[i] = engine->kernels->pieces(engine->plan.step + i, context->frames, threads);
-    struct together together = {.job = {.work = run_together, .slots = threads}, .engine = engine, .context = context};
+    struct together together = {.job = {.work = run_together, .slots = threads}, .engine = engine, .context = context,
+                                .spent = spent};
     pool_run(engine->pool, &together.job);
     give_outputs(context->frames, out);
     return NULL;
 }
 
-const char *bertc_run(struct bertc_engine *engine, const struct bertc_batch *batch, float *const *out) {
+const char *bertc_run(struct bertc_engine *engine, const struct bertc_batch *batch, float *const *out, int64_t *spent) {
     struct context *context = context_take(engine);
     if (!context) return NO_MEMORY;
-    const char *fault = run_texts(engine, context, batch, out);
+    const char *fault = run_texts(engine, context, batch, out, spent);
     context_give(engine, context);
     return fault;
 }

@@ -143,7 +143,7 @@ def library() -> ctypes.CDLL:
     found.bertc_open.restype = c_void_p
     found.bertc_texts.argtypes = [POINTER(CBatch)]
     found.bertc_texts.restype = c_int64
-    found.bertc_run.argtypes = [c_void_p, POINTER(CBatch), POINTER(c_void_p)]
+    found.bertc_run.argtypes = [c_void_p, POINTER(CBatch), POINTER(c_void_p), c_void_p]
     found.bertc_run.restype = c_char_p
     found.bertc_close.argtypes = [c_void_p]
     found.bertc_close.restype = None

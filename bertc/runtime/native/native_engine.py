@@ -77,6 +77,16 @@ class NativeEngine(Closing):
 
         Raises `InputError` for a batch that is no batch of this model's, and where the engine was closed.
         """
+        arrays = self._run(batch, None)
+        return [_as_named(arrays[place], output) for place, output in (self._outputs[name] for name in outputs)]
+
+    def nanoseconds(self, batch: Batch) -> NDArray[np.int64]:
+        """Run a batch; return how long threads were in each step of the plan, added up, [steps]. Raises as `run`."""
+        spent = np.zeros(len(self._steps), np.int64)
+        self._run(batch, spent)
+        return spent
+
+    def _run(self, batch: Batch, spent: NDArray[np.int64] | None) -> list[Array]:
         handle = self._handle  # which a call of `close` in another thread leaves open until this one is done
         if handle is None:
             raise InputError("the native engine was closed; open it again")
@@ -99,10 +109,12 @@ class NativeEngine(Closing):
             )
         arrays = [np.zeros(_shape(each, rows, length, texts), np.float32) for _, each in self._outputs.values()]
         pointers = (ctypes.c_void_p * len(arrays))(*(array.ctypes.data for array in arrays))
-        fault: bytes | None = self._library.bertc_run(handle.engine, ctypes.byref(c_batch), pointers)
+        fault: bytes | None = self._library.bertc_run(
+            handle.engine, ctypes.byref(c_batch), pointers, None if spent is None else spent.ctypes.data
+        )
         if fault is not None:
             raise InputError(f"the native engine cannot run this batch: {fault.decode('ascii')}")
-        return [_as_named(arrays[place], output) for place, output in (self._outputs[name] for name in outputs)]
+        return arrays
 
     def close(self) -> None:
         """Free the engine and end its threads, once no call is running any more."""

@@ -7,6 +7,7 @@ import os
 import random
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -15,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.testing import assert_array_equal
 from numpy.typing import NDArray
 
 import bertc
@@ -180,6 +182,16 @@ def test_several_callers_get_the_same_bits(threads: int, compiled: Compiled) -> 
 def test_a_run_lets_other_python_threads_go_on() -> None:
     """`ctypes.CDLL` lets go of Python's lock for the time of a call; its child `PyDLL` keeps it."""
     assert type(library()) is ctypes.CDLL
+
+
+@pytest.mark.parametrize("lengths", [[40], [40] * 12], ids=["one text on all threads", "a thread for each text"])
+def test_the_time_in_each_step_is_known(lengths: list[int], classifier: NativeEngine) -> None:
+    batch = batch_from_features(features_of(lengths), range(len(lengths)))
+    expected = classifier.run(batch, LOGITS)
+    begin = time.perf_counter_ns()
+    spent = classifier.nanoseconds(batch)
+    assert (spent > 0).all() and spent.sum() <= 2 * (time.perf_counter_ns() - begin)
+    assert_array_equal(classifier.run(batch, LOGITS), expected)
 
 
 def test_a_call_that_is_running_survives_close(compiled: Compiled) -> None:
