@@ -29,11 +29,13 @@ SMALL_FILES = (
 )
 SAFE_WEIGHTS = ("model.safetensors", "model-*.safetensors", "model.safetensors.index.json", "[0-9]_*/model.safetensors")
 TORCH_WEIGHTS = ("pytorch_model.bin", "pytorch_model-*.bin", "pytorch_model.bin.index.json")
+ONNX_WEIGHTS = ("model.onnx", "model.onnx_data", "onnx/model.onnx", "onnx/model.onnx_data")
 TENSORFLOW_WEIGHTS = ("*.ckpt*.index", "*.ckpt*.data-*", "checkpoint")
 WEIGHTS = (
     ("model*.safetensors", SAFE_WEIGHTS),
     ("pytorch_model*.bin", TORCH_WEIGHTS),
     ("*.ckpt*.index", TENSORFLOW_WEIGHTS),
+    ("*.onnx", ONNX_WEIGHTS),
 )
 """By preference: what shows that a model has such files, and all of them."""
 
@@ -55,7 +57,8 @@ def local_folder(path: str | Path) -> Path:
         raise InputError(f"{text[:200]} cannot be opened ({error}); give the folder of a checkpoint") from error
     if is_file and Path(path).suffix == ".onnx":
         raise InputError(
-            f"{path} is an ONNX file, an exported graph; give the folder of the checkpoint that it was exported from"
+            f"{path} is an ONNX file, an exported graph; give its folder, with config.json and the tokenizer in it, or "
+            "better the checkpoint that it was exported from"
         )
     if is_file:
         raise InputError(f"{path} is a file; give the folder that holds config.json and the weights")

@@ -40,6 +40,7 @@ class StoredTensors(Generic[Stored]):
     """What is known of a file's tensors without reading them, by name."""
 
     _tensors: Mapping[str, Stored]
+    notes: tuple[str, ...] = ()
 
     def __iter__(self) -> Iterator[str]:
         """Iterate over the tensor names."""

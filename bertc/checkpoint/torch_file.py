@@ -34,6 +34,7 @@ class TorchFile:
             ) from error
         self.path = path
         self.paths: tuple[Path, ...] = (path,)
+        self.notes: tuple[str, ...] = ()
         content = _load(path, torch)
         self._tensors = _checked(path, content, torch)
 

@@ -1,7 +1,8 @@
 """The weights of a folder under the names that model families read, mapped and read one by one.
 
-Safetensors files (one, or shards with an index) are preferred to torch's pickles, and these to TensorFlow's files. What
-is no part of the model, such as an optimizer's slots, is left out and its bytes are counted.
+Safetensors files (one, or shards with an index) are preferred to torch's pickles, these to TensorFlow's files, and an
+exported ONNX graph comes last. What is no part of the model, such as an optimizer's slots, is left out and its bytes
+are counted.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from bertc.checkpoint.files import contained_path, read_object
 from bertc.checkpoint.google_folder import index_from_folder
 from bertc.checkpoint.inventory import IGNORED
 from bertc.checkpoint.names import is_kernel, is_quantizer, plain_name, shared_wrapper, unwrapped_name
+from bertc.checkpoint.onnx_file import OnnxFile, graph_file_from_folder
 from bertc.checkpoint.safetensors_file import SafetensorsFile
 from bertc.checkpoint.tensorflow_file import TensorFlowFile
 from bertc.checkpoint.torch_file import TorchFile
@@ -36,10 +38,14 @@ SMOOTHED = ".input_quantizer._pre_quant_scale"
 
 
 class TensorFile(Protocol):
-    """One file of named tensors, or one with an index that is a file too: `path` names it, `paths` are all files."""
+    """One file of named tensors, or one with an index that is a file too: `path` names it, `paths` are all files.
+
+    `notes` are sentences on what was understood and is not plain to see.
+    """
 
     path: Path
     paths: tuple[Path, ...]
+    notes: tuple[str, ...]
 
     def __iter__(self) -> Iterator[str]:
         """Iterate over the tensor names."""
@@ -78,9 +84,9 @@ class MappedWeights:
         self.files = tuple(path for file in files for path in file.paths)
         self.ignored_bytes = 0
         self.wrapper = shared_wrapper(name for file in files for name in file)
-        self.notes: tuple[str, ...] = ()
+        self.notes = tuple(note for file in files for note in file.notes)
         if self.wrapper:
-            self.notes = (f"all names in {self.files[0].name} begin with {self.wrapper}, which was left away",)
+            self.notes += (f"all names in {self.files[0].name} begin with {self.wrapper}, which was left away",)
         self.quantizers: dict[str, NDArray[np.float32]] = {}
         self._smoothed: dict[str, NDArray[np.float32]] = {}
         self._tensors: dict[str, tuple[TensorFile, str]] = {}
@@ -198,15 +204,12 @@ def weights_from_path(folder: Path, *, prefix: str) -> MappedWeights:
     of_tensorflow = index_from_folder(folder)
     if of_tensorflow is not None:
         return MappedWeights((TensorFlowFile(of_tensorflow),), prefix=prefix)
-    exported = sorted(folder.rglob("*.onnx"))
-    if exported:
-        raise InputError(
-            f"{folder} holds {exported[0].relative_to(folder)}, an exported graph, and no weights; give the folder of "
-            "the checkpoint that it was exported from"
-        )
+    graph = graph_file_from_folder(folder)
+    if graph is not None:
+        return MappedWeights((OnnxFile(graph),), prefix=prefix)
     raise InputError(
-        f"{folder} holds neither model.safetensors nor pytorch_model.bin nor TensorFlow's bert_model.ckpt.index; give "
-        "the folder of a checkpoint saved by transformers, or by Google's BERT"
+        f"{folder} holds neither model.safetensors nor pytorch_model.bin, TensorFlow's bert_model.ckpt.index or an "
+        "ONNX graph; give the folder of a checkpoint saved by transformers, or by Google's BERT"
     )
 
 
