@@ -156,6 +156,6 @@ def instruction_sets() -> tuple[str, ...]:
     return tuple(names.decode("ascii").split())
 
 
-def multiplies_sparse() -> bool:
-    """Say whether the best instruction set of this CPU has a kernel for weights that are 2:4."""
-    return bool(library().bertc_sparse(None))
+def multiplies_sparse(instruction_set: str | None = None) -> bool:
+    """Say whether an instruction set (None: the best of this CPU) has a kernel for weights that are 2:4."""
+    return bool(library().bertc_sparse(None if instruction_set is None else instruction_set.encode("ascii")))

@@ -12,6 +12,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -47,15 +48,17 @@ MOST_STEPS = 4
 WORDS = 64
 
 
-def choose_sparse(plan: Plan, arrays: Arrays, *, speedups: Speedups | None = None) -> tuple[Plan, Arrays]:
-    """Return the plan with sparse weights where the best instruction set of this CPU is faster with them.
+def choose_sparse(
+    plan: Plan, arrays: Arrays, *, speedups: Speedups | None = None, instruction_set: str | None = None
+) -> tuple[Plan, Arrays]:
+    """Return the plan with sparse weights where an instruction set (None: the best of this CPU) is faster with them.
 
     `speedups` measures; None does so on this machine.
     """
     if speedups is None:
-        if not multiplies_sparse():
+        if not multiplies_sparse(instruction_set):
             return plan, arrays
-        speedups = measured_speedups
+        speedups = partial(measured_speedups, instruction_set=instruction_set)
     alike: dict[tuple[Rows, int, int], list[Step]] = defaultdict(list)
     for step in plan.steps:
         if step.op is Op.GEMM_INT8 and packing.are_sparse(arrays[step.weights]):
@@ -78,9 +81,13 @@ def are_worth_it(speedups: Sequence[float]) -> bool:
     return min(speedups) >= NO_SLOWER and statistics.geometric_mean(speedups) >= LEAST_SPEEDUP
 
 
-def measured_speedups(steps: Sequence[Step], dense: Arrays, sparse: Arrays) -> list[float]:
+def measured_speedups(
+    steps: Sequence[Step], dense: Arrays, sparse: Arrays, *, instruction_set: str | None = None
+) -> list[float]:
     """Measure products of one size with dense and with sparse weights at the shapes of their rows."""
-    engines = [_engine_of(steps[:MOST_STEPS], weights, flag) for flag, weights in enumerate((dense, sparse))]
+    engines = [
+        _engine_of(steps[:MOST_STEPS], weights, flag, instruction_set) for flag, weights in enumerate((dense, sparse))
+    ]
     found = [_speedup(engines, _batch(*shape)) for shape in SHAPES[steps[0].rows]]
     for engine in engines:
         engine.close()
@@ -113,7 +120,7 @@ def _batch(texts: int, length: int) -> Batch:
     )
 
 
-def _engine_of(steps: Sequence[Step], weights: Arrays, flag: int) -> NativeEngine:
+def _engine_of(steps: Sequence[Step], weights: Arrays, flag: int, instruction_set: str | None) -> NativeEngine:
     """Open a plan of random codes and the products alone: what follows them takes the same time for both forms."""
     k, n = steps[0].k, steps[0].n
     generator = np.random.default_rng(0)
@@ -151,4 +158,4 @@ def _engine_of(steps: Sequence[Step], weights: Arrays, flag: int) -> NativeEngin
         buffers=buffers,
         outputs=(Output(name="out", buffer=out, columns=n, per_token=True),),
     )
-    return NativeEngine(plan, arrays, threads=1)
+    return NativeEngine(plan, arrays, threads=1, instruction_set=instruction_set)

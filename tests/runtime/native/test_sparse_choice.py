@@ -41,7 +41,7 @@ def pruned(tiny_classifier: TinyModel) -> Compiled:
     return plan_from_graph(quantized(replace(tiny_classifier, graph=found.graph), tiny_scheme("2", "channel")).graph)
 
 
-def always(steps: Sequence[Step], dense: Any, sparse: Any) -> list[float]:
+def always(steps: Sequence[Step], dense: Any, sparse: Any, **_: Any) -> list[float]:
     return [1.3, 1.0]
 
 
@@ -110,7 +110,7 @@ def test_dense_weights_are_not_measured(tiny_classifier: TinyModel) -> None:
 
 
 def test_an_instruction_set_without_kernel_changes_nothing(pruned: Compiled, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sparse_choice, "multiplies_sparse", lambda: False)
+    monkeypatch.setattr(sparse_choice, "multiplies_sparse", lambda _: False)
     assert choose_sparse(*pruned) == pruned
 
 
@@ -135,7 +135,7 @@ def test_a_build_says_how_many_products_skip_zeros(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(sparse_choice, "multiplies_sparse", lambda: pays)
+    monkeypatch.setattr(sparse_choice, "multiplies_sparse", lambda _: pays)
     monkeypatch.setattr(sparse_choice, "measured_speedups", always)
     out = tmp_path / "out"
     options = ("--calibration-data", rows, "--unvalidated", "--no-cache", "--sparsity", "2:4")
