@@ -57,6 +57,20 @@ CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
             **{f"{name}_token_id": BRACKETED.index("[SEP]") for name in ("eos", "sep")},
         },
     ),
+    "t5": (
+        "T5",
+        {
+            "d_model": 64,
+            "d_kv": 24,
+            "num_heads": 2,
+            "num_layers": 2,
+            "d_ff": 96,
+            "pad_token_id": 0,
+            "feed_forward_proj": "gated-gelu",
+            "relative_attention_num_buckets": 8,
+            "relative_attention_max_distance": 12,
+        },
+    ),
     "distilbert": (
         "DistilBert",
         {"dim": 64, "n_heads": 2, "n_layers": 2, "hidden_dim": 128, "max_position_embeddings": 128, "pad_token_id": 0},
@@ -71,11 +85,24 @@ CLASSES = {
     "question-answering": "ForQuestionAnswering",
     "feature-extraction": "Model",
 }
+OWN_CLASSES = {"t5": {"token-classification": "T5ForTokenClassification", "feature-extraction": "T5EncoderModel"}}
+"""transformers' classes of a family that has not all of them, or calls them otherwise."""
+
 PADDING_FIRST = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
 """RoBERTa's special tokens by their ids."""
 
 MPNET_FIRST = ("<s>", "<pad>", "</s>", "[UNK]", "<mask>")
 ALBERT_FIRST = ("<pad>", "<unk>", "[CLS]", "[SEP]", "[MASK]")
+
+
+def class_of_family(model_type: str, task: str) -> str:
+    """Return the name of transformers' class for a task."""
+    return OWN_CLASSES.get(model_type, {}).get(task) or f"{CONFIGS[model_type][0]}{CLASSES[task]}"
+
+
+def tasks_of_family(model_type: str) -> tuple[str, ...]:
+    """Return the tasks that a family has a class for."""
+    return tuple(OWN_CLASSES.get(model_type, CLASSES))
 
 
 def write_tiny_family(
@@ -107,7 +134,7 @@ def write_tiny_family(
         given |= {"id2label": dict(enumerate(names)), "label2id": {label: place for place, label in enumerate(names)}}
     config = getattr(transformers, f"{name}Config")(**given)
     torch.manual_seed(0)
-    model = getattr(transformers, f"{name}{CLASSES[task]}")(config)
+    model = getattr(transformers, class_of_family(model_type, task))(config)
     with torch.no_grad():
         for key, values in model.named_parameters():
             if values.ndim == 2 and "embeddings." not in key:
@@ -140,6 +167,17 @@ def _albert_unigram(path: Path) -> int:
     pieces = [*((word, 0.0) for word in ALBERT_FIRST), *((f"▁{word}", -3.0) for word in words)]
     pieces += [("▁", -9.0), *((letter, -10.0) for letter in letters)]
     transformers.AlbertTokenizer(vocab=pieces, model_max_length=128).save_pretrained(path)
+    return max(len(pieces), 100)
+
+
+def _t5_unigram(path: Path) -> int:
+    import transformers
+
+    words = sorted({word for seed in range(200) for word in tiny_sentence(seed, 12).split()})
+    letters = sorted({letter for word in words for letter in word})
+    pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), *((f"▁{word}", -3.0) for word in words)]
+    pieces += [("▁", -9.0), *((letter, -10.0) for letter in letters)]
+    transformers.T5Tokenizer(vocab=pieces, extra_ids=0, model_max_length=128).save_pretrained(path)
     return max(len(pieces), 100)
 
 
@@ -206,6 +244,7 @@ TOKENIZERS = {
     "mpnet": _mpnet_word_piece,
     "albert": _albert_unigram,
     "deberta-v2": write_unigram,
+    "t5": _t5_unigram,
     "modernbert": _modernbert_byte_level,
 }
 """What writes a family's tokenizer and returns the size of the vocabulary, where it is neither BERT's nor RoBERTa's."""

@@ -35,6 +35,11 @@ SIZES = {
     "n_layers": (1, 1_000),
     "n_heads": (1, 4_096),
     "hidden_dim": (1, 1_000_000),
+    "d_model": (1, 65_536),
+    "num_layers": (1, 1_000),
+    "num_heads": (1, 4_096),
+    "d_kv": (1, 65_536),
+    "d_ff": (1, 1_000_000),
 }
 SYNONYMS = {"qdqbert": "bert", "xlm-roberta": "roberta", "camembert": "roberta"}
 """Model types that compute what a family computes: transformers' QDQBERT is BERT with fake quantizers."""
@@ -79,7 +84,7 @@ def family_from_config(config: Mapping[str, Any], folder: Path) -> str:
 
 
 def positions_from_config(config: Mapping[str, Any], folder: Path) -> int | None:
-    """Return how many tokens a text of the model may have; None where config.json does not say.
+    """Return how many tokens a text of the model may have; None where neither config.json nor the family says.
 
     Raises `InputError` where the position table has no row for a text.
     """
@@ -87,7 +92,8 @@ def positions_from_config(config: Mapping[str, Any], folder: Path) -> int | None
     family = FAMILIES.module(family_from_config(config, folder))
     first = int(family.first_position(config))
     if rows is None:
-        return None
+        longest: int | None = getattr(family, "LONGEST_TEXT", None)
+        return longest
     if rows <= first:
         raise InputError(
             f"{folder}/config.json: max_position_embeddings {rows} leaves no position for a text, whose first token "

@@ -22,6 +22,7 @@ HARMLESS_TENSORS: Mapping[str, str] = MappingProxyType(
         r"^(predictions|sop_classifier)\.": "heads of ALBERT's pre-training",
         r"^(cls|lm_head|vocab_transform|vocab_layer_norm|vocab_projector|discriminator_predictions|generator_\w+)\."
         r"|^(lm|mask)_predictions\.|^decoder\.(weight|bias)$": "heads of pre-training",
+        r"^decoder\.(embed_tokens|block|final_layer_norm)\.": "T5's decoder, which T5EncoderModel does not have",
         r"^optimizer\.|^global_step$|[./](adam_m|adam_v|exp_avg|exp_avg_sq)(/|$|\.)|^(exp_avg|exp_avg_sq)\.": (
             "an optimizer's state (TensorFlow's and torch's names)"
         ),
@@ -55,6 +56,8 @@ READ_KEYS = frozenset(
         *("hidden_activation", "norm_eps", "norm_bias", "attention_bias", "mlp_bias", "classifier_bias"),
         *("classifier_activation", "classifier_pooling", "local_attention", "global_attn_every_n_layers"),
         *("global_rope_theta", "local_rope_theta", "layer_types", "rope_parameters", "rope_scaling"),
+        *("is_encoder_decoder", "d_model", "num_layers", "num_heads", "d_kv", "d_ff", "feed_forward_proj"),
+        *("relative_attention_max_distance", "layer_norm_epsilon", "dense_act_fn", "is_gated_act"),
     )
 )
 
@@ -63,7 +66,6 @@ REFUSED_KEYS: Mapping[str, str] = MappingProxyType(
         "quantization_config": "give the checkpoint before any quantization",
         "compression_config": "give the checkpoint before any compression",
         "pruned_heads": "the heads that it names are gone from the weights; give the checkpoint before that pruning",
-        "is_encoder_decoder": "bertc compiles encoders only",
         "adapters": "merge the adapters into the model, or give the checkpoint without them",
         "adapter_fusion_config_map": "merge the adapters into the model, or give the checkpoint without them",
     }
@@ -83,7 +85,7 @@ HARMLESS_KEYS: Mapping[str, str] = MappingProxyType(
                     "qa_dropout",
                 ),
                 *("attention_dropout", "seq_classif_dropout", "summary_last_dropout", "initializer_range"),
-                *("initializer_factor", "gradient_checkpointing", "layer_norm_epsilon", "freeze_layers"),
+                *("initializer_factor", "gradient_checkpointing", "freeze_layers", "dropout_rate"),
                 *("pooler_dropout", "cls_dropout"),
                 *("embedding_dropout", "mlp_dropout", "initializer_cutoff_factor", "sparse_prediction"),
                 *("sparse_pred_ignore_index", "deterministic_flash_attn"),
@@ -131,6 +133,7 @@ HARMLESS_KEYS: Mapping[str, str] = MappingProxyType(
                 *("cross_attention_hidden_size", "tie_encoder_decoder", "tie_word_embeddings", "tie_weights_"),
                 *("down_scale_factor", "gap_size", "net_structure_type", "num_memory_blocks"),
                 *("legacy", "conv_act", "conv_groups"),
+                *("num_decoder_layers", "scale_decoder_outputs", "n_positions"),
                 *("label2id", "n_special", "sinusoidal_pos_embds", "auto_map", "custom_pipelines", "decoder_bias"),
             ),
             "of parts that these heads do not have, or that the weights already contain; code is never run",
@@ -204,7 +207,8 @@ def _encoder_names(architecture: Architecture) -> Iterator[str]:
             *(layer.query, layer.key, layer.value, layer.attention_output, layer.attention_norm),
             *(layer.intermediate, layer.output, layer.output_norm),
         ):
-            yield from _linear_names(module)
+            for stored in architecture.stacked.get(module, (module,)):
+                yield from _linear_names(stored)
 
 
 def _relative_names(relative: RelativeEmbeddings) -> Iterator[str]:

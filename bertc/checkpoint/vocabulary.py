@@ -31,6 +31,7 @@ TOKENS: Mapping[str, Mapping[str, str]] = {
     "roberta": ROBERTA_TOKENS,
     "mpnet": MPNET_TOKENS,
     "albert": ALBERT_TOKENS,
+    "t5": ALBERT_TOKENS,
 }
 """What transformers' code calls the special tokens of families that do not call them as BERT does."""
 

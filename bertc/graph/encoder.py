@@ -17,11 +17,13 @@ from bertc.checkpoint import Checkpoint
 from bertc.core.head import Head
 from bertc.errors import InputError
 from bertc.graph.relative_tables import tables_from_weights
-from bertc.ir.architecture import Activation, LayerNames
+from bertc.ir.architecture import Activation, LayerNames, Norm
 from bertc.ir.attention import OP_TYPES, AttentionInputs, attention_function
 from bertc.ir.disentangled import Distances, Tables, emit_distances, emit_position_scores, rows_of_distances
 from bertc.ir.emit import DOMAIN, IR_VERSION, OPSET, Emitter
 from bertc.ir.relative import BIAS, buckets_of_distances, emit_relative_bias
+from bertc.ir.rms_norm import OP_TYPE as RMS_NORM
+from bertc.ir.rms_norm import rms_norm_function
 from bertc.ir.rotary import OP_TYPE as ROTARY
 from bertc.ir.rotary import RotaryInputs, rotary_function, rotary_tables
 from bertc.ir.sentences import SENTENCES, emit_near, emit_packing
@@ -33,10 +35,17 @@ INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """Where an initializer of the graph comes from: a tensor of the checkpoint, `transposed` or as it is."""
+    """Where an initializer of the graph comes from: tensors of the checkpoint, their rows one under the other, that are
+    `transposed` together or as they are. Nearly always it is one.
+    """
 
-    name: str
+    names: tuple[str, ...]
     transposed: bool
+
+    def tensors(self, array: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+        """Return an initializer's values as tensors of the checkpoint, by their names."""
+        parts = np.split(array.T if self.transposed else array, len(self.names))
+        return {name: np.array(part, np.float32, order="C") for name, part in zip(self.names, parts, strict=True)}
 
 
 def parameters_from_checkpoint(checkpoint: Checkpoint) -> dict[str, Parameter]:
@@ -75,8 +84,8 @@ class _Builder:
 
     def model(self) -> ir.Model:
         """Embeddings, layers, head."""
-        x = residual = self.embeddings()
-        states = [x]
+        x, residual = self.embeddings()
+        states = [residual]
         for layer, names in enumerate(self.arch.layer_names):
             x, residual = self.layer(layer, names, x, residual)
             states.append(residual)
@@ -93,6 +102,7 @@ class _Builder:
         kinds = {node.op_type for node in self.emit.nodes if node.op_type in OP_TYPES}
         functions = [attention_function(kind) for kind in sorted(kinds)]
         functions += [rotary_function()] if self.rotary else []
+        functions += [rms_norm_function()] if self.arch.norm is Norm.RMS else []
         return ir.Model(graph, ir_version=IR_VERSION, producer_name="bertc", functions=functions)
 
     def array(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
@@ -107,9 +117,12 @@ class _Builder:
 
     def weight(self, value: str, name: str, shape: tuple[int, ...], *, transposed: bool = False) -> ir.Value:
         """Make an initializer called `value` of the tensor `name`, whose shape is known."""
-        source = self.parameters[value] = Parameter(name, transposed)
+        module, leaf = name.rsplit(".", 1)
+        modules = self.arch.stacked.get(module, (module,))
+        source = self.parameters[value] = Parameter(tuple(f"{each}.{leaf}" for each in modules), transposed)
         if source not in self.arrays:  # layers may share their weights
-            array = self.array(name, shape)
+            part = (shape[0] // len(modules), *shape[1:])
+            array = np.concatenate([self.array(each, part) for each in source.names])
             self.arrays[source] = np.ascontiguousarray(array.T if transposed else array)
         return self.emit.constant(value, self.arrays[source])
 
@@ -127,14 +140,19 @@ class _Builder:
         product = self.emit.op("MatMul", x, weight, name=gemm)
         return self.emit.op("Add", product, bias, name=out)
 
-    def layer_norm(self, x: ir.Value, prefix: str, name: str, width: int) -> ir.Value:
-        """Write a LayerNormalization over the last axis, which is so wide."""
+    def norm(self, x: ir.Value, prefix: str, name: str, width: int) -> ir.Value:
+        """Write the family's norm over the last axis, which is so wide."""
         gamma = self.weight(f"{name}.gamma", f"{prefix}.weight", (width,))
+        if self.arch.norm is Norm.RMS:
+            return self.emit.op(RMS_NORM, x, gamma, name=name, domain=DOMAIN, epsilon=self.arch.epsilon)
         beta = self.bias_of(f"{name}.beta", prefix, width)
         return self.emit.op("LayerNormalization", x, gamma, beta, name=name, axis=-1, epsilon=self.arch.epsilon)
 
-    def embeddings(self) -> ir.Value:
-        """Write word + position + token type embeddings, their norm, and a projection where the family has one."""
+    def embeddings(self) -> tuple[ir.Value, ir.Value]:
+        """Write word + position + token type embeddings, their norm, and a projection where the family has one.
+
+        Returns what the first layer's GEMMs read, and what is added to.
+        """
         arch, emit, width = self.arch, self.emit, self.arch.embedding_size
         ids = self.inputs["input_ids"]
         words = self.weight("embeddings.word", arch.word_embeddings, (arch.vocabulary, width))
@@ -153,9 +171,11 @@ class _Builder:
             total = emit.op("Add", total, first, name="embeddings.sum")
         hidden = Site(0, Role.HIDDEN).name
         if arch.embedding_projection is None:
-            return self.layer_norm(total, arch.embeddings_norm, hidden, width)
-        norm = self.layer_norm(total, arch.embeddings_norm, "embeddings.norm", width)
-        return self.linear(norm, arch.embedding_projection, (width, arch.hidden), PROJECTION, hidden)
+            normed = self.norm(total, arch.embeddings_norm, hidden, width)
+            return normed, total if arch.bare_residual else normed
+        norm = self.norm(total, arch.embeddings_norm, "embeddings.norm", width)
+        projected = self.linear(norm, arch.embedding_projection, (width, arch.hidden), PROJECTION, hidden)
+        return projected, projected
 
     def positions(self) -> ir.Value | None:
         """Write the rows of the position table, [B, S, embedding size], where there is one."""
@@ -202,12 +222,12 @@ class _Builder:
         """
         arch, emit = self.arch, self.emit
         total = emit.op("Add", self.attention(layer, names, x), residual, name=f"layer.{layer}.attention_sum")
-        norm = self.layer_norm(total, names.attention_norm, Site(layer, Role.ATTENTION_NORM).name, arch.hidden)
+        norm = self.norm(total, names.attention_norm, Site(layer, Role.ATTENTION_NORM).name, arch.hidden)
         narrow = self.feed_forward(layer, names, norm)
         total = emit.op("Add", narrow, total if arch.norm_first else norm, name=f"layer.{layer}.output_sum")
         last = layer + 1 == arch.layers
         name = "encoder.output" if last else Site(layer + 1, Role.HIDDEN).name
-        after = self.layer_norm(total, names.output_norm, name, arch.hidden)
+        after = self.norm(total, names.output_norm, name, arch.hidden)
         return after, total if arch.norm_first else after
 
     def attention(self, layer: int, names: LayerNames, x: ir.Value) -> ir.Value:
@@ -217,20 +237,20 @@ class _Builder:
         def site(role: Role) -> str:
             return Site(layer, role).name
 
-        square = (arch.hidden, arch.hidden)
+        sizes = (arch.hidden, arch.attention_size)
         split = [0, 0, arch.heads, arch.head_size]
 
         def turned(prefix: str, gemm: Role, operand: Role) -> ir.Value:
             if not arch.rotary_bases:
-                return self.linear(x, prefix, square, site(gemm), site(operand))
-            projected = self.linear(x, prefix, square, site(gemm), f"{site(operand)}_biased")
+                return self.linear(x, prefix, sizes, site(gemm), site(operand))
+            projected = self.linear(x, prefix, sizes, site(gemm), f"{site(operand)}_biased")
             cos, sin = self.rotary_tables(arch.rotary_bases[layer])
             inputs = RotaryInputs(x=projected, positions=self.packing.positions, cos=cos, sin=sin)
             return emit.op(ROTARY, *inputs.values(), name=site(operand), domain=DOMAIN, split=split)
 
         query = turned(names.query, Role.QUERY_GEMM, Role.QUERY)
         key = turned(names.key, Role.KEY_GEMM, Role.KEY)
-        value = self.linear(x, names.value, square, site(Role.VALUE_GEMM), site(Role.VALUE))
+        value = self.linear(x, names.value, sizes, site(Role.VALUE_GEMM), site(Role.VALUE))
         inputs = AttentionInputs(
             query=query,
             key=key,
@@ -248,9 +268,8 @@ class _Builder:
             split=split,
             scaling=arch.scaling,
         )
-        return self.linear(
-            context, names.attention_output, square, site(Role.ATTENTION_GEMM), f"layer.{layer}.attention_biased"
-        )
+        gemm, biased = site(Role.ATTENTION_GEMM), f"layer.{layer}.attention_biased"
+        return self.linear(context, names.attention_output, sizes[::-1], gemm, biased)
 
     def feed_forward(self, layer: int, names: LayerNames, x: ir.Value) -> ir.Value:
         """Write the two GEMMs with the activation between them; x: [B, S, H]."""
@@ -296,7 +315,7 @@ class _Builder:
             x = self.linear(x, prefix, sizes, f"head.dense_{number}_gemm", f"head.dense_{number}")
             how = {"approximate": "none"} if activation == "Gelu" else {}
             x = self.emit.op(activation, x, name=f"head.dense_{number}_active", **how)
-        return x if arch.dense_norm is None else self.layer_norm(x, arch.dense_norm, "head.dense_norm", arch.hidden)
+        return x if arch.dense_norm is None else self.norm(x, arch.dense_norm, "head.dense_norm", arch.hidden)
 
     def head(self, head: Head, states: list[ir.Value]) -> list[ir.Value]:
         """Let the task write its head; returns the graph's outputs in the task's order."""

@@ -17,6 +17,13 @@ class Activation(StrEnum):
     RELU = "relu"
 
 
+class Norm(StrEnum):
+    """What the norms of an encoder are."""
+
+    LAYER = "layer_norm"
+    RMS = "rms_norm"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerNames:
     """Prefixes of one layer's weights; each has `.weight`, and `.bias` unless `Architecture.without_bias` has it.
@@ -75,10 +82,11 @@ class Architecture:
     """An encoder: attention and feed-forward by turns, each added to a residual.
 
     A post-LayerNorm encoder adds to the norm's output. With `norm_first` the sum itself is handed on, from the
-    embeddings' norm, and the norms stand before what reads them. With `gated`, the feed-forward's first GEMM gives two
-    halves, and the activation of the first is multiplied by the second. `rotary_bases` turn query and key by their
-    positions, a base for each layer; `windows` let a layer's queries see the keys of so many positions to each side,
-    None all of them. An empty tuple stands for none in all layers.
+    embeddings' norm, and the norms stand before what reads them; with `bare_residual` from the embeddings themselves,
+    whose norm then is the first layer's. `norm` is the kind of all norms of the encoder. With `gated`, the
+    feed-forward's first GEMM gives two halves, and the activation of the first is multiplied by the second.
+    `rotary_bases` turn query and key by their positions, a base for each layer; `windows` let a layer's queries see the
+    keys of so many positions to each side, None all of them. An empty tuple stands for none in all layers.
 
     A head that reads the first token's vector has the layers `dense`, (prefix, activation name) in order, and then the
     linear layer with the prefix `classifier`; other heads are named alike in all families. The position table has
@@ -86,13 +94,14 @@ class Architecture:
     `positions` is how long a text may be. A single token type is part of every token; with several, each token says its
     own. The embeddings are `embedding` wide, and where there is an `embedding_projection` (a prefix), a linear layer
     behind their norm makes them `hidden` wide. Layers with the same names share their weights. A score is a sum of
-    `attention_terms` products, divided by sqrt(head size * terms).
+    `attention_terms` products, divided by sqrt(head size * terms) if it is `scaled`. Heads are `head_width` wide, or
+    divide the hidden size.
 
     A classifier reads each text's vector by `pooling`; `dense_norm` is the norm behind the `dense` layers, which heads
     for tokens have too where `dense_tokens` says so. `spans` is question answering's linear layer. The modules
     `without_bias` have weights alone. `joined` are weights that are stored as one, by the name of that: rows of it, of
-    equal number, one under the other. `unread` are tensors of the encoder that files may hold and nothing computes
-    with.
+    equal number, one under the other. `stacked` are modules that the graph computes as one, by the name it has here:
+    their rows one under the other. `unread` are tensors of the encoder that files may hold and nothing computes with.
     """
 
     hidden: int
@@ -114,6 +123,10 @@ class Architecture:
     first_position: int = 0
     attention_terms: int = 1
     norm_first: bool = False
+    bare_residual: bool = False
+    norm: Norm = Norm.LAYER
+    scaled: bool = True
+    head_width: int | None = None
     gated: bool = False
     rotary_bases: tuple[float, ...] = ()
     windows: tuple[int | None, ...] = ()
@@ -123,6 +136,7 @@ class Architecture:
     dense_tokens: bool = False
     spans: str = "qa_outputs"
     joined: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    stacked: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     relative_bias: RelativeBias | None = None
     relative_embeddings: RelativeEmbeddings | None = None
     embedding: int | None = None
@@ -132,12 +146,17 @@ class Architecture:
     @property
     def scaling(self) -> float:
         """What the products of queries and keys are multiplied by."""
-        return float((self.head_size * self.attention_terms) ** -0.5)
+        return float((self.head_size * self.attention_terms) ** -0.5) if self.scaled else 1.0
 
     @property
     def head_size(self) -> int:
         """Width of one attention head."""
-        return self.hidden // self.heads
+        return self.hidden // self.heads if self.head_width is None else self.head_width
+
+    @property
+    def attention_size(self) -> int:
+        """Width of all heads together: of query, key, value and context."""
+        return self.heads * self.head_size
 
     @property
     def shares_layers(self) -> bool:

@@ -7,6 +7,7 @@ import onnx_ir as ir
 
 from bertc.ir.attention import OP_TYPES, AttentionShape, emit_attention, inputs_of
 from bertc.ir.emit import DOMAIN, OPSET, Emitter
+from bertc.ir.rms_norm import emit_rms_norm, epsilon_of, is_rms_norm
 from bertc.ir.rotary import emit_rotary, is_rotary, rotary_inputs
 
 
@@ -18,6 +19,8 @@ def standard_from_graph(graph: ir.Model) -> ir.Model:
             _expand(model, node)
         elif is_rotary(node):
             _expand_rotary(model, node)
+        elif is_rms_norm(node):
+            _expand_rms_norm(model, node)
     model.functions.clear()
     model.opset_imports.clear()
     model.opset_imports[""] = OPSET
@@ -49,6 +52,18 @@ def _expand_rotary(model: ir.Model, node: ir.Node) -> None:
     merge = emit.constant(f"{name}.merge", np.array([0, 0, -1], np.int64))
     value.name = f"{name}.replaced"
     _replace(model, node, emit, emit_rotary(emit, rotary_inputs(node), split, merge, f"{name}."), name)
+
+
+def _expand_rms_norm(model: ir.Model, node: ir.Node) -> None:
+    """Put the body of one RMSNorm in its place."""
+    value = node.outputs[0]
+    name = str(value.name)
+    x, gamma = node.inputs
+    assert x is not None and gamma is not None
+    emit = Emitter()
+    epsilon = emit.constant(f"{name}.epsilon", epsilon_of(node))
+    value.name = f"{name}.replaced"
+    _replace(model, node, emit, emit_rms_norm(emit, x, gamma, epsilon, f"{name}."), name)
 
 
 def _replace(model: ir.Model, node: ir.Node, emit: Emitter, result: ir.Value, name: str) -> None:

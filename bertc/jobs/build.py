@@ -35,7 +35,7 @@ from bertc.jobs.inputs import (
     proof_from_recipe,
     table_from_inputs,
 )
-from bertc.jobs.plan import Plan, check_positions, checked_target, plan_from_recipe
+from bertc.jobs.plan import Plan, check_architecture, checked_target, plan_from_recipe
 from bertc.jobs.search_recipe import recipe_of_scheme, schemes_to_search
 from bertc.prune.layers import Pruned
 from bertc.prune.stage import VerifiedSparsity, pruned_graph, verify_sparsity
@@ -161,7 +161,7 @@ def read_inputs(recipe: Recipe, *, work: Work, shared: bool = False) -> tuple[In
         longest = length_of_inputs(checkpoint, recipe.engine.max_length)
         plan = plan_from_recipe(recipe, checkpoint, longest=longest)  # refuses before any text is read
         if not shared:
-            check_positions(plan, checkpoint)
+            check_architecture(plan, checkpoint)
         proof = proof_from_recipe(recipe.validation, checkpoint, longest)
         source = inputs_from_recipe(recipe, checkpoint, plan.scheme, max_length=longest)
         texts = None if proof is None else proof.texts

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from bertc.cache.stages import Work
 from bertc.jobs.inputs import checkpoint_from_recipe, inputs_from_recipe, length_of_inputs
-from bertc.jobs.plan import check_positions, plan_from_recipe
+from bertc.jobs.plan import check_architecture, plan_from_recipe
 from bertc.jobs.ready import ready_from_inputs
 from bertc.quantize.lowered import Lowered, lowered_graph
 from bertc.recipe import Recipe
@@ -18,7 +18,7 @@ def export(recipe: Recipe, *, work: Work) -> Lowered:
         checkpoint = checkpoint_from_recipe(recipe)
         length = length_of_inputs(checkpoint, recipe.engine.max_length)
         plan = plan_from_recipe(recipe, checkpoint, longest=length)
-        check_positions(plan, checkpoint)
+        check_architecture(plan, checkpoint)
         inputs = inputs_from_recipe(recipe, checkpoint, plan.scheme, max_length=length)
     ready = ready_from_inputs(recipe, inputs, plan.scheme, work=work)
     work.progress.stage("quantize and export")

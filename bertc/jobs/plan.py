@@ -9,6 +9,7 @@ from bertc.calibrate.method import RangeMethod
 from bertc.checkpoint import Checkpoint
 from bertc.errors import InputError
 from bertc.export.engine_options import EngineOptions
+from bertc.ir.architecture import Architecture, Norm
 from bertc.ir.fused import check_attention
 from bertc.ir.scheme import Scheme, scheme_from_options
 from bertc.quantize.correction_stage import CorrectionWish
@@ -62,16 +63,25 @@ def plan_from_recipe(recipe: Recipe, checkpoint: Checkpoint, lengths: Sequence[i
     )
 
 
-def check_positions(plan: Plan, checkpoint: Checkpoint) -> None:
+def check_architecture(plan: Plan, checkpoint: Checkpoint) -> None:
     """Raise `InputError` where the target cannot run the model: what its dialect would say after the calibration."""
-    architecture = checkpoint.architecture
-    if plan.target.any_positions or not (architecture.rotary_bases or architecture.relative_embeddings):
-        return
-    kind = "rotary positions" if architecture.rotary_bases else "attention by embeddings of distances"
-    raise InputError(
-        f"{checkpoint.path}: this model ({checkpoint.family}) has {kind}, which the target {plan.target.name} does not "
-        "run; build it with --target ort-cpu or --target openvino"
-    )
+    kind = _feature_beyond(plan.target, checkpoint.architecture)
+    if kind is not None:
+        raise InputError(
+            f"{checkpoint.path}: this model ({checkpoint.family}) has {kind}, which the target {plan.target.name} does "
+            "not run; build it with --target ort-cpu or --target openvino"
+        )
+
+
+def _feature_beyond(target: Target, architecture: Architecture) -> str | None:
+    """Return what a model has that the target does not run."""
+    if not target.any_positions and architecture.rotary_bases:
+        return "rotary positions"
+    if not target.any_positions and architecture.relative_embeddings:
+        return "attention by embeddings of distances"
+    if not target.any_norm and architecture.norm is Norm.RMS:
+        return "RMSNorm"
+    return None
 
 
 def scheme_from_recipe(quantization: QuantizationRecipe, *, layers: int) -> Scheme:

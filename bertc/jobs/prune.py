@@ -63,7 +63,7 @@ def prune_checkpoint(recipe: Recipe, out: Path, *, work: Work) -> Pruned:
 def tensors_from_graph(checkpoint: Checkpoint, before: ir.Model, after: ir.Model) -> dict[str, NDArray[np.float32]]:
     """Return the checkpoint's tensors that changed, by their names and in their shapes there."""
     parameters = parameters_from_checkpoint(checkpoint)
-    return {
-        parameters[name].name: np.ascontiguousarray(array.T if parameters[name].transposed else array)
-        for name, array in changed_weights(before, after).items()
-    }
+    tensors: dict[str, NDArray[np.float32]] = {}
+    for name, array in changed_weights(before, after).items():
+        tensors |= parameters[name].tensors(array)
+    return tensors

@@ -98,8 +98,8 @@ def _folded_factors(graph: ir.Model, table: CalibrationTable, scheme: Scheme) ->
             yield f"{value}.weight", inverse
             yield f"{value}.bias", inverse
         elif _is_folded_into_norm(graph, site, scheme):
-            normed = f"{site.name}.gamma" in graph.graph.initializers
-            for part in (f"{site.name}.gamma", f"{site.name}.beta") if normed else PROJECTED:
+            norm = [part for part in (f"{site.name}.gamma", f"{site.name}.beta") if part in graph.graph.initializers]
+            for part in norm or PROJECTED:  # an RMSNorm has no beta
                 yield part, inverse
 
 

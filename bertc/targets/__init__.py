@@ -85,6 +85,9 @@ class Target:
     any_positions: bool = True
     """Whether it runs rotary positions, and products of queries and keys with embeddings of distances."""
 
+    any_norm: bool = True
+    """Whether it runs RMSNorm beside LayerNorm."""
+
     packs_rows: bool = False
     """Whether its engine takes several texts in a row (`bertc.ir.sentences`)."""
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import onnx_ir as ir
 
 from bertc.export.engine_options import EngineOptions
+from bertc.ir.rms_norm import refuse_rms_norm
 from bertc.ir.scheme import Scheme
 from bertc.ir.sites import Role, Site
 from bertc.runtime.native.native_runtime import NativeRuntime
@@ -19,6 +20,7 @@ ATTENTION_OPERANDS = (Role.QUERY, Role.KEY, Role.VALUE, Role.PROBS)
 
 def lower_graph(graph: ir.Model, options: EngineOptions) -> ir.Model:
     """Leave the graph as it is: the plan is made where it is written."""
+    refuse_rms_norm(graph, "the native engine")
     return graph
 
 
@@ -41,4 +43,5 @@ TARGET = Target(
     zero_points=True,
     precision="int8",
     any_positions=False,
+    any_norm=False,
 )

@@ -31,4 +31,5 @@ TARGET = Target(
         "made; what is measured here is the first evidence."
     ),
     any_positions=False,
+    any_norm=False,
 )

@@ -129,4 +129,5 @@ TARGET = Target(
         "of bertc was made; what is measured here is the first evidence."
     ),
     any_positions=False,
+    any_norm=False,
 )

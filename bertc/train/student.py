@@ -133,10 +133,9 @@ def weights_from_student(student: Student) -> dict[str, Array]:
     if student.table is not None and student.scheme is not None:
         graph = graph_from_checkpoint(student.checkpoint)
         weights = unsmoothed_weights(graph, weights, student.table, student.scheme)
-    tensors = {}
+    tensors: dict[str, Array] = {}
     for name, parameter in parameters_from_checkpoint(student.checkpoint).items():
-        array = weights[name].T if parameter.transposed else weights[name]
-        tensors[parameter.name] = np.array(array, np.float32, order="C")
+        tensors |= parameter.tensors(weights[name])
     return tensors
 
 

@@ -66,7 +66,7 @@ def test_every_weight_of_the_graph_knows_its_tensor(tmp_path: Path) -> None:
     checkpoint = checkpoint_from_path(write_tiny_bert(tmp_path / "model", dtype="float32"))
     initializers = graph_from_checkpoint(checkpoint).graph.initializers
     parameters = parameters_from_checkpoint(checkpoint)
-    assert {parameter.name for parameter in parameters.values()} == set(checkpoint.weights)
+    assert {name for parameter in parameters.values() for name in parameter.names} == set(checkpoint.weights)
     for name, parameter in parameters.items():
-        array = checkpoint.weights.array(parameter.name)
-        assert np.array_equal(array_of(initializers[name]), array.T if parameter.transposed else array)
+        for tensor, array in parameter.tensors(array_of(initializers[name])).items():
+            assert np.array_equal(array, checkpoint.weights.array(tensor))

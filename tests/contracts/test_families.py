@@ -38,6 +38,18 @@ CONFIGS: dict[str, dict[str, Any]] = {
     },
     "modernbert": {"model_type": "modernbert", **BERT},
     "mpnet": {"model_type": "mpnet", **BERT, "pad_token_id": 1},
+    "t5": {
+        "model_type": "t5",
+        "d_model": 48,
+        "d_kv": 12,
+        "num_heads": 4,
+        "num_layers": 3,
+        "d_ff": 96,
+        "vocab_size": 99,
+        "max_position_embeddings": 50,
+        "feed_forward_proj": "gated-gelu",
+        "is_encoder_decoder": True,
+    },
     "distilbert": {
         "model_type": "distilbert",
         "dim": 48,
@@ -50,8 +62,11 @@ CONFIGS: dict[str, dict[str, Any]] = {
 }
 """A small configuration of each family: who adds a family adds one here."""
 
-ACTIVATION = {"distilbert": "activation", "modernbert": "hidden_activation"}
+ACTIVATION = {"distilbert": "activation", "modernbert": "hidden_activation", "t5": "feed_forward_proj"}
 """The field that names the activation, where it is not hidden_act."""
+
+LONGEST = {"t5": 2048}
+"""How many tokens a text may have in a family without a table of positions, where config.json does not say."""
 
 NAMES = FAMILIES.names()
 
@@ -90,7 +105,7 @@ def test_a_configuration_finds_its_file(family: str, tmp_path: Any) -> None:
 def test_every_family_has_an_architecture(family: str) -> None:
     found = architecture(family)
     assert isinstance(found, Architecture) and len(found.layer_names) == found.layers > 0
-    assert found.head_size * found.heads == found.hidden
+    assert found.head_size * found.heads == found.attention_size == found.hidden
     assert all(activation in ("Tanh", "Relu", "Gelu") for _, activation in found.dense)
 
 
@@ -113,7 +128,7 @@ def test_the_texts_length_is_what_the_position_table_has(family: str, tmp_path: 
     assert found.positions == positions_from_config(CONFIGS[family], tmp_path)
     assert found.positions + found.first_position == 50
     without = {name: value for name, value in CONFIGS[family].items() if name != "max_position_embeddings"}
-    assert positions_from_config(without, tmp_path) is None
+    assert positions_from_config(without, tmp_path) == LONGEST.get(family)
 
 
 @pytest.mark.parametrize("family", NAMES)

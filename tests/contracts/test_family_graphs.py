@@ -46,9 +46,9 @@ from tests.tiny import (
     run_engine,
     tiny_scheme,
 )
-from tests.tiny_families import write_tiny_family
+from tests.tiny_families import tasks_of_family, write_tiny_family
 
-FAMILIES = ("mpnet", "albert", "electra", "deberta-v2", "modernbert")
+FAMILIES = ("mpnet", "albert", "electra", "deberta-v2", "modernbert", "t5")
 REFUSED = {"deberta-v2": (lower_cuda, tensorrt)}
 """Dialects that say in a sentence that they do not have a family's feature."""
 
@@ -65,21 +65,23 @@ LEFT = Batch(
     order=APART.order,
 )
 FamilyOf = Callable[[str], TinyModel]
-ROTARY = ("modernbert",)
-WITHOUT_ROTARY = ("bertc.export.ort.lower_cuda", "bertc.export.tensorrt.lower")
-"""Dialects that refuse the families before them (`tests/ir/test_rotary.py`)."""
+NOT_WRITTEN = ("modernbert", "t5")
+WRITE_LESS = ("bertc.export.ort.lower_cuda", "bertc.export.tensorrt.lower")
+"""Dialects that refuse the families before them (`tests/ir/test_rotary.py`, `tests/ir/test_rms_norm.py`)."""
 
 each_family = pytest.mark.parametrize("family", FAMILIES)
 
 
 @pytest.fixture(scope="session")
 def family_of(tmp_path_factory: pytest.TempPathFactory) -> FamilyOf:
-    """Give a function that makes a family's calibrated tiny classifier once: read only."""
+    """Give a function that makes a family's calibrated tiny classifier, or what embeds texts, once: read only."""
     made: dict[str, TinyModel] = {}
 
     def of(family: str) -> TinyModel:
         if family not in made:
-            checkpoint = checkpoint_from_path(write_tiny_family(tmp_path_factory.mktemp(family), family))
+            classifies = "sequence-classification" in tasks_of_family(family)
+            task = "sequence-classification" if classifies else "feature-extraction"
+            checkpoint = checkpoint_from_path(write_tiny_family(tmp_path_factory.mktemp(family), family, task=task))
             graph = graph_from_checkpoint(checkpoint)
             features = random_features(32)
             table = calibrated(graph, features)
@@ -99,12 +101,17 @@ def is_refused(dialect: ModuleType, family: str, graph: ir.Model) -> bool:
 
 
 def skip_refused(dialect: ModuleType, family: str) -> None:
-    if family in ROTARY and dialect.__name__ in WITHOUT_ROTARY:
-        pytest.skip("this dialect refuses rotary positions")
+    if family in NOT_WRITTEN and dialect.__name__ in WRITE_LESS:
+        pytest.skip("this dialect refuses rotary positions and RMSNorm")
+
+
+def answer_of(graph: ir.Model) -> str:
+    """Return the name of what the head gives for each text: logits, or an embedding."""
+    return str(graph.graph.outputs[-1].name)
 
 
 def logits(graph: ir.Model, batch: Batch) -> np.ndarray:
-    return Interpreter(graph).run(batch)["logits"]
+    return Interpreter(graph).run(batch)[answer_of(graph)]
 
 
 @each_family
@@ -133,7 +140,7 @@ def test_a_last_layer_for_first_tokens_gives_the_same_answers(
         expected = logits(graph, batch)
         np.testing.assert_allclose(logits(cut, batch), expected, atol=1e-5)
         if scheme is None:
-            (found,) = run_engine(ort.lower_graph(cut), batch, ["logits"])
+            (found,) = run_engine(ort.lower_graph(cut), batch, [answer_of(graph)])
             np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
@@ -144,7 +151,7 @@ def test_a_dialect_keeps_the_float_function(dialect: ModuleType, family: str, fa
     graph = family_of(family).graph
     if is_refused(dialect, family, graph):
         return
-    (found,) = run_engine(dialect.lower_graph(graph), APART, ["logits"])
+    (found,) = run_engine(dialect.lower_graph(graph), APART, [answer_of(graph)])
     np.testing.assert_allclose(found, logits(graph, APART), atol=1e-4)
 
 
@@ -161,7 +168,7 @@ def test_every_mode_lowers_to_the_simulator_s_numbers(
     scheme = tiny_scheme(mode, granularity).without_roles(frozenset(dialect.FLOAT_ROLES))
     graph = quantized(model, scheme).graph
     exact, simulated = logits(model.graph, model.batch), logits(graph, model.batch)
-    (found,) = run_engine(dialect.lower_graph(graph), model.batch, ["logits"])
+    (found,) = run_engine(dialect.lower_graph(graph), model.batch, [answer_of(graph)])
     assert rms(found - simulated) <= 0.3 * rms(simulated - exact) + 1e-6 * rms(exact)
 
 
@@ -172,21 +179,22 @@ def refuses(target: Target, graph: ir.Model) -> bool:
         if target.name == "native":
             plan_from_graph(lowered)
     except InputError as error:
-        assert "positions" in str(error) or "distances" in str(error)
+        assert any(feature in str(error) for feature in ("positions", "distances", "RMSNorm"))
         return True
     return False
 
 
 @pytest.mark.parametrize("name", TARGETS.names())
-def test_a_target_says_what_its_dialect_does_with_positions(name: str, family_of: FamilyOf) -> None:
+def test_a_target_says_what_its_dialect_does_with_positions_and_norms(name: str, family_of: FamilyOf) -> None:
     target = target_from_name(name)
     for family in ("deberta-v2", "modernbert"):
         assert refuses(target, family_of(family).graph) is not target.any_positions
+    assert refuses(target, family_of("t5").graph) is not target.any_norm
     assert not refuses(target, family_of("albert").graph)
 
 
 @pytest.mark.native
-@pytest.mark.parametrize("family", ["deberta-v2", "modernbert"])
+@pytest.mark.parametrize("family", ["deberta-v2", "modernbert", "t5"])
 def test_the_default_refuses_a_model_before_any_text_is_read(
     family: str, family_of: FamilyOf, bertc: Bertc, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -216,7 +224,7 @@ def test_openvino_computes_what_the_simulator_does(
     engine = target.runtime.engine_from_path(
         target.runtime.write_model(target.onnx_from_graph(graph), tmp_path), threads=1
     )
-    (found,) = engine.run(model.batch, ["logits"])
+    (found,) = engine.run(model.batch, [answer_of(graph)])
     engine.close()
     assert rms(found - simulated) <= 0.3 * rms(simulated - exact) + 1e-6 * rms(exact)
 

@@ -10,19 +10,18 @@ import pytest
 
 from bertc.ir.edit import set_constant, values_by_name
 from bertc.ir.emit import array_of
-from bertc.ir.interpret import Interpreter
 from bertc.ir.sites import Role, Site
 from bertc.prune.permute import head_size_of_graph, permute_channels
 from bertc.quantize.smooth import smooth_graph
 from bertc.quantize.split import split_graph, split_table, splits_from_table
-from tests.contracts.test_family_graphs import FamilyOf, each_family, family_of
+from tests.contracts.test_family_graphs import FamilyOf, each_family, family_of, logits
 from tests.tiny import TinyModel, calibrated, tiny_scheme
 
 __all__ = ["family_of"]
 
 
 def difference(model: TinyModel, graph: ir.Model) -> float:
-    before, after = (Interpreter(each).run(model.batch)["logits"] for each in (model.graph, graph))
+    before, after = (logits(each, model.batch) for each in (model.graph, graph))
     return float(np.abs(after - before).max())
 
 
@@ -42,6 +41,9 @@ def test_a_norm_that_only_gemms_read_carries_the_factors_in_every_mode(family_of
     values = values_by_name(smooth_graph(model.graph, model.table, tiny_scheme("1")))
     assert "layer.0.hidden.plain" in values  # the norm of the embeddings is the residual as well
     assert not {"layer.1.hidden.plain", "layer.0.attention_norm.plain"} & set(values)
+    model = family_of("t5")  # whose residual begins before that norm
+    values = values_by_name(smooth_graph(model.graph, model.table, tiny_scheme("1")))
+    assert not [name for name in values if name.endswith(("norm.plain", "hidden.plain"))]
 
 
 @each_family

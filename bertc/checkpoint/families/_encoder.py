@@ -93,6 +93,6 @@ def refuse_variants(config: Mapping[str, Any]) -> None:
             f"config.json: position_embedding_type '{config['position_embedding_type']}' is not supported; "
             "bertc reads models with absolute positions"
         )
-    for flag in ("is_decoder", "add_cross_attention"):
+    for flag in ("is_decoder", "add_cross_attention", "is_encoder_decoder"):
         if config.get(flag):
             raise InputError(f"config.json: {flag} is set, but bertc compiles encoders only")

@@ -23,6 +23,7 @@ from bertc.export.ort.written_values import MICROSOFT, Lowering
 from bertc.ir.edit import share_constants
 from bertc.ir.emit import DOMAIN
 from bertc.ir.one_sided import zero_point_of
+from bertc.ir.rms_norm import epsilon_of, is_rms_norm
 from bertc.ir.rotary import is_rotary, rotary_inputs
 from bertc.ir.sites import Role
 
@@ -44,6 +45,8 @@ def _lower_node(low: Lowering, value: ir.Value, node: ir.Node) -> ir.Value:
     """Write the node behind a value; its inputs are lowered on demand."""
     if is_rotary(node):
         return _lower_rotary(low, value, node)
+    if is_rms_norm(node):
+        return _lower_rms_norm(low, value, node)
     if node.domain == DOMAIN:
         return ort_attention.lower_attention(low, value, node)
     return LOWERED.get(node.op_type, _copy)(low, value, node)
@@ -95,6 +98,15 @@ def _lower_rotary(low: Lowering, value: ir.Value, node: ir.Node) -> ir.Value:
     inputs = rotary_inputs(node)
     operands = [low.value(each) for each in (inputs.x, inputs.positions, inputs.cos, inputs.sin)]
     return low.emit.op("RotaryEmbedding", *operands, name=str(value.name), domain=MICROSOFT)
+
+
+def _lower_rms_norm(low: Lowering, value: ir.Value, node: ir.Node) -> ir.Value:
+    """Write ONNX Runtime's own operator, which it has in ONNX's domain."""
+    x, gamma = node.inputs
+    assert x is not None and gamma is not None
+    epsilon = float(epsilon_of(node))
+    operands = low.value(x), low.value(gamma)
+    return low.emit.op("SimplifiedLayerNormalization", *operands, name=str(value.name), axis=-1, epsilon=epsilon)
 
 
 def _lower_quantize(low: Lowering, value: ir.Value, node: ir.Node) -> ir.Value:

@@ -19,6 +19,7 @@ from bertc.export.ort.written_values import MICROSOFT
 from bertc.ir.disentangled import NO_POSITION_SCORES, has_position_scores
 from bertc.ir.edit import insert_after, remove_unused
 from bertc.ir.emit import Emitter
+from bertc.ir.rms_norm import refuse_rms_norm
 from bertc.ir.rotary import refuse_rotary
 from bertc.ir.sentences import unpack_rows
 from bertc.ir.sites import Role
@@ -45,6 +46,7 @@ def lower_graph(graph: ir.Model, *, half: bool = False) -> ir.Model:
     if has_position_scores(graph):
         raise InputError(NO_POSITION_SCORES.format("ort-cuda"))
     refuse_rotary(graph, "ONNX Runtime's CUDA provider")
+    refuse_rms_norm(graph, "ONNX Runtime's CUDA provider")
     model = graph.clone()
     unpack_rows(model)  # a length per text is one text per row
     model = ort.lower_graph(model)

@@ -9,6 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from bertc.ir.emit import Emitter
+from bertc.ir.rms_norm import is_norm
 from bertc.ir.sentences import emit_visible
 
 MICROSOFT = "com.microsoft"
@@ -36,7 +37,7 @@ class Lowering:
             inputs.append(fresh)
         # In order, so that recursion stays shallow whatever the number of layers.
         for node in self.source.graph:
-            if node.op_type == "LayerNormalization":
+            if is_norm(node):
                 self.value(node.outputs[0])
         outputs = []
         for value in self.source.graph.outputs:

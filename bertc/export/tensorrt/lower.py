@@ -28,6 +28,7 @@ from bertc.export.tensorrt.plugin import lower_to_plugin
 from bertc.ir.disentangled import NO_POSITION_SCORES, has_position_scores
 from bertc.ir.edit import insert_after, remove_unused, set_constant
 from bertc.ir.emit import DOMAIN, OPSET, Emitter, array_of
+from bertc.ir.rms_norm import refuse_rms_norm
 from bertc.ir.rotary import refuse_rotary
 from bertc.ir.sentences import unpack_rows
 from bertc.ir.sites import Role
@@ -40,6 +41,7 @@ def lower_graph(graph: ir.Model, *, attention: str = DECOMPOSED, half: bool = Fa
     if has_position_scores(graph):
         raise InputError(NO_POSITION_SCORES.format("tensorrt"))
     refuse_rotary(graph, "TensorRT")
+    refuse_rms_norm(graph, "TensorRT")
     model = graph.clone()
     unpack_rows(model)  # what it does with padding is its own: profiles, or a row of tokens
     _restore_tables(model)

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 FUSED = {
     "attention": ("QAttention", "Attention", "MultiHeadAttention"),
-    "layer_norm": ("LayerNormalization", "SkipLayerNormalization", "EmbedLayerNormalization"),
+    "layer_norm": (
+        *("LayerNormalization", "SkipLayerNormalization", "EmbedLayerNormalization"),
+        "SimplifiedLayerNormalization",
+    ),
     "skip_layer_norm": ("SkipLayerNormalization",),
     "gelu": ("Gelu", "FastGelu", "BiasGelu", "Relu"),
 }
