@@ -26,7 +26,7 @@ def head_from_files(files: HeadFiles, *, task: str | None = None) -> Head:
 
 
 def _task(files: HeadFiles) -> Task:
-    """Return the task by the architecture's name, else by sentence-transformers' modules, else by the weights."""
+    """Return the task by the architecture's name, else by a CRF, sentence-transformers' modules, or the weights."""
     tasks = [task_from_name(name) for name in task_names()]
     architectures = files.config.get("architectures")
     if isinstance(architectures, list) and architectures:
@@ -34,11 +34,13 @@ def _task(files: HeadFiles) -> Task:
         found = [task for task in tasks if task.has_architecture(name)]
         if found:
             return _only(found, files)
-        if files.sentences is None:
+        if files.sentences is None and not files.crf:
             raise InputError(
                 f"{files.folder}/config.json has the architecture {name}, whose head bertc does not compute; fine-tune "
                 f"the checkpoint, or choose a task (of {', '.join(task_names())})"
             )
+    if files.crf:
+        return _only([task for task in tasks if task.crf], files)
     if files.sentences is not None:
         return _only([task for task in tasks if task.sentence_modules], files)
     found = [task for task in tasks if any(name in files.weights for name in task.head_weights)]

@@ -42,6 +42,21 @@ UNREAD_HEADS = ("pooler", "classifier", "pre_classifier", "qa_outputs", "head")
 LOSSES = re.compile(r"^(criterion|loss|loss_fct|loss_fn|class_weights)(\.|$)")
 """Buffers of a loss (the weights of classes), which only training computes with."""
 
+WITHOUT = "give the model without it, or with it merged into the weights"
+UNREAD_PARTS = (
+    (
+        r"(weight|bias)_[ih]h_l\d",
+        "is of an LSTM or GRU between encoder and tags, which bertc does not compute; train them without",
+    ),
+    (
+        r"_constraint_mask\b",
+        'is AllenNLP\'s mask of forbidden tags; remove it, and write "crf_constrained": true into config.json',
+    ),
+    (r"adapter|lora|ia3|prompt|prefix_", f"is an adapter's, and bertc merges LoRA of PEFT alone; {WITHOUT}"),
+    (r"crf|transitions|lstm|gru", f"is of a part behind the encoder that bertc does not compute; {WITHOUT}"),
+)
+"""What tensors that nothing reads may be, by what their names hold: in words, with what to do."""
+
 READ_KEYS = frozenset(
     (
         *("model_type", "architectures", "vocab_size", "max_position_embeddings", "type_vocab_size", "layer_norm_eps"),
@@ -52,6 +67,7 @@ READ_KEYS = frozenset(
         *("norm_rel_ebd", "position_biased_input", "conv_kernel_size", "attention_head_size"),
         *("pooler_hidden_act", "pooler_hidden_size"),
         *("id2label", "num_labels", "problem_type", "position_embedding_type", "is_decoder", "add_cross_attention"),
+        *("crf_over", "crf_constrained"),
         *("tokenizer_class", "sentence_transformers", "sbert_ce_default_activation_function"),
         *("hidden_activation", "norm_eps", "norm_bias", "attention_bias", "mlp_bias", "classifier_bias"),
         *("classifier_activation", "classifier_pooling", "local_attention", "global_attn_every_n_layers"),
@@ -155,31 +171,33 @@ def check_config(folder: Path, config: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def check_tensors(
-    folder: Path, names: Iterable[str], architecture: Architecture, heads: Iterable[str]
+    folder: Path,
+    names: Iterable[str],
+    architecture: Architecture,
+    heads: Iterable[str],
+    *,
+    behind: Iterable[str] = (),
 ) -> tuple[str, ...]:
     """Refuse tensors that no part of the model reads; return sentences on what transformers leaves out as well.
 
-    `heads` are the weights that the task's head may have, of which it reads the first that is there. Raises
-    `InputError` naming the tensors.
+    `heads` are the weights that the task's head may have, of which it reads the first that is there, `behind` those
+    that were read behind the head. Raises `InputError` naming the tensors.
     """
     stored = tuple(names)
-    read = {*_encoder_names(architecture)}
+    read = {*_encoder_names(architecture), *behind}
     head = next((name.rpartition(".")[0] for name in heads if name in stored), "")
     roots = {head.partition(".")[0]}
     read |= _linear_names(head)
     if head == architecture.classifier:
-        behind = () if architecture.dense_norm is None else (architecture.dense_norm,)
-        for module in (*(module for module, _ in architecture.dense), *behind):
+        norm = () if architecture.dense_norm is None else (architecture.dense_norm,)
+        for module in (*(module for module, _ in architecture.dense), *norm):
             roots.add(module.partition(".")[0])
             read |= _linear_names(module)
     left = [name for name in stored if name not in read and not _is_harmless(name, roots)]
     beyond = [name for name in left if _layer_of(name, architecture) >= architecture.layers]
     other = [name for name in left if name not in set(beyond)]
     if other:
-        raise InputError(
-            f"{folder} holds {_listed(other)}, which {_guess(other[0])}; give the model without it, or with it merged "
-            "into the weights"
-        )
+        raise InputError(f"{folder} holds {_listed(other)}, which {_guess(other)}")
     if not beyond:
         return ()
     first = min(_layer_of(name, architecture) for name in beyond)
@@ -234,13 +252,13 @@ def _layer_of(name: str, architecture: Architecture) -> int:
     return int(found[1]) if found else -1
 
 
-def _guess(name: str) -> str:
-    """Say what a tensor may be, in words for who has it."""
-    if re.search(r"adapter|lora|ia3|prompt|prefix_", name, re.IGNORECASE):
-        return "is an adapter's, and bertc merges LoRA of PEFT alone"
-    if re.search(r"crf|transitions|lstm|gru", name, re.IGNORECASE):
-        return "is of a part behind the encoder that bertc does not compute"
-    return "no part of this model reads"
+def _guess(names: Iterable[str]) -> str:
+    """Say what tensors may be, and what to do, in words for who has them."""
+    stored = " ".join(names)
+    for pattern, words in UNREAD_PARTS:
+        if re.search(pattern, stored, re.IGNORECASE):
+            return words
+    return f"no part of this model reads; {WITHOUT}"
 
 
 def _listed(names: list[str]) -> str:

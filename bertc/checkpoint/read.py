@@ -8,6 +8,7 @@ from pathlib import Path
 from bertc.checkpoint.adapters import ADAPTER_CONFIG, adapted_weights, refuse_adapter_alone
 from bertc.checkpoint.checkpoint import Checkpoint, architecture_from_config
 from bertc.checkpoint.config_json import config_from_path, family_from_config
+from bertc.checkpoint.crf_tensors import crf_from_weights, crf_names, notes_on_crf
 from bertc.checkpoint.cross_encoder import FILE, squash_from_files
 from bertc.checkpoint.google_folder import CONFIG, is_google_folder, notes_on_google_folder
 from bertc.checkpoint.head import head_from_files
@@ -40,13 +41,16 @@ def checkpoint_from_path(path: str | Path, *, task: str | None = None) -> Checkp
     prefix = FAMILIES.module(family).PREFIX
     weights = adapted_weights(folder, weights_from_path(folder, prefix=prefix), prefix=prefix)
     architecture = architecture_from_config(family, config)
+    of_crf = crf_names(folder, weights)
     files_of_head = HeadFiles(
-        folder=folder, config=config, weights=weights, spans=architecture.spans, sentences=modules
+        folder=folder, config=config, weights=weights, spans=architecture.spans, sentences=modules, crf=bool(of_crf)
     )
     head = head_from_files(files_of_head, task=task)
     if head.problem is not None:
         head = replace(head, squash=squash_from_files(root, config, head.problem, len(head.labels)))
     of_task = task_from_name(head.task)
+    if of_crf and of_task.crf:
+        head = replace(head, crf=crf_from_weights(folder, config, weights, of_crf, head.labels))
     heads = of_task.head_weights and (*of_task.head_weights, f"{architecture.spans}.weight")
     parted = PartedWeights(weights, architecture.joined) if architecture.joined else weights
     notes = (
@@ -54,7 +58,8 @@ def checkpoint_from_path(path: str | Path, *, task: str | None = None) -> Checkp
         *notes_on_google_folder(folder, config),
         *check_config(folder, config),
         *notes_on_quantizers(folder, weights.quantizers, architecture),
-        *check_tensors(folder, parted, architecture, heads),
+        *notes_on_crf(config, head.crf),
+        *check_tensors(folder, parted, architecture, heads, behind=() if head.crf is None else of_crf),
     )
     encoder = text_encoder_from_path(folder, config, sentences=of_task.sentence_modules)
     configuration = CONFIG if is_google_folder(folder) else "config.json"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from bertc.core.crf import Crf
 from bertc.core.keys import Key, key_of_fields
 
 
@@ -47,7 +48,8 @@ class Head:
     scores. `pooling`, `normalize` and `layer_weights` say how token vectors become a text's, where the task does that:
     `layer_weights` mixes the hidden states, one weight per layer output (embeddings first), or None for the last layer
     alone. `dimensions` is how many numbers of a text's vector are kept (None: all), `similarity` how two are compared
-    (None: by the cosine). `squash` is the function behind a regression's score, None for the score itself.
+    (None: by the cosine). `squash` is the function behind a regression's score, None for the score itself. `crf`
+    decides on the tags of a text together, None where each token's scores decide alone.
     """
 
     task: str
@@ -59,6 +61,7 @@ class Head:
     dimensions: int | None = None
     similarity: Similarity | None = None
     squash: Squash | None = None
+    crf: Crf | None = None
 
     def cache_key(self) -> Key:
         """Return all of it."""

@@ -103,7 +103,7 @@ class Sentences(Protocol):
 class HeadFiles:
     """What a checkpoint's files say of its head; `folder` is for messages, `sentences` None without modules.json.
 
-    `spans` is what the family calls the linear layer of question answering.
+    `spans` is what the family calls the linear layer of question answering; `crf` says that a CRF decides on tags.
     """
 
     folder: Path
@@ -111,6 +111,7 @@ class HeadFiles:
     weights: Shapes
     spans: str
     sentences: Sentences | None = None
+    crf: bool = False
 
     def scores(self, task: Task) -> tuple[str, int]:
         """Return which of the task's `head_weights` is there, and how many scores it gives.
@@ -202,6 +203,10 @@ class Task(Protocol):
     @property
     def sentence_modules(self) -> bool:
         """Whether sentence-transformers' files belong to such a model: its modules, and its length of texts."""
+
+    @property
+    def crf(self) -> bool:
+        """Whether a CRF may decide on the outputs: a model that has one has the task's head."""
 
     @property
     def no_label_loss(self) -> str:

@@ -21,6 +21,7 @@ from bertc.checkpoint.files import read_object
 from bertc.checkpoint.text_encoder import TextEncoder
 from bertc.checkpoint.tokenizer import text_encoder_from_path
 from bertc.core.batch import Batch
+from bertc.core.crf import Crf, Over
 from bertc.core.feature import Feature
 from bertc.core.head import Head, Pooling, Problem, Similarity, Squash
 from bertc.data.labels import has_text
@@ -213,6 +214,18 @@ def head_from_document(document: Any, folder: Path) -> Head:
             dimensions=None if document.get("dimensions") is None else int(document["dimensions"]),
             similarity=None if document.get("similarity") is None else Similarity(document["similarity"]),
             squash=None if document.get("squash") is None else Squash(document["squash"]),
+            crf=None if document.get("crf") is None else crf_from_document(document["crf"]),
         )
     except (AssertionError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{folder}/{HEAD_FILE} describes no head; build the artefact again") from error
+
+
+def crf_from_document(document: Mapping[str, Any]) -> Crf:
+    """Read the CRF of a head's description. Raises `KeyError`, `TypeError` or `ValueError` if it is none."""
+    return Crf(
+        transitions=tuple(tuple(map(float, row)) for row in document["transitions"]),
+        start=tuple(map(float, document["start"])),
+        end=tuple(map(float, document["end"])),
+        over=Over(document["over"]),
+        constrained=bool(document["constrained"]),
+    )

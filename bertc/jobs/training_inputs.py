@@ -84,6 +84,11 @@ def teacher_from_recipe(training: TrainingRecipe, checkpoint: Checkpoint, data: 
             f"the teacher {teacher.path} has the labels {', '.join(teacher.head.labels[:10])}, the checkpoint "
             f"{', '.join(checkpoint.head.labels[:10])}; choose a teacher of the same task"
         )
+    if "logits" in distilled and teacher.head.crf != checkpoint.head.crf:
+        raise InputError(
+            f"the scores of the teacher {teacher.path} belong to another CRF than {checkpoint.path} has, or to none; "
+            "choose a teacher with the same CRF, or leave logits out of --distill"
+        )
     for name, same in (
         ("hidden", (ours.layers, ours.hidden) == (theirs.layers, theirs.hidden)),
         ("attention", (ours.layers, ours.heads) == (theirs.layers, theirs.heads)),

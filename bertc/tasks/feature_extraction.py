@@ -44,6 +44,7 @@ class FeatureExtraction:
     window: int | None = None
     head_weights: tuple[str, ...] = ()
     sentence_modules: bool = True
+    crf: bool = False
     no_label_loss: str = "embeddings have no loss of labels"
 
     def has_architecture(self, name: str) -> bool:

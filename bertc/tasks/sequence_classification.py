@@ -49,6 +49,7 @@ class SequenceClassification:
     window: int | None = None
     head_weights: tuple[str, ...] = CLASSIFIERS
     sentence_modules: bool = False
+    crf: bool = False
     no_label_loss: str = ""
 
     def has_architecture(self, name: str) -> bool:

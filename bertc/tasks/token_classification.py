@@ -1,4 +1,7 @@
-"""Token classification: a tag for every word, read at the word's first sub-token."""
+"""Token classification: a tag for every word, read at the word's first sub-token.
+
+Each word's scores decide alone, or a CRF decides on all tags of a text together (`bertc.evaluate.chain`).
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bertc.core.crf import Over
 from bertc.core.example import IGNORED, Example
 from bertc.core.feature import Feature
 from bertc.core.head import Head
@@ -19,12 +23,13 @@ from bertc.data.labels import LabelIds, check_texts, is_labelled
 from bertc.data.rows import Row
 from bertc.data.usual import ID, TEXT, schema_from_layout
 from bertc.errors import InputError
+from bertc.evaluate.chain import best_tags, chain_from_head, tag_chances
 from bertc.evaluate.formulas import Array
-from bertc.evaluate.losses import kl_divergence
+from bertc.evaluate.losses import crf_loss, kl_divergence
 from bertc.evaluate.metric import HIGHER, Metric
 from bertc.evaluate.metrics.classification import softmax
 from bertc.evaluate.metrics.entities import entities_from_tags, entity_metric, scheme_from_labels
-from bertc.evaluate.metrics.fidelity import agreement_metric, distance_metric, divergence, squared_error
+from bertc.evaluate.metrics.fidelity import agreement_metric, distance_metric, divergence_of_chances, squared_error
 from bertc.evaluate.numbering import better_numberings
 from bertc.evaluate.reference import Floor, Reading, floor_near_zero
 from bertc.evaluate.row_table import hash_value
@@ -46,12 +51,32 @@ LAYOUT = Layout(
 )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Tagging:
+    """What a model says of a row's words, of which some were cut off or have no token: no scores, and the tag O.
+
+    `logits` float32 [words, labels] are a word's scores, NaN without; `tags` int64 [words] what they decide on;
+    `chances` [words, labels] the probability of every tag, under a CRF over all sequences of tags, and 0 without.
+    """
+
+    logits: NDArray[np.float32]
+    tags: NDArray[np.int64]
+    chances: Array
+
+    @property
+    def scored(self) -> NDArray[np.bool_]:
+        """Which words have scores, [words]."""
+        return np.asarray(~np.isnan(self.logits).any(-1))
+
+    @property
+    def best(self) -> Array:
+        """The probability of each word's tag, [words]."""
+        return np.asarray(np.take_along_axis(self.chances, self.tags[:, None], 1)[:, 0])
+
+
 @dataclass(frozen=True)
 class TokenClassification:
-    """Outputs are float32 [words, labels] per row, NaN for a word that was cut off or has no token (its tag is O).
-
-    Gold is the tuple of tag names of each row.
-    """
+    """Outputs are a `Tagging` per row; gold is the tuple of tag names of each row."""
 
     name: str = "token-classification"
     layout: Layout = LAYOUT
@@ -59,6 +84,7 @@ class TokenClassification:
     window: int | None = None
     head_weights: tuple[str, ...] = CLASSIFIERS
     sentence_modules: bool = False
+    crf: bool = True
     no_label_loss: str = ""
 
     def has_architecture(self, name: str) -> bool:
@@ -118,20 +144,27 @@ class TokenClassification:
 
     def row_outputs(
         self, rows: Sequence[Row], features: Sequence[Feature], raw: RawOutputs, head: Head
-    ) -> list[NDArray[np.float32]]:
-        """Return the logits of each row's words."""
-        found = [np.full((len(row.words or ()), len(head.labels)), np.nan, np.float32) for row in rows]
-        for feature, logits in zip(features, raw["logits"], strict=True):
-            found[feature.row][feature.detail["words"]] = np.asarray(logits)[feature.detail["first"]]
-        return found
+    ) -> list[Tagging]:
+        """Return what is said of each row's words."""
+        of_rows = {feature.row: (feature, logits) for feature, logits in zip(features, raw["logits"], strict=True)}
+        texts = [(row, *of_rows[index]) for index, row in enumerate(rows)]
+        scores = [np.asarray(logits)[_places(feature, head)] for _, feature, logits in texts]
+        tags, chances = _decisions(scores, head)
+        return [
+            _tagging(row, feature, scores[index], tags[index], chances[index], head)
+            for index, (row, feature, _) in enumerate(texts)
+        ]
 
     def graded(self, outputs: Any, head: Head) -> list[NDArray[np.int64]]:
         """Return the ids of each row's tags, [words]."""
-        return [tag_ids(logits, head) for logits in outputs]
+        return [each.tags for each in outputs]
 
     def predictions(self, rows: Sequence[Row], outputs: Any, head: Head) -> list[dict[str, Any]]:
-        """Return {words, tags, entities}; an entity has label, text, score, start and end (characters), words."""
-        return [_prediction(row, logits, head) for row, logits in zip(rows, outputs, strict=True)]
+        """Return {words, tags, entities}; an entity has label, text, score, start and end (characters), words.
+
+        The score is the mean probability of its words' tags.
+        """
+        return [_prediction(row, tagging, head) for row, tagging in zip(rows, outputs, strict=True)]
 
     def lines(self, prediction: Mapping[str, Any]) -> list[str]:
         """Return the entities, a line each."""
@@ -183,8 +216,8 @@ class TokenClassification:
         """Return agreement over words, their divergence in nats, and the logits' mean squared error."""
 
         def agreeing(reference: Any, outputs: Any) -> Array:
-            pairs = [(tag_ids(a, head), tag_ids(b, head)) for a, b in zip(reference, outputs, strict=True)]
-            return np.array([((a == b).sum(), len(a)) for a, b in pairs], np.float64)
+            pairs = zip(reference, outputs, strict=True)
+            return np.array([((a.tags == b.tags).sum(), len(a.tags)) for a, b in pairs], np.float64)
 
         return (
             agreement_metric(agreeing),
@@ -194,11 +227,12 @@ class TokenClassification:
 
     def decisions(self, outputs: Any, head: Head) -> NDArray[np.uint64]:
         """Return a hash of each row's tags."""
-        return np.array([hash_value(tag_ids(logits, head).tolist()) for logits in outputs], np.uint64)
+        return np.array([hash_value(each.tags.tolist()) for each in outputs], np.uint64)
 
     def packed(self, outputs: Any) -> list[NDArray[np.float16]]:
         """Return per word the id of the tag (-1: cut off) and its probability, flat."""
-        return [_best(logits).astype(np.float16).ravel() for logits in outputs]
+        pairs = [(np.where(each.scored, each.tags, -1), each.best) for each in outputs]
+        return [np.stack(pair, -1).astype(np.float16).ravel() for pair in pairs]
 
     def split_unit(self, row: Row) -> str:
         """Return the text's hash."""
@@ -206,34 +240,66 @@ class TokenClassification:
 
     def example(self, row: Row, feature: Feature, head: Head) -> Example:
         """Return the tags int64 [length] as gold, `IGNORED` but for the first piece of every word."""
-        first, words = feature.detail["first"], feature.detail["words"]
+        first, words, places = feature.detail["first"], feature.detail["words"], _places(feature, head)
         scored = np.zeros(feature.length, bool)
-        scored[first] = True
+        scored[places] = True
         if row.tags is None:
-            return Example(feature=feature, scored=scored, outputs=len(first))
+            return Example(feature=feature, scored=scored, outputs=len(places))
         tags = np.full(feature.length, IGNORED, np.int64)
         tags[first] = [head.labels.index(row.tags[word]) for word in words]
-        return Example(feature=feature, scored=scored, gold=tags, outputs=len(first), labelled=len(first))
+        return Example(feature=feature, scored=scored, gold=tags, outputs=len(places), labelled=len(first))
 
     def label_loss(self, head: Head, outputs: Tensors, truth: Truth) -> Tensor:
-        """Return the cross entropy, summed over tagged words."""
+        """Return the cross entropy, summed over tagged words; of a CRF that of texts, whose transitions stay."""
         from torch.nn import functional
 
         assert truth.gold is not None
-        logits, tags = outputs["logits"].float().flatten(0, 1), truth.gold.flatten()
+        logits, tags = outputs["logits"].float(), truth.gold
+        if head.crf is not None:
+            assert truth.scored is not None
+            transitions, start, end = map(logits.new_tensor, (head.crf.transitions, head.crf.start, head.crf.end))
+            return crf_loss(logits, tags, truth.scored, (transitions, start, end))
+        logits, tags = logits.flatten(0, 1), tags.flatten()
         return functional.cross_entropy(logits, tags, ignore_index=IGNORED, reduction="sum")
 
     def logit_loss(self, head: Head, outputs: Tensors, teacher: Tensors, truth: Truth, temperature: float) -> Tensor:
-        """Return T^2 KL(teacher || student) of the softmax of logits / T, summed over words."""
+        """Return T^2 KL(teacher || student) of the softmax of logits / T, summed over what is scored."""
         ours, theirs = (values["logits"].float() / temperature for values in (outputs, teacher))
         return temperature**2 * kl_divergence(ours, theirs)[truth.scored].sum()
 
 
-def tag_ids(logits: NDArray[np.float32], head: Head) -> NDArray[np.int64]:
-    """Return the tag of each word, [words]; words without scores get O (or the first tag where there is no O)."""
+def _places(feature: Feature, head: Head) -> NDArray[np.int64]:
+    """Return the tokens whose scores decide: the first pieces of words, or all that a CRF goes over."""
+    if head.crf is not None and head.crf.over is Over.TOKENS:
+        return np.arange(feature.length)
+    first: NDArray[np.int64] = feature.detail["first"]
+    return first
+
+
+def _decisions(scores: Sequence[NDArray[np.float32]], head: Head) -> tuple[list[NDArray[np.int64]], list[Array]]:
+    """Return each text's tags [places] and their probabilities [places, labels] by its scores [places, labels]."""
+    if head.crf is None:
+        return [each.argmax(-1) for each in scores], [softmax(each) for each in scores]
+    chain = chain_from_head(head)
+    return best_tags(chain, scores), tag_chances(chain, scores)
+
+
+def _tagging(
+    row: Row, feature: Feature, scores: NDArray[np.float32], tags: NDArray[np.int64], chances: Array, head: Head
+) -> Tagging:
+    """Return what is said of a row's words by what is said of the places that decide."""
+    words, count, labels = feature.detail["words"], len(row.words or ()), len(head.labels)
+    chosen = np.searchsorted(_places(feature, head), feature.detail["first"])
     outside = head.labels.index("O") if "O" in head.labels else 0
-    missing = np.asarray(np.isnan(logits).any(-1))
-    return np.where(missing, outside, np.where(missing[:, None], 0.0, logits).argmax(-1)).astype(np.int64)
+    of_words = Tagging(
+        logits=np.full((count, labels), np.nan, np.float32),
+        tags=np.full(count, outside, np.int64),
+        chances=np.zeros((count, labels)),
+    )
+    of_words.logits[words] = scores[chosen]
+    of_words.tags[words] = tags[chosen]
+    of_words.chances[words] = chances[chosen]
+    return of_words
 
 
 def _checked(row: Row, head: Head, ids: LabelIds | None) -> Row:
@@ -257,17 +323,10 @@ def _renumbered(tags: Sequence[str], head: Head, numbers: NDArray[np.int64]) -> 
     return tuple(head.labels[numbers[head.labels.index(tag)]] for tag in tags)
 
 
-def _best(logits: NDArray[np.float32]) -> NDArray[np.float64]:
-    missing = np.asarray(np.isnan(logits).any(-1))
-    chances = softmax(np.where(missing[:, None], 0.0, logits))
-    tag = np.where(missing, -1, chances.argmax(-1))
-    return np.stack([tag, np.where(missing, 0.0, chances.max(-1))], -1)
-
-
-def _prediction(row: Row, logits: NDArray[np.float32], head: Head) -> dict[str, Any]:
+def _prediction(row: Row, tagging: Tagging, head: Head) -> dict[str, Any]:
     words, text = row.words or (), row.texts[0]
-    tags = [head.labels[index] for index in tag_ids(logits, head)]
-    chances, places = _best(logits)[:, 1], _word_places(text, words)
+    tags = [head.labels[index] for index in tagging.tags]
+    chances, places = tagging.best, _word_places(text, words)
     entities = []
     for kind, first, last in entities_from_tags(tags, scheme_from_labels(head.labels)):
         start, end = places[first][0], places[last][1]
@@ -293,16 +352,17 @@ def _word_places(text: str, words: Sequence[str]) -> list[tuple[int, int]]:
     return places
 
 
-def _divergence(reference: Sequence[Any], outputs: Sequence[Any]) -> Array:
+def _divergence(reference: Sequence[Tagging], outputs: Sequence[Tagging]) -> Array:
     found = []
     for a, b in zip(reference, outputs, strict=True):
-        kept = ~(np.isnan(a) | np.isnan(b)).any(-1)
-        found.append((float(divergence(a[kept], b[kept]).sum()), float(kept.sum())))
+        kept = a.scored & b.scored
+        found.append((divergence_of_chances(a.chances[kept], b.chances[kept]).sum(), kept.sum()))
     return np.array(found, np.float64)
 
 
-def _squared_error(reference: Sequence[Any], outputs: Sequence[Any]) -> Array:
-    return np.array([squared_error(a, b) for a, b in zip(reference, outputs, strict=True)], np.float64)
+def _squared_error(reference: Sequence[Tagging], outputs: Sequence[Tagging]) -> Array:
+    pairs = zip(reference, outputs, strict=True)
+    return np.array([squared_error(a.logits, b.logits) for a, b in pairs], np.float64)
 
 
 TASK: Task = TokenClassification()

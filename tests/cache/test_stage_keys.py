@@ -18,6 +18,7 @@ import bertc
 from bertc.cache.stages import Stage
 from bertc.calibrate.method import RangeMethod
 from bertc.calibrate.table import CalibrationTable
+from bertc.core.crf import Crf
 from bertc.core.feature import Feature
 from bertc.core.head import Head, Pooling
 from bertc.core.outputs import Output
@@ -120,6 +121,7 @@ CHANGED_HEAD = {
     "dimensions": 64,
     "similarity": "dot",
     "squash": "sigmoid",
+    "crf": Crf(transitions=((0.0, 1.0), (0.0, 0.0)), start=(0.0, 0.0), end=(0.0, 0.0)),
 }
 CHANGED_SPARSITY = {"criterion": "magnitude", "skip": ("layer.0",), "permute": True}
 CHANGED_SCHEME = {

@@ -4,11 +4,12 @@ plus one more for every four further letters."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from bertc.core.crf import Crf, Over
 from bertc.core.feature import Feature
 from bertc.core.head import Head, Pooling, Problem
 from bertc.data.rows import Row, row_from_texts
@@ -18,9 +19,18 @@ TOPIC = Head(task="sequence-classification", labels=("art", "bank", "car"), prob
 MULTI = Head(task="sequence-classification", labels=("a", "b", "c"), problem=Problem.MULTI_LABEL)
 STARS = Head(task="sequence-classification", labels=("LABEL_0",), problem=Problem.REGRESSION)
 NER = Head(task="token-classification", labels=("O", "B-person", "I-person", "B-city", "I-city"))
+TAGGER = replace(
+    NER,
+    crf=Crf(
+        transitions=tuple(tuple(0.5 * ((3 * i + 5 * j) % 7 - 3) for j in range(5)) for i in range(5)),
+        start=(0.5, 0.0, -1.0, 0.0, 1.0),
+        end=(0.0, 1.0, 0.5, -0.5, 0.0),
+    ),
+)
+WHOLE = replace(TAGGER, crf=replace(TAGGER.crf, over=Over.TOKENS))
 QA = Head(task="question-answering")
 EMBED = Head(task="feature-extraction", pooling=Pooling.MEAN)
-HEADS = (INTENT, TOPIC, MULTI, STARS, NER, QA, EMBED)
+HEADS = (INTENT, TOPIC, MULTI, STARS, NER, TAGGER, WHOLE, QA, EMBED)
 HIDDEN = 8
 
 

@@ -7,11 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bertc.core.example import IGNORED
+from bertc.core.head import Head
 from bertc.data.rows import Row, row_from_texts
 from bertc.errors import InputError
+from bertc.evaluate.chain import best_tags, chain_from_head, tag_chances
 from bertc.evaluate.metric import metric_from_name
 from bertc.tasks import task_from_name
-from tests.evaluate.toy import NER, ToyEncoder
+from tests.evaluate.toy import NER, TAGGER, WHOLE, ToyEncoder
 
 TASK = task_from_name("token-classification")
 
@@ -70,10 +73,62 @@ def test_words_that_were_cut_off_are_outside() -> None:
 def test_entities_have_places_in_the_text() -> None:
     text = "So Mary  Smith, of Rome"
     rows = TASK.check_rows([row_from_texts(text)], NER)
-    outputs = [logits(0, 1, 2, 0, 0, 3)]
+    features = TASK.features_from_rows(rows, ToyEncoder(), 16)
+    raw = {"logits": [logits(0, 0, 1, 2, 0, 0, 0, 3, 0)]}  # [CLS] So Mary Smit h , of Rome [SEP]
+    outputs = TASK.row_outputs(rows, features, raw, NER)
     entities = TASK.predictions(rows, outputs, NER)[0]["entities"]
     assert [(e["label"], e["text"], e["words"]) for e in entities] == [
         ("person", "Mary  Smith", [1, 3]),
         ("city", "Rome", [5, 6]),
     ]
     assert all(text[e["start"] : e["end"]] == e["text"] and 0.9 < e["score"] <= 1 for e in entities)
+
+
+def said_of(head: Head, scores: np.ndarray) -> Any:
+    """What is said of "Maryanne ran" by scores of [CLS] Mary anne ran [SEP]."""
+    rows = TASK.check_rows([row("Maryanne ran")], head)
+    features = TASK.features_from_rows(rows, ToyEncoder(), 16)
+    return rows, TASK.row_outputs(rows, features, {"logits": [scores]}, head)[0]
+
+
+@pytest.mark.parametrize(("head", "places"), [(TAGGER, [1, 3]), (WHOLE, [0, 1, 2, 3, 4])], ids=["words", "tokens"])
+def test_a_crf_decides_over_first_pieces_or_over_all_tokens(head: Head, places: list[int]) -> None:
+    chain = chain_from_head(head)
+    differs = 0
+    for seed in range(20):
+        scores = np.random.default_rng(seed).standard_normal((5, len(head.labels))).astype(np.float32)
+        _, found = said_of(head, scores)
+        tags, chances = best_tags(chain, [scores[places]])[0], tag_chances(chain, [scores[places]])[0]
+        words = [places.index(1), places.index(3)]
+        assert np.array_equal(found.tags, tags[words]) and np.array_equal(found.chances, chances[words])
+        assert np.array_equal(found.logits, scores[[1, 3]])
+        differs += not np.array_equal(found.tags, said_of(NER, scores)[1].tags)
+    assert differs
+
+
+def test_the_score_of_an_entity_is_its_tags_probability_over_all_sequences() -> None:
+    scores = logits(0, 1, 0, 2, 0)
+    rows, found = said_of(TAGGER, scores)
+    entity = TASK.predictions(rows, [found], TAGGER)[0]["entities"][0]
+    chances = tag_chances(chain_from_head(TAGGER), [scores[[1, 3]]])[0]
+    assert entity["words"] == [0, 2] and entity["score"] == pytest.approx((chances[0, 1] + chances[1, 2]) / 2)
+
+
+def test_words_that_were_cut_off_are_no_part_of_the_sequence() -> None:
+    rows = TASK.check_rows([row("a b c d")], TAGGER)
+    features = TASK.features_from_rows(rows, ToyEncoder(), 4)
+    scores = np.random.default_rng(0).standard_normal((4, len(TAGGER.labels))).astype(np.float32)
+    found = TASK.row_outputs(rows, features, {"logits": [scores]}, TAGGER)[0]
+    assert found.tags[:2].tolist() == best_tags(chain_from_head(TAGGER), [scores[1:3]])[0].tolist()
+    assert found.tags[2:].tolist() == [0, 0] and found.scored.tolist() == [True, True, False, False]
+    assert TASK.packed([found])[0].reshape(4, 2)[2:].tolist() == [[-1, 0], [-1, 0]]
+
+
+@pytest.mark.parametrize(("head", "outputs"), [(NER, 2), (TAGGER, 2), (WHOLE, 5)], ids=["none", "words", "tokens"])
+def test_an_example_scores_what_decides_and_has_a_tag_for_every_word(head: Head, outputs: int) -> None:
+    rows = TASK.check_rows([row("Maryanne ran", "B-person O")], head)
+    feature = TASK.features_from_rows(rows, ToyEncoder(), 16)[0]
+    example = TASK.example(rows[0], feature, head)
+    assert example.scored is not None and example.scored.sum() == example.outputs == outputs
+    assert example.gold is not None and example.gold.tolist() == [IGNORED, 1, IGNORED, 0, IGNORED]
+    assert example.labelled == 2

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
 import torch
 from scipy.special import log_softmax, softmax
 
+from bertc.core.crf import Crf
 from bertc.core.example import IGNORED, Example
 from bertc.core.feature import Feature
 from bertc.core.head import Head, Problem
 from bertc.errors import InputError
+from bertc.evaluate.losses import crf_loss
 from bertc.evaluate.task import Tensors
 from bertc.tasks import task_from_name
 from bertc.train.batches import Units
@@ -94,6 +97,47 @@ def test_tags_count_at_their_words_alone() -> None:
     assert float(label_loss(head, tensors(logits=logits), part)) == pytest.approx(expected)
     logits[0, 1, 0] += 9
     assert float(label_loss(head, tensors(logits=logits), part)) != pytest.approx(expected)
+
+
+def test_a_crf_s_loss_is_that_of_all_sequences_that_have_the_known_tags() -> None:
+    scores = random(3, 3), random(3), random(3)
+    transitions, start, end = scores
+    crf = Crf(transitions=tuple(map(tuple, transitions.tolist())), start=tuple(start.tolist()), end=tuple(end.tolist()))
+    head = Head(task="token-classification", labels=LABELS, crf=crf)
+    logits = random(3, 5, 3)
+    tags = [np.full(length, IGNORED, np.int64) for length in LENGTHS]
+    tags[0][[1, 3]], tags[2][3] = (2, 1), 0  # scored are the tokens 1 and 3; one tag of the last text is unknown
+
+    def total(emissions: Array, known: Array) -> float:
+        """Sum exp of the scores over the sequences that have the known tags."""
+        found = 0.0
+        for path in product(range(3), repeat=len(emissions)):
+            if all(tag in (IGNORED, chosen) for tag, chosen in zip(known, path, strict=True)):
+                inner = sum(transitions[pair] for pair in pairwise(path))
+                found += np.exp(start[path[0]] + emissions[range(len(path)), path].sum() + inner + end[path[-1]])
+        return found
+
+    expected = 0.0
+    for row, (length, known) in enumerate(zip(LENGTHS, tags, strict=True)):
+        places = np.arange(1, length, 2)
+        unknown = np.full(len(places), IGNORED)
+        expected += np.log(total(logits[row, places], unknown) / total(logits[row, places], known[places]))
+    part = part_of(*tags, scored=True)
+    assert float(label_loss(head, tensors(logits=logits), part)) == pytest.approx(expected, rel=1e-5)
+    logits[0, [0, 2]] += 9  # what is not scored
+    logits[1, 4] += 9  # padding
+    assert float(label_loss(head, tensors(logits=logits), part)) == pytest.approx(expected, rel=1e-5)
+    logits[0, 1, 0] += 9
+    assert float(label_loss(head, tensors(logits=logits), part)) != pytest.approx(expected, rel=1e-2)
+
+
+def test_a_text_without_words_adds_nothing_to_a_crf_s_loss() -> None:
+    nothing = torch.zeros(2, 4, dtype=torch.bool)
+    emissions = torch.from_numpy(random(2, 4, 3)).requires_grad_()
+    chain = torch.zeros(3, 3), torch.zeros(3), torch.zeros(3)
+    loss = crf_loss(emissions, torch.full((2, 4), IGNORED), nothing, chain)
+    loss.backward()
+    assert float(loss.detach()) == 0 and emissions.grad is not None and not emissions.grad.any()
 
 
 def test_an_answer_is_sought_in_the_context_at_all_its_places() -> None:

@@ -102,7 +102,10 @@ def head_lines(head: Facts) -> list[tuple[str, str]]:
     if labels:
         more = f", ... ({len(labels)} in all)" if len(labels) > SHOWN_LABELS else ""
         lines.append(("labels", ", ".join(labels[:SHOWN_LABELS]) + more))
-    rest = {name: value for name, value in head.items() if name not in ("task", "labels")}
+    crf = head.get("crf")
+    if crf is not None:
+        lines.append(("CRF", f"over {crf['over']}" + ", constrained by the scheme of the tags" * crf["constrained"]))
+    rest = {name: value for name, value in head.items() if name not in ("task", "labels", "crf")}
     return lines + [(name.replace("_", " "), str(value)) for name, value in rest.items()]
 
 

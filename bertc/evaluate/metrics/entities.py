@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bertc.errors import InputError
 from bertc.evaluate.formulas import Array
@@ -53,6 +54,30 @@ def scheme_from_labels(labels: Sequence[str]) -> Scheme:
     begun = {name for prefix, _, name in pairs if prefix == "B"}
     inside = {name for prefix, _, name in pairs if prefix == "I"}
     return ends[0] if ends else Scheme.BIO if inside <= begun else Scheme.IOB1
+
+
+def allowed_neighbours(labels: Sequence[str], scheme: Scheme) -> NDArray[np.bool_]:
+    """Return which tag may stand behind which under a scheme, [before, behind], [tags + 1, tags + 1].
+
+    The last row and column are the text's begin and end, which are as O is.
+
+    >>> allowed_neighbours(["O", "I-a"], Scheme.BIO).astype(int).tolist()
+    [[1, 0, 1], [1, 1, 1], [1, 0, 1]]
+    """
+    tags = [(label.partition("-")[0], label.partition("-")[2]) for label in (*labels, "O")]
+    return np.array([[_may_follow(before, behind, scheme) for behind in tags] for before in tags])
+
+
+def _may_follow(before: tuple[str, str], behind: tuple[str, str], scheme: Scheme) -> bool:
+    """Say whether a tag (prefix, type) may stand behind another."""
+    within = before[0] in ("B", "I")
+    goes_on = within and before[1] == behind[1]
+    if scheme in LAST_AND_SINGLE:  # an entity goes on until its end, and nothing else is inside
+        inner = behind[0] in ("I", LAST_AND_SINGLE[scheme][0])
+        return inner == within and (goes_on or not inner)
+    if scheme is Scheme.BIO:
+        return behind[0] != "I" or goes_on
+    return scheme is not Scheme.IOB1 or behind[0] != "B" or goes_on
 
 
 def entities_from_tags(tags: Sequence[str], scheme: Scheme = Scheme.BIO) -> list[Entity]:

@@ -41,8 +41,12 @@ def squared_error(reference: NDArray[Any], outputs: NDArray[Any]) -> tuple[float
 
 
 def divergence(reference: NDArray[Any], outputs: NDArray[Any]) -> Array:
-    """Return KL(float || engine) in nats of the softmax over the last axis.   sum p (log p - log q)."""
-    p, q = softmax(reference), softmax(outputs)
+    """Return KL(float || engine) in nats of the softmax over the last axis."""
+    return divergence_of_chances(softmax(reference), softmax(outputs))
+
+
+def divergence_of_chances(p: Array, q: Array) -> Array:
+    """Return KL(p || q) in nats over the last axis.   sum p (log p - log q)."""
     tiny = np.finfo(np.float64).tiny
     return np.asarray(np.maximum((p * (np.log(p + tiny) - np.log(q + tiny))).sum(-1), 0.0))
 
