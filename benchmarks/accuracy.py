@@ -33,7 +33,7 @@ from bertc.cache.stages import Work
 from bertc.cache.store import StageCache, default_cache_directory
 from bertc.core.progress import Silent
 from bertc.jobs.build import build
-from bertc.jobs.finetune import finetune
+from bertc.jobs.finetune import Place, finetune
 from bertc.jobs.prune import prune_checkpoint
 from bertc.recipe import Recipe, recipe_from_document
 
@@ -187,7 +187,7 @@ class Table:
             },
             COMMAND,
         )
-        run = finetune(recipe, out, resume=False, work=Work(self.cache, Silent()), command=COMMAND).report
+        run = finetune(recipe, Place(out=out), work=Work(self.cache, Silent()), command=COMMAND).report
         kept = ("steps", "best_step", "seconds", "sentences", "sentences_per_second", "precision", "threads")
         return {"training": {name: run[name] for name in kept}}
 

@@ -21,6 +21,8 @@ from bertc.checkpoint.google_folder import (
 from bertc.core.plugins import FAMILIES
 from bertc.errors import InputError
 
+CONFIG_FILE = "config.json"
+
 # Smallest and largest size that is believable: beyond them the file is damaged, and memory would run out later.
 SIZES = {
     "vocab_size": (1, 10_000_000),
@@ -51,7 +53,7 @@ def config_from_path(folder: Path) -> Mapping[str, Any]:
     Raises `InputError` if it is missing, damaged or absurd.
     """
     google = is_google_folder(folder)
-    path = folder / (CONFIG if google else "config.json")
+    path = folder / (CONFIG if google else CONFIG_FILE)
     if not path.is_file():
         files_beside = index_from_folder(folder) is not None
         remedy = FILES_BESIDE if files_beside else "give the folder of a Hugging Face checkpoint"

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bertc.checkpoint.checkpoint import Checkpoint
+from bertc.checkpoint.config_json import CONFIG_FILE
 from bertc.checkpoint.google_folder import is_google_folder
 from bertc.errors import InputError
 
@@ -46,8 +47,9 @@ def write_checkpoint(checkpoint: Checkpoint, folder: Path, changed: Mapping[str,
     files = checkpoint.files
     if is_google_folder(weights.files[0].parent):  # the copy is transformers', with all that stood in no file
         files = ()
-        (encoder / "config.json").write_text(json.dumps(dict(checkpoint.config), indent=2) + "\n", encoding="utf-8")
         checkpoint.encoder.save(encoder)
+    if weights.files[0].parent / CONFIG_FILE not in files:  # no file has its configuration
+        (encoder / CONFIG_FILE).write_text(json.dumps(dict(checkpoint.config), indent=2) + "\n", encoding="utf-8")
     for file in files:
         place = folder / file.relative_to(checkpoint.path)
         place.parent.mkdir(parents=True, exist_ok=True)

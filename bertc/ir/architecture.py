@@ -88,6 +88,8 @@ class Architecture:
     `rotary_bases` turn query and key by their positions, a base for each layer; `windows` let a layer's queries see the
     keys of so many positions to each side, None all of them. An empty tuple stands for none in all layers.
 
+    `layers_field` is what config.json calls the number of layers.
+
     A head that reads the first token's vector has the layers `dense`, (prefix, activation name) in order, and then the
     linear layer with the prefix `classifier`; other heads are named alike in all families. The position table has
     `first_position` rows before that of a text's first token, and `positions` from there on; without a table,
@@ -106,6 +108,7 @@ class Architecture:
 
     hidden: int
     layers: int
+    layers_field: str
     heads: int
     intermediate: int
     vocabulary: int

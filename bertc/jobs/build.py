@@ -18,6 +18,7 @@ from bertc.artefact.space import BUILD_BYTES, check_space
 from bertc.artefact.swap import artefact_folder, scratch_beside
 from bertc.artefact.write import write_artefact
 from bertc.cache.stages import Work
+from bertc.checkpoint import Checkpoint
 from bertc.core.outputs import output_names
 from bertc.core.versions import library_versions
 from bertc.evaluate.gates import Verdict, judge_comparison
@@ -151,13 +152,16 @@ def build_into(
     return Built(report=report, verdict=verdict)
 
 
-def read_inputs(recipe: Recipe, *, work: Work, shared: bool = False) -> tuple[Inputs, Plan]:
+def read_inputs(
+    recipe: Recipe, *, work: Work, shared: bool = False, checkpoint: Checkpoint | None = None
+) -> tuple[Inputs, Plan]:
     """Read all that a recipe names, refusing at once what cannot be, in the order of what is refused soonest.
 
     `shared`: the inputs are for several targets, and a model that one of them cannot run is refused by that alone.
+    `checkpoint` stands for the recipe's where that is not written yet.
     """
     with work.timed("read"):
-        checkpoint = checkpoint_from_recipe(recipe)
+        checkpoint = checkpoint or checkpoint_from_recipe(recipe)
         longest = length_of_inputs(checkpoint, recipe.engine.max_length)
         plan = plan_from_recipe(recipe, checkpoint, longest=longest)  # refuses before any text is read
         if not shared:

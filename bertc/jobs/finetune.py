@@ -26,6 +26,7 @@ from bertc.cache.stages import Work
 from bertc.calibrate.carried import source_of_ranges
 from bertc.calibrate.table import text_from_table
 from bertc.checkpoint import Checkpoint, checkpoint_from_path
+from bertc.checkpoint.kept_layers import checkpoint_with_layers, spaced_layers
 from bertc.checkpoint.write import write_checkpoint
 from bertc.core.progress import Progress, Silent
 from bertc.core.versions import library_versions
@@ -59,13 +60,23 @@ class Finetuned:
     speaks: bool
 
 
-def finetune(recipe: Recipe, out: Path, *, resume: bool, force: bool = False, work: Work, command: str) -> Finetuned:
-    """Train the recipe's checkpoint and write the result into the folder `out`.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """The folder `out` that a run writes, beside which its state lies until it is whole.
 
-    Beside `out` lies the state of the run until it is whole; `resume` goes on from it. An older training at `out` is
-    hours of work: it is replaced with `force` only. Started by torchrun, all
-    processes train together and the first one writes. Raises `InputError` and `EnvironmentLackError` before anything
-    slow where that can be known.
+    `resume` goes on from that state. An older training at `out` is hours of work: it is replaced with `force` only.
+    """
+
+    out: Path
+    resume: bool = False
+    force: bool = False
+
+
+def finetune(recipe: Recipe, place: Place, *, layers: int | None = None, work: Work, command: str) -> Finetuned:
+    """Train the recipe's checkpoint, or a student of `layers` of its layers, and write it.
+
+    Started by torchrun, all processes train together and the first one writes. Raises `InputError` and
+    `EnvironmentLackError` before anything slow where that can be known.
     """
     from bertc.train.library import check_torch
 
@@ -77,19 +88,19 @@ def finetune(recipe: Recipe, out: Path, *, resume: bool, force: bool = False, wo
         raise InputError("bertc finetune prunes nothing; prune with bertc prune and train its result, zeros stay zeros")
     with joined_processes(recipe.training.device) as processes:
         sink = work.progress if processes.writes else Silent()
-        with _output(out, processes, sink, force=force) as folder:
-            run = _Run(recipe, processes, Work(work.cache, sink))
-            state = StateFolder(out.parent / f".{out.name}.bertc-state", run.identity)
-            if state.exists and not resume:
+        with _output(place, processes, sink) as folder:
+            run = _Run(recipe, layers, processes, Work(work.cache, sink))
+            state = StateFolder(place.out.parent / f".{place.out.name}.bertc-state", run.identity)
+            if state.exists and not place.resume:
                 raise InputError(
                     f"{state.folder} holds an unfinished run; go on with --resume, or remove it to begin again"
                 )
-            if resume and not state.exists:
+            if place.resume and not state.exists:
                 sink.note(f"there is no unfinished run in {state.folder}; training begins")
             if folder is not None:
                 states = 1 if state.exists else 2  # the last one stays until the next is whole
                 check_space(folder, states * STATE_BYTES * run.checkpoint.parameters, "the run")
-            outcome = run.train(state, resume=resume and state.exists)
+            outcome = run.train(state, resume=place.resume and state.exists)
             report = run.report(outcome, command)
             if folder is not None:
                 report = run.write(folder, report)
@@ -99,12 +110,12 @@ def finetune(recipe: Recipe, out: Path, *, resume: bool, force: bool = False, wo
 
 
 @contextmanager
-def _output(out: Path, processes: Processes, progress: Progress, *, force: bool) -> Iterator[Path | None]:
+def _output(place: Place, processes: Processes, progress: Progress) -> Iterator[Path | None]:
     """Give the first process the folder to write."""
     if not processes.writes:
         yield None
         return
-    with artefact_folder(out, kind=TRAINED, force=force, progress=progress) as folder:
+    with artefact_folder(place.out, kind=TRAINED, force=place.force, progress=progress) as folder:
         yield folder
 
 
@@ -120,7 +131,7 @@ def refuse_shared_layers(checkpoint: Checkpoint) -> None:
 class _Run:
     """One run's inputs, read and checked in the order of what is refused soonest, and its student."""
 
-    def __init__(self, recipe: Recipe, processes: Processes, work: Work) -> None:
+    def __init__(self, recipe: Recipe, layers: int | None, processes: Processes, work: Work) -> None:
         from bertc.train.precision import precision_from_name
         from bertc.train.student import check_trainable, student_from_checkpoint
 
@@ -129,7 +140,8 @@ class _Run:
         self.recipe = recipe
         self.processes = processes
         self.created = datetime.now(UTC)
-        self.checkpoint: Checkpoint = checkpoint_from_recipe(recipe)
+        self.whole: Checkpoint = checkpoint_from_recipe(recipe)
+        self.checkpoint = self.whole if layers is None else checkpoint_with_layers(self.whole, layers)
         refuse_shared_layers(self.checkpoint)
         check_trainable(self.checkpoint)
         checked_target(recipe.engine.target)
@@ -141,7 +153,7 @@ class _Run:
         if self.scheme is None and recipe.training.quantize:
             raise InputError(f"the target {recipe.engine.target} has no static INT8 to train for; add --float")
         self.data: TrainingData = data_from_recipe(recipe.training, self.checkpoint, length)
-        self.teacher = teacher_from_recipe(recipe.training, self.checkpoint, self.data)
+        self.teacher = teacher_from_recipe(recipe.training, self.checkpoint, self.data, whole=self.whole)
         same = self.scheme is None and self.teacher is not None and self.teacher.digest == self.checkpoint.digest
         self.losses = losses_from_recipe(recipe.training, self.checkpoint, self.data, same=same, progress=progress)
         inputs = self._inputs(length)
@@ -205,11 +217,12 @@ class _Run:
         use_threads(self.recipe.engine.threads)
         device, data = self.processes.device, self.data
         architecture = self.checkpoint.architecture
+        taught = architecture.layers if self.teacher is None else self.teacher.architecture.layers
         objective = Objective(
             head=self.checkpoint.head,
             weights=self.losses,
             temperature=self.recipe.training.temperature,
-            layers=architecture.layers,
+            layers=spaced_layers(architecture.layers, taught),
             scaling=architecture.head_size**-0.5,
         )
         evaluation, replacement = None, self._replacement()
@@ -257,10 +270,11 @@ class _Run:
             "schema": 1,
             "command": command,
             "created": self.created.isoformat(timespec="seconds"),
-            "checkpoint": {"path": str(self.checkpoint.path), "digest": self.checkpoint.digest},
+            "checkpoint": {"path": str(self.whole.path), "digest": self.whole.digest},
+            "layers": {"of": self.whole.architecture.layers, "kept": self._kept_layers()},
             "teacher": None
             if self.teacher is None
-            else {"path": str(self.teacher.path), "digest": self.teacher.digest},
+            else {"path": str(self.teacher.path), "digest": self.teacher.digest, "held_out": dict(outcome.teacher)},
             "data": {
                 "path": self.data.path,
                 "digest": self.data.digest,
@@ -284,6 +298,10 @@ class _Run:
             "threads": torch["threads"],
             "versions": {**library_versions(), "torch": torch["version"]},
         }
+
+    def _kept_layers(self) -> list[int]:
+        architecture = self.checkpoint.architecture
+        return list(spaced_layers(architecture.layers, self.whole.architecture.layers))
 
     def write(self, folder: Path, report: Mapping[str, Any]) -> dict[str, Any]:
         """Write the trained checkpoint, its ranges and the report; returns the report with the new digest."""

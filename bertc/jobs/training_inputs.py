@@ -70,13 +70,19 @@ def data_from_recipe(training: TrainingRecipe, checkpoint: Checkpoint, max_lengt
     )
 
 
-def teacher_from_recipe(training: TrainingRecipe, checkpoint: Checkpoint, data: TrainingData) -> Checkpoint | None:
-    """Read the teacher, None where nothing is distilled. Raises `InputError` if it cannot teach this checkpoint."""
+def teacher_from_recipe(
+    training: TrainingRecipe, checkpoint: Checkpoint, data: TrainingData, *, whole: Checkpoint
+) -> Checkpoint | None:
+    """Read the teacher, None where nothing is distilled.
+
+    Without one in the recipe it is `whole`: the checkpoint itself, or what it has some layers of. Raises `InputError`
+    if the teacher cannot teach this checkpoint.
+    """
     distilled = _weighted(training)
     if not distilled:
         return None
     if training.teacher is None:
-        return checkpoint
+        return whole
     teacher = checkpoint_from_path(training.teacher, task=checkpoint.head.task)
     ours, theirs = checkpoint.architecture, teacher.architecture
     if teacher.head.labels != checkpoint.head.labels or teacher.head.problem != checkpoint.head.problem:
@@ -90,8 +96,8 @@ def teacher_from_recipe(training: TrainingRecipe, checkpoint: Checkpoint, data: 
             "choose a teacher with the same CRF, or leave logits out of --distill"
         )
     for name, same in (
-        ("hidden", (ours.layers, ours.hidden) == (theirs.layers, theirs.hidden)),
-        ("attention", (ours.layers, ours.heads) == (theirs.layers, theirs.heads)),
+        ("hidden", ours.layers <= theirs.layers and ours.hidden == theirs.hidden),
+        ("attention", ours.layers <= theirs.layers and ours.heads == theirs.heads),
     ):
         if name in distilled and not same:
             raise InputError(

@@ -1,5 +1,6 @@
 """The recipe of a build: what a user decides, from flags or a TOML file. A field is described once, in `sections`."""
 
+from bertc.recipe.distillation import StudentRecipe
 from bertc.recipe.file import recipe_from_document, recipe_from_path, text_from_recipe
 from bertc.recipe.sections import (
     AUTO_TARGET,
@@ -21,6 +22,7 @@ __all__ = [
     "Recipe",
     "SearchRecipe",
     "SparsityRecipe",
+    "StudentRecipe",
     "TrainingRecipe",
     "ValidationRecipe",
     "recipe_from_document",

@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, ConfigDict, Field
 
 from bertc.core.plugins import CALIBRATORS, CRITERIA, TARGETS, TASKS
 from bertc.recipe.about import COLUMNS, About, Plugin, Section
+from bertc.recipe.distillation import StudentRecipe
 from bertc.recipe.training import TrainingRecipe
 
 AUTO_TARGET = "auto-cpu"
@@ -298,3 +299,4 @@ class Recipe(Section):
     search: SearchRecipe = SearchRecipe()
     engine: EngineRecipe = EngineRecipe()
     training: TrainingRecipe = TrainingRecipe()
+    student: StudentRecipe = StudentRecipe()

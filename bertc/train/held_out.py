@@ -47,7 +47,7 @@ def held_out_objective(objective: Objective, *, labelled: bool) -> Objective:
     if not labelled:
         weights.pop(LABELS, None)
     return Objective(
-        head=objective.head, weights=weights or {LOGITS: 1.0}, temperature=1.0, layers=0, scaling=objective.scaling
+        head=objective.head, weights=weights or {LOGITS: 1.0}, temperature=1.0, layers=(), scaling=objective.scaling
     )
 
 
@@ -77,26 +77,41 @@ class Evaluation:
         What is not defined on these rows is None.
         """
         head = self.held.objective.head
-        task = task_from_name(head.task)
-        if teacher is not None and not self._teacher:
-            self._teacher = self._outputs(teacher)
-            self._theirs = self._row_outputs(self._teacher)
+        if teacher is not None:
+            self._ask(teacher)
         outputs = self._outputs(student)
         loss = 0.0
         for place, (values, part) in enumerate(zip(outputs, self._parts, strict=True)):
             theirs = self._teacher[place] if teacher is not None else {}
             losses = self.held.objective.losses(values, theirs, part, self._units)
             loss += float(self.held.objective.total(losses))
-        found: dict[str, float | None] = {LOSS: loss}
         ours = self._row_outputs(outputs)
-        gold = task.gold(self.held.rows, head)
-        if gold is not None:
-            metric = task.metrics(head)[0]
-            found[metric.name] = _defined(metric.value(gold, task.graded(ours, head)))
+        found: dict[str, float | None] = {LOSS: loss, **self._score(ours)}
         if teacher is not None:
-            agreement = task.fidelity(head)[0]
+            agreement = task_from_name(head.task).fidelity(head)[0]
             found[agreement.name] = _defined(agreement.value(self._theirs, ours))
         return found
+
+    def score_of_teacher(self, teacher: torch.nn.Module) -> dict[str, float | None]:
+        """Return the teacher's main metric; empty where there are no labels."""
+        self._ask(teacher)
+        return self._score(self._theirs)
+
+    def _ask(self, teacher: torch.nn.Module) -> None:
+        """Run the teacher, the first time."""
+        if not self._teacher:
+            self._teacher = self._outputs(teacher)
+            self._theirs = self._row_outputs(self._teacher)
+
+    def _score(self, answers: Any) -> dict[str, float | None]:
+        """Return the task's main metric of some answers to the rows; empty where the rows have no labels."""
+        head = self.held.objective.head
+        task = task_from_name(head.task)
+        gold = task.gold(self.held.rows, head)
+        if gold is None:
+            return {}
+        metric = task.metrics(head)[0]
+        return {metric.name: _defined(metric.value(gold, task.graded(answers, head)))}
 
     def _outputs(self, network: torch.nn.Module) -> list[Tensors]:
         with torch.no_grad(), self._precision:

@@ -57,7 +57,7 @@ class Position:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What a run did; the network holds its best weights."""
+    """What a run did; the network holds its best weights. `teacher` is the teacher's score on what is held out."""
 
     plan: Plan
     steps: int
@@ -65,6 +65,7 @@ class Outcome:
     seconds: float
     best_step: int
     curve: Sequence[Mapping[str, Any]]
+    teacher: Mapping[str, float | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,7 +196,7 @@ class Trainer:
         if self.lesson.teacher is None:
             return {}
         with torch.no_grad():
-            values: dict[str, torch.Tensor] = self.lesson.teacher(feeds, self.lesson.objective.wanted)
+            values: dict[str, torch.Tensor] = self.lesson.teacher(feeds, self.lesson.objective.wanted_of_teacher)
             return values
 
     def _look(self) -> None:
@@ -302,7 +303,14 @@ class Trainer:
             seconds=position.seconds,
             best_step=best_step,
             curve=tuple(position.curve),
+            teacher=self._score_of_teacher(),
         )
+
+    def _score_of_teacher(self) -> Mapping[str, float | None]:
+        evaluation, teacher = self.lesson.evaluation, self.lesson.teacher
+        if evaluation is None or teacher is None or not self.processes.writes:
+            return {}
+        return evaluation.score_of_teacher(teacher)
 
 
 def _optimizer(network: torch.nn.Module, recipe: TrainingRecipe) -> torch.optim.AdamW:

@@ -80,25 +80,40 @@ def _stacked_gold(chosen: Sequence[Example], length: int, device: torch.device) 
 class Objective:
     """The weighted sum of losses that is minimised.
 
-    `weights` has the losses that count: "labels" and what is distilled. `layers` and `scaling` (1 / sqrt(head size))
-    are the network's.
+    `weights` has the losses that count: "labels" and what is distilled. `layers` are the teacher's layer that each of
+    the student's is compared with; `scaling` (1 / sqrt(head size)) is that of both.
     """
 
     head: Head
     weights: Mapping[str, float]
     temperature: float
-    layers: int
+    layers: tuple[int, ...]
     scaling: float
 
     @property
     def wanted(self) -> tuple[str, ...]:
-        """Names of the inner values that the losses read, in student and teacher."""
-        names: list[str] = []
-        if HIDDEN in self.weights:
-            names += [*(f"layer.{layer}.hidden" for layer in range(self.layers)), "encoder.output"]
-        if ATTENTION in self.weights:
-            names += [f"layer.{layer}.scores" for layer in range(self.layers)]
-        return tuple(names)
+        """Names of the inner values that the losses read in the student."""
+        return tuple(ours for ours, _ in (*self.hidden_pairs(), *self.attention_pairs()))
+
+    @property
+    def wanted_of_teacher(self) -> tuple[str, ...]:
+        """Names of those that they are compared with."""
+        return tuple(theirs for _, theirs in (*self.hidden_pairs(), *self.attention_pairs()))
+
+    def hidden_pairs(self) -> list[tuple[str, str]]:
+        """Return the names of hidden states, student's and teacher's: what goes into the first layer, and what comes
+        out of each."""
+        if HIDDEN not in self.weights:
+            return []
+        inputs = [0, *(layer + 1 for layer in self.layers[:-1])]  # a layer's output is the next one's input
+        between = [(f"layer.{ours}.hidden", f"layer.{theirs}.hidden") for ours, theirs in enumerate(inputs)]
+        return [*between, ("encoder.output", "encoder.output")]
+
+    def attention_pairs(self) -> list[tuple[str, str]]:
+        """Return the names of attention's scores, student's and teacher's."""
+        if ATTENTION not in self.weights:
+            return []
+        return [(f"layer.{ours}.scores", f"layer.{theirs}.scores") for ours, theirs in enumerate(self.layers)]
 
     def losses(self, student: Tensors, teacher: Tensors, part: Part, units: Units) -> dict[str, Tensor]:
         """Return each loss of a part, its sum divided by the units of the whole step."""
@@ -110,11 +125,10 @@ class Objective:
             loss = task.logit_loss(self.head, student, teacher, part, self.temperature)
             found[LOGITS] = loss / max(units.outputs, 1)
         if HIDDEN in self.weights:
-            names = [name for name in self.wanted if not name.endswith(".scores")]
-            found[HIDDEN] = hidden_loss([(student[n], teacher[n]) for n in names], part.mask) / units.tokens
+            pairs = [(student[ours], teacher[theirs]) for ours, theirs in self.hidden_pairs()]
+            found[HIDDEN] = hidden_loss(pairs, part.mask) / units.tokens
         if ATTENTION in self.weights:
-            names = [name for name in self.wanted if name.endswith(".scores")]
-            pairs = [(student[name], teacher[name]) for name in names]
+            pairs = [(student[ours], teacher[theirs]) for ours, theirs in self.attention_pairs()]
             found[ATTENTION] = attention_loss(pairs, part.mask, self.scaling) / units.tokens
         return found
 

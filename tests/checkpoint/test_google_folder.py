@@ -12,6 +12,7 @@ import pytest
 from bertc.artefact.kinds import name_of_thing
 from bertc.checkpoint import Checkpoint, checkpoint_from_path
 from bertc.checkpoint.google_folder import lower_case_from_vocabulary
+from bertc.checkpoint.kept_layers import checkpoint_with_layers
 from bertc.checkpoint.write import write_checkpoint
 from bertc.errors import InputError
 from bertc.ir.architecture import Activation
@@ -179,6 +180,16 @@ def test_a_changed_copy_is_transformers(google: Path, tmp_path: Path) -> None:
     norm = "encoder.layer.1.output.LayerNorm.weight"
     assert np.array_equal(model.get_parameter(norm).detach().numpy(), checkpoint.weights.array(norm))
     assert model.config.hidden_act == "gelu_new"
+
+
+def test_a_student_of_it_is_transformers(google: Path, tmp_path: Path) -> None:
+    whole = opened(google)
+    write_checkpoint(checkpoint_with_layers(whole, 1), tmp_path / "student", {})
+    written = opened(tmp_path / "student")
+    assert written.architecture.layers == written.config["num_hidden_layers"] == 1
+    assert ids(written) == ids(whole)
+    name = "encoder.layer.{}.output.dense.weight"
+    assert np.array_equal(written.weights.array(name.format(0)), whole.weights.array(name.format(1)))
 
 
 def test_commands_take_it_like_any_other(google: Path, tmp_path: Path, bertc: Bertc) -> None:

@@ -27,6 +27,9 @@ WRITTEN: dict[tuple[str, str], Kind] = {
     ("calibrate", "--cache-dir"): kinds.CACHE,
     ("calibrate", "-o"): kinds.TABLE,
     ("config", "-o"): kinds.RECIPE,
+    ("distill", "--cache-dir"): kinds.CACHE,
+    ("distill", "--engine"): kinds.ARTEFACT,
+    ("distill", "-o"): kinds.TRAINED,
     ("doctor", "--cache-dir"): kinds.CACHE,
     ("export", "--cache-dir"): kinds.CACHE,
     ("export", "--triton-repository"): kinds.REPOSITORY,
@@ -77,7 +80,7 @@ def test_every_path_says_whether_it_is_read_or_written() -> None:
 
 def test_force_is_declared_where_it_does_something() -> None:
     forced = {name for name, parameter in parameters() if parameter.name == "force"}
-    assert forced == {"calibrate", "config", "export", "finetune", "predict", "quantize"}
+    assert forced == {"calibrate", "config", "distill", "export", "finetune", "predict", "quantize"}
 
 
 def test_the_page_has_a_line_for_every_option() -> None:
@@ -171,6 +174,8 @@ REFUSED: dict[str, str] = {
     f"prune ckpt -o ckpt {DATA}": "-o ckpt is what CHECKPOINT names",
     f"finetune ckpt -o ckpt {DATA} --train-data data.tsv": "-o ckpt is what CHECKPOINT names",
     f"finetune ckpt -o trained --force {DATA} --train-data data.tsv --teacher trained": "is what --teacher names",
+    f"distill ckpt -o ckpt {DATA} --train-data data.tsv --layers 1": "-o ckpt is what CHECKPOINT names",
+    f"distill ckpt -o new --engine new {BOTH} --train-data data.tsv --layers 1": "are not apart",
     f"calibrate ckpt -o data.tsv {DATA}": "-o data.tsv is what --calibration-data names",
     f"calibrate ckpt -o ckpt/calibration.json {DATA}": "-o ckpt/calibration.json lies in ckpt",
     "calibrate --recipe recipe.toml -o recipe.toml --no-cache": "-o recipe.toml is what --recipe names",
@@ -201,6 +206,7 @@ REFUSED: dict[str, str] = {
     f"finetune ckpt -o artefact --force {DATA} --train-data data.tsv": "artefact is an artefact",
     f"finetune ckpt -o pruned --force {DATA} --train-data data.tsv": "pruned is a pruned checkpoint",
     f"finetune ckpt -o trained {DATA} --train-data data.tsv": "is a trained checkpoint already",
+    f"distill ckpt -o new --engine trained {BOTH} --train-data data.tsv --layers 1": "not replaced by an artefact",
     f"calibrate ckpt -o texts.txt --force {DATA}": "which is not replaced by a calibration table",
     f"calibrate ckpt -o recipe.toml --force {DATA}": "which is not replaced by a calibration table",
     f"calibrate ckpt -o artefact/report.json --force {DATA}": "lies in",

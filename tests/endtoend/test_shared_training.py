@@ -19,7 +19,7 @@ from bertc.checkpoint import checkpoint_from_path
 from bertc.core.batch import batches_from_features
 from bertc.core.progress import Silent
 from bertc.jobs.build import build, read_inputs
-from bertc.jobs.finetune import finetune
+from bertc.jobs.finetune import Place, finetune
 from bertc.recipe import Recipe, recipe_from_document
 from bertc.report.schema import Report
 from bertc.runtime.engine import outputs_from_features
@@ -60,7 +60,7 @@ def trained(shared_path: Path, cache: Path, tmp_path_factory: pytest.TempPathFac
     training = {"data": str(shared_path / "data/sst2/train.tsv"), "steps": STEPS, "evaluations": 2}
     recipe = recipe_of(shared_path, shared_path / "models/minilm-sst2", training=training)
     with StageCache(cache, progress=Silent()) as kept:
-        finetune(recipe, out, resume=False, work=Work(kept, Silent()), command="bertc finetune")
+        finetune(recipe, Place(out=out), work=Work(kept, Silent()), command="bertc finetune")
     return out
 
 

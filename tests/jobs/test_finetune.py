@@ -293,10 +293,17 @@ def test_bad_data_is_refused(tmp_path: Path, classifier: Path, content: str, wor
 
 
 def test_a_teacher_that_cannot_teach_is_refused(tmp_path: Path, classifier: Path, rows: Path) -> None:
+    for name, sizes, words in (
+        ("shallow", {"layers": 1}, "has 1 layers"),
+        ("wide", {"layers": 3, "hidden": 96}, "has 3 layers of 96"),
+    ):
+        other = write_tiny_bert(tmp_path / name, **sizes)
+        with pytest.raises(InputError, match=words):
+            run(recipe_of(classifier, rows, teacher=str(other)), tmp_path / "none")
+        outputs = {"teacher": str(other), "distill": {"logits": 1.0}, "steps": 1}
+        assert run(recipe_of(classifier, rows, **outputs), tmp_path / f"of-{name}")
     deep = write_tiny_bert(tmp_path / "deep", layers=3)
-    with pytest.raises(InputError, match="has 3 layers"):
-        run(recipe_of(classifier, rows, teacher=str(deep)), tmp_path / "out")
-    assert run(recipe_of(classifier, rows, teacher=str(deep), distill={"logits": 1.0}, steps=1), tmp_path / "out")
+    assert run(recipe_of(classifier, rows, teacher=str(deep), steps=1), tmp_path / "out")["losses"]["hidden"]
     other = write_tiny_bert(tmp_path / "other", labels=("good", "bad"))
     with pytest.raises(InputError, match="same task"):
         run(recipe_of(classifier, rows, teacher=str(other)), tmp_path / "none")

@@ -11,7 +11,7 @@ from bertc.core.plugins import TARGETS
 from bertc.errors import InputError
 from bertc.recipe import Recipe, recipe_from_document, recipe_from_path
 
-SECTIONS = "[calibration], [sparsity], [quantization], [validation], [search], [engine] and [training]"
+SECTIONS = "[calibration], [sparsity], [quantization], [validation], [search], [engine], [training] and [student]"
 TARGETS = ", ".join(f'"{name}"' for name in TARGETS.names())
 
 # What stands below the line checkpoint = "model", and the sentence after the file's name.
@@ -114,6 +114,14 @@ FAULTS = (
     (
         "[training]\ndistill = {}",
         "[training]: neither distill nor labels has a weight, so there is nothing to learn",
+    ),
+    (
+        "[student]\ndistill = { hidden = -1 }",
+        "[student]: a weight of distill is negative; leave the name away to switch it off",
+    ),
+    (
+        "[student]\ndistill = { logits = 0 }",
+        "[student]: no name in distill has a weight, so the student learns nothing from its teacher",
     ),
     # several faults: the first in the file, and how many more
     (

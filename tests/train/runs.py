@@ -11,7 +11,7 @@ from safetensors.numpy import load_file
 from bertc.cache.stages import Work
 from bertc.cache.store import StageCache
 from bertc.core.progress import Progress, Silent
-from bertc.jobs.finetune import finetune
+from bertc.jobs.finetune import Place, finetune
 from bertc.recipe import Recipe, recipe_from_document
 from tests.tiny import Array
 
@@ -27,9 +27,8 @@ def recipe_of(checkpoint: Path, rows: Path, *, mode: str = "2", **training: Any)
 
 def run(recipe: Recipe, out: Path, *, resume: bool = False, progress: Progress | None = None) -> dict[str, Any]:
     """Train in silence without a cache; returns training.json's content."""
-    report = finetune(
-        recipe, out, resume=resume, work=Work(StageCache(None), progress or Silent()), command="bertc finetune"
-    ).report
+    work = Work(StageCache(None), progress or Silent())
+    report = finetune(recipe, Place(out=out, resume=resume), work=work, command="bertc finetune").report
     return dict(report)
 
 

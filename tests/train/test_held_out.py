@@ -23,7 +23,7 @@ FOREIGN = 99
 
 def evaluation_of(model: TinyModel, mixed: tuple[Example, ...]) -> Evaluation:
     objective = Objective(
-        head=model.checkpoint.head, weights={"logits": 1.0}, temperature=1.0, layers=LAYERS, scaling=1.0
+        head=model.checkpoint.head, weights={"logits": 1.0}, temperature=1.0, layers=tuple(range(LAYERS)), scaling=1.0
     )
     rows = [Row(texts=("x",), hash=str(number), label=number % 2) for number in range(len(examples(model)))]
     held = HeldOut(rows=rows, examples=examples(model), objective=objective, mixed=mixed)

@@ -242,7 +242,7 @@ def test_an_objective_weighs_what_is_asked_for_and_wants_no_more() -> None:
         head=head_of(Problem.SINGLE_LABEL),
         weights={"labels": 0.5, "logits": 2.0},
         temperature=1.0,
-        layers=2,
+        layers=(0, 1),
         scaling=1.0,
     )
     assert objective.wanted == ()
@@ -253,4 +253,8 @@ def test_an_objective_weighs_what_is_asked_for_and_wants_no_more() -> None:
     assert float(objective.total(losses)) == pytest.approx(float(0.5 * alone[0] + 2 * alone[1]), rel=1e-5)
     both = replace(objective, weights={"hidden": 1.0, "attention": 1.0})
     names = ("layer.0.hidden", "layer.1.hidden", "encoder.output", "layer.0.scores", "layer.1.scores")
-    assert both.wanted == names
+    assert both.wanted == both.wanted_of_teacher == names
+    half = replace(both, layers=(2, 5))
+    assert half.wanted == names
+    of_teacher = ("layer.0.hidden", "layer.3.hidden", "encoder.output", "layer.2.scores", "layer.5.scores")
+    assert half.wanted_of_teacher == of_teacher

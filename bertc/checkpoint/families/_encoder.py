@@ -45,6 +45,7 @@ def encoder_from_config(
     return Architecture(
         hidden=hidden,
         layers=layers,
+        layers_field=fields.layers,
         heads=heads,
         intermediate=positive(config, fields.intermediate),
         vocabulary=positive(config, "vocab_size"),

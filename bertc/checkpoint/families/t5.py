@@ -34,6 +34,7 @@ def architecture_from_config(config: Mapping[str, Any]) -> Architecture:
     return Architecture(
         hidden=positive(config, "d_model"),
         layers=layers,
+        layers_field="num_layers",
         heads=heads,
         head_width=head,
         intermediate=positive(config, "d_ff"),

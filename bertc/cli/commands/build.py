@@ -6,7 +6,6 @@ Everything from reading the checkpoint to the verdict, by flags or a recipe.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -16,13 +15,10 @@ from bertc.cli.command import Command, option
 from bertc.cli.int8_request import check_precision
 from bertc.cli.output import Output, printable
 from bertc.cli.request import Request, out_option, recipe_command
-from bertc.cli.tables import print_facts
-from bertc.errors import EXIT_GATE, EXIT_PASSED
+from bertc.cli.results import conclude_build
+from bertc.errors import EXIT_PASSED
 from bertc.recipe import AUTO_TARGET, Recipe
 from bertc.recipe.setting import title_of
-
-if TYPE_CHECKING:
-    from bertc.report.schema import Report
 
 VALIDATION = title_of("validation")
 
@@ -56,31 +52,12 @@ def command(
         raise click.UsageError("name the folder of the artefact with -o OUT")
     from bertc.jobs.build import build
     from bertc.jobs.fastest import build_fastest  # numpy and onnx_ir: not for --help
-    from bertc.report.schema import report_to_json
 
     make = build_fastest if recipe.engine.target == AUTO_TARGET else build
     with request.work() as work:
         line = output.command_line
         report = make(recipe, out, work=work, command=line).report
-    if output.json:
-        click.echo(report_to_json(report), nl=False)
-    return _conclude(output, report, out)
-
-
-def _conclude(output: Output, report: Report, out: Path) -> int:
-    """Print the summary, and the one line of a verdict that is not a pass."""
-    from bertc.artefact.layout import PAGE_FILE
-    from bertc.report.text import facts_from_report, failure_text, worst_sites
-
-    warnings = (("warning", text) for text in report.warnings)
-    print_facts(output, [*facts_from_report(report), *warnings, ("report", str(out / PAGE_FILE))])
-    if report.search is not None and not report.search.passed:
-        output.fail(f"not passed: {next(text for text in report.warnings if text.startswith('the search found'))}")
-        return EXIT_GATE
-    if report.passed or report.unvalidated:
-        return EXIT_PASSED
-    output.fail(failure_text(report.gates, worst_sites(report)))
-    return EXIT_GATE
+    return conclude_build(output, report, out)
 
 
 def _print_schema(output: Output, recipe: Recipe) -> int:

@@ -20,7 +20,8 @@ def test_a_run_says_what_it_did(bertc: Bertc, tmp_path: Path, classifier: Path, 
     called = bertc("finetune", classifier, "--train-data", rows, "--int8-mode", "2", "-o", out, *SHORT)
     assert called.code == 0
     labels = [line.split("  ")[0] for line in called.out.splitlines()]
-    assert labels == ["steps", "time", "held out loss", "held out accuracy", "held out agreement", "checkpoint"]
+    held = ["held out loss", "held out accuracy", "held out agreement"]
+    assert labels == ["steps", "time", *held, "teacher's accuracy", "checkpoint"]
     assert "step 3: logits" in called.err and "sentences/s" in called.err
     report = json.loads((out / "training.json").read_text(encoding="utf-8"))
     assert report["command"].startswith(f"bertc finetune {classifier} --train-data")
