@@ -42,7 +42,7 @@ X86_64 = {
     "avx2": _AVX2,
     "avxvnni": (*_AVX2, "-mavxvnni"),
     "avx512": _AVX512,
-    "amx": (*_AVX512, "-mamx-tile", "-mamx-int8"),
+    "amx": (*_AVX512, "-mamx-tile", "-mamx-int8", "-mamx-bf16"),
 }
 AARCH64 = {  # in zig's spelling: it refuses -march=armv8.2-a+dotprod
     "plain": (),

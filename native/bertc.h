@@ -10,7 +10,7 @@
 
 #include <stdint.h>
 
-#define BERTC_ABI 3
+#define BERTC_ABI 4
 #define BERTC_DISTANCES(longest) ((2 * (longest) + 2 * BERTC_PANEL - 1) / BERTC_PANEL * BERTC_PANEL) /* vectors may read over */
 #define BERTC_PANEL 64 /* columns of a panel of weights, and what widths and depths are padded to */
 
@@ -61,7 +61,7 @@ struct bertc_step {
     int32_t k, n;       /* columns of in and out as they are; weights are padded to multiples of BERTC_PANEL */
     int32_t heads;
     int32_t flag;         /* POOL: see above. 1 for ATTENTION: probabilities have codes; EMBED: tables in INT8; GEMM_INT8:
-                           * weights are 2:4 */
+                           * weights are 2:4; GEMM_F32: a product in BF16, see bf16.h */
     int32_t probs_high;   /* ATTENTION: largest code of a probability, 127 or 255 */
     float epsilon;        /* NORM, UNIT */
     float scaling;        /* ATTENTION: what the raw integer (or float) product of q and k is multiplied by */
@@ -71,7 +71,8 @@ struct bertc_step {
     int32_t vocabulary, positions, types, first_position; /* EMBED: rows of the tables, 0 types: none; ATTENTION: positions
                            * is the longest text that `distance_bias` is for, 0: there is none */
     const void *weights;         /* GEMM_INT8: int8 [ceil(n/64)][ceil(k/64)*16][64][4]; GEMM_F32: f32 [ceil(n/64)][k][64].
-                                  * 2:4: int8 [ceil(n/64)][ceil(k/64)*40][64], see sparse.h */
+                                  * 2:4: int8 [ceil(n/64)][ceil(k/64)*40][64], see sparse.h.
+                                  * BF16: uint16 [ceil(n/64)][ceil(k/32)*16][64][2], zeros behind k */
     const int32_t *compensation; /* GEMM_INT8: -in_zero * sum over k of weights, [n padded] */
     const float *scale, *requant, *requant_scale, *bias, *residual_scale, *inverse; /* [n padded] each */
     const float *gamma, *beta;   /* NORM [n padded] */
@@ -115,6 +116,8 @@ BERTC_EXPORT const char *bertc_instruction_sets(void);
 /* Whether an instruction set (NULL: the best) skips the zeros of weights that are 2:4; another one makes them dense when
  * a plan is opened. */
 BERTC_EXPORT int bertc_sparse(const char *instruction_set);
+/* Whether an instruction set (NULL: the best) is faster with products in BF16 than in float32. All compute them alike. */
+BERTC_EXPORT int bertc_bf16(const char *instruction_set);
 /* Open an engine with so many threads (the caller is one of them). `instruction_set` NULL: the best. NULL: no memory, or
  * no such instruction set here. */
 BERTC_EXPORT struct bertc_engine *bertc_open(const struct bertc_plan *plan, int threads, const char *instruction_set);

@@ -298,6 +298,71 @@ static int check_product(const char *name, int callers) {
     return wrong;
 }
 
+/* --- products in BF16 ------------------------------------------------------------------------------------------------- */
+
+enum { BF16_DEPTH = 32 };
+
+static int up_bf16(int k) { return (k + BF16_DEPTH - 1) / BF16_DEPTH * BF16_DEPTH; }
+
+static int64_t bf16_place(const struct bertc_step *step, int k, int n) {
+    return ((int64_t)(n / BERTC_PANEL * (up_bf16(step->k) / 2) + k / 2) * BERTC_PANEL + n % BERTC_PANEL) * 2 + k % 2;
+}
+
+/* To eight bits, to even. */
+static float bf16_of(float x) {
+    int exponent;
+    const double mantissa = frexp(x, &exponent);
+    return (float)ldexp(rint(mantissa * 256), exponent - 8);
+}
+
+/* Sums in the order of bf16.h. */
+static const double *bf16_product_of(const struct model *model, const struct texts *texts, int text, int query) {
+    static double row[4 * BERTC_PANEL];
+    const struct bertc_step *step = model->step + 2;
+    const uint16_t *weights = step->weights;
+    const int *code = model->code + texts->id[text * texts->longest + query] * model->columns;
+    const float *position = (const float *)model->step[0].position + query * model->columns;
+    for (int n = 0; n < step->n; n++) {
+        float total = 0;
+        for (int block = 0; block < step->k; block += BF16_DEPTH) {
+            float sum[2] = {0, 0};
+            for (int k = block; k < block + BF16_DEPTH && k < step->k; k++) {
+                const uint32_t bits = (uint32_t)weights[bf16_place(step, k, n)] << 16;
+                float weight;
+                memcpy(&weight, &bits, sizeof weight);
+                sum[k % 2] += bf16_of((float)code[k] + position[k]) * weight;
+            }
+            total += sum[0] + sum[1];
+        }
+        row[n] = total;
+    }
+    return row;
+}
+
+static int check_bf16(const char *name, int callers) {
+    const int k = 1 + below(300), n = 1 + below(4 * BERTC_PANEL);
+    struct model model;
+    open_model(&model, k, 128);
+    float *position = (float *)model.step[0].position;
+    for (int i = 0; i < MOST_LENGTH * k; i++) position[i] = (float)below(1000) / 977.0f;
+    struct bertc_step *step = add_step(&model, BERTC_GEMM_F32, BERTC_F32, n);
+    step->in[0] = 0;
+    step->k = k;
+    step->flag = 1;
+    uint16_t *weights = array(&model, (size_t)up_bf16(k) * up(n), sizeof *weights);
+    for (int c = 0; c < n; c++)
+        for (int i = 0; i < k; i++) {
+            const float weight = bf16_of((float)(below(2001) - 1000) / 311.0f);
+            uint32_t bits;
+            memcpy(&bits, &weight, sizeof bits);
+            weights[bf16_place(step, i, c)] = (uint16_t)(bits >> 16);
+        }
+    step->weights = weights;
+    const int wrong = check_model(&model, name, bf16_product_of, 0.0, 0.0, callers);
+    close_model(&model);
+    return wrong;
+}
+
 /* --- attention -------------------------------------------------------------------------------------------------------- */
 
 static double clipped(double x, double low, double high) { return x < low ? low : x > high ? high : x; }
@@ -375,6 +440,7 @@ int main(int count, char **arguments) {
         int here = 0;
         for (int round = 0; round < rounds; round++) {
             here += check_product(name, round % 8 == 0);
+            here += check_bf16(name, round % 8 == 2);
             here += check_attention(name, round % 8 == 4);
         }
         printf("%s: %s\n", name, here ? "WRONG" : "right");

@@ -48,7 +48,7 @@ static int find(const struct kernels **found) {
     const int tiles = wider && (registers & 0x60000) == 0x60000;
     const int avx2 = wide && b7 >> 5 & 1;
     const int avx512 = wider && b7 >> 16 & 1 && b7 >> 17 & 1 && b7 >> 30 & 1 && b7 >> 31 & 1 && c7 >> 11 & 1;
-    if (avx512 && tiles && d7 >> 24 & 1 && d7 >> 25 & 1 && ask_for_tiles()) found[count++] = &kernels_amx;
+    if (avx512 && tiles && d7 >> 22 & d7 >> 24 & d7 >> 25 & 1 && ask_for_tiles()) found[count++] = &kernels_amx;
     if (avx512) found[count++] = &kernels_avx512;
     if (avx2 && a71 >> 4 & 1) found[count++] = &kernels_avxvnni;
     if (avx2) found[count++] = &kernels_avx2;

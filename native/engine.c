@@ -65,6 +65,11 @@ int bertc_sparse(const char *instruction_set) {
     return kernels && kernels->sparse;
 }
 
+int bertc_bf16(const char *instruction_set) {
+    const struct kernels *kernels = kernels_of(instruction_set);
+    return kernels && kernels->bf16;
+}
+
 static void *aligned(size_t bytes) {
     void *memory;
 #if defined(_WIN32)

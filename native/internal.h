@@ -39,9 +39,11 @@ struct kernels {
     void (*run)(const struct bertc_step *step, const struct frame *frame, int piece, int pieces, struct scratch *own);
     size_t (*scratch)(const struct bertc_plan *plan, int32_t longest);
     int sparse; /* 0: weights that are 2:4 come as dense ones */
+    int bf16;   /* products in BF16 are faster than those in float32 */
 };
 
 static inline int is_sparse(const struct bertc_step *step) { return step->op == BERTC_GEMM_INT8 && step->flag; }
+static inline int is_bf16(const struct bertc_step *step) { return step->op == BERTC_GEMM_F32 && step->flag; }
 
 /* The best first; NULL at the end. */
 const struct kernels *const *kernels_here(void);

@@ -1,5 +1,6 @@
 /* All kernels of one instruction set. This file is compiled once for each (-DISA=name and the compiler's flags), so that
  * what differs is the product of codes in tile.h and the vectors in vec.h, and nothing else. */
+#include "bf16.h"
 #include "sparse.h"
 
 #define LOG2E 1.44269504f
@@ -456,6 +457,33 @@ static NOINLINE void gemm_f32(const struct bertc_step *step, const struct frame 
     }
 }
 
+/* Of rows that are rounded once for all columns; the weights' panels pass by once for them. */
+#define BF16_BLOCK (2 * TILE_ROWS)
+#define BF16_BYTES(k) ((size_t)BF16_BLOCK * (size_t)up(k, BF16_DEPTH) * sizeof(bf16_operand))
+
+static NOINLINE void gemm_bf16(const struct bertc_step *step, const struct frame *frame, int piece, int pieces,
+                               struct scratch *own) {
+    const struct part part = part_of(step, frame, piece, pieces);
+    const int depth = up(step->k, BF16_DEPTH);
+    const int64_t lda = width_of(frame, step->in[0]);
+    float *product = (float *)own->memory;
+    bf16_operand *a = (bf16_operand *)(own->memory + PRODUCT_BYTES);
+    for (int begin = part.row; begin < part.row_end; begin += BF16_BLOCK) {
+        const int end = least(begin + BF16_BLOCK, part.row_end);
+        bf16_round(floats(frame, step->in[0], begin, step->in_column[0]), lda, end - begin, step->k, depth, a);
+        for (int panel = part.panel; panel < part.panel_end; panel++) {
+            const int column = panel * BERTC_PANEL, columns = least(BERTC_PANEL, step->n - column);
+            const uint16_t *weights = (const uint16_t *)step->weights + (int64_t)panel * depth * BERTC_PANEL;
+            for (int row = begin; row < end; row += TILE_ROWS) {
+                const int rows = least(TILE_ROWS, end - row);
+                bf16_tile(rows, a + (int64_t)(row - begin) * depth, depth, weights, product);
+                const struct block block = {step, frame, row, rows, column, columns, product, BERTC_PANEL};
+                finish_block(&block, FLOATS);
+            }
+        }
+    }
+}
+
 /* --- rows ------------------------------------------------------------------------------------------------------------ */
 
 static NOINLINE void embed(const struct bertc_step *step, const struct frame *frame, int piece, int pieces) {
@@ -885,6 +913,10 @@ static size_t scratch_bytes(const struct bertc_plan *plan, int32_t longest) {
             const size_t bytes = PRODUCT_BYTES + (size_t)PLACES_BYTES(up(step->k, BERTC_PANEL));
             most = bytes > most ? bytes : most;
         }
+        if (is_bf16(step)) {
+            const size_t bytes = PRODUCT_BYTES + BF16_BYTES(step->k);
+            most = bytes > most ? bytes : most;
+        }
         if (step->op != BERTC_ATTENTION) continue;
         struct head head = {.size = step->n / step->heads};
         head.width = up(longest, BERTC_PANEL);
@@ -940,7 +972,10 @@ static void run_step(const struct bertc_step *step, const struct frame *frame, i
         gemm_int8(step, frame, piece, pieces, own);
         break;
     case BERTC_GEMM_F32:
-        gemm_f32(step, frame, piece, pieces, own);
+        if (is_bf16(step))
+            gemm_bf16(step, frame, piece, pieces, own);
+        else
+            gemm_f32(step, frame, piece, pieces, own);
         break;
     case BERTC_NORM:
         norm(step, frame, piece, pieces);
@@ -990,4 +1025,5 @@ static void end(void) { _tile_release(); }
 #define TEXT(name) #name
 #define TEXT_OF(name) TEXT(name)
 
-const struct kernels NAMED(ISA) = {TEXT_OF(ISA), BEGIN, END, pieces_of, run_step, scratch_bytes, SPARSE};
+const struct kernels NAMED(ISA) = {TEXT_OF(ISA), BEGIN, END, pieces_of, run_step, scratch_bytes, SPARSE,
+                                    BF16_FAST};

@@ -204,9 +204,44 @@ def _gemm_int8(run: _Run, step: Step) -> None:
     run.finish(step, codes.astype(np.int64) @ weights + compensation)
 
 
+def bf16_floats(values: Array) -> Array:
+    """Round float32 to BF16, to even, as native/bf16.h has it: through the bits, number by number."""
+    values = np.where(np.abs(values) < np.finfo(F32).tiny, values * F32(0), values)
+    whole = values.astype(np.float64)
+    mantissa, exponent = np.frexp(whole)
+    with np.errstate(over="ignore"):  # what is beyond the largest number is infinite
+        return np.where(np.isfinite(whole), np.ldexp(np.rint(mantissa * 256), exponent - 8), whole).astype(F32)
+
+
+def floats_from_bf16(panels: Array, k: int) -> Array:
+    """Return weights [k, n padded] of panels [panels, k / 2, 64, 2] of bits."""
+    bits = panels.transpose(1, 3, 0, 2).reshape(panels.shape[1] * 2, -1).astype(np.uint32) << np.uint32(16)
+    assert not bits[k:].any()
+    return bits[:k].view(F32)
+
+
+def bf16_product(rows: Array, weights: Array) -> Array:
+    """Multiply numbers that are BF16 with sums in the order of native/bf16.h: [rows, k] x [k, n]."""
+    depth = -(-rows.shape[1] // 32) * 32
+    a = np.zeros((len(rows), depth), F32)
+    b = np.zeros((depth, weights.shape[1]), F32)
+    a[:, : rows.shape[1]], b[: len(weights)] = rows, weights
+    total = np.zeros((len(rows), weights.shape[1]), F32)
+    for begin in range(0, depth, 32):
+        sums = np.zeros((2, *total.shape), F32)
+        for k in range(begin, begin + 32):
+            sums[k % 2] += a[:, k, None] * b[k]  # the product is exact
+        total += sums[0] + sums[1]
+    return total
+
+
 def _gemm_f32(run: _Run, step: Step) -> None:
     panels = run.array(step, "weights")
-    assert panels is not None and panels.dtype == F32
+    assert panels is not None
+    if step.flag:
+        run.finish(step, bf16_product(bf16_floats(run.read(step, step.k)), floats_from_bf16(panels, step.k)))
+        return
+    assert panels.dtype == F32
     run.finish(step, run.read(step, step.k) @ panels.transpose(1, 0, 2).reshape(step.k, -1))
 
 

@@ -30,8 +30,9 @@ NUMPY_TYPES: dict[str, np.dtype[Any]] = {
     "F32": np.dtype("<f4"),
     "I32": np.dtype("<i4"),
     "I8": np.dtype("<i1"),
+    "BF16": np.dtype("<u2"),
 }
-"""Of the tensors that `mapped` reads."""
+"""Of the tensors that `mapped` reads; BF16 by its bits."""
 
 AGAIN = "download or save it again"
 

@@ -96,9 +96,13 @@ class SparsityPart(Part):
 
 
 class FloatGemm(Part):
-    """A product with weights that the engine runs in float, by the value that it gives, and why."""
+    """A product with weights that the engine runs in float, by the value that it gives, and why.
+
+    `precision` is that of its two operands; products and sums are FP32.
+    """
 
     gemm: str
+    precision: Literal["fp32", "bf16"] = "fp32"
     reason: str
 
 

@@ -30,6 +30,16 @@ def test_a_mapped_tensor_is_the_file_s_own_bytes(tmp_path: Path) -> None:
             found[...] = 0
 
 
+def test_bf16_is_mapped_by_its_bits(tmp_path: Path) -> None:
+    import torch
+    from safetensors.torch import save_file as save_tensors
+
+    path = tmp_path / "a.safetensors"
+    save_tensors({"halves": torch.tensor([1.0, -2.0], dtype=torch.bfloat16)}, path)
+    found = SafetensorsFile(path).mapped("halves")
+    assert found.dtype == np.uint16 and found.tolist() == [0x3F80, 0xC000] and not found.flags.owndata
+
+
 def test_a_tensor_that_has_no_mapped_type_is_not_mapped(tmp_path: Path) -> None:
     save_file({"halves": np.zeros(2, np.float16)}, tmp_path / "a.safetensors")
     with pytest.raises(KeyError, match="F16"):

@@ -19,7 +19,7 @@ from bertc.export.embeddings import store_embeddings
 from bertc.ir.interpret import Interpreter
 from bertc.runtime.engine import outputs_from_features
 from bertc.runtime.machine.cpu import Cpu
-from bertc.runtime.native import library, native_runtime
+from bertc.runtime.native import bf16_choice, library, native_runtime
 from bertc.targets import target_from_name
 from tests.artefacts import Bertc
 from tests.conftest import TinyOf
@@ -237,18 +237,26 @@ def test_an_artefact_is_built_asked_and_validated(bertc: Bertc, classifier: Path
 
 
 @pytest.mark.native
-def test_what_runs_in_float_is_said_with_the_reason(bertc: Bertc, classifier: Path, rows: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("pays", [True, False])
+def test_what_runs_in_float_is_said_with_the_reason(
+    pays: bool, bertc: Bertc, classifier: Path, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bf16_choice, "multiplies_bf16", lambda: pays)
     out = tmp_path / "out"
     report = built(bertc, classifier, rows, out, "--unvalidated", "--keep-float", "layer.1.context")
     reasons = {each["gemm"]: each["reason"] for each in report["engine"]["float_gemms"]}
     assert list(reasons) == ["layer.1.attention_sum", "head.dense_0_active", "logits"]
     operand = "its operand layer.1.context is in float: kept in float by the recipe"
     assert reasons["layer.1.attention_sum"] == operand
+    precisions = [each["precision"] for each in report["engine"]["float_gemms"]]
+    assert precisions == ["bf16" if pays else "fp32", "fp32", "fp32"]
+    assert report["engine"]["operators"].get("gemm_bf16", 0) == int(pays)
     facts = bertc("inspect", out, "--json").json
     assert facts["engine"] == report["engine"]
     told = bertc("inspect", out).out
     for words in ("gemm_int8", "layer.1.attention_sum", operand, "the head"):
         assert words in " ".join(told.split())
+    assert ("layer.1.attention_sum (BF16): its" in " ".join(told.split())) is pays
     assert operand in (out / "report.html").read_text(encoding="utf-8")
 
 

@@ -176,7 +176,8 @@ def engine_lines(engine: Facts, quantization: Facts) -> list[tuple[str, str]]:
     for what, listed in (("site", quantization["sites_float"]), ("gemm", engine["float_gemms"] or ())):
         reasons: dict[str, list[str]] = {}
         for each in listed:
-            reasons.setdefault(each["reason"], []).append(each[what])
+            name = f"{each[what]} (BF16)" if each.get("precision") == "bf16" else each[what]
+            reasons.setdefault(each["reason"], []).append(name)
         lines += [(f"float {what}s", f"{', '.join(names)}: {reason}") for reason, names in reasons.items()]
     return lines
 

@@ -87,10 +87,16 @@ def _float_sites(facts: BuildFacts) -> tuple[FloatSite, ...]:
 
 def float_gemms(facts: BuildFacts) -> tuple[FloatGemm, ...] | None:
     """Say of each product that the runtime names as float why it is; None where it names none."""
-    if facts.optimized.float_gemms is None:
+    optimized = facts.optimized
+    if optimized.float_gemms is None:
         return None
     reasons = {found.site: found.reason for found in _float_sites(facts)}
-    return tuple(FloatGemm(gemm=name, reason=_reason(name, reasons)) for name in facts.optimized.float_gemms)
+    return tuple(
+        FloatGemm(
+            gemm=name, precision="bf16" if name in optimized.bf16_gemms else "fp32", reason=_reason(name, reasons)
+        )
+        for name in optimized.float_gemms
+    )
 
 
 def _reason(gemm: str, reasons: Mapping[str, str]) -> str:

@@ -13,9 +13,12 @@ from typing import Any, TypeVar
 
 from bertc.errors import InputError
 
-ABI = 3
+ABI = 4
 PANEL = 64
 """Columns of a panel of weights, and what widths are multiples of."""
+
+BF16_DEPTH = 32
+"""Rows of weights in BF16 are padded to a multiple of it: what one instruction of AMX multiplies and adds."""
 
 NO_BUFFER = -1
 TABLES = ("word", "position", "word_scale", "position_scale", "type")
@@ -169,6 +172,15 @@ def padded(columns: int) -> int:
     128
     """
     return -(-columns // PANEL) * PANEL
+
+
+def bf16_pairs(rows: int) -> int:
+    """Return the pairs of rows that weights in BF16 are stored as.
+
+    >>> bf16_pairs(33)
+    32
+    """
+    return -(-rows // BF16_DEPTH) * BF16_DEPTH // 2
 
 
 def distances(longest: int) -> int:

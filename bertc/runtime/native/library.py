@@ -139,6 +139,8 @@ def library() -> ctypes.CDLL:
     found.bertc_instruction_sets.restype = c_char_p
     found.bertc_sparse.argtypes = [c_char_p]
     found.bertc_sparse.restype = c_int
+    found.bertc_bf16.argtypes = [c_char_p]
+    found.bertc_bf16.restype = c_int
     found.bertc_open.argtypes = [POINTER(CPlan), c_int, c_char_p]
     found.bertc_open.restype = c_void_p
     found.bertc_texts.argtypes = [POINTER(CBatch)]
@@ -159,3 +161,8 @@ def instruction_sets() -> tuple[str, ...]:
 def multiplies_sparse(instruction_set: str | None = None) -> bool:
     """Say whether an instruction set (None: the best of this CPU) has a kernel for weights that are 2:4."""
     return bool(library().bertc_sparse(None if instruction_set is None else instruction_set.encode("ascii")))
+
+
+def multiplies_bf16() -> bool:
+    """Say whether the best instruction set of this CPU is faster with products in BF16 than in float32."""
+    return bool(library().bertc_bf16(None))

@@ -12,6 +12,7 @@ from bertc.core.versions import __version__
 from bertc.errors import EnvironmentLackError
 from bertc.ir.standard import standard_from_graph
 from bertc.runtime.engine import Engine
+from bertc.runtime.native.bf16_choice import choose_bf16
 from bertc.runtime.native.compile import plan_from_graph
 from bertc.runtime.native.kernel_plan import Op, Plan, Step
 from bertc.runtime.native.library import check_library, digest_of_library, instruction_sets
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 ONNX = "model.onnx"
 SPARSE = "gemm_int8_sparse"
 """What products that skip the zeros of 2:4 weights are counted as."""
+
+BF16 = "gemm_bf16"
+"""What float products whose operands are rounded to BF16 are counted as."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +61,10 @@ class NativeRuntime(Runtime):
     def write_model(
         self, lowered: ir.Model, folder: Path, *, progress: Progress = SILENCE, cache: Path | None = None
     ) -> Path:
-        """Write plan and arrays, 2:4 weights in the form that is faster on this machine, and the ONNX file."""
+        """Write plan and arrays, 2:4 and float weights in the form that is faster here, and the ONNX file."""
         import onnx_ir as ir
 
-        path = write_plan(*choose_sparse(*plan_from_graph(lowered)), folder)
+        path = write_plan(*choose_bf16(*choose_sparse(*plan_from_graph(lowered))), folder)
         ir.save(self.onnx_graph(lowered), folder / ONNX)
         return path
 
@@ -79,6 +83,7 @@ def optimized_from_plan(plan: Plan) -> Optimized:
     for step in plan.steps:
         if step.op in (Op.GEMM_INT8, Op.GEMM_F32):
             gemms[_kernel(step)] += sum(name.startswith("layer.") for name in _products(step))
+    floats = [step for step in plan.steps if step.op is Op.GEMM_F32]
     attentions = [step for step in plan.steps if step.op is Op.ATTENTION]
     return Optimized(
         runtime=f"bertc {__version__} ({instruction_sets()[0]})",
@@ -89,10 +94,11 @@ def optimized_from_plan(plan: Plan) -> Optimized:
             "layer_norm": sum(step.op is Op.NORM for step in plan.steps),
         },
         gemms_int8=gemms["gemm_int8"] + gemms[SPARSE],
-        gemms_float=gemms["gemm_f32"],
+        gemms_float=gemms["gemm_f32"] + gemms[BF16],
         gemms_sparse=gemms[SPARSE],
         operators=dict(Counter(_kernel(step) for step in plan.steps)),
-        float_gemms=tuple(name for step in plan.steps if step.op is Op.GEMM_F32 for name in _products(step)),
+        float_gemms=tuple(name for step in floats for name in _products(step)),
+        bf16_gemms=tuple(name for step in floats if step.flag for name in _products(step)),
     )
 
 
@@ -102,7 +108,8 @@ def _products(step: Step) -> list[str]:
 
 
 def _kernel(step: Step) -> str:
-    return SPARSE if step.op is Op.GEMM_INT8 and step.flag else step.op.name.lower()
+    flagged = {Op.GEMM_INT8: SPARSE, Op.GEMM_F32: BF16}
+    return flagged[step.op] if step.flag and step.op in flagged else step.op.name.lower()
 
 
 def _in_codes(attention: Step) -> bool:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bertc.runtime.native.kernel_plan import PANEL, padded
+from bertc.runtime.native.kernel_plan import PANEL, bf16_pairs, padded
 
 GROUP = 4
 """Rows of INT8 weights that lie beside each other: what one instruction multiplies and adds."""
-
 
 KEPT = 2
 """Of a group of weights that are 2:4, how many may be other than 0."""
@@ -72,6 +71,32 @@ def float_panels(weights: NDArray[np.float32]) -> NDArray[np.float32]:
     whole = np.zeros((depth, padded(columns)), np.float32)
     whole[:, :columns] = weights
     return np.ascontiguousarray(whole.reshape(depth, -1, PANEL).transpose(1, 0, 2))
+
+
+def bf16_panels(panels: NDArray[np.float32]) -> NDArray[np.uint16]:
+    """Round packed float weights to BF16 and pack them as [panels, ceil(k / 32) * 16, 64, 2], zeros behind k.
+
+    >>> found = bf16_panels(float_panels(np.float32([[1], [-2], [3]])))
+    >>> found.shape, (found[0, :2, 0] >> 7).tolist()
+    ((1, 16, 64, 2), [[127, 384], [128, 0]])
+    """
+    blocks, depth, _ = panels.shape
+    pairs = np.zeros((blocks, bf16_pairs(depth), 2, PANEL), np.uint16)
+    pairs.reshape(blocks, -1, PANEL)[:, :depth] = bf16_bits(panels)
+    return np.ascontiguousarray(pairs.transpose(0, 1, 3, 2))
+
+
+def bf16_bits(values: NDArray[np.float32]) -> NDArray[np.uint16]:
+    """Round to BF16, to even, as the kernels do: a subnormal number becomes 0, NaN stays one.
+
+    >>> bf16_bits(np.float32([1, 1.00390625, 1.01171875, 1e-40])).tolist()
+    [16256, 16256, 16258, 0]
+    """
+    bits = np.ascontiguousarray(values).view(np.uint32)
+    magnitude = bits & np.uint32(0x7FFFFFFF)
+    rounded = (bits + np.uint32(0x7FFF) + (bits >> np.uint32(16) & np.uint32(1))) >> np.uint32(16)
+    found = np.where(magnitude > np.uint32(0x7F800000), bits >> np.uint32(16) | np.uint32(0x40), rounded)
+    return np.where(magnitude < np.uint32(0x800000), bits >> np.uint32(16) & np.uint32(0x8000), found).astype(np.uint16)
 
 
 def float_vector(values: ArrayLike, columns: int) -> NDArray[np.float32]:

@@ -27,6 +27,7 @@ from bertc.runtime.native.kernel_plan import (
     Rows,
     Step,
     Type,
+    bf16_pairs,
     distances,
     names_of_arrays,
     padded,
@@ -60,7 +61,7 @@ EMBEDDING = {"vocabulary", "positions", "types", "first_position", "word", "posi
 FIELDS: Mapping[Op, set[str]] = {
     Op.EMBED: ALWAYS | EMBEDDING | {"flag", "word_scale", "position_scale"},
     Op.GEMM_INT8: ALWAYS | INPUT | FINISH | CODES | {"in_zero", "flag", "weights", "compensation"},
-    Op.GEMM_F32: ALWAYS | INPUT | FINISH | CODES | {"weights"},
+    Op.GEMM_F32: ALWAYS | INPUT | FINISH | CODES | {"flag", "weights"},
     Op.NORM: ALWAYS | INPUT | CODES | {"out_codes", "gamma", "beta", "epsilon"},
     Op.ATTENTION: ALWAYS | INPUT | SCALES | CODES | {"in_zero", "k", "heads", "flag", "positions", "distance_bias"},
     Op.FINISH: ALWAYS | INPUT | FINISH | CODES | {"in_zero"},
@@ -289,7 +290,9 @@ class _Check:
         step = self.current
         self.expect(step.k > 0, "k")
         self.type_of_input(self.source(step.rows, step.k), Type.F32)
-        self.array("weights", np.float32, (padded(step.n) // PANEL, step.k, PANEL))
+        self.expect(step.flag in (0, 1), "flag")
+        kind, panel = (np.uint16, (bf16_pairs(step.k), PANEL, 2)) if step.flag else (np.float32, (step.k, PANEL))
+        self.array("weights", kind, (padded(step.n) // PANEL, *panel))
         self.finish()
 
     def norm(self) -> None:

@@ -10,6 +10,7 @@ from bertc.core.head import Head, Pooling
 from bertc.core.progress import Silent
 from bertc.export.embeddings import store_embeddings
 from bertc.prune.layers import prune_graph
+from bertc.runtime.native.bf16_choice import choose_bf16
 from bertc.runtime.native.compile import plan_from_graph
 from bertc.runtime.native.library import instruction_sets
 from bertc.runtime.native.sparse_choice import choose_sparse
@@ -47,3 +48,9 @@ def pooled(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
     head = Head(task="feature-extraction", pooling=Pooling.MEAN, normalize=True, layer_weights=(1.0, 2.0, 1.0))
     model = tiny_model(tmp_path_factory.mktemp("pooled"), task="feature-extraction", head=head)
     return plan_from_graph(quantized(model, tiny_scheme("2", keep_float=("probs", "query", "layer.1.context"))).graph)
+
+
+@pytest.fixture(scope="session")
+def bf16(pooled: Compiled) -> Compiled:
+    """The same with what is float in the layers in BF16."""
+    return choose_bf16(*pooled, pays=True)

@@ -24,6 +24,7 @@ from bertc.core.batch import Batch, batch_from_features, packed_batch_from_featu
 from bertc.core.feature import Feature
 from bertc.errors import EnvironmentLackError, InputError
 from bertc.export.embeddings import store_embeddings
+from bertc.runtime.native.bf16_choice import choose_bf16
 from bertc.runtime.native.compile import plan_from_graph
 from bertc.runtime.native.kernel_plan import Plan
 from bertc.runtime.native.library import instruction_sets, library
@@ -54,6 +55,7 @@ def compiled(tiny_of: TinyOf, tmp_path_factory: pytest.TempPathFactory) -> Compi
         tmp_path_factory.mktemp("odd"), task="feature-extraction", hidden=60, intermediate=90, heads=4
     )
     found["odd sizes"] = plan_from_graph(quantized(odd, scheme).graph)
+    found["bf16"] = choose_bf16(*found["odd sizes"], pays=True)
     return found
 
 
@@ -64,7 +66,7 @@ def classifier(compiled: Compiled) -> Iterator[NativeEngine]:
         yield engine
 
 
-PLANS = (*OUTPUTS, "odd sizes")
+PLANS = (*OUTPUTS, "odd sizes", "bf16")
 LOGITS = ("logits",)
 
 

@@ -7,13 +7,15 @@ import pytest
 
 from bertc.runtime.native.packing import (
     are_sparse,
+    bf16_bits,
+    bf16_panels,
     compensation,
     float_panels,
     float_vector,
     int8_panels,
     sparse_panels,
 )
-from tests.native_reference import dense_from_sparse
+from tests.native_reference import bf16_floats, dense_from_sparse, floats_from_bf16
 
 SIZES = [(1, 1), (3, 65), (4, 64), (5, 2), (64, 128), (65, 63), (127, 129), (200, 70)]
 
@@ -58,6 +60,31 @@ def test_float_weights_lie_where_the_header_says(k: int, n: int) -> None:
     rows, columns = np.arange(k)[:, None], np.arange(n)[None]
     np.testing.assert_array_equal(panels[columns // 64, rows, columns % 64], weights)
     assert np.count_nonzero(panels) == np.count_nonzero(weights)
+
+
+@pytest.mark.parametrize("k, n", SIZES)
+def test_bf16_weights_lie_where_the_header_says(k: int, n: int) -> None:
+    weights = np.random.default_rng(k * n).normal(size=(k, n)).astype(np.float32)
+    panels = bf16_panels(float_panels(weights))
+    assert panels.shape == (-(-n // 64), -(-k // 32) * 16, 64, 2) and panels.flags.c_contiguous
+    rows, columns = np.arange(k)[:, None], np.arange(n)[None]
+    np.testing.assert_array_equal(panels[columns // 64, rows // 2, columns % 64, rows % 2], bf16_bits(weights))
+    assert np.count_nonzero(panels) == weights.size
+    np.testing.assert_array_equal(floats_from_bf16(panels, k)[:, :n], bf16_floats(weights))
+
+
+def test_bf16_rounds_to_even_and_keeps_what_is_no_number() -> None:
+    ties = np.float32([1 + 2**-8, 1 + 3 * 2**-8, -(1 + 2**-8), 1 + 2**-8 + 2**-20])
+    limits = np.float32([0.0, -0.0, np.inf, -np.inf, np.nan, 3.4e38, 2.0**-126, 1.1e-38, -1e-40])
+    values = np.concatenate([ties, limits])
+    with np.errstate(over="ignore", invalid="ignore"):
+        expected = bf16_floats(values)
+    found = (bf16_bits(values).astype(np.uint32) << 16).view(np.float32)
+    np.testing.assert_array_equal(found, expected)
+    assert found[:4].tolist() == [1, 1.015625, -1, 1.0078125]
+    assert found[9] == np.inf and found[11] == found[12] == 0 and np.signbit(found[[5, 12]]).all()
+    signalling = np.array([0x7F800001, 0xFF80FFFF], np.uint32).view(np.float32)
+    assert bf16_bits(signalling).tolist() == [0x7FC0, 0xFFC0]
 
 
 def test_vectors_are_padded_with_zeros() -> None:

@@ -102,6 +102,9 @@ def test_a_damaged_step_is_refused_by_its_field(op: Op, values: dict[str, Any], 
         (Op.GEMM_F32, {"k": 65}, "in_column"),
         (Op.GEMM_F32, {"weights": "embeddings.sum.word"}, "weights is"),
         (Op.GEMM_F32, {"in_zero": 3}, "does not read"),
+        (Op.GEMM_F32, {"flag": 1}, "weights is float32 .* where uint16"),
+        (Op.GEMM_F32, {"flag": 2}, "flag is 2"),
+        (Op.GEMM_F32, {"flag": -1}, "flag is -1"),
         (Op.FINISH, {"k": 32}, "k is 32"),
         (Op.FINISH, {"in_zero": 300}, "in_zero is 300"),
         (Op.POOL, {"flag": 2}, "flag is 2"),
@@ -222,6 +225,22 @@ def test_sparse_weights_have_their_own_shape(sparse: Compiled) -> None:
         check_plan(changed(plan, number, flag=0), arrays)
     with pytest.raises(InputError, match="weights is int8"):
         check_plan(plan, {**arrays, step.weights: np.ascontiguousarray(weights[:, :-1])})
+
+
+def test_bf16_weights_have_their_own_shape(bf16: Compiled) -> None:
+    plan, arrays = bf16
+    check_plan(plan, arrays)
+    number = number_of(plan, Op.GEMM_F32)
+    step = plan.steps[number]
+    weights = arrays[step.weights]
+    assert step.flag and weights.shape == (padded(step.n) // 64, -(-step.k // 32) * 16, 64, 2)
+    with pytest.raises(InputError, match=r"weights is uint16 .* where float32"):
+        check_plan(changed(plan, number, flag=0), arrays)
+    for wrong in (weights.view(np.int16), weights[:, :-1], weights[:-1], weights[..., :1], weights.reshape(-1)):
+        with pytest.raises(InputError, match="where uint16"):
+            check_plan(plan, {**arrays, step.weights: np.ascontiguousarray(wrong)})
+    with pytest.raises(InputError, match=r"where uint16|in_column"):
+        check_plan(changed(plan, number, k=step.k + 1), arrays)
 
 
 def test_damaged_arrays_are_refused(int8: Compiled) -> None:

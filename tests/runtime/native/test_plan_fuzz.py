@@ -103,6 +103,8 @@ def assert_in_range(plan: Plan, arrays: Mapping[str, Array]) -> None:
         if step.residual != NO_BUFFER:
             assert step.residual >= 0 and columns <= plan.buffers[step.residual].width
         depth = 4 * step.k if step.op is Op.GEMM_F32 else padded(step.k)
+        if step.op is Op.GEMM_F32 and step.flag:
+            depth = 2 * (-(-step.k // 32) * 32)
         sizes = {
             "weights": columns * (depth // 8 * 5 if step.op is Op.GEMM_INT8 and step.flag else depth),
             "word": step.vocabulary * step.n * (1 if step.flag else 4),
@@ -123,12 +125,12 @@ def assert_in_range(plan: Plan, arrays: Mapping[str, Array]) -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_a_mutated_plan_is_refused_or_touches_nothing_outside(
-    seed: int, int8: Compiled, pooled: Compiled, sparse: Compiled
+    seed: int, int8: Compiled, pooled: Compiled, sparse: Compiled, bf16: Compiled
 ) -> None:
     generator = random.Random(seed)
     refused = passed = 0
     for _ in range(400):
-        plan, arrays = generator.choice((int8, pooled, sparse))
+        plan, arrays = generator.choice((int8, pooled, sparse, bf16))
         damaged = mutated(plan, arrays, generator)
         try:
             check_plan(damaged, arrays)
@@ -162,11 +164,13 @@ print("all ran")
 
 
 @pytest.mark.native
-def test_a_mutated_plan_that_passes_runs_without_a_crash(int8: Compiled, pooled: Compiled, tmp_path: Path) -> None:
+def test_a_mutated_plan_that_passes_runs_without_a_crash(
+    int8: Compiled, pooled: Compiled, bf16: Compiled, tmp_path: Path
+) -> None:
     """On every instruction set, in a process of its own; what it computes is no matter."""
     generator = random.Random(7)
     ran = 0
-    for name, (plan, arrays) in (("int8", int8), ("pooled", pooled)):
+    for name, (plan, arrays) in (("int8", int8), ("pooled", pooled), ("bf16", bf16)):
         folder = tmp_path / name
         folder.mkdir()
         whole = write_plan(plan, arrays, folder)
@@ -187,7 +191,7 @@ def test_a_mutated_plan_that_passes_runs_without_a_crash(int8: Compiled, pooled:
     assert ran > 20
 
 
-def test_the_second_reading_finds_what_is_outside(int8: Compiled, sparse: Compiled) -> None:
+def test_the_second_reading_finds_what_is_outside(int8: Compiled, sparse: Compiled, bf16: Compiled) -> None:
     plan, arrays = int8
     assert_in_range(plan, arrays)
     number = number_of(plan, Op.GEMM_INT8)
@@ -197,5 +201,8 @@ def test_the_second_reading_finds_what_is_outside(int8: Compiled, sparse: Compil
     assert_in_range(*sparse)
     with pytest.raises(AssertionError):
         assert_in_range(changed(sparse[0], number_of(sparse[0], Op.GEMM_INT8), flag=0), sparse[1])
+    assert_in_range(*bf16)
+    with pytest.raises(AssertionError):
+        assert_in_range(changed(bf16[0], number_of(bf16[0], Op.GEMM_F32), flag=0), bf16[1])
     with pytest.raises(AssertionError):
         assert_in_range(replace(plan, outputs=(Output(name="x", buffer=0, columns=65, per_token=True),)), arrays)
