@@ -33,7 +33,8 @@ enum bertc_op {
     BERTC_FINISH = 5,    /* out = finish(in), in f32 or codes: quantize, dequantize, activation, addition */
     BERTC_FIRST = 6,     /* out [texts] = the row of each text's first token of in [tokens] */
     BERTC_POOL = 7,      /* out f32 [texts] = mean (flag 0) or maximum (flag 1) of each text's rows of in f32 */
-    BERTC_UNIT = 8       /* out f32 = rows of in f32 divided by their Euclidean length, at least epsilon */
+    BERTC_UNIT = 8,      /* out f32 = rows of in f32 divided by their Euclidean length, at least epsilon */
+    BERTC_EXIT = 9       /* texts leave: those whose softmax of in f32 [texts] has an entropy below epsilon log n */
 };
 
 /* What follows a product, for each column n of a step, in this order:
@@ -44,11 +45,14 @@ enum bertc_op {
  *   y = y + residual[n]                                        f32, or (code - residual_zero) * residual_scale[n]
  *   out = y, or the code clamp(rint(y * inverse[n]) + out_zero, 0, 255)
  *
+ * A text that leaves has its row of an EXIT's in[0] as its row of output 0, and is computed no further: the rows of all
+ * others are moved together in in[1] and in[2], the only values that are read behind it.
+ *
  * For BERTC_FINISH acc is in[n] (f32) or in[n] - in_zero (codes). Rounding is to even. */
 struct bertc_step {
     int32_t op;
     int32_t rows;         /* enum bertc_rows: of `out`; of `in` too, but for FIRST, POOL, and ATTENTION's keys and values */
-    int32_t in[3];        /* buffers; attention: query, key, value; -1: none */
+    int32_t in[3];        /* buffers; attention: query, key, value; EXIT: see above; -1: none */
     int32_t in_column[3]; /* the first column that is read */
     int32_t in_zero;      /* zero point of in's codes as stored (128 for a symmetric one); attention: of all three */
     int32_t out;          /* buffer, -1: none (NORM may give codes alone) */
@@ -63,7 +67,7 @@ struct bertc_step {
     int32_t flag;         /* POOL: see above. 1 for ATTENTION: probabilities have codes; EMBED: tables in INT8; GEMM_INT8:
                            * weights are 2:4; GEMM_F32: a product in BF16, see bf16.h */
     int32_t probs_high;   /* ATTENTION: largest code of a probability, 127 or 255 */
-    float epsilon;        /* NORM, UNIT */
+    float epsilon;        /* NORM, UNIT, EXIT */
     float scaling;        /* ATTENTION: what the raw integer (or float) product of q and k is multiplied by */
     float scores_requant; /* ATTENTION: raw product to code, 0: scores are not quantized; `scaling` then scales codes */
     float probs_inverse;  /* ATTENTION: 1 / scale of the probabilities' codes */
@@ -90,7 +94,7 @@ struct bertc_buffer {
 };
 
 struct bertc_output {
-    int32_t buffer, column, columns;
+    int32_t buffer, column, columns; /* buffer -1: 1 + the EXITs that a text went past */
     int32_t per_token; /* 1: an entry for each token, in a padded array; 0: for each text */
 };
 

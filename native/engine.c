@@ -1,6 +1,6 @@
 /* Runs a plan over batches. Several texts go in chunks, each through the whole plan by one thread, which waits for
  * nobody; what is too little for that goes step by step, each step in pieces that the threads take as they come. */
-#define _POSIX_C_SOURCE 200809L
+#include <math.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -167,6 +167,7 @@ static void context_free(struct context *context, int threads) {
         aligned_free(context->frames[i].memory);
         free(context->frames[i].buffer);
         free(context->frames[i].start);
+        free(context->frames[i].text);
     }
     for (int i = 0; context->scratch && i < threads; i++) aligned_free(context->scratch[i].memory);
     free(context->frames);
@@ -234,11 +235,13 @@ static int frame_reserve(struct frame *frame, const struct bertc_plan *plan, int
         aligned_free(frame->memory);
         free(frame->buffer);
         free(frame->start);
+        free(frame->text);
         frame->most_tokens = frame->most_texts = 0;
         frame->memory = aligned(bytes);
         frame->buffer = calloc((size_t)plan->buffers + 1, sizeof *frame->buffer);
         frame->start = calloc((size_t)texts + 1, sizeof *frame->start);
-        if (!frame->memory || !frame->buffer || !frame->start) return 0;
+        frame->text = calloc((size_t)texts + 1, sizeof *frame->text);
+        if (!frame->memory || !frame->buffer || !frame->start || !frame->text) return 0;
         memset(frame->memory, 0, bytes); /* rows beyond a value's own are read, and must be numbers */
     }
     frame->most_tokens = tokens;
@@ -319,26 +322,81 @@ static int frame_fill(const struct bertc_engine *engine, const struct context *c
     if (!frame_reserve(frame, &engine->plan, context->first[last] - begin, (int32_t)(last - first))) return 0;
     frame->tokens = context->first[last] - begin;
     frame->texts = (int32_t)(last - first);
-    for (int64_t text = first; text <= last; text++) frame->start[text - first] = context->first[text] - begin;
+    frame->passed = 0;
+    for (int64_t text = first; text <= last; text++) {
+        frame->start[text - first] = context->first[text] - begin;
+        frame->text[text - first] = (int32_t)text;
+    }
     frame->id = context->id + begin;
     frame->type = context->type + begin;
     frame->position = context->position + begin;
     frame->place = context->place + begin;
-    frame->first_text = first;
     return 1;
 }
 
 static void give_outputs(const struct frame *frame, float *const *out) {
     for (int i = 0; i < frame->plan->outputs; i++) {
         const struct bertc_output *output = frame->plan->output + i;
+        if (output->buffer < 0) {
+            for (int32_t row = 0; row < frame->texts; row++) out[i][frame->text[row]] = (float)(frame->passed + 1);
+            continue;
+        }
         const int64_t width = frame->plan->buffer[output->buffer].width, columns = output->columns;
         const float *from = (const float *)frame->buffer[output->buffer] + output->column;
         const int32_t count = output->per_token ? frame->tokens : frame->texts;
         for (int32_t row = 0; row < count; row++) {
-            const int64_t place = output->per_token ? frame->place[row] : frame->first_text + row;
+            const int64_t place = output->per_token ? frame->place[row] : frame->text[row];
             memcpy(out[i] + place * columns, from + row * width, (size_t)columns * sizeof(float));
         }
     }
+}
+
+/* --- texts that leave -------------------------------------------------------------------------------------------------- */
+
+/* The entropy of the softmax of n numbers, divided by log n. */
+static double uncertainty(const float *logits, int n) {
+    float most = logits[0];
+    double total = 0, mean = 0;
+    for (int i = 1; i < n; i++) most = logits[i] > most ? logits[i] : most;
+    for (int i = 0; i < n; i++) {
+        const double x = (double)logits[i] - most, e = exp(x);
+        total += e;
+        mean += e * x;
+    }
+    return (log(total) - mean / total) / log(n);
+}
+
+/* Give out what an EXIT says of the texts that are certain, and move the others' rows together. */
+static void leave(const struct bertc_step *step, struct frame *frame, float *const *out) {
+    const struct bertc_plan *plan = frame->plan;
+    const int64_t width = plan->buffer[step->in[0]].width;
+    const float *logits = (const float *)frame->buffer[step->in[0]] + step->in_column[0];
+    int32_t texts = 0, tokens = 0;
+    for (int32_t text = 0; text < frame->texts; text++) {
+        const int32_t begin = frame->start[text], length = frame->start[text + 1] - begin, number = frame->text[text];
+        if (uncertainty(logits + text * width, step->n) < (double)step->epsilon) {
+            memcpy(out[0] + (int64_t)number * step->n, logits + text * width, (size_t)step->n * sizeof(float));
+            for (int i = 1; i < plan->outputs; i++)
+                if (plan->output[i].buffer < 0) out[i][number] = (float)(frame->passed + 1);
+            continue;
+        }
+        for (int i = 1; i < 3 && texts < text; i++) {
+            if (step->in[i] < 0) continue;
+            const struct bertc_buffer *buffer = plan->buffer + step->in[i];
+            const int each = buffer->rows == BERTC_TOKENS;
+            const size_t row = (size_t)buffer->width * (buffer->type == BERTC_F32 ? sizeof(float) : 1);
+            const size_t to = (size_t)(each ? tokens : texts), from = (size_t)(each ? begin : text);
+            uint8_t *rows = frame->buffer[step->in[i]];
+            memmove(rows + to * row, rows + from * row, (size_t)(each ? length : 1) * row);
+        }
+        frame->text[texts] = number;
+        frame->start[texts++] = tokens;
+        tokens += length;
+    }
+    frame->start[texts] = tokens;
+    frame->texts = texts;
+    frame->tokens = tokens;
+    frame->passed++;
 }
 
 /* --- a step ----------------------------------------------------------------------------------------------------------- */
@@ -349,12 +407,17 @@ static int64_t nanoseconds(void) {
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
-/* Run a piece of a step, and add the time that it takes to the step's where somebody asks for that. */
-static void run_step(const struct bertc_engine *engine, int step, const struct frame *frame, int piece, int pieces,
-                     struct scratch *own, int64_t *spent) {
+/* Run a piece of a step, unless all texts have left; add the time that it takes to the step's where somebody asks. */
+static void run_piece(const struct bertc_engine *engine, int number, struct frame *frame, int piece, int pieces,
+                      struct scratch *own, float *const *out, int64_t *spent) {
+    const struct bertc_step *step = engine->plan.step + number;
     const int64_t begin = spent ? nanoseconds() : 0;
-    engine->kernels->run(engine->plan.step + step, frame, piece, pieces, own);
-    if (spent) __atomic_fetch_add(spent + step, nanoseconds() - begin, __ATOMIC_RELAXED);
+    if (!frame->texts) return;
+    if (step->op == BERTC_EXIT)
+        leave(step, frame, out);
+    else
+        engine->kernels->run(step, frame, piece, pieces, own);
+    if (spent) __atomic_fetch_add(spent + number, nanoseconds() - begin, __ATOMIC_RELAXED);
 }
 
 /* --- texts in chunks -------------------------------------------------------------------------------------------------- */
@@ -397,7 +460,7 @@ static void run_chunks(struct job *job, int slot) {
             break;
         }
         for (int i = 0; i < engine->plan.steps; i++)
-            run_step(engine, i, frame, 0, 1, chunks->context->scratch + slot, chunks->spent);
+            run_piece(engine, i, frame, 0, 1, chunks->context->scratch + slot, chunks->out, chunks->spent);
         give_outputs(frame, chunks->out);
     }
     if (engine->kernels->end) engine->kernels->end();
@@ -409,6 +472,7 @@ struct together {
     struct job job;
     struct bertc_engine *engine;
     struct context *context;
+    float *const *out;
     int64_t *spent;
     _Atomic uint64_t ticket; /* the step in the upper half, its next piece in the lower */
     atomic_int done;         /* pieces of the step */
@@ -417,7 +481,7 @@ struct together {
 static void run_together(struct job *job, int slot) {
     struct together *together = (struct together *)job;
     const struct bertc_engine *engine = together->engine;
-    const struct frame *frame = together->context->frames;
+    struct frame *frame = together->context->frames;
     const uint64_t steps = (uint64_t)engine->plan.steps;
     const int *pieces = together->context->pieces;
     int turns = 0;
@@ -434,7 +498,8 @@ static void run_together(struct job *job, int slot) {
         const int piece = (int)(uint32_t)ticket;
         if (step >= steps) break;
         if (piece >= pieces[step]) continue;
-        run_step(engine, (int)step, frame, piece, pieces[step], together->context->scratch + slot, together->spent);
+        run_piece(engine, (int)step, frame, piece, pieces[step], together->context->scratch + slot, together->out,
+                  together->spent);
         if (atomic_fetch_add_explicit(&together->done, 1, memory_order_acq_rel) + 1 == pieces[step]) {
             atomic_store_explicit(&together->done, 0, memory_order_relaxed);
             atomic_store_explicit(&together->ticket, (step + 1) << 32, memory_order_release);
@@ -471,10 +536,12 @@ static const char *run_texts(struct bertc_engine *engine, struct context *contex
         return atomic_load(&chunks.failed) ? NO_MEMORY : NULL;
     }
     if (!frame_fill(engine, context, context->frames, 0, texts)) return NO_MEMORY;
-    for (int i = 0; i < engine->plan.steps; i++)
-        context->pieces[i] = engine->kernels->pieces(engine->plan.step + i, context->frames, threads);
+    for (int i = 0; i < engine->plan.steps; i++) {
+        const struct bertc_step *step = engine->plan.step + i;
+        context->pieces[i] = step->op == BERTC_EXIT ? 1 : engine->kernels->pieces(step, context->frames, threads);
+    }
     struct together together = {.job = {.work = run_together, .slots = threads}, .engine = engine, .context = context,
-                                .spent = spent};
+                                .out = out, .spent = spent};
     pool_run(engine->pool, &together.job);
     give_outputs(context->frames, out);
     return NULL;

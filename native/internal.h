@@ -16,7 +16,8 @@ struct frame {
     int32_t *start;    /* [texts + 1]: the row of each text's first token */
     int32_t *id, *type, *position; /* [tokens] */
     int64_t *place;    /* [tokens]: row * length + column of the batch */
-    int64_t first_text; /* number in the batch of the first of these texts */
+    int32_t *text;     /* [texts]: numbers in the batch */
+    int32_t passed;    /* EXITs that these texts went past */
     void **buffer;     /* [plan->buffers] */
     /* what is allocated, and for how much */
     void *memory;

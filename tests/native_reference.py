@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.special import erf
 
 from bertc.core.batch import Batch
+from bertc.core.exits import uncertainty
 from bertc.runtime.native.kernel_plan import NO_BUFFER, Activation, Op, Plan, Rows, Step, Type, padded
 
 Array = NDArray[Any]
@@ -63,12 +64,17 @@ def run_plan(
             seen[name] = run.buffers[number][:, : step.n].copy()
     found = {}
     for output in plan.outputs:
+        if output.buffer == NO_BUFFER:
+            found[output.name] = np.where(run.exits < 0, run.passed, run.exits).astype(F32) + 1
+            continue
         values = run.buffers[output.buffer][:, output.column : output.column + output.columns]
         if output.per_token:
             whole = np.zeros((*batch.mask.shape, output.columns), F32)
             for text in run.texts:
                 whole[text.row, text.columns] = values[text.tokens]
             values = whole
+        if output is plan.outputs[0] and run.left:
+            values = np.stack([run.left.get(number, values[number]) for number in range(len(values))])
         found[output.name] = values.copy() if output.vector else values[..., 0].copy()
     return found
 
@@ -79,6 +85,9 @@ class _Run:
         self.batch = batch
         self.texts = texts_of(batch)
         self.rows = {Rows.TOKENS: sum(text.length for text in self.texts), Rows.TEXTS: len(self.texts)}
+        self.passed = 0
+        self.exits = np.full(len(self.texts), -1)
+        self.left: dict[int, Array] = {}
         generator = np.random.default_rng(0)
         self.buffers: list[Array] = []
         for buffer in plan.buffers:
@@ -287,6 +296,15 @@ def _attention(run: _Run, step: Step) -> None:
     run.write(step, y)
 
 
+def _exit(run: _Run, step: Step) -> None:
+    """Keep the scores of texts that leave; here the others keep their places, so nothing has to move."""
+    logits = run.read(step, step.n)
+    for number in np.flatnonzero((uncertainty(logits) < F32(step.epsilon)) & (run.exits < 0)):
+        run.left[int(number)] = logits[number].copy()
+        run.exits[number] = run.passed
+    run.passed += 1
+
+
 def _finish(run: _Run, step: Step) -> None:
     acc = np.zeros((run.rows[step.rows], padded(step.n)), F32)
     acc[:, : step.n] = run.centred(step, step.n)
@@ -320,4 +338,5 @@ KERNELS = {
     Op.FIRST: _first,
     Op.POOL: _pool,
     Op.UNIT: _unit,
+    Op.EXIT: _exit,
 }

@@ -76,7 +76,10 @@ class Binding(_Frozen):
 
 
 class Manifest(_Frozen):
-    """The content of manifest.json, schema 1. Paths in `files` are relative, with forward slashes."""
+    """The content of manifest.json, schema 1. Paths in `files` are relative, with forward slashes.
+
+    `exit_threshold` is the uncertainty under which texts leave an engine; null where none does.
+    """
 
     schema_version: Literal[1] = Field(default=1, validation_alias="schema", serialization_alias="schema")
     bertc: str
@@ -89,6 +92,7 @@ class Manifest(_Frozen):
     cpu: CpuRecord
     valid_on: ValidOn
     binding: Binding | None = None
+    exit_threshold: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +115,7 @@ def write_manifest(
     valid_on: ValidOn | None = None,
     unvalidated: bool = False,
     binding: Binding | None = None,
+    exit_threshold: float | None = None,
 ) -> Manifest:
     """Record every file in `folder` and write manifest.json, the last file of an artefact.
 
@@ -128,6 +133,7 @@ def write_manifest(
         cpu=CpuRecord(vendor=made.cpu.vendor, model=made.cpu.model, features=tuple(sorted(made.cpu.features))),
         valid_on=valid_on or ValidOn(machine=made.cpu.machine),
         binding=binding,
+        exit_threshold=exit_threshold,
     )
     with (folder / MANIFEST_FILE).open("w", encoding="utf-8", newline="\n") as file:
         file.write(manifest.model_dump_json(by_alias=True, indent=2) + "\n")

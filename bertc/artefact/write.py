@@ -74,6 +74,7 @@ def write_artefact(folder: Path, facts: BuildFacts, report: Report) -> None:
         valid_on=ValidOn(machine=facts.cpu.machine, cpu_features_any=facts.target.demands),
         unvalidated=report.unvalidated,
         binding=_binding(facts.optimized),
+        exit_threshold=facts.checkpoint.head.exit_threshold,
     )
 
 

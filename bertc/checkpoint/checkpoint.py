@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bertc.checkpoint.text_encoder import TextEncoder
-from bertc.core.head import Head
+from bertc.core.head import Exit, Head
 from bertc.core.plugins import FAMILIES
 from bertc.ir.architecture import Architecture
 
@@ -47,7 +47,8 @@ class Checkpoint:
     `digest` is the sha256 over configuration, weights and tokenizer; `ignored_bytes` is the size of tensors that are
     no part of the model (an optimizer's slots), `parameters` the number of weights that are. `files` are the files
     beside the weights: configuration, tokenizer, modules. `quantizers` are the buffers of other tools' fake quantizers
-    by name, which are no parameters. `notes` are sentences on what was done to the files' content, for the report.
+    by name, which are no parameters. `exits` are the classifiers that it has behind layers before the last, of which
+    those in `head` are computed. `notes` are sentences on what was done to the files' content, for the report.
     """
 
     path: Path
@@ -61,6 +62,7 @@ class Checkpoint:
     ignored_bytes: int = 0
     files: tuple[Path, ...] = ()
     quantizers: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    exits: tuple[Exit, ...] = ()
     notes: tuple[str, ...] = ()
 
     @cached_property

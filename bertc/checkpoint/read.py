@@ -10,6 +10,7 @@ from bertc.checkpoint.checkpoint import Checkpoint, architecture_from_config
 from bertc.checkpoint.config_json import config_from_path, family_from_config
 from bertc.checkpoint.crf_tensors import crf_from_weights, crf_names, notes_on_crf
 from bertc.checkpoint.cross_encoder import FILE, squash_from_files
+from bertc.checkpoint.exit_classifiers import exits_from_weights, is_exit, refuse_fastbert, with_last_classifier
 from bertc.checkpoint.google_folder import CONFIG, is_google_folder, notes_on_google_folder
 from bertc.checkpoint.head import head_from_files
 from bertc.checkpoint.hub import local_folder
@@ -40,10 +41,12 @@ def checkpoint_from_path(path: str | Path, *, task: str | None = None) -> Checkp
     family = family_from_config(config, folder)
     prefix = FAMILIES.module(family).PREFIX
     weights = adapted_weights(folder, weights_from_path(folder, prefix=prefix), prefix=prefix)
+    refuse_fastbert(folder, weights)
     architecture = architecture_from_config(family, config)
+    whole = with_last_classifier(weights, architecture.layers)
     of_crf = crf_names(folder, weights)
     files_of_head = HeadFiles(
-        folder=folder, config=config, weights=weights, spans=architecture.spans, sentences=modules, crf=bool(of_crf)
+        folder=folder, config=config, weights=whole, spans=architecture.spans, sentences=modules, crf=bool(of_crf)
     )
     head = head_from_files(files_of_head, task=task)
     if head.problem is not None:
@@ -52,14 +55,21 @@ def checkpoint_from_path(path: str | Path, *, task: str | None = None) -> Checkp
     if of_crf and of_task.crf:
         head = replace(head, crf=crf_from_weights(folder, config, weights, of_crf, head.labels))
     heads = of_task.head_weights and (*of_task.head_weights, f"{architecture.spans}.weight")
-    parted = PartedWeights(weights, architecture.joined) if architecture.joined else weights
+    parted = PartedWeights(whole, architecture.joined) if architecture.joined else whole
+    exits = exits_from_weights(parted, architecture)
     notes = (
         *weights.notes,
         *notes_on_google_folder(folder, config),
         *check_config(folder, config),
         *notes_on_quantizers(folder, weights.quantizers, architecture),
         *notes_on_crf(config, head.crf),
-        *check_tensors(folder, parted, architecture, heads, behind=() if head.crf is None else of_crf),
+        *check_tensors(
+            folder,
+            [name for name in parted if not is_exit(name)],
+            architecture,
+            heads,
+            behind=() if head.crf is None else of_crf,
+        ),
     )
     encoder = text_encoder_from_path(folder, config, sentences=of_task.sentence_modules)
     configuration = CONFIG if is_google_folder(folder) else "config.json"
@@ -80,5 +90,6 @@ def checkpoint_from_path(path: str | Path, *, task: str | None = None) -> Checkp
         ignored_bytes=weights.ignored_bytes,
         files=tuple(files),
         quantizers=weights.quantizers,
+        exits=exits,
         notes=notes,
     )

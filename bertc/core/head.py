@@ -41,6 +41,22 @@ class Squash(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Exit:
+    """A classifier behind a layer before the last (counted from 0): the names of its modules in the checkpoint.
+
+    `dense` is the pooler's, which may be the model's own.
+    """
+
+    layer: int
+    dense: str
+    classifier: str
+
+    def cache_key(self) -> Key:
+        """Return all of it."""
+        return key_of_fields(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Head:
     """What stands on the encoder.
 
@@ -49,7 +65,9 @@ class Head:
     `layer_weights` mixes the hidden states, one weight per layer output (embeddings first), or None for the last layer
     alone. `dimensions` is how many numbers of a text's vector are kept (None: all), `similarity` how two are compared
     (None: by the cosine). `squash` is the function behind a regression's score, None for the score itself. `crf`
-    decides on the tags of a text together, None where each token's scores decide alone.
+    decides on the tags of a text together, None where each token's scores decide alone. `exits` are the classifiers
+    that are computed besides the last; with an `exit_threshold` a text leaves at the first one whose uncertainty
+    (`bertc.core.exits`) is below.
     """
 
     task: str
@@ -62,6 +80,8 @@ class Head:
     similarity: Similarity | None = None
     squash: Squash | None = None
     crf: Crf | None = None
+    exits: tuple[Exit, ...] = ()
+    exit_threshold: float | None = None
 
     def cache_key(self) -> Key:
         """Return all of it."""

@@ -56,11 +56,11 @@ def packing_of(model: ir.Model) -> Packing:
     )
 
 
-def emit_first_tokens(emit: Emitter, packing: Packing, tokens: ir.Value) -> ir.Value:
+def emit_first_tokens(emit: Emitter, packing: Packing, tokens: ir.Value, prefix: str = "head") -> ir.Value:
     """Write the vector of every sentence's first token, row by row. tokens: [B, S, hidden]; returns [N, hidden]."""
-    starts = emit.op("NonZero", _starts(emit, packing, "head"), name="head.starts")
-    coordinates = emit.op("Transpose", starts, perm=[1, 0], name="head.start_places")  # [N, 2]
-    return emit.op("GatherND", tokens, coordinates, name="head.first_token")
+    starts = emit.op("NonZero", _starts(emit, packing, prefix), name=f"{prefix}.starts")
+    coordinates = emit.op("Transpose", starts, perm=[1, 0], name=f"{prefix}.start_places")  # [N, 2]
+    return emit.op("GatherND", tokens, coordinates, name=f"{prefix}.first_token")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

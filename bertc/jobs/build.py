@@ -26,6 +26,15 @@ from bertc.evaluate.scores import Comparison
 from bertc.graph.encoder import graph_from_checkpoint
 from bertc.ir.sites import Site
 from bertc.jobs.evaluation import Run, compare_models
+from bertc.jobs.exit_threshold import (
+    check_exits,
+    checkpoint_for_recipe,
+    checkpoint_with_threshold,
+    chosen_threshold,
+    exit_part,
+    exit_texts_from_recipe,
+    plain_checkpoint,
+)
 from bertc.jobs.float_reference import reference_from_path
 from bertc.jobs.inputs import (
     Inputs,
@@ -46,7 +55,7 @@ from bertc.quantize.lowered import Lowered, lowered_graph
 from bertc.quantize.quantization import Quantization
 from bertc.quantize.sensitivity_stage import SENSITIVITY
 from bertc.recipe import Recipe
-from bertc.report.choice import CandidatePart
+from bertc.report.choice import CandidatePart, ExitPart
 from bertc.report.parts.built import report_from_facts
 from bertc.report.parts.facts import BuildFacts
 from bertc.report.schema import Report
@@ -109,6 +118,10 @@ def build_into(
             quantization = replace(quantization, scheme=search.scheme)
             recipe = recipe_of_scheme(recipe, search.scheme, layers=search.layers)
         correction = choose_correction(plan, base, quantization, work=work)
+        exits = None
+        if recipe.early_exit.wanted:
+            lowered = lowered_graph(base.graph, plan.target, quantization, correction, options=plan.options)
+            plan, exits = let_leave(recipe, plan, inputs, lowered.graph, scratch, work=work)
         model = write_model(plan, base, quantization, correction, folder, work=work)
         optimized = check_model_fusion(plan, base, quantization, model, work=work)
         comparison = evaluate_model(plan, base, model, work=work)
@@ -122,7 +135,7 @@ def build_into(
             recipe=recipe,
             command=command,
             created=created,
-            checkpoint=inputs.checkpoint,
+            checkpoint=checkpoint_with_threshold(inputs.checkpoint, plan.options.exit_threshold),
             max_length=inputs.max_length,
             row_length=plan.row_length,
             target=plan.target,
@@ -142,6 +155,7 @@ def build_into(
             sensitivity=sensitivity,
             latency=latency,
             search=search,
+            early_exit=exits,
             candidates=candidates,
             stages=tuple(work.times),
             cpu=cpu_features(),
@@ -161,9 +175,10 @@ def read_inputs(
     `checkpoint` stands for the recipe's where that is not written yet.
     """
     with work.timed("read"):
-        checkpoint = checkpoint or checkpoint_from_recipe(recipe)
+        checkpoint = checkpoint_for_recipe(recipe, checkpoint or checkpoint_from_recipe(recipe))
         longest = length_of_inputs(checkpoint, recipe.engine.max_length)
         plan = plan_from_recipe(recipe, checkpoint, longest=longest)  # refuses before any text is read
+        check_exits(plan, recipe)
         if not shared:
             check_architecture(plan, checkpoint)
         proof = proof_from_recipe(recipe.validation, checkpoint, longest)
@@ -175,6 +190,7 @@ def read_inputs(
             proof=proof,
             held_out=held_out_from_recipe(recipe, source, proof),
         )
+        inputs = replace(inputs, exit_texts=exit_texts_from_recipe(recipe, inputs))
     return inputs, plan_from_recipe(recipe, checkpoint, inputs.lengths, longest=longest)
 
 
@@ -183,7 +199,7 @@ def prepare_base(inputs: Inputs, scratch: Path, *, work: Work) -> Base:
     check_space(scratch, BUILD_BYTES * inputs.checkpoint.parameters, "the build")
     with work.timed("reference"):
         graph = graph_from_checkpoint(inputs.checkpoint)
-        compared = graph if inputs.reference is None else graph_from_checkpoint(inputs.reference)
+        compared = graph_from_checkpoint(plain_checkpoint(inputs.reference or inputs.checkpoint))
         target = target_from_name("float")
         reference = target.written_model(target.onnx_from_graph(compared), scratch)
     pruned = pruned_graph(graph, inputs.sparsity, inputs.calibration, work=work)
@@ -235,6 +251,16 @@ def search_for_scheme(
     )
     with work.timed("search"):
         return search_scheme(problem, work=work)
+
+
+def let_leave(
+    recipe: Recipe, plan: Plan, inputs: Inputs, lowered: ir.Model, scratch: Path, *, work: Work
+) -> tuple[Plan, ExitPart | None]:
+    """Choose the threshold of early exit for a target's graph, and measure what it brings."""
+    with work.timed("early exit"):
+        threshold = chosen_threshold(recipe, plan, inputs, lowered, scratch)
+        part = exit_part(plan, inputs, lowered, threshold, scratch)
+    return replace(plan, options=replace(plan.options, exit_threshold=threshold)), part
 
 
 def write_model(
@@ -290,7 +316,7 @@ def time_beside_float(plan: Plan, base: Base, model: Model, *, work: Work) -> tu
         both = {"float": base.reference, "engine": model.files}
         return measure_latency(
             {name: stack.enter_context(found.opened(threads=plan.threads)) for name, found in both.items()},
-            output_names(outputs_from_head(checkpoint.head)),
+            output_names(outputs_from_head(plain_checkpoint(checkpoint).head)),
             vocabulary=checkpoint.architecture.vocabulary,
             positions=checkpoint.architecture.positions,
         )

@@ -295,6 +295,8 @@ def _check(recipe: Recipe) -> None:
             f"--search needs a target to search on, and {AUTO} chooses one; build with {AUTO} first, then search with "
             "the target that it chose"
         )
+    if recipe.early_exit.wanted:
+        raise InputError(f"early exit runs on the target native alone, and {AUTO} chooses one; name --target native")
     if recipe.validation.data is None:
         raise InputError(
             f"{AUTO} keeps the fastest engine that passes the gates, and there is no validation data to judge with; "

@@ -26,6 +26,7 @@ from bertc.cache.stages import Work
 from bertc.calibrate.carried import source_of_ranges
 from bertc.calibrate.table import text_from_table
 from bertc.checkpoint import Checkpoint, checkpoint_from_path
+from bertc.checkpoint.exit_classifiers import checkpoint_with_own_exits
 from bertc.checkpoint.kept_layers import checkpoint_with_layers, spaced_layers
 from bertc.checkpoint.write import write_checkpoint
 from bertc.core.progress import Progress, Silent
@@ -141,20 +142,27 @@ class _Run:
         self.processes = processes
         self.created = datetime.now(UTC)
         self.whole: Checkpoint = checkpoint_from_recipe(recipe)
-        self.checkpoint = self.whole if layers is None else checkpoint_with_layers(self.whole, layers)
-        refuse_shared_layers(self.checkpoint)
-        check_trainable(self.checkpoint)
+        plain = self.whole if layers is None else checkpoint_with_layers(self.whole, layers)
+        refuse_shared_layers(plain)
+        check_trainable(plain)
+        early = recipe.training.early_exit
+        self.checkpoint = checkpoint_with_own_exits(plain) if early else plain
         checked_target(recipe.engine.target)
         length = length_of_inputs(self.checkpoint, recipe.engine.max_length)
         plan = plan_from_recipe(recipe, self.checkpoint, longest=length)
-        scheme = plan.scheme if recipe.training.quantize else None
+        scheme = plan.scheme if recipe.training.quantize and not early else None
         # Symmetric and whole, as the trained ranges will be in the build.
         self.scheme = None if scheme is None else replace(scheme, one_sided=False, split_outliers=False)
-        if self.scheme is None and recipe.training.quantize:
+        if self.scheme is None and recipe.training.quantize and not early:
             raise InputError(f"the target {recipe.engine.target} has no static INT8 to train for; add --float")
         self.data: TrainingData = data_from_recipe(recipe.training, self.checkpoint, length)
-        self.teacher = teacher_from_recipe(recipe.training, self.checkpoint, self.data, whole=self.whole)
-        same = self.scheme is None and self.teacher is not None and self.teacher.digest == self.checkpoint.digest
+        self.teacher = teacher_from_recipe(recipe.training, plain, self.data, whole=self.whole)
+        same = (
+            self.scheme is None
+            and not early
+            and self.teacher is not None
+            and self.teacher.digest == self.checkpoint.digest
+        )
         self.losses = losses_from_recipe(recipe.training, self.checkpoint, self.data, same=same, progress=progress)
         inputs = self._inputs(length)
         graph = graph_from_checkpoint(self.checkpoint)

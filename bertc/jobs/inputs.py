@@ -56,7 +56,8 @@ class Inputs:
     `max_length` is the most tokens of a model input. `table` are the user's ranges or the
     checkpoint's own; without them the text is calibrated on, with smoothing factors of `exponent` and what `per_site`
     names chosen for each site. `sparsity` is what is to be pruned, None for nothing. `reference` is the float model to
-    compare with, None for the checkpoint itself; `proof` judges an engine, `held_out` a search.
+    compare with, None for the checkpoint itself; `proof` judges an engine, `held_out` a search, and by
+    `exit_texts` the threshold of early exit is chosen.
     """
 
     checkpoint: Checkpoint
@@ -69,6 +70,7 @@ class Inputs:
     reference: Checkpoint | None = None
     proof: Proof | None = None
     held_out: HeldOut | None = None
+    exit_texts: Encoded | None = None
 
     @property
     def texts(self) -> Encoded | None:

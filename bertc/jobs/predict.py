@@ -23,7 +23,7 @@ from bertc.checkpoint.tokenizer import text_encoder_from_path
 from bertc.core.batch import Batch
 from bertc.core.crf import Crf, Over
 from bertc.core.feature import Feature
-from bertc.core.head import Head, Pooling, Problem, Similarity, Squash
+from bertc.core.head import Exit, Head, Pooling, Problem, Similarity, Squash
 from bertc.data.labels import has_text
 from bertc.data.rows import Row, row_from_texts
 from bertc.errors import EnvironmentLackError, InputError
@@ -215,6 +215,11 @@ def head_from_document(document: Any, folder: Path) -> Head:
             similarity=None if document.get("similarity") is None else Similarity(document["similarity"]),
             squash=None if document.get("squash") is None else Squash(document["squash"]),
             crf=None if document.get("crf") is None else crf_from_document(document["crf"]),
+            exits=tuple(
+                Exit(layer=int(each["layer"]), dense=str(each["dense"]), classifier=str(each["classifier"]))
+                for each in document.get("exits", ())
+            ),
+            exit_threshold=None if document.get("exit_threshold") is None else float(document["exit_threshold"]),
         )
     except (AssertionError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{folder}/{HEAD_FILE} describes no head; build the artefact again") from error

@@ -153,6 +153,8 @@ def run_from_recipe(recipe: Recipe, digests: Mapping[str, str]) -> dict[str, str
 
 
 def _weighted(training: TrainingRecipe) -> dict[str, float]:
+    if training.early_exit:
+        return {"logits": training.distill["logits"]} if training.distill.get("logits") else {}
     return {str(name): weight for name, weight in training.distill.items() if weight}
 
 

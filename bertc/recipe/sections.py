@@ -6,9 +6,9 @@ All that is said of a field - its option, docs/cli.md, the file of `bertc config
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from bertc.core.plugins import CALIBRATORS, CRITERIA, TARGETS, TASKS
 from bertc.recipe.about import COLUMNS, About, Plugin, Section
@@ -249,6 +249,46 @@ class SearchRecipe(Section):
     ] = 0
 
 
+class ExitRecipe(Section):
+    """Early exit (docs/early-exit.md). At most one of the two is given."""
+
+    model_config = ConfigDict(title="Early exit")
+
+    threshold: Annotated[
+        float | None,
+        Field(
+            ge=0,
+            le=1,
+            description="Let a text leave at the first classifier whose normalised entropy is below this.",
+            examples=[0.3],
+        ),
+        About(flag="--exit-threshold", left_out="all texts go through all layers"),
+    ] = None
+    drop: Annotated[
+        float | None,
+        Field(
+            gt=0,
+            lt=1,
+            description="Choose the largest threshold that loses at most so much accuracy on calibration text that "
+            "does not calibrate.",
+            examples=[0.005],
+        ),
+        About(flag="--exit-drop", left_out="the threshold is given"),
+    ] = None
+
+    @property
+    def wanted(self) -> bool:
+        """Whether texts are to leave."""
+        return self.threshold is not None or self.drop is not None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        """Refuse a threshold and a way to choose it."""
+        if self.threshold is not None and self.drop is not None:
+            raise ValueError("threshold and drop exclude each other; give one")
+        return self
+
+
 class EngineRecipe(Section):
     """Where it runs."""
 
@@ -297,6 +337,7 @@ class Recipe(Section):
     quantization: QuantizationRecipe = QuantizationRecipe()
     validation: ValidationRecipe = ValidationRecipe()
     search: SearchRecipe = SearchRecipe()
+    early_exit: ExitRecipe = ExitRecipe()
     engine: EngineRecipe = EngineRecipe()
     training: TrainingRecipe = TrainingRecipe()
     student: StudentRecipe = StudentRecipe()

@@ -82,6 +82,14 @@ class TrainingRecipe(Section):
             help="Train the float model: a sparse checkpoint, whose zeros stay.",
         ),
     ] = True
+    early_exit: Annotated[
+        bool,
+        Field(
+            description="Train a classifier behind every layer, in float, to say what the teacher's last one says; "
+            "of the teacher only logits are learnt."
+        ),
+        About(flag="--early-exit", section=_LEARNT),
+    ] = False
     teacher: Annotated[
         str | None,
         Field(description="A checkpoint to learn from, in float.", examples=["teacher"]),
@@ -141,4 +149,12 @@ class TrainingRecipe(Section):
             raise ValueError("a weight of distill is negative; leave the name away to switch it off")
         if not self.labels and not any(self.distill.values()):
             raise ValueError("neither distill nor labels has a weight, so there is nothing to learn")
+        return self
+
+    @model_validator(mode="after")
+    def _exits_are_logits(self) -> Self:
+        """Refuse inner values of the teacher where earlier layers are to become other than they are there."""
+        inner = [name for name in ("hidden", "attention") if self.distill.get(name)]
+        if self.early_exit and "distill" in self.model_fields_set and inner:
+            raise ValueError(f"early_exit changes what {inner[0]} would keep as the teacher has it; write logits alone")
         return self

@@ -1,4 +1,4 @@
-"""What a build chose from, as types: the schemes of a search, and the engines of `--target auto-cpu`."""
+"""What a build chose from, as types: schemes of a search, engines of `--target auto-cpu`, thresholds of early exit."""
 
 from __future__ import annotations
 
@@ -87,3 +87,40 @@ class CandidatePart(Part):
     agreement: Ratio | None = None
     chosen: bool = False
     reason: str
+
+
+class ExitPoint(Part):
+    """A threshold: accuracy, the mean number of layers that a text goes through, and measured texts per second."""
+
+    threshold: Amount
+    accuracy: Ratio
+    layers: Amount
+    texts_per_second: Amount
+
+
+class ExitPart(Part):
+    """Early exit: a text leaves at the first classifier whose normalised entropy is below `threshold`.
+
+    `points` are that and other thresholds on `rows` of the validation text, `*_without` the same engine without exits;
+    an accuracy without labels (`labelled`) is the share of answers that are the last layer's. Speeds were measured side
+    by side. `layers` counts the texts that left behind each layer at `threshold`.
+    """
+
+    threshold: Amount
+    rows: Count
+    labelled: bool
+    texts_per_second_without: Amount
+    accuracy_without: Ratio
+    points: Annotated[tuple[ExitPoint, ...], Field(min_length=1)]
+    layers: dict[str, Count]
+
+    @property
+    def chosen(self) -> ExitPoint:
+        """The point of the threshold."""
+        return next(point for point in self.points if point.threshold == self.threshold)
+
+    @model_validator(mode="after")
+    def _has_its_threshold(self) -> Self:
+        if all(point.threshold != self.threshold for point in self.points):
+            raise ValueError("early exit has a point at its threshold")
+        return self

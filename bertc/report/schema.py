@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 from bertc.errors import InputError
-from bertc.report.choice import CandidatePart, SearchPart
+from bertc.report.choice import CandidatePart, ExitPart, SearchPart
 from bertc.report.part import Amount, Count, Interval, Part, Ratio
 
 
@@ -314,6 +314,7 @@ class Report(Part):
     latency: tuple[LatencyPart, ...] = ()
     stages: tuple[StagePart, ...] = ()
     search: SearchPart | None = None
+    early_exit: ExitPart | None = None
     candidates: tuple[CandidatePart, ...] = ()
     sites: tuple[SitePart, ...] = ()
     worst_sites: Annotated[tuple[str, ...], Field(max_length=3)] = ()

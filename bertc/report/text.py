@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from bertc.evaluate.gates import GateResult
     from bertc.evaluate.regression import Regression
     from bertc.evaluate.scores import Score
-    from bertc.report.choice import CandidatePart, SearchPart
+    from bertc.report.choice import CandidatePart, ExitPart, SearchPart
     from bertc.report.schema import DataPart, GatePart, LatencyPart, MetricPart, Report, SparsityPart
 
 WORST = 3
@@ -38,6 +38,8 @@ def facts_from_report(report: Report) -> Iterator[Fact]:
         yield "chosen" if candidate.chosen else "candidate", candidate_text(candidate)
     if report.search is not None:
         yield "search", search_text(report.search)
+    if report.early_exit is not None:
+        yield "early exit", exit_text(report.early_exit)
     yield "size", size_text(report)
     if report.latency:
         yield "latency", latency_text(report.latency)
@@ -82,6 +84,17 @@ def search_text(search: SearchPart) -> str:
     return (
         f"{prefix}granularity {chosen.granularity}{smoothing}, {kept}: {chosen.used:.2f} of the budget, "
         f"{chosen.milliseconds:.2f} ms (at first {search.start_milliseconds:.2f} ms), {len(search.trials)} trials"
+    )
+
+
+def exit_text(part: ExitPart) -> str:
+    """Write how much faster the engine is for letting texts leave, and how far they go."""
+    point = part.chosen
+    times = point.texts_per_second / max(part.texts_per_second_without, 1e-9)
+    return (
+        f"below {part.threshold:g} texts leave: {point.layers:.2f} layers on average, "
+        f"{point.texts_per_second:.0f} texts/s, {times:.2f} times as many as without "
+        f"({figure(part.accuracy_without)} -> {figure(point.accuracy)} on {part.rows} rows)"
     )
 
 

@@ -88,6 +88,9 @@ class Target:
     any_norm: bool = True
     """Whether it runs RMSNorm beside LayerNorm."""
 
+    lets_texts_leave: bool = False
+    """Whether its engine computes a text no further than the first classifier that is certain of it."""
+
     packs_rows: bool = False
     """Whether its engine takes several texts in a row (`bertc.ir.sentences`)."""
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import onnx_ir as ir
 
 from bertc.export.engine_options import EngineOptions
+from bertc.ir.early_exit import let_texts_leave
 from bertc.ir.rms_norm import refuse_rms_norm
 from bertc.ir.scheme import Scheme
 from bertc.ir.sites import Role, Site
@@ -19,9 +20,9 @@ ATTENTION_OPERANDS = (Role.QUERY, Role.KEY, Role.VALUE, Role.PROBS)
 
 
 def lower_graph(graph: ir.Model, options: EngineOptions) -> ir.Model:
-    """Leave the graph as it is: the plan is made where it is written."""
+    """Leave the graph as it is but for the threshold under which texts leave: the plan is made where it is written."""
     refuse_rms_norm(graph, "the native engine")
-    return graph
+    return graph if options.exit_threshold is None else let_texts_leave(graph, options.exit_threshold)
 
 
 def expected_fusion(scheme: Scheme | None, layers: int) -> Mapping[str, int]:
@@ -44,4 +45,5 @@ TARGET = Target(
     precision="int8",
     any_positions=False,
     any_norm=False,
+    lets_texts_leave=True,
 )

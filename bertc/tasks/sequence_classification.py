@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bertc.core.example import IGNORED, Example
+from bertc.core.exits import LAYERS, exit_name
 from bertc.core.feature import Feature
 from bertc.core.head import Head, Problem, Squash
 from bertc.core.outputs import Output
@@ -27,6 +28,7 @@ from bertc.evaluate.metrics.correlation import correlation_metrics, error_metric
 from bertc.evaluate.metrics.fidelity import agreement_metric, distance_metric, divergence, divergence_of_labels
 from bertc.evaluate.reference import Floor, Reading, floor_of_labels, floor_of_scores, turned_round
 from bertc.evaluate.task import Encoder, HeadBuilder, HeadFiles, RawOutputs, SizedValue, Task, Tensors, Truth
+from bertc.tasks._exits import mean_over_exits
 from bertc.tasks._labels import CLASSIFIERS, label_readings, labels_from_files
 
 if TYPE_CHECKING:
@@ -54,7 +56,7 @@ class SequenceClassification:
 
     def has_architecture(self, name: str) -> bool:
         """Say whether transformers calls such a model this."""
-        return name.endswith("ForSequenceClassification")
+        return name.removesuffix("WithPabee").endswith("ForSequenceClassification")
 
     def head_from_files(self, files: HeadFiles) -> Head:
         """Return labels and problem. Raises `InputError` where configuration and weights disagree."""
@@ -62,18 +64,23 @@ class SequenceClassification:
         return Head(task=self.name, labels=labels, problem=_problem(files, len(labels)))
 
     def outputs(self, head: Head) -> tuple[Output, ...]:
-        """Return the scores of each text."""
-        return (Output(name="logits", per_token=False),)
+        """Return the scores of each text, and those of each exit, or how many layers each text went through."""
+        scores = Output(name="logits", per_token=False)
+        if head.exit_threshold is not None:
+            return scores, Output(name=LAYERS, per_token=False, read=False)
+        return (scores, *(Output(name=exit_name(each.layer), per_token=False, read=False) for each in head.exits))
 
     def emit_head(self, builder: HeadBuilder, head: Head, states: Sequence[ir.Value]) -> Sequence[SizedValue]:
         """Write the family's layers behind each text's vector."""
         from bertc.ir.pooling import emit_pooled
+        from bertc.tasks._exits import emit_exit
 
         arch = builder.arch
         x = builder.dense(emit_pooled(builder.emit, builder.packing, states[-1], arch.hidden, arch.pooling))
         scores = len(head.labels)
         logits = builder.linear(x, arch.classifier, (arch.hidden, scores), "head.classifier_gemm", "logits")
-        return [(logits, (scores,))]
+        exits = [emit_exit(builder, each, states[each.layer + 1], scores) for each in head.exits]
+        return [(value, (scores,)) for value in (logits, *exits)]
 
     def schema(self, head: Head) -> str:
         """Return the help on columns and labels."""
@@ -224,34 +231,46 @@ class SequenceClassification:
         return Example(feature=feature, gold=np.asarray(row.label, kind), labelled=1)
 
     def label_loss(self, head: Head, outputs: Tensors, truth: Truth) -> Tensor:
-        """Return cross entropy; binary cross entropy, averaged over several labels; squared error of a score."""
+        """Return cross entropy; binary cross entropy, averaged over several labels; squared error of a score.
+
+        With exits the mean over all classifiers.
+        """
         from torch.nn import functional
 
-        logits, gold = outputs["logits"].float(), truth.gold
+        gold = truth.gold
         assert gold is not None
-        if head.problem == Problem.REGRESSION:
-            scores = logits[:, 0].sigmoid() if head.squash == Squash.SIGMOID else logits[:, 0]
-            return functional.mse_loss(scores, gold, reduction="sum")
-        if head.problem == Problem.MULTI_LABEL:
-            return functional.binary_cross_entropy_with_logits(logits, gold, reduction="none").mean(-1).sum()
-        return functional.cross_entropy(logits, gold, ignore_index=IGNORED, reduction="sum")
+
+        def loss(logits: Tensor) -> Tensor:
+            if head.problem == Problem.REGRESSION:
+                scores = logits[:, 0].sigmoid() if head.squash == Squash.SIGMOID else logits[:, 0]
+                return functional.mse_loss(scores, gold, reduction="sum")
+            if head.problem == Problem.MULTI_LABEL:
+                return functional.binary_cross_entropy_with_logits(logits, gold, reduction="none").mean(-1).sum()
+            return functional.cross_entropy(logits, gold, ignore_index=IGNORED, reduction="sum")
+
+        return mean_over_exits(head, outputs, loss)
 
     def logit_loss(self, head: Head, outputs: Tensors, teacher: Tensors, truth: Truth, temperature: float) -> Tensor:
         """Return T^2 KL(teacher || student) of the softmax of logits / T (Hinton et al. 2015, arXiv:1503.02531).
 
-        For several labels of each label's own, averaged; squared error of a score.
+        For several labels of each label's own, averaged; squared error of a score. With exits the mean over all
+        classifiers, whose teacher is the teacher's last one.
         """
         import torch
         from torch.nn import functional
 
-        ours, theirs = outputs["logits"].float(), teacher["logits"].float()
-        if head.problem == Problem.REGRESSION:
-            return functional.mse_loss(ours, theirs, reduction="sum")
-        ours, theirs = ours / temperature, theirs / temperature
-        if head.problem == Problem.MULTI_LABEL:
-            ours, theirs = (torch.stack([x, torch.zeros_like(x)], -1) for x in (ours, theirs))
-            return temperature**2 * kl_divergence(ours, theirs).mean(-1).sum()
-        return temperature**2 * kl_divergence(ours, theirs).sum()
+        theirs = teacher["logits"].float()
+
+        def loss(ours: Tensor) -> Tensor:
+            if head.problem == Problem.REGRESSION:
+                return functional.mse_loss(ours, theirs, reduction="sum")
+            pair = (ours / temperature, theirs / temperature)
+            if head.problem == Problem.MULTI_LABEL:
+                left, right = (torch.stack([x, torch.zeros_like(x)], -1) for x in pair)
+                return temperature**2 * kl_divergence(left, right).mean(-1).sum()
+            return temperature**2 * kl_divergence(*pair).sum()
+
+        return mean_over_exits(head, outputs, loss)
 
 
 def _squashed(logits: NDArray[np.float32], head: Head) -> NDArray[np.float32]:

@@ -148,7 +148,7 @@ class TokenClassification:
         """Return what is said of each row's words."""
         of_rows = {feature.row: (feature, logits) for feature, logits in zip(features, raw["logits"], strict=True)}
         texts = [(row, *of_rows[index]) for index, row in enumerate(rows)]
-        scores = [np.asarray(logits)[_places(feature, head)] for _, feature, logits in texts]
+        scores = [np.asarray(logits)[_deciding(feature, head)] for _, feature, logits in texts]
         tags, chances = _decisions(scores, head)
         return [
             _tagging(row, feature, scores[index], tags[index], chances[index], head)
@@ -240,14 +240,15 @@ class TokenClassification:
 
     def example(self, row: Row, feature: Feature, head: Head) -> Example:
         """Return the tags int64 [length] as gold, `IGNORED` but for the first piece of every word."""
-        first, words, places = feature.detail["first"], feature.detail["words"], _places(feature, head)
+        first, words = feature.detail["first"], feature.detail["words"]
         scored = np.zeros(feature.length, bool)
-        scored[places] = True
+        scored[_deciding(feature, head)] = True
+        outputs = int(scored.sum())
         if row.tags is None:
-            return Example(feature=feature, scored=scored, outputs=len(places))
+            return Example(feature=feature, scored=scored, outputs=outputs)
         tags = np.full(feature.length, IGNORED, np.int64)
         tags[first] = [head.labels.index(row.tags[word]) for word in words]
-        return Example(feature=feature, scored=scored, gold=tags, outputs=len(places), labelled=len(first))
+        return Example(feature=feature, scored=scored, gold=tags, outputs=outputs, labelled=len(first))
 
     def label_loss(self, head: Head, outputs: Tensors, truth: Truth) -> Tensor:
         """Return the cross entropy, summed over tagged words; of a CRF that of texts, whose transitions stay."""
@@ -268,10 +269,10 @@ class TokenClassification:
         return temperature**2 * kl_divergence(ours, theirs)[truth.scored].sum()
 
 
-def _places(feature: Feature, head: Head) -> NDArray[np.int64]:
+def _deciding(feature: Feature, head: Head) -> NDArray[np.int64] | slice:
     """Return the tokens whose scores decide: the first pieces of words, or all that a CRF goes over."""
     if head.crf is not None and head.crf.over is Over.TOKENS:
-        return np.arange(feature.length)
+        return slice(None)
     first: NDArray[np.int64] = feature.detail["first"]
     return first
 
@@ -289,7 +290,8 @@ def _tagging(
 ) -> Tagging:
     """Return what is said of a row's words by what is said of the places that decide."""
     words, count, labels = feature.detail["words"], len(row.words or ()), len(head.labels)
-    chosen = np.searchsorted(_places(feature, head), feature.detail["first"])
+    deciding = _deciding(feature, head)
+    chosen = feature.detail["first"] if isinstance(deciding, slice) else slice(None)
     outside = head.labels.index("O") if "O" in head.labels else 0
     of_words = Tagging(
         logits=np.full((count, labels), np.nan, np.float32),

@@ -20,7 +20,7 @@ from bertc.calibrate.method import RangeMethod
 from bertc.calibrate.table import CalibrationTable
 from bertc.core.crf import Crf
 from bertc.core.feature import Feature
-from bertc.core.head import Head, Pooling
+from bertc.core.head import Exit, Head, Pooling
 from bertc.core.outputs import Output
 from bertc.data.encoded import Encoded
 from bertc.data.rows import row_from_texts
@@ -122,6 +122,8 @@ CHANGED_HEAD = {
     "similarity": "dot",
     "squash": "sigmoid",
     "crf": Crf(transitions=((0.0, 1.0), (0.0, 0.0)), start=(0.0, 0.0), end=(0.0, 0.0)),
+    "exits": (Exit(layer=0, dense="pooler.dense", classifier="classifiers.0"),),
+    "exit_threshold": 0.5,
 }
 CHANGED_SPARSITY = {"criterion": "magnitude", "skip": ("layer.0",), "permute": True}
 CHANGED_SCHEME = {

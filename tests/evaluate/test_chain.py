@@ -13,6 +13,7 @@ from bertc.core.crf import Crf
 from bertc.core.head import Head
 from bertc.evaluate import chain as module
 from bertc.evaluate.chain import Chain, best_tags, chain_from_head, tag_chances
+from bertc.evaluate.metrics.classification import softmax
 from bertc.evaluate.metrics.entities import Scheme, allowed_neighbours, entities_from_tags, scheme_from_labels
 from tests.evaluate.toy import TAGGER
 
@@ -71,6 +72,13 @@ def test_a_text_does_not_depend_on_the_others_nor_on_how_many_are_decided_at_onc
         assert all(np.array_equal(a, b) for a, b in zip(function(chain, texts), whole, strict=True))
         assert [len(each) for each in whole] == [3, 0, 40, 1, 0, 12]
     assert best_tags(chain, []) == []
+
+
+def test_a_crf_that_adds_nothing_decides_as_each_token_alone() -> None:
+    chain = Chain(transitions=np.zeros((4, 4)), start=np.zeros(4), end=np.zeros(4))
+    texts = [np.random.default_rng(0).standard_normal((length, 4)).astype(np.float32) for length in (5, 2)]
+    for tags, chances, emissions in zip(best_tags(chain, texts), tag_chances(chain, texts), texts, strict=True):
+        assert np.array_equal(tags, emissions.argmax(1)) and chances == pytest.approx(softmax(emissions))
 
 
 def test_huge_scores_give_no_nan() -> None:

@@ -25,7 +25,7 @@ VALIDATION = title_of("validation")
 
 @click.command("build", cls=Command)
 @out_option(ARTEFACT, "OUT", "The folder of the artefact.")
-@recipe_command("task", "calibration", "sparsity", "quantization", "validation", "search", "engine")
+@recipe_command("task", "calibration", "sparsity", "quantization", "validation", "search", "early_exit", "engine")
 @column_option("columns", "A column of both the calibration and the validation data. Repeatable.", section=VALIDATION)
 @option(
     "--schema",

@@ -76,6 +76,7 @@ def report_from_facts(facts: BuildFacts, *, rows: str) -> Report:
             for time in facts.stages
         ),
         search=None if facts.search is None else search_part(facts.search),
+        early_exit=facts.early_exit,
         candidates=facts.candidates,
         sites=site_parts(facts),
         worst_sites=worst_sites(facts.sensitivity),

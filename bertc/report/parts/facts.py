@@ -20,7 +20,7 @@ from bertc.quantize.correction import NO_CORRECTION, Correction
 from bertc.quantize.insert import Quantized
 from bertc.quantize.quantization import Quantization
 from bertc.recipe import Recipe
-from bertc.report.choice import CandidatePart
+from bertc.report.choice import CandidatePart, ExitPart
 from bertc.runtime.latency import Latency
 from bertc.runtime.machine.cpu import Cpu
 from bertc.runtime.optimized import Optimized
@@ -59,6 +59,7 @@ class BuildFacts:
     sensitivity: Mapping[Site, float]
     latency: tuple[Latency, ...]
     search: SearchResult | None = None
+    early_exit: ExitPart | None = None
     candidates: tuple[CandidatePart, ...] = ()
     stages: tuple[StageTime, ...]
     cpu: Cpu

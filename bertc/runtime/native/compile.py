@@ -24,6 +24,7 @@ from bertc.ir.rotary import refuse_rotary
 from bertc.runtime.native import packing
 from bertc.runtime.native.joined import joined_chains, joined_quantizes, signature
 from bertc.runtime.native.kernel_plan import NO_BUFFER, Op, Output, Plan, Rows, Step, Type, distances
+from bertc.runtime.native.leaving import exit_step, exits_behind_norms, layers_output, with_what_goes_on
 from bertc.runtime.native.needed_rows import Needed, needed_rows, rows_of_output
 from bertc.runtime.native.patterns import (
     STORED_ZERO,
@@ -53,7 +54,7 @@ def plan_from_graph(graph: ir.Model) -> tuple[Plan, Mapping[str, NDArray[Any]]]:
         raise InputError(NO_POSITION_SCORES.format("native"))
     refuse_rotary(graph, "the native engine")
     compiler = _Compiler(graph)
-    plan = share_buffers(compiler.plan())
+    plan = share_buffers(with_what_goes_on(compiler.plan()))
     return plan, compiler.arrays
 
 
@@ -66,6 +67,7 @@ class _Compiler(PlanWriter):
         self.needed = needed_rows(graph)
         self.places: dict[Needed, Place] = {}
         self.norms: dict[Needed, int] = {}
+        self.exits = exits_behind_norms(graph)
 
     def plan(self) -> Plan:
         """Write all steps."""
@@ -75,8 +77,12 @@ class _Compiler(PlanWriter):
                 for rows in Rows:
                     if (node.outputs[0], rows) in self.needed and not self.chosen(node.outputs[0], rows):
                         self.norm(node, rows)
+                if node.outputs[0] in self.exits:
+                    scores = self.exits[node.outputs[0]]
+                    self.steps.append(exit_step(self.graph, scores, self.place(scores, Rows.TEXTS)))
         outputs = []
-        for value in self.graph.graph.outputs:
+        left = set(self.exits.values())
+        for value in [each for each in self.graph.graph.outputs if each not in left]:
             rows = rows_of_output(value)
             place = self.place(value, rows)
             assert value.shape is not None
@@ -90,6 +96,7 @@ class _Compiler(PlanWriter):
                     vector=len(value.shape) == (3 if rows is Rows.TOKENS else 2),
                 )
             )
+        outputs += layers_output(left)
         return Plan(steps=tuple(self.steps), buffers=tuple(self.buffers), outputs=tuple(outputs))
 
     def chosen(self, value: ir.Value, rows: Rows) -> bool:

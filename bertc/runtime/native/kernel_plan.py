@@ -66,6 +66,7 @@ class Op(IntEnum):
     FIRST = 6
     POOL = 7
     UNIT = 8
+    EXIT = 9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +80,8 @@ class Buffer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Output:
-    """Columns of a buffer that are an output of the model.
+    """Columns of a buffer that are an output of the model; without a buffer: how many layers with an exit, and the one
+    behind, a text went through.
 
     `vector` says whether the array has an axis for its columns, which are one otherwise.
     """

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from bertc.errors import InputError
+from bertc.runtime.native.kernel_fields import FIELDS
 from bertc.runtime.native.kernel_plan import (
     ARRAYS,
     NO_BUFFER,
@@ -32,14 +32,10 @@ from bertc.runtime.native.kernel_plan import (
     names_of_arrays,
     padded,
 )
+from bertc.runtime.native.plan_buffers import check_buffers, refuse
 
 Arrays = Mapping[str, NDArray[Any]]
 MOST_STEPS = 1 << 16
-MOST_BUFFERS = 1 << 10
-WIDEST = 1 << 20
-"""Columns of a buffer."""
-
-WIDEST_TOGETHER = 1 << 22
 LARGEST_SUM = (1 << 31) - 1
 """Of an accumulator, int32."""
 
@@ -52,54 +48,23 @@ PROBS = (127, 255)
 FINITE = (*VECTORS, "distance_bias")
 LARGEST_FLOAT = float(np.finfo(np.float32).max)
 
-ALWAYS = {"op", "name", "rows", "n", "out", "out_column"}
-CODES = {"inverse", "out_zero"}
-INPUT = {"inputs", "in_column"}
-FINISH = {"k", "scale", "requant", "requant_scale", "bias", "activation", "residual", "residual_zero", "residual_scale"}
-SCALES = {"scaling", "scores_requant", "probs_inverse", "probs_high", "context_scale"}
-EMBEDDING = {"vocabulary", "positions", "types", "first_position", "word", "position", "type"}
-FIELDS: Mapping[Op, set[str]] = {
-    Op.EMBED: ALWAYS | EMBEDDING | {"flag", "word_scale", "position_scale"},
-    Op.GEMM_INT8: ALWAYS | INPUT | FINISH | CODES | {"in_zero", "flag", "weights", "compensation"},
-    Op.GEMM_F32: ALWAYS | INPUT | FINISH | CODES | {"flag", "weights"},
-    Op.NORM: ALWAYS | INPUT | CODES | {"out_codes", "gamma", "beta", "epsilon"},
-    Op.ATTENTION: ALWAYS | INPUT | SCALES | CODES | {"in_zero", "k", "heads", "flag", "positions", "distance_bias"},
-    Op.FINISH: ALWAYS | INPUT | FINISH | CODES | {"in_zero"},
-    Op.FIRST: ALWAYS | INPUT,
-    Op.POOL: ALWAYS | INPUT | {"flag"},
-    Op.UNIT: ALWAYS | INPUT | {"epsilon"},
-}
-"""What each kernel reads of its step."""
-
 
 def check_plan(plan: Plan, arrays: Arrays) -> None:
     """Raise `InputError` that names the step and the field, for a plan that does not fit its arrays or itself."""
-    _check_buffers(plan)
+    check_buffers(plan)
     if not 0 < len(plan.steps) <= MOST_STEPS or [step.op for step in plan.steps].count(Op.EMBED) != 1:
-        _refuse("the plan", "steps", f"are {len(plan.steps)}, of which exactly one has to be an embedding")
+        refuse("the plan", "steps", f"are {len(plan.steps)}, of which exactly one has to be an embedding")
     check = _Check(plan, arrays)
     for number, step in enumerate(plan.steps):
         check.step(step, f"step {number} ({step.op.name.lower()} {step.name})")
     for number, output in enumerate(plan.outputs):
-        check.output(output, f"output {number} ({output.name})")
+        check.output(number, output, f"output {number} ({output.name})")
     names = [output.name for output in plan.outputs]
     if not names or len(set(names)) < len(names):
-        _refuse("the plan", "outputs", f"are {names}")
+        refuse("the plan", "outputs", f"are {names}")
     unused = sorted(set(arrays) - names_of_arrays(plan.steps))
     if unused:
-        _refuse("the plan", "arrays", f"have {unused[0]!r}, which no step uses")
-
-
-def _refuse(where: str, field: str, what: str) -> NoReturn:
-    raise InputError(f"the plan is damaged: {where}: {field} {what}; build the model again")
-
-
-def _check_buffers(plan: Plan) -> None:
-    for number, buffer in enumerate(plan.buffers):
-        if not 0 < buffer.width <= WIDEST or buffer.width % PANEL:
-            _refuse(f"buffer {number}", "width", f"is {buffer.width}, no multiple of {PANEL} up to {WIDEST}")
-    if len(plan.buffers) > MOST_BUFFERS or sum(buffer.width for buffer in plan.buffers) > WIDEST_TOGETHER:
-        _refuse("the plan", "buffers", "are too many or too wide")
+        refuse("the plan", "arrays", f"have {unused[0]!r}, which no step uses")
 
 
 class _Check:
@@ -110,6 +75,7 @@ class _Check:
         self.arrays = arrays
         self.written = [np.zeros(buffer.width, np.bool_) for buffer in plan.buffers]
         self.longest = 0
+        self.scores: set[int] = set()
         self.current = Step(op=Op.FIRST, name="", rows=Rows.TEXTS, n=0)
         self.where = ""
 
@@ -117,7 +83,7 @@ class _Check:
         """Check one step, and take what it writes as written."""
         self.current, self.where = step, where
         self.plain_fields()
-        if step.out == NO_BUFFER and step.op is not Op.NORM:
+        if step.out == NO_BUFFER and step.op not in (Op.NORM, Op.EXIT):
             self.refuse("out", "is missing")
         if step.n < 1:
             self.refuse("n", f"is {step.n}")
@@ -127,7 +93,7 @@ class _Check:
 
     def refuse(self, field: str, what: str) -> NoReturn:
         """Raise `InputError` about a field of the step."""
-        _refuse(self.where, field, what)
+        refuse(self.where, field, what)
 
     def expect(self, right: bool, field: str) -> None:
         """Refuse the step's field, whose value is shown, unless it is right."""
@@ -369,9 +335,36 @@ class _Check:
         self.type_of_input(self.source(self.current.rows, self.current.n), Type.F32)
         self.type_of_out(Type.F32)
 
-    def output(self, output: Output, where: str) -> None:
+    def exit(self) -> None:
+        """Check where texts leave: what its rows are moved of goes on, and nothing else does."""
+        step = self.current
+        self.expect(step.rows is Rows.TEXTS, "rows")
+        self.expect(step.n > 1, "n")
+        self.expect(step.epsilon >= 0, "epsilon")
+        self.type_of_input(self.source(Rows.TEXTS, step.n), Type.F32)
+        self.expect(step.in_column[1:] == (0, 0), "in_column")
+        moved = [number for number in step.inputs[1:] if number != NO_BUFFER]
+        self.expect(len({step.inputs[0], *moved}) == 1 + len(moved), "inputs")
+        for number in moved:
+            self.buffer("inputs", number)
+        for number, written in enumerate(self.written):
+            written[:] &= number in moved
+        self.scores.add(step.n)
+
+    def output_of_exits(self, number: int, output: Output) -> None:
+        """Check that texts which leave have their scores in the first output, and nothing for each token."""
+        if output.per_token or (number == 0 and self.scores != {output.columns}):
+            self.refuse("columns", "are not the scores with which texts leave")
+        if output.buffer == NO_BUFFER and (number == 0 or (output.columns, output.vector) != (1, False)):
+            self.refuse("buffer", "is missing")
+
+    def output(self, number: int, output: Output, where: str) -> None:
         """Check an output of the model."""
         self.where = where
+        if self.scores:
+            self.output_of_exits(number, output)
+            if output.buffer == NO_BUFFER:
+                return
         found = self.buffer("buffer", output.buffer)
         if found.type is not Type.F32 or output.per_token is not (found.rows is Rows.TOKENS):
             self.refuse("buffer", f"is {output.buffer}, which holds codes or has other rows")
@@ -393,6 +386,7 @@ KERNELS: Mapping[Op, Callable[[_Check], None]] = {
     Op.FIRST: _Check.first,
     Op.POOL: _Check.pool,
     Op.UNIT: _Check.unit,
+    Op.EXIT: _Check.exit,
 }
 assert set(KERNELS) == set(FIELDS) == set(Op) and set().union(*FIELDS.values()) == {
     field.name for field in fields(Step)

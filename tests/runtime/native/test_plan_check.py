@@ -128,7 +128,7 @@ def test_what_is_compiled_passes(int8: Compiled, pooled: Compiled) -> None:
     for plan, arrays in (int8, pooled):
         check_plan(plan, arrays)
         ops |= {step.op for step in plan.steps}
-    assert ops == set(Op)
+    assert ops == set(Op) - {Op.EXIT}  # which test_leaving.py has
 
 
 @pytest.mark.parametrize("wrong", [np.nan, np.inf])
