@@ -24,12 +24,14 @@ PUNCTUATION = ".,;:!?'\"()-"
 
 ARCHITECTURES = {
     "sequence-classification": "BertForSequenceClassification",
+    "text-ranking": "BertForSequenceClassification",
     "token-classification": "BertForTokenClassification",
     "question-answering": "BertForQuestionAnswering",
     "feature-extraction": "BertModel",
 }
 DEFAULT_LABELS = {
     "sequence-classification": ("negative", "positive"),
+    "text-ranking": ("LABEL_0",),
     "token-classification": ("O", "B-person", "I-person"),
     "question-answering": (),
     "feature-extraction": (),
@@ -113,7 +115,7 @@ def tiny_tensors(task: str, sizes: Mapping[str, int], *, scores: int, seed: int 
     generator = np.random.default_rng(seed)
     prefix = "" if task == "feature-extraction" else "bert."
     tensors = {prefix + name: _random(generator, name, shape) for name, shape in _encoder_shapes(sizes).items()}
-    if task in ("sequence-classification", "feature-extraction"):
+    if task in ("sequence-classification", "text-ranking", "feature-extraction"):
         shape = (sizes["hidden_size"], sizes["hidden_size"])
         tensors |= _linear(generator, f"{prefix}pooler.dense", shape)
     if task == "question-answering":

@@ -31,6 +31,7 @@ from tests.fixtures import write_tiny_bert
 LAYERS = 2
 OUTPUTS = {
     "sequence-classification": ("logits",),
+    "text-ranking": ("logits",),
     "token-classification": ("logits",),
     "question-answering": ("start_logits", "end_logits"),
     "feature-extraction": ("last_hidden_state", "sentence_embedding"),
@@ -65,7 +66,8 @@ def tiny_model(path: Path, *, head: Head | None = None, **options: Any) -> TinyM
 
 def tiny_checkpoint(path: Path, *, head: Head | None = None, **options: Any) -> Checkpoint:
     """Write and read a random float32 BERT; `head` replaces the one that was read."""
-    checkpoint = checkpoint_from_path(write_tiny_bert(path, **{"dtype": "float32", "layers": LAYERS} | options))
+    folder = write_tiny_bert(path, **{"dtype": "float32", "layers": LAYERS} | options)
+    checkpoint = checkpoint_from_path(folder, task=options.get("task"))
     return checkpoint if head is None else replace(checkpoint, head=head)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from bertc.core.crf import Crf
@@ -82,6 +82,11 @@ class Head:
     crf: Crf | None = None
     exits: tuple[Exit, ...] = ()
     exit_threshold: float | None = None
+
+    @property
+    def without_exits(self) -> Head:
+        """The same head with the last layer's classifier alone."""
+        return replace(self, exits=(), exit_threshold=None)
 
     def cache_key(self) -> Key:
         """Return all of it."""

@@ -14,11 +14,15 @@ LABEL_COLUMN = "label["
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
-    """A role that a column may fill, the names under which it is usually found, and what it means."""
+    """A role that a column may fill, the names under which it is usually found, and what it means.
+
+    With `shared` it may be a column that has another role as well: what groups rows may be the text that they share.
+    """
 
     role: str
     names: tuple[str, ...]
     meaning: str
+    shared: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,12 +30,14 @@ class Layout:
     """What a task reads: one of `choices` (the first that a file has wins), and what it can use besides.
 
     The names of a choice of two columns are pairs: the i-th name of one goes with the i-th name of the other.
-    `labels` are those that may each have a column of their own, of 0 and 1, instead of one column of labels.
+    `labels` are those that may each have a column of their own, of 0 and 1, instead of one column of labels. With
+    `whole_groups` the rows of a group are nothing without each other: a limit takes all of them or none.
     """
 
     choices: tuple[tuple[Column, ...], ...]
     optional: tuple[Column, ...] = ()
     labels: tuple[str, ...] = ()
+    whole_groups: bool = False
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -71,12 +77,15 @@ def resolve_columns(layout: Layout, table: Table, wanted: Mapping[str, str], whe
         role_of_key(layout, key, where): _named_column(table, name, f"{where}: '{key}={name}'")
         for key, name in wanted.items()
     }
-    free = [name for name in table.names if name not in chosen.values()]
+    shared = {column.role for column in layout.columns if column.shared}
+    taken = {name for role, name in chosen.items() if role not in shared}
+    free = [name for name in table.names if name not in taken]
     choice = _complete_choice(layout, chosen, free)
     if choice is None:
         raise InputError(_no_choice(layout, table, where))
     for column in layout.optional:
-        found = chosen.get(column.role) or _first_name(column.names, [n for n in free if n not in choice.values()])
+        open_to = table.names if column.shared else [name for name in free if name not in choice.values()]
+        found = chosen.get(column.role) or _first_name(column.names, open_to)
         if found is not None:
             choice[column.role] = found
     if table.headed and layout.labels and "label" not in chosen:

@@ -29,6 +29,9 @@ Item = TypeVar("Item")
 SEED = 0
 """Of the sample that a limit keeps."""
 
+GROUP = "group"
+"""The role of the column that says which rows belong together."""
+
 DELIMITED = frozenset({".tsv", ".csv", ".tab"})
 CONLL = frozenset({".conll", ".iob", ".iob2", ".bio"})
 
@@ -44,14 +47,17 @@ def dataset_from_path(
 
     `columns` maps a role to a column's name or, from 1, its number ("text" -> "sentence", "score" -> "5"); what it
     leaves out is chosen by the usual names. With `limit` a seeded uniform sample of that many rows is kept, in the
-    file's order and in bounded memory. Raises `InputError` with file, line and remedy, and `EnvironmentLackError`
+    file's order and in bounded memory; where the layout has whole groups, of groups, with at most that many rows.
+    Raises `InputError` with file, line and remedy, and `EnvironmentLackError`
     where a form needs a library that is not installed.
     """
     path = Path(path)
     if limit is not None and limit < 1:
         raise InputError(f"{path}: a limit of {limit} rows leaves nothing; give a limit of at least 1")
     opened = _open_rows(path, layout, columns or {}, labelled=True)
-    rows = _take(_sharing_contexts(opened.rows), limit)
+    source = _sharing_contexts(opened.rows)
+    whole = layout.whole_groups and GROUP in opened.columns
+    rows = _take_groups(source, limit, path) if whole and limit is not None else _take(source, limit)
     if not rows:
         raise InputError(f"{path}: holds no rows; give a file with at least one")
     return Dataset(
@@ -195,3 +201,21 @@ def _take(items: Iterable[Item], limit: int | None) -> list[Item]:
         elif (place := chance.randrange(index + 1)) < limit:
             kept[place] = (index, item)
     return [item for _, item in sorted(kept, key=lambda pair: pair[0])]
+
+
+def _take_groups(rows: Iterable[Row], limit: int, path: Path) -> list[Row]:
+    """Return the rows of groups drawn at random, while they are at most `limit`; a row without a group is one."""
+    every = list(rows)
+    groups: dict[str | int, list[int]] = {}
+    for index, row in enumerate(every):
+        groups.setdefault(row.group or index, []).append(index)
+    chosen: list[int] = []
+    for name in random.Random(SEED).sample(list(groups), len(groups)):
+        if len(chosen) + len(groups[name]) > limit:
+            break
+        chosen += groups[name]
+    if every and not chosen:
+        raise InputError(
+            f"{path}: a limit of {limit} rows is less than one query has; give a limit of some hundred queries' rows"
+        )
+    return [every[index] for index in sorted(chosen)]

@@ -27,8 +27,8 @@ def row_from_record(record: Mapping[str, Any], used: Mapping[str, str], path: Pa
         words=None if words is None else tuple(map(str, words)),
         tags=None if tags is None else tuple(tags),
         answers=_answers(cells.get("answers"), path, line),
-        id=str(record.get(used.get("id", "")) or ""),
-        group=str(record.get(used.get("group", "")) or ""),
+        id=_name(record.get(used.get("id", ""))),
+        group=_name(record.get(used.get("group", ""))),
         source=str(path),
         line=line,
     )
@@ -56,6 +56,11 @@ def _cell(record: Mapping[str, Any], column: str, path: Path, line: int) -> Any:
     value = record[column]
     blank = value.strip() == "" if isinstance(value, str) else isinstance(value, float) and math.isnan(value)
     return None if blank else value
+
+
+def _name(value: Any) -> str:
+    """Return what names a row or its group, "" for an empty cell; a number is a name too, 0 as well."""
+    return "" if value is None or (isinstance(value, float) and math.isnan(value)) else str(value).strip()
 
 
 def _text(value: Any, column: str, path: Path, line: int) -> str:

@@ -37,6 +37,12 @@ LABEL = Column(
     ),
     meaning="the label (may be missing where nothing is scored)",
 )  # fmt: skip
+QUERY = Column(
+    role="group",
+    names=("query_id", "query-id", "qid", "topic_id", "query"),
+    meaning="the query that the row answers, by an id or its text",
+    shared=True,
+)
 ID = Column(role="id", names=("id", "idx", "guid"), meaning="the row's name")
 
 

@@ -9,20 +9,26 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+Unit = Literal["rows", "queries"]
 
 
 @dataclass(frozen=True, slots=True)
 class Formula:
-    """`additive`: `value` maps weighted sums [B, k] to [B]. Otherwise it maps (statistics [n, k], weights [B, n])."""
+    """`additive`: `value` maps weighted sums [B, k] to [B]. Otherwise it maps (statistics [n, k], weights [B, n]).
+
+    `unit` is what a statistic is of: each row, or each query that counts, on its first row (the others' are 0).
+    """
 
     additive: bool
     of_sums: Callable[[Array], Array] | None = None
     of_rows: Callable[[Array, Array], Array] | None = None
+    unit: Unit = "rows"
 
     def values(self, statistics: Array, weights: Array) -> Array:
         """Return the value under each row of `weights` [B, n], as [B]. NaN where it is not defined."""
@@ -35,6 +41,10 @@ class Formula:
         """Return the value of weighted sums [B, k] of an additive formula, as [B]."""
         assert self.of_sums is not None
         return self.of_sums(sums)
+
+    def samples(self, statistics: Array) -> int:
+        """Return of how many units there are statistics [n, k]; a query that does not count has a last column of 0."""
+        return len(statistics) if self.unit == "rows" else int(np.count_nonzero(statistics[:, -1]))
 
 
 def _divide(numerator: Array, denominator: Array, empty: float) -> Array:
@@ -114,6 +124,7 @@ FORMULAS: Mapping[str, Formula] = MappingProxyType(
     {
         "ratio": Formula(True, of_sums=_ratio),
         "ratio_or_zero": Formula(True, of_sums=_ratio_or_zero),
+        "mean_of_queries": Formula(True, of_sums=_ratio, unit="queries"),
         "mean_of_ratios": Formula(True, of_sums=_mean_of_ratios),
         "matthews": Formula(True, of_sums=_matthews),
         "pearson": Formula(False, of_rows=_pearson),

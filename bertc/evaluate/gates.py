@@ -225,7 +225,7 @@ def drop_bounds(score: Score) -> tuple[float, float]:
 
 
 def rows_needed(score: Score, allowed: float) -> int | None:
-    """Return how many rows like these would settle a bound: where half the interval is |limit - drop|.
+    """Return how many rows (or queries) like these would settle a bound: where half the interval is |limit - drop|.
 
     n' = n (1.96 error / |limit - drop|)^2, or 3 / (limit - drop) where no row differs. None if the drop lies on the
     limit, where no number would.
@@ -291,7 +291,8 @@ def _reason(gate: Gate, score: Score, allowed: float, verdict: Outcome, needed: 
         return f"{went}, within {limit}"
     if verdict == "fail":
         return f"{went}, {figure(score.drop - allowed)} beyond {limit}"
-    settle = "no number of rows would settle it" if needed is None else f"about {needed} rows would settle it"
+    number = "no number of" if needed is None else f"about {needed}"
+    settle = f"{number} {score.unit} would settle it"
     return f"{went}, and the 95 % interval [{figure(low)}, {figure(high)}] holds {limit}; {settle}"
 
 
@@ -303,6 +304,6 @@ def _warning(gate: Gate, score: Score) -> str | None:
     if not math.isfinite(high - low) or clear or not few:
         return None
     return (
-        f"{score.samples} rows are too few to tell a drop of {figure(allowed)} in {gate.metric}: its 95 % interval is "
-        f"[{figure(low)}, {figure(high)}]; give more rows, or decide by the bound (--decide bound)"
+        f"{score.samples} {score.unit} are too few to tell a drop of {figure(allowed)} in {gate.metric}: its 95 % "
+        f"interval is [{figure(low)}, {figure(high)}]; give more {score.unit}, or decide by the bound (--decide bound)"
     )

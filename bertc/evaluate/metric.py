@@ -24,6 +24,7 @@ HIGHER = "higher"
 LOWER = "lower"
 
 NAME = re.compile(r"(?P<base>\w+)\[(?P<label>.+)\](@(?P<threshold>[0-9.]+))?$")
+NAME_AT = re.compile(r"(?P<base>\w+)(@(?P<cutoff>[^@]*))?$")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,18 +60,20 @@ def value_of(formula: str, statistics: Array) -> float:
 
 
 def metric_from_name(task: Task, head: Head, name: str) -> Metric:
-    """Return the metric of a name such as "accuracy", "recall[spam]" or "fpr[spam]@0.7".
+    """Return the metric of a name such as "accuracy", "recall[spam]", "fpr[spam]@0.7" or "ndcg@5".
 
     Raises `InputError` listing the metrics there are.
     """
     plain = {metric.name: metric for metric in (*task.metrics(head), *task.fidelity(head))}
     if name in plain:
         return plain[name]
+    found = None
     if (match := NAME.fullmatch(name)) is not None:
-        threshold = match["threshold"]
-        found = task.metric(head, match["base"], match["label"], _threshold(name, threshold))
-        if found is not None:
-            return found
+        found = task.metric(head, match["base"], match["label"], _threshold(name, match["threshold"]))
+    elif (match := NAME_AT.fullmatch(name)) is not None and task.metric_at(head, match["base"], None) is not None:
+        found = task.metric_at(head, match["base"], _cutoff(name, match["cutoff"]))
+    if found is not None:
+        return found
     raise InputError(f"'{name}' is no metric of {task.name}; there are {', '.join(_existing(task, head, list(plain)))}")
 
 
@@ -84,6 +87,14 @@ def _threshold(name: str, text: str | None) -> float | None:
     if not 0 < value < 1:
         raise InputError(f"'{name}': the threshold must be a number between 0 and 1, for example @0.7")
     return value
+
+
+def _cutoff(name: str, text: str | None) -> int | None:
+    if text is None:
+        return None
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise InputError(f"'{name}': the number of ranks must be a whole number from 1, for example @10")
+    return int(text)
 
 
 def _existing(task: Task, head: Head, plain: list[str]) -> list[str]:

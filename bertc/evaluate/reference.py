@@ -20,7 +20,7 @@ from bertc.core.head import Head
 from bertc.core.number_text import figure
 from bertc.data.rows import Row
 from bertc.errors import InputError
-from bertc.evaluate.formulas import Array
+from bertc.evaluate.formulas import FORMULAS, Array
 from bertc.evaluate.row_table import RowTable
 
 if TYPE_CHECKING:
@@ -123,11 +123,22 @@ def check_rows_tell(path: str, task: Task, head: Head, rows: Sequence[Row]) -> N
 def warnings_of_rows(table: RowTable) -> tuple[str, ...]:
     """Say which of the two models gives every row the same outputs."""
     models = {"float model": table.outputs_reference, "engine": table.outputs_engine}
-    return tuple(
+    found = _uncounted_queries(table)
+    return found + tuple(
         f"the {name} gives all {len(outputs)} rows the same outputs, whatever their text"
         for name, outputs in models.items()
         if _constant(outputs)
     )
+
+
+def _uncounted_queries(table: RowTable) -> tuple[str, ...]:
+    """Say how many queries the main metric of a ranking leaves out."""
+    main = table.metrics[0]
+    queries, counted = len(set(table.groups)), FORMULAS[main.formula].samples(main.reference)
+    if FORMULAS[main.formula].unit == "rows" or counted == queries:
+        return ()
+    why = "no row of theirs is relevant, or there is nothing to compare"
+    return (f"{queries - counted} of {queries} queries do not count in {main.name}: {why}",)
 
 
 def floor_of_labels(gold: NDArray[Any], labels: Sequence[str]) -> Floor:

@@ -17,6 +17,7 @@ from bertc.core.head import Head
 from bertc.data.rows import Row
 from bertc.errors import InputError
 from bertc.evaluate.bootstrap import RESAMPLES, Sample, bootstrap_values, groups_from_names, interval
+from bertc.evaluate.formulas import FORMULAS, Unit
 from bertc.evaluate.kept import KeptRows, Shard, kept_from_shards
 from bertc.evaluate.metric import HIGHER, Metric, metric_from_name, value_of
 from bertc.evaluate.operating import OperatingPoint, operating_points
@@ -30,8 +31,9 @@ class Score:
     """One metric of the engine beside the reference. Fractions; a positive drop is always worse.
 
     `drop_ci95` is the paired 95 % interval of the drop, `drop_error` its standard error, `largest_drop` the largest
-    that is possible. Where the engine's value is not defined (all its outputs are alike) it is NaN, and so is the drop.
-    NaN becomes None in `as_dict`, whose keys are those of report.json.
+    that is possible. `samples` are the rows, or the queries that count (`unit`). Where the engine's value is not
+    defined (all its outputs are alike) it is NaN, and so is the drop. NaN becomes None in `as_dict`, whose keys are
+    those of report.json.
     """
 
     metric: str
@@ -48,6 +50,7 @@ class Score:
     agreement: float | None = None
     logit_mse: float | None = None
     largest_drop: float = math.inf
+    unit: Unit = "rows"
 
     def as_dict(self) -> dict[str, Any]:
         """Return the score as report.json has it."""
@@ -55,6 +58,7 @@ class Score:
             "metric": self.metric,
             "direction": self.direction,
             "samples": self.samples,
+            "unit": self.unit,
             "truncated": self.truncated,
             "reference": self.reference,
             "engine": _finite_or_none(self.engine),
@@ -163,10 +167,12 @@ def scores_from_table(
         sign = 1.0 if metric.direction == HIGHER else -1.0
         drops = sign * (values[2 * index] - values[2 * index + 1])
         most = metric.bounds[1] - metric.bounds[0]
+        formula = FORMULAS[metric.formula]
         scores[metric.name] = Score(
             metric=metric.name,
             direction=metric.direction,
-            samples=len(table.hashes),
+            samples=formula.samples(metric.reference),
+            unit=formula.unit,
             truncated=truncated,
             reference=reference,
             engine=engine,

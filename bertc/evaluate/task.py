@@ -263,6 +263,9 @@ class Task(Protocol):
     def metric(self, head: Head, base: str, label: str, threshold: float | None) -> Metric | None:
         """Return the metric `base[label]@threshold`, or None if the task has no such metric."""
 
+    def metric_at(self, head: Head, base: str, cutoff: int | None) -> Metric | None:
+        """Return the metric `base@cutoff` over so many ranks (None: all), or None if the task ranks nothing so."""
+
     def fidelity(self, head: Head) -> tuple[Metric, ...]:
         """Return the metrics that compare with the float model: "agreement", "logit_mse" and the task's own."""
 

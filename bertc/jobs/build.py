@@ -295,7 +295,7 @@ def evaluate_model(plan: Plan, base: Base, model: Model, *, work: Work) -> Compa
         return None
     engine = Run(model=model.files, threads=plan.threads, row_length=plan.row_length)
     reference = Run(model=base.reference, threads=plan.threads)
-    return compare_models(reference, engine, proof, base.inputs.checkpoint.head, work=work)
+    return compare_models(reference, engine, proof, work=work)
 
 
 def sensitivity_of_sites(

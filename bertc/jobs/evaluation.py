@@ -64,14 +64,14 @@ class OpenRun(Closing):
         return self._key
 
 
-def compare_models(reference: Run, engine: Run, proof: Proof, head: Head, *, work: Work) -> Comparison:
+def compare_models(reference: Run, engine: Run, proof: Proof, *, work: Work) -> Comparison:
     """Run float reference and engine over the whole validation set, shard by shard, and compare them row by row."""
     with work.timed("compare", total=2 * len(proof.texts.lengths)):
         return compare_shards(
-            task_from_name(head.task),
-            head,
+            task_from_name(proof.head.task),
+            proof.head,
             proof.texts.rows,
-            _shards(reference, engine, proof.texts, head, work),
+            _shards(reference, engine, proof.texts, proof.head, work),
             extra=[gate.metric for gate in proof.gates],
         )
 

@@ -23,7 +23,7 @@ def reference_from_path(
     if path is None:
         return None
     reference = checkpoint_from_path(path, task=checkpoint.head.task)
-    if reference.head != checkpoint.head:
+    if reference.head.without_exits != checkpoint.head.without_exits:
         raise InputError(
             f"the reference {path} has another head than {checkpoint.path} (labels {', '.join(reference.head.labels)}"
             f" and {', '.join(checkpoint.head.labels)}); name the checkpoint that this one was trained from"

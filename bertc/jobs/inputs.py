@@ -31,7 +31,7 @@ from bertc.prune.layers import skipped_gemms
 from bertc.prune.stage import Sparsity
 from bertc.recipe import CalibrationRecipe, Recipe, SparsityRecipe, ValidationRecipe
 from bertc.search.held import HeldOut, budget_on_held_out, check_enough, held_out_rows
-from bertc.tasks import checked_rows, layout_from_head, task_from_name
+from bertc.tasks import checked_rows, head_of_rows, layout_from_head, task_from_name
 
 NO_TEXT = "there is no calibration text; name a file with --calibration-data"
 
@@ -40,9 +40,10 @@ NO_TEXT = "there is no calibration text; name a file with --calibration-data"
 class Proof:
     """What an engine is judged by: labelled text, the gates on it, and by the drop or by its interval.
 
-    With `any_reference` the float model is not judged.
+    `head` is the checkpoint's as the text judges it. With `any_reference` the float model is not judged.
     """
 
+    head: Head
     texts: Streamed
     gates: tuple[Gate, ...]
     decide: Decide
@@ -175,14 +176,15 @@ def proof_from_recipe(validation: ValidationRecipe, checkpoint: Checkpoint, max_
     check_validated(validation)
     if validation.data is None:
         return None
-    task = task_from_name(checkpoint.head.task)
     layout = layout_from_head(checkpoint.head)
     dataset = dataset_from_path(validation.data, layout=layout, columns=validation.columns, limit=validation.limit)
-    rows = checked_rows(task, dataset.rows, checkpoint.head, checkpoint.encoder)
-    check_rows_tell(validation.data, task, checkpoint.head, rows)
+    head = head_of_rows(checkpoint.head, dataset.rows)
+    task = task_from_name(head.task)
+    rows = checked_rows(task, dataset.rows, head, checkpoint.encoder)
+    check_rows_tell(validation.data, task, head, rows)
     texts = _streamed(validation.data, dataset, rows, checkpoint, max_length)
-    gates = gates_from_recipe(validation, checkpoint.head, labelled=task.gold(rows, checkpoint.head) is not None)
-    return Proof(texts=texts, gates=gates, decide=validation.decide, any_reference=validation.any_reference)
+    gates = gates_from_recipe(validation, head, labelled=task.gold(rows, head) is not None)
+    return Proof(head=head, texts=texts, gates=gates, decide=validation.decide, any_reference=validation.any_reference)
 
 
 def _streamed(path: str, dataset: Dataset, rows: tuple[Row, ...], checkpoint: Checkpoint, max_length: int) -> Streamed:
@@ -215,6 +217,7 @@ def reading_of_validation(wanted: ValidationRecipe, head: Head) -> Reading | Non
     if wanted.data is None:
         return None
     dataset = dataset_from_path(wanted.data, layout=layout_from_head(head), columns=wanted.columns, limit=wanted.limit)
+    head = head_of_rows(head, dataset.rows)
     return _reading(dataset, task_from_name(head.task).check_rows(dataset.rows, head), head)
 
 
@@ -294,12 +297,20 @@ def held_out_from_recipe(recipe: Recipe, inputs: Inputs, proof: Proof | None) ->
             "--search needs a target with static INT8 and calibration text to judge by; name the text with "
             "--calibration-data"
         )
-    head = inputs.checkpoint.head
+    layout = layout_from_head(inputs.checkpoint.head)
+    dataset = dataset_from_path(calibration.path, layout=layout, columns=recipe.calibration.columns)
+    head = head_of_rows(inputs.checkpoint.head, dataset.rows) if proof is None else proof.head
     task = task_from_name(head.task)
-    dataset = dataset_from_path(calibration.path, layout=layout_from_head(head), columns=recipe.calibration.columns)
     known = calibration.rows if proof is None else (*calibration.rows, *proof.texts.rows)
     used = {row.hash for row in known}
-    chosen = held_out_rows(dataset, calibration.path, used, rows=recipe.search.rows, seed=recipe.calibration.seed)
+    chosen = held_out_rows(
+        dataset,
+        calibration.path,
+        used,
+        rows=recipe.search.rows,
+        seed=recipe.calibration.seed,
+        whole_groups=task.layout.whole_groups,
+    )
     rows = checked_rows(task, chosen, head, inputs.checkpoint.encoder)
     features = task.features_from_rows(rows, inputs.checkpoint.encoder, inputs.max_length)
     labelled = task.gold(rows, head) is not None
@@ -313,4 +324,4 @@ def held_out_from_recipe(recipe: Recipe, inputs: Inputs, proof: Proof | None) ->
         features=tuple(features),
         max_length=inputs.max_length,
     )
-    return HeldOut(texts=texts, labelled=labelled, gates=gates, decide=recipe.validation.decide)
+    return HeldOut(head=head, texts=texts, labelled=labelled, gates=gates, decide=recipe.validation.decide)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from bertc.artefact.layout import RECIPE_FILE, ROWS_FILE
 from bertc.checkpoint import Checkpoint, checkpoint_from_path
 from bertc.core.feature import Feature
-from bertc.core.head import Problem
+from bertc.core.head import Head, Problem
 from bertc.core.progress import Progress
 from bertc.data.dataset import dataset_from_path
 from bertc.data.encoded import row_shards
@@ -33,13 +33,14 @@ from bertc.evaluate.regression import keys_from_hashes
 from bertc.evaluate.row_table import MetricRows, RowTable, hash_labels, kept_statistics
 from bertc.evaluate.rows_file import rows_from_path
 from bertc.evaluate.scores import Score, compare_shards, scores_from_table
+from bertc.evaluate.task import Task
 from bertc.graph.encoder import graph_from_checkpoint
 from bertc.jobs.predict import Predictor, predictor_from_path
 from bertc.recipe import Recipe, ValidationRecipe, recipe_from_path
 from bertc.report.schema import report_from_json
 from bertc.runtime.engine import outputs_from_features
 from bertc.targets import target_from_name
-from bertc.tasks import checked_rows, layout_from_head
+from bertc.tasks import checked_rows, head_of_rows, layout_from_head, task_from_name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,17 +73,23 @@ class Validation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Run:
-    """The checked rows, and the artefact that is asked of them."""
+    """The checked rows, the artefact that is asked of them, and its head as they judge it."""
 
     predictor: Predictor
+    head: Head
     wanted: ValidationRecipe
     rows: tuple[Row, ...]
     gates: tuple[Gate, ...]
 
     @property
+    def task(self) -> Task:
+        """The head's task."""
+        return task_from_name(self.head.task)
+
+    @property
     def gold(self) -> Any:
         """What the labelled metrics compare with, or None."""
-        return self.predictor.task.gold(self.rows, self.predictor.head)
+        return self.task.gold(self.rows, self.head)
 
     def shards(self) -> Iterator[tuple[tuple[Row, ...], tuple[Feature, ...]]]:
         """Encode the rows, a shard at a time."""
@@ -136,26 +143,27 @@ def _compiled_checkpoint(predictor: Predictor, path: str) -> Checkpoint:
 
 def _checked_run(predictor: Predictor, wanted: ValidationRecipe, stored: RowTable | None, progress: Progress) -> _Run:
     """Read and check; with `stored`, rows that it does not hold are refused before the engine runs."""
-    task, head = predictor.task, predictor.head
     if wanted.data is None:
         raise InputError("there is no data to validate on; name a file with --validation-data")
     if not Path(wanted.data).exists():
         raise InputError(f"{wanted.data}: there is no such file; name the validation data with --validation-data")
     progress.stage("read")
-    layout = layout_from_head(head)
+    layout = layout_from_head(predictor.head)
     dataset = dataset_from_path(wanted.data, layout=layout, columns=wanted.columns, limit=wanted.limit)
+    head = head_of_rows(predictor.head, dataset.rows)
+    task = task_from_name(head.task)
     rows = checked_rows(task, dataset.rows, head, predictor.encoder)
     labelled = task.gold(rows, head) is not None
     gates = gates_from_options(wanted, task, head, labelled=labelled)
     if stored is not None:
         _places(rows, stored, labelled=labelled, data=wanted.data)
     check_rows_tell(wanted.data, task, head, rows)
-    return _Run(predictor=predictor, wanted=wanted, rows=rows, gates=gates)
+    return _Run(predictor=predictor, head=head, wanted=wanted, rows=rows, gates=gates)
 
 
 def _against_checkpoint(run: _Run, checkpoint: Checkpoint, threads: int, progress: Progress) -> Validation:
     """Compare with the float model, which runs on the same rows."""
-    predictor, head = run.predictor, run.predictor.head
+    predictor, head = run.predictor, run.head
     target = target_from_name("float")
     with TemporaryDirectory(prefix="bertc-") as scratch:
         model = target.written_model(target.onnx_from_graph(graph_from_checkpoint(checkpoint)), Path(scratch))
@@ -170,7 +178,7 @@ def _against_checkpoint(run: _Run, checkpoint: Checkpoint, threads: int, progres
                 )
                 for rows, features in run.shards()
             )
-            found = compare_shards(predictor.task, head, run.rows, shards, extra=[gate.metric for gate in run.gates])
+            found = compare_shards(run.task, head, run.rows, shards, extra=[gate.metric for gate in run.gates])
     wanted = run.wanted
     verdict = judge_comparison(found, run.gates, decide=wanted.decide, any_reference=wanted.any_reference)
     return Validation(
@@ -185,7 +193,7 @@ def _against_checkpoint(run: _Run, checkpoint: Checkpoint, threads: int, progres
 
 def _engine_answers(run: _Run, progress: Progress) -> _Answers:
     """Run the engine shard by shard."""
-    task, head = run.predictor.task, run.predictor.head
+    task, head = run.task, run.head
     progress.stage("evaluate engine")
     parts, truncated = [], 0
     for rows, features in run.shards():
@@ -200,7 +208,7 @@ def _against_rows(run: _Run, folder: Path, stored: RowTable, progress: Progress)
     answers = _engine_answers(run, progress)
     table, left_out, changed = _paired_table(run, answers.outputs, stored)
     scores = scores_from_table(table, truncated=answers.truncated)
-    task, head = run.predictor.task, run.predictor.head
+    task, head = run.task, run.head
     main = task.main_fidelity if run.gold is None else task.metrics(head)[0].name
     for name in (main, *(gate.metric for gate in run.gates)):
         if name not in scores:
@@ -253,7 +261,7 @@ class _Pairing:
 
 def _paired_table(run: _Run, answers: KeptOutputs, stored: RowTable) -> tuple[RowTable, list[str], int]:
     """Return this run's rows with the stored float model's, the metrics left out, and how many decisions changed."""
-    task, head = run.predictor.task, run.predictor.head
+    task, head = run.task, run.head
     there = _places(run.rows, stored, labelled=run.gold is not None, data=str(run.wanted.data))
     decisions = answers.decisions
     pairs = zip(answers.packed, there, strict=True)
@@ -288,7 +296,7 @@ def _paired_table(run: _Run, answers: KeptOutputs, stored: RowTable) -> tuple[Ro
 
 def _engine_statistics(run: _Run, old: MetricRows, graded: Any, pairing: _Pairing) -> Array | None:
     """Return a metric's statistics of this run's engine; None without labels, or where the float outputs are needed."""
-    task, head = run.predictor.task, run.predictor.head
+    task, head = run.task, run.head
     metric = metric_from_name(task, head, old.name)
     if not metric.fidelity:
         gold = run.gold

@@ -130,12 +130,14 @@ class MetricPart(Part):
 
     `drop` is positive where the engine is worse, whatever the direction; `drop_ci95` is its paired 95 % interval.
     `reference_ci95` and `engine_ci95` are the metrics' own. `agreement` is the share of equal predictions. `engine` and
-    `drop` are null where the metric is not defined for the engine, whose outputs are then all alike.
+    `drop` are null where the metric is not defined for the engine, whose outputs are then all alike. `samples` counts
+    rows, or queries for the metrics of rankings (`unit`).
     """
 
     metric: str
     direction: Literal["higher", "lower"]
     samples: Count
+    unit: Literal["rows", "queries"] = "rows"
     truncated: Count
     reference: float
     engine: float | None

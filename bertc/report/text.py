@@ -55,10 +55,11 @@ def _facts_from_data(data: DataPart) -> Iterator[Fact]:
 def facts_from_score(score: Score | MetricPart) -> Iterator[Fact]:
     """Write the main metric, its drop with the interval, and the agreement."""
     values = f"{figure(score.reference)} (float) -> {figure(score.engine)}"
-    yield "metric", f"{score.metric} {values}, {score.samples} rows"
+    yield "metric", f"{score.metric} {values}, {score.samples} {score.unit}"
     yield "drop", f"{figure(score.drop, sign=True)}{interval_text(score.drop_ci95)}"
     if score.agreement is not None:
-        yield "agreement", f"{figure(score.agreement)} of the float model's decisions"
+        what = "decisions" if score.unit == "rows" else "orders of a query's first ten rows"
+        yield "agreement", f"{figure(score.agreement)} of the float model's {what}"
 
 
 def interval_text(bounds: tuple[float, float] | None) -> str:

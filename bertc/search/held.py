@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
@@ -15,17 +16,24 @@ from bertc.evaluate.task import Task
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldOut:
-    """Held-out rows with their features and, where the text has them, labels; the budget as gates on these rows."""
+    """Held-out rows with their features and, where the text has them, labels; the budget as gates on these rows.
 
+    `head` is the checkpoint's as the rows judge it.
+    """
+
+    head: Head
     texts: Encoded
     labelled: bool
     gates: tuple[Gate, ...]
     decide: Decide
 
 
-def held_out_rows(dataset: Dataset, path: str, used: Collection[str], *, rows: int, seed: int) -> tuple[Row, ...]:
+def held_out_rows(
+    dataset: Dataset, path: str, used: Collection[str], *, rows: int, seed: int, whole_groups: bool = False
+) -> tuple[Row, ...]:
     """Sample `rows` rows, as the calibration rows were with `seed`, without those whose hashes are `used`.
 
+    With `whole_groups` groups of rows are drawn, each with all of its rows that are left, until there are as many.
     Raises `InputError` where none is left.
     """
     left = tuple(row for row in dataset.rows if row.hash not in used and any(row.texts))
@@ -34,8 +42,22 @@ def held_out_rows(dataset: Dataset, path: str, used: Collection[str], *, rows: i
             f"{path}: every row calibrates or validates, none is left for --search to judge by; give more text or "
             "fewer --calibration-samples"
         )
+    if whole_groups:
+        return _rows_of_groups(left, rows, seed=seed + 1)
     # Another seed than calibration's, whose keys would take the rows that just missed its sample: the shortest draws.
     return sample_rows(replace(dataset, rows=left), rows, seed=seed + 1)
+
+
+def _rows_of_groups(rows: Sequence[Row], most: int, *, seed: int) -> tuple[Row, ...]:
+    groups: dict[str, list[int]] = {}
+    for index, row in enumerate(rows):
+        groups.setdefault(row.group, []).append(index)
+    chosen: list[int] = []
+    for name in random.Random(seed).sample(list(groups), len(groups)):
+        if len(chosen) >= most:
+            break
+        chosen += groups[name]
+    return tuple(rows[index] for index in sorted(chosen))
 
 
 def budget_on_held_out(gates: Sequence[Gate], task: Task, head: Head, *, labelled: bool) -> tuple[Gate, ...]:

@@ -161,9 +161,7 @@ def search_scheme(problem: SearchProblem, *, work: Work, measure: Measure | None
     )
     memory = Memory(work.cache, key_of_problem(problem))
     with open_pool(problem.workers or usable_cores(), held.texts.features, checkpoint.head) as run:
-        trials = Trials(
-            held, checkpoint.head, write_model=problem.write_model, run=run, memory=memory, progress=work.progress
-        )
+        trials = Trials(held, write_model=problem.write_model, run=run, memory=memory, progress=work.progress)
         return _Search(problem, trials, memory, timing, work.progress).result(shape)
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TypeVar
 
 from bertc.cache.store import StageCache, key_from_parts
-from bertc.core.head import Head
 from bertc.core.keys import Key
 from bertc.core.progress import Progress
 from bertc.evaluate.scores import compare_outputs
@@ -64,7 +63,6 @@ class Trials:
     def __init__(
         self,
         held: HeldOut,
-        head: Head,
         *,
         write_model: Callable[[Scheme], TargetModel],
         run: Run,
@@ -73,7 +71,6 @@ class Trials:
     ) -> None:
         self.judged: dict[Scheme, Judged] = {}
         self._held = held
-        self._head = head
         self._write_model = write_model
         self._run = run
         self._memory = memory
@@ -128,8 +125,8 @@ class Trials:
         assert self._reference is not None
         held = self._held
         comparison = compare_outputs(
-            task_from_name(self._head.task),
-            self._head,
+            task_from_name(held.head.task),
+            held.head,
             held.texts.rows,
             held.texts.features,
             self._reference,

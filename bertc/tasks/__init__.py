@@ -5,6 +5,7 @@ What two tasks share lies in a file whose name begins with an underscore. No fil
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
@@ -15,8 +16,11 @@ from bertc.core.outputs import Output
 from bertc.core.plugins import TASKS
 from bertc.data.columns import Layout
 from bertc.data.rows import Row
+from bertc.data.usual import QUERY
 from bertc.errors import InputError
 from bertc.evaluate.task import Encoder, Task
+
+SCORING, RANKING = "sequence-classification", "text-ranking"
 
 MEMBERS = tuple(name for name in vars(Task) if not name.startswith("_"))
 
@@ -46,7 +50,17 @@ def task_from_name(name: str) -> Task:
 def layout_from_head(head: Head) -> Layout:
     """Return the columns that labelled rows of a head are read from; several labels may each have their own."""
     layout = task_from_name(head.task).layout
+    if head.problem == Problem.REGRESSION and QUERY not in layout.optional:
+        return replace(layout, optional=(*layout.optional, QUERY), whole_groups=True)
     return replace(layout, labels=head.labels) if head.problem == Problem.MULTI_LABEL else layout
+
+
+def head_of_rows(head: Head, rows: Sequence[Row]) -> Head:
+    """Return the head as rows are to judge it: a score that is given to several rows of a query ranks them."""
+    names = Counter(row.group for row in rows if row.group and len(row.texts) == 2)
+    if head.task != SCORING or head.problem != Problem.REGRESSION or max(names.values(), default=0) < 2:
+        return head
+    return replace(head, task=RANKING)
 
 
 def checked_rows(task: Task, rows: Sequence[Row], head: Head, encoder: Encoder) -> tuple[Row, ...]:

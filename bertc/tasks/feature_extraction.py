@@ -187,6 +187,10 @@ class FeatureExtraction:
         """Return None: embeddings have no labels."""
         return None
 
+    def metric_at(self, head: Head, base: str, cutoff: int | None) -> Metric | None:
+        """Return None: nothing is ranked."""
+        return None
+
     def fidelity(self, head: Head) -> tuple[Metric, ...]:
         """Return the mean cosine to float, the agreement of nearest neighbours, recall at 10, and squared error."""
         return embedding_metrics()

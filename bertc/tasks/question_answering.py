@@ -160,6 +160,10 @@ class QuestionAnswering:
         """Return None: answers have no labels."""
         return None
 
+    def metric_at(self, head: Head, base: str, cutoff: int | None) -> Metric | None:
+        """Return None: nothing is ranked."""
+        return None
+
     def fidelity(self, head: Head) -> tuple[Metric, ...]:
         """Return agreement of the answers' texts, the divergence of start and end, and the squared error."""
         return (

@@ -10,10 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bertc.core.example import IGNORED, Example
-from bertc.core.exits import LAYERS, exit_name
 from bertc.core.feature import Feature
 from bertc.core.head import Head, Problem, Squash
-from bertc.core.outputs import Output
 from bertc.data.columns import Layout
 from bertc.data.label_sets import id_sets
 from bertc.data.labels import LabelIds, check_texts, is_labelled, number_from_label
@@ -27,13 +25,15 @@ from bertc.evaluate.metrics.classification import ALIASES, BASES, decided, label
 from bertc.evaluate.metrics.correlation import correlation_metrics, error_metric
 from bertc.evaluate.metrics.fidelity import agreement_metric, distance_metric, divergence, divergence_of_labels
 from bertc.evaluate.reference import Floor, Reading, floor_of_labels, floor_of_scores, turned_round
-from bertc.evaluate.task import Encoder, HeadBuilder, HeadFiles, RawOutputs, SizedValue, Task, Tensors, Truth
+from bertc.evaluate.task import HeadFiles, RawOutputs, Task, Tensors, Truth
+from bertc.tasks._classifier import TextClassifier, problem_from_files, squashed
 from bertc.tasks._exits import mean_over_exits
 from bertc.tasks._labels import CLASSIFIERS, label_readings, labels_from_files
 
 if TYPE_CHECKING:
-    import onnx_ir as ir
     from torch import Tensor
+
+RANKING_METRICS = ("ndcg", "mrr", "map")
 
 # Two regression scores agree when they differ by at most this part of the float scores' standard deviation.
 REGRESSION_TOLERANCE = 0.1
@@ -42,7 +42,7 @@ LAYOUT = Layout(choices=((TEXT_A, TEXT_B), (TEXT,)), optional=(LABEL, ID))
 
 
 @dataclass(frozen=True)
-class SequenceClassification:
+class SequenceClassification(TextClassifier):
     """Outputs are the logits, float32 [rows, labels]; gold is int64 [n], bool [n, labels] or float64 [n]."""
 
     name: str = "sequence-classification"
@@ -61,31 +61,13 @@ class SequenceClassification:
     def head_from_files(self, files: HeadFiles) -> Head:
         """Return labels and problem. Raises `InputError` where configuration and weights disagree."""
         labels = labels_from_files(files, self)
-        return Head(task=self.name, labels=labels, problem=_problem(files, len(labels)))
-
-    def outputs(self, head: Head) -> tuple[Output, ...]:
-        """Return the scores of each text, and those of each exit, or how many layers each text went through."""
-        scores = Output(name="logits", per_token=False)
-        if head.exit_threshold is not None:
-            return scores, Output(name=LAYERS, per_token=False, read=False)
-        return (scores, *(Output(name=exit_name(each.layer), per_token=False, read=False) for each in head.exits))
-
-    def emit_head(self, builder: HeadBuilder, head: Head, states: Sequence[ir.Value]) -> Sequence[SizedValue]:
-        """Write the family's layers behind each text's vector."""
-        from bertc.ir.pooling import emit_pooled
-        from bertc.tasks._exits import emit_exit
-
-        arch = builder.arch
-        x = builder.dense(emit_pooled(builder.emit, builder.packing, states[-1], arch.hidden, arch.pooling))
-        scores = len(head.labels)
-        logits = builder.linear(x, arch.classifier, (arch.hidden, scores), "head.classifier_gemm", "logits")
-        exits = [emit_exit(builder, each, states[each.layer + 1], scores) for each in head.exits]
-        return [(value, (scores,)) for value in (logits, *exits)]
+        return Head(task=self.name, labels=labels, problem=problem_from_files(files, len(labels)))
 
     def schema(self, head: Head) -> str:
         """Return the help on columns and labels."""
         notes = {
-            Problem.REGRESSION: "The label is a number.",
+            Problem.REGRESSION: "The label is a number. Where a query (a column query_id, qid or query) has several "
+            "rows they are judged as a ranking, and the label is a relevance from 0.",
             Problem.MULTI_LABEL: "The label is a list of names or ids (JSON, or with commas), a 0 or 1 for each label, "
             "or a column of 0 and 1 for each, of: " + ", ".join(head.labels),
         }
@@ -104,22 +86,6 @@ class SequenceClassification:
         ids = LabelIds(head.labels)
         return tuple(replace(row, label=_mapped_label(row, head, ids)) for row in rows)
 
-    def features_from_rows(self, rows: Sequence[Row], encoder: Encoder, max_length: int) -> list[Feature]:
-        """Encode each row's text or pair."""
-        if not rows:
-            return []
-        pairs = [row.texts[1] for row in rows] if len(rows[0].texts) == 2 else None
-        encoded = encoder.encode_batch([row.texts[0] for row in rows], pairs, max_length=max_length)
-        return [
-            Feature(
-                input_ids=np.asarray(item.ids, np.int64),
-                token_type_ids=np.asarray(item.type_ids, np.int64),
-                row=index,
-                truncated=bool(item.truncated),
-            )
-            for index, item in enumerate(encoded)
-        ]
-
     def row_outputs(
         self, rows: Sequence[Row], features: Sequence[Feature], raw: RawOutputs, head: Head
     ) -> NDArray[np.float32]:
@@ -127,7 +93,7 @@ class SequenceClassification:
         logits = np.zeros((len(rows), len(head.labels)), np.float32)
         for feature, values in zip(features, raw["logits"], strict=True):
             logits[feature.row] = values
-        return _squashed(logits, head)
+        return squashed(logits, head)
 
     def graded(self, outputs: Any, head: Head) -> Any:
         """Return the outputs: a few numbers."""
@@ -188,6 +154,15 @@ class SequenceClassification:
         if head.problem == Problem.REGRESSION or ALIASES.get(base, base) not in BASES or label not in head.labels:
             return None
         return label_metric(head, base, head.labels.index(label), threshold)
+
+    def metric_at(self, head: Head, base: str, cutoff: int | None) -> Metric | None:
+        """Return None. Raises `InputError` for a metric of rankings, which text-ranking has."""
+        if base in RANKING_METRICS and head.problem == Problem.REGRESSION:
+            raise InputError(
+                f"'{base}' ranks the rows of a query; name the column of queries with group=NAME (one "
+                "of them needs two rows or more)"
+            )
+        return None
 
     def fidelity(self, head: Head) -> tuple[Metric, ...]:
         """Return agreement, the divergence in nats (not for regression) and the logits' mean squared error."""
@@ -273,12 +248,6 @@ class SequenceClassification:
         return mean_over_exits(head, outputs, loss)
 
 
-def _squashed(logits: NDArray[np.float32], head: Head) -> NDArray[np.float32]:
-    if head.squash != Squash.SIGMOID:
-        return logits
-    return np.asarray(0.5 * (1 + np.tanh(logits.astype(np.float64) / 2)), np.float32)  # the sigmoid, without overflow
-
-
 def _mapped_label(row: Row, head: Head, ids: LabelIds) -> Any:
     if head.problem == Problem.REGRESSION:
         return number_from_label(row)
@@ -302,19 +271,6 @@ def _counted(values: Array) -> Array:
 def _squared_error(reference: NDArray[Any], outputs: NDArray[Any]) -> Array:
     squared = (reference.astype(np.float64) - outputs) ** 2
     return np.stack([squared.sum(-1), np.full(len(squared), float(squared.shape[-1]))], -1)
-
-
-def _problem(files: HeadFiles, rows: int) -> Problem:
-    named = files.config.get("problem_type")
-    if named is None:
-        return Problem.REGRESSION if rows == 1 else Problem.SINGLE_LABEL
-    path = f"{files.folder}/config.json"
-    if named not in tuple(Problem):
-        known = ", ".join(Problem)
-        raise InputError(f"{path}: the problem_type {named!r} is unknown; write one of {known}")
-    if named == Problem.SINGLE_LABEL and rows == 1:
-        raise InputError(f"{path}: {named} needs two labels or more, there is 1; correct problem_type")
-    return Problem(named)
 
 
 TASK: Task = SequenceClassification()

@@ -212,6 +212,10 @@ class TokenClassification:
         scheme = scheme_from_labels(head.labels)
         return entity_metric(base, lambda graded: _all_tags(graded, head), label, scheme)
 
+    def metric_at(self, head: Head, base: str, cutoff: int | None) -> Metric | None:
+        """Return None: nothing is ranked."""
+        return None
+
     def fidelity(self, head: Head) -> tuple[Metric, ...]:
         """Return agreement over words, their divergence in nats, and the logits' mean squared error."""
 

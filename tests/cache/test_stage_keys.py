@@ -219,7 +219,7 @@ def test_every_value_that_a_search_takes_is_in_its_key(tiny_classifier: TinyMode
         quantization=Quantization(scheme=scheme, table=tiny_classifier.table, method=RangeMethod()),
         starts=(scheme,),
         calibration=texts,
-        held=HeldOut(texts=texts, labelled=True, gates=(), decide="point"),
+        held=HeldOut(head=HEAD, texts=texts, labelled=True, gates=(), decide="point"),
         reference=written(tmp_path / "a", b"one"),
         scratch=tmp_path,
         trials=4,

@@ -78,7 +78,9 @@ def test_labels_without_names(tmp_path: Path, extra: dict[str, Any]) -> None:
         ({"problem_type": ["x"]}, "problem_type .* is unknown"),
         ({"architectures": ["BertForMaskedLM"]}, "architecture BertForMaskedLM, whose head bertc does not compute"),
         ({"architectures": ["BertLMHeadModel"]}, "architecture BertLMHeadModel, whose head"),
-        ({"architectures": None}, "choose the task sequence-classification or token-classification"),
+        ({"architectures": ["RobertaForMaskedLM"]}, "architecture RobertaForMaskedLM, whose head"),
+        ({"architectures": ["HF_ColBERT"]}, "architecture HF_ColBERT, whose head"),
+        ({"architectures": None}, "choose the task sequence-classification or text-ranking or token-classification"),
         ({"architectures": ["BertForQuestionAnswering"]}, r"lacks the tensor qa_outputs\.weight"),
     ],
 )
@@ -126,7 +128,7 @@ def test_heads_of_two_tasks_and_no_architecture_are_a_choice(tmp_path: Path) -> 
     weights = checkpoint_from_path(path).weights
     tensors = {name: weights.array(name) for name in weights} | {"classifier.weight": np.zeros((2, 64), np.float32)}
     write_safetensors(path / "model.safetensors", tensors)
-    with pytest.raises(InputError, match="choose the task question-answering or sequence-classification or token-"):
+    with pytest.raises(InputError, match="question-answering or sequence-classification or text-ranking or token-"):
         checkpoint_from_path(path)
     assert head(path, "question-answering") == Head(task="question-answering")
 

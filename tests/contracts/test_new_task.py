@@ -113,6 +113,9 @@ class MeanScoring:
     def metric(self, head, base, label, threshold):
         return None
 
+    def metric_at(self, head, base, cutoff):
+        return None
+
     def fidelity(self, head):
         def squared(a, b):
             return np.stack([(a.astype(np.float64) - b) ** 2, np.ones(len(a))], -1)

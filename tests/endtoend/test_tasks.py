@@ -32,6 +32,7 @@ class Kind:
     metric: str
     answer: Callable[[Answer], bool]
     pair: bool = False
+    samples: int = ROWS
 
 
 def model(task: str = "sequence-classification", **options: Any) -> Callable[[Path], Path]:
@@ -83,6 +84,8 @@ TAGS = ("O", "B-person", "I-person", "O")
 PLAIN = [f"{text}\t{('negative', 'positive')[index % 2]}" for index, text in enumerate(TEXTS[:ROWS])]
 PAIRED = [f"{first}\t{second}\t{('no', 'yes', 'maybe')[i % 3]}" for i, (first, second) in enumerate(PAIRS)]
 SCORED = [f"{first}\t{second}\t{i % 5}" for i, (first, second) in enumerate(PAIRS)]
+RANKED = [f"{TEXTS[i // 4]}\t{second}\t{i % 4}" for i, (_, second) in enumerate(PAIRS)]
+RANKED_QUERIES = ROWS // 4
 SEVERAL = [json.dumps({"text": text, "labels": [["a"], ["a", "c"], []][i % 3]}) for i, text in enumerate(TEXTS[:ROWS])]
 WORDS = ["\n".join(f"{w}\t{TAGS[i % 4]}" for i, w in enumerate(text.split())) + "\n" for text in TEXTS[:ROWS]]
 ASKED = [json.dumps({"question": "who is it", "context": t, "answers": [t.split()[1]]}) for t in TEXTS[:ROWS]]
@@ -105,6 +108,14 @@ KINDS = {
         metric="pearson",
         answer=lambda answer: is_number(answer["score"]),
         pair=True,
+    ),
+    "ranking": Kind(
+        checkpoint=model(labels=("LABEL_0",)),
+        data=table("query\tpassage\tlabel", RANKED),
+        metric="ndcg@10",
+        answer=lambda answer: is_number(answer["score"]),
+        pair=True,
+        samples=RANKED_QUERIES,
     ),
     "several labels": Kind(
         checkpoint=model(labels=("a", "b", "c"), config=MULTI_LABEL),
@@ -143,7 +154,7 @@ def test_every_head_is_built_asked_and_validated(bertc: Bertc, tmp_path: Path, k
     report = report_of(out)
     assert report["passed"] is True
     assert report["accuracy"]["metric"].endswith(wanted.metric)
-    assert report["accuracy"]["samples"] == ROWS
+    assert report["accuracy"]["samples"] == wanted.samples
     assert_fused(report)
     assert report["data"]["overlap"] == ROWS
 

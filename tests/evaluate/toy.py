@@ -30,7 +30,8 @@ TAGGER = replace(
 WHOLE = replace(TAGGER, crf=replace(TAGGER.crf, over=Over.TOKENS))
 QA = Head(task="question-answering")
 EMBED = Head(task="feature-extraction", pooling=Pooling.MEAN)
-HEADS = (INTENT, TOPIC, MULTI, STARS, NER, TAGGER, WHOLE, QA, EMBED)
+RANK = Head(task="text-ranking", labels=("LABEL_0",), problem=Problem.REGRESSION)
+HEADS = (INTENT, TOPIC, MULTI, STARS, NER, TAGGER, WHOLE, QA, EMBED, RANK)
 HIDDEN = 8
 
 
@@ -119,7 +120,13 @@ def toy_rows(head: Head, count: int = 40, *, labelled: bool = True, seed: int = 
             fields = {"answers": (words[0], words[-1]) if labelled else (), "group": f"article {index % 7}"}
         elif labelled:
             fields = {"label": _label(head, random)}
-        second = {"question-answering": ("which " + text, text), "feature-extraction": (text, text[::-1])}
+        if head.task == "text-ranking":
+            fields["group"] = f"query {index % 7}"
+        second = {
+            "question-answering": ("which " + text, text),
+            "feature-extraction": (text, text[::-1]),
+            "text-ranking": (f"query {index % 7}", text),
+        }
         rows.append(row_from_texts(*second.get(head.task, (text,)), line=index + 1, source="toy", **fields))
     return tuple(rows)
 

@@ -47,10 +47,11 @@ def test_exits_are_trained_beside_the_last_classifier(trained: Path, classifier:
 
 
 def test_an_engine_lets_texts_leave_and_says_what_that_brings(
-    trained: Path, rows: Path, tmp_path: Path, bertc: Bertc
+    trained: Path, classifier: Path, rows: Path, tmp_path: Path, bertc: Bertc
 ) -> None:
     out = tmp_path / "engine"
-    built = bertc("build", trained, "-o", out, *options_of(rows), "--exit-threshold", "0.9")
+    options = ("--exit-threshold", "0.9", "--reference", classifier)
+    built = bertc("build", trained, "-o", out, *options_of(rows), *options)
     assert built.code == 0, built.err
     assert "below 0.9 texts leave" in built.out + built.err
     report = report_from_json((out / "report.json").read_bytes())
@@ -85,7 +86,8 @@ def test_without_a_threshold_the_last_classifier_answers_on_every_target(
     trained: Path, rows: Path, tmp_path: Path, bertc: Bertc
 ) -> None:
     out = tmp_path / "engine"
-    assert bertc("build", trained, "-o", out, *options_of(rows), "--target", "float").code == 0
+    built = bertc("build", trained, "-o", out, *options_of(rows), "--target", "float")
+    assert built.code == 0, built.err
     assert report_from_json((out / "report.json").read_bytes()).early_exit is None
     assert read_manifest(out).exit_threshold is None
 

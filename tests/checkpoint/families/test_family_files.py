@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from bertc.checkpoint.families import albert, distilbert, electra, modernbert, mpnet, roberta
+from bertc.checkpoint.families import albert, distilbert, electra, modernbert, mpnet, roberta, t5
 from bertc.errors import InputError
-from bertc.ir.architecture import Activation
+from bertc.ir.architecture import Activation, Norm
 from tests.contracts.test_families import CONFIGS
 
 FILES = {
@@ -18,6 +18,7 @@ FILES = {
     "mpnet": mpnet,
     "albert": albert,
     "modernbert": modernbert,
+    "t5": t5,
 }
 
 
@@ -121,6 +122,35 @@ def test_modernbert_s_biases_are_those_that_the_configuration_names() -> None:
     assert not modernbert.architecture_from_config(CONFIGS["modernbert"] | biased).without_bias
 
 
+def test_t5_is_rms_norms_without_bias_and_scores_that_are_not_scaled() -> None:
+    found = t5.architecture_from_config(CONFIGS["t5"])
+    assert (found.norm, found.scaling, found.attention_size) == (Norm.RMS, 1.0, 48)
+    assert found.layer_names[0].output_norm == "encoder.block.1.layer.0.layer_norm"
+    assert found.layer_names[2].output_norm == "encoder.final_layer_norm"
+    forward = found.layer_names[1].intermediate
+    assert found.stacked[forward] == (f"{forward}_0", f"{forward}_1") and forward in found.without_bias
+    wider = t5.architecture_from_config(CONFIGS["t5"] | {"num_heads": 6})  # which do not divide the hidden size
+    assert (wider.head_size, wider.attention_size, wider.hidden) == (12, 72, 48)
+
+
+@pytest.mark.parametrize(
+    "said, gated, activation",
+    [
+        ({"feed_forward_proj": "relu"}, False, Activation.RELU),
+        ({"feed_forward_proj": "gelu"}, False, Activation.GELU),
+        ({"feed_forward_proj": "gated-gelu"}, True, Activation.GELU_TANH),
+        ({"feed_forward_proj": "gated-relu"}, True, Activation.RELU),
+        ({"feed_forward_proj": "gated-gelu", "dense_act_fn": "relu"}, True, Activation.RELU),
+        ({"feed_forward_proj": "gated-gelu", "is_gated_act": False}, False, Activation.GELU_TANH),
+    ],
+)
+def test_t5_s_feed_forward_is_what_transformers_reads(
+    said: dict[str, Any], gated: bool, activation: Activation
+) -> None:
+    found = t5.architecture_from_config(CONFIGS["t5"] | said)
+    assert (found.gated, found.activation, bool(found.stacked)) == (gated, activation, gated)
+
+
 def test_distilbert_has_no_token_types() -> None:
     found = distilbert.architecture_from_config(CONFIGS["distilbert"])
     assert found.token_type_embeddings is None and found.token_types == 0
@@ -154,6 +184,17 @@ def test_distilbert_has_no_token_types() -> None:
         ("modernbert", {"classifier_activation": "gelu_new"}, "classifier_activation 'gelu_tanh' is not supported"),
         ("modernbert", {"norm_eps": 2}, "norm_eps is 2, not a number between 0 and 1"),
         ("modernbert", {"hidden_size": 36}, "heads of 9 channels have no pairs to turn"),
+        ("t5", {"d_kv": 0}, "d_kv must be a positive integer, not 0"),
+        ("t5", {"num_layers": None}, "num_layers must be a positive integer, not None"),
+        ("t5", {"feed_forward_proj": "gated-silu"}, "feed_forward_proj 'silu' is not supported"),
+        ("t5", {"is_gated_act": "yes"}, "is_gated_act must be true or false, not 'yes'"),
+        ("t5", {"layer_norm_epsilon": 0}, "layer_norm_epsilon is 0, not a number between 0 and 1"),
+        ("t5", {"relative_attention_num_buckets": 2}, "leave no buckets for far tokens"),
+        ("t5", {"relative_attention_max_distance": 8}, "leave no buckets for far tokens"),
+        ("t5", {"is_decoder": True}, "is_decoder is set"),
+        ("t5", {"architectures": ["T5ForSequenceClassification"]}, "reads T5's decoder, which bertc does not compute"),
+        ("t5", {"architectures": ["T5Model"]}, "save the encoder with T5EncoderModel, or train"),
+        ("roberta", {"is_encoder_decoder": True}, "is_encoder_decoder is set, but bertc compiles encoders only"),
         ("distilbert", {"n_heads": 5}, "dim 48 is not a multiple of n_heads 5"),
         ("distilbert", {"dim": None}, "dim must be a positive integer, not None"),
         ("distilbert", {"activation": "silu"}, "activation 'silu' is not supported"),

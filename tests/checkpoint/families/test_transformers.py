@@ -17,10 +17,12 @@ from bertc.checkpoint.config_json import SYNONYMS
 from bertc.core.batch import batch_from_features
 from bertc.core.feature import Feature
 from bertc.core.plugins import FAMILIES
+from bertc.errors import InputError
 from bertc.graph.encoder import graph_from_checkpoint
 from bertc.ir.interpret import Interpreter
 from tests.artefacts import Bertc
 from tests.fixtures import edit_json, tiny_sentence
+from tests.foreign import tensors_of, write_tensors
 from tests.tiny import OUTPUTS
 from tests.tiny_families import MODEL_TYPES, class_of_family, tasks_of_family, write_tiny_family
 
@@ -83,6 +85,26 @@ VARIANTS = [
 def test_every_variant_of_modernbert_equals_transformers(changes: dict[str, Any], tmp_path: Path) -> None:
     task = "sequence-classification"
     assert largest_difference(write_tiny_family(tmp_path, "modernbert", **changes), task) < TOLERANCE
+
+
+@pytest.mark.parametrize("forward", ["relu", "gated-relu"])
+def test_every_feed_forward_of_t5_equals_transformers(forward: str, tmp_path: Path) -> None:
+    task = "feature-extraction"
+    folder = write_tiny_family(tmp_path, "t5", task=task, feed_forward_proj=forward, d_kv=32)
+    assert largest_difference(folder, task) < TOLERANCE
+
+
+def test_a_decoder_beside_t5_s_encoder_is_left_out(tmp_path: Path) -> None:
+    task = "feature-extraction"
+    folder = write_tiny_family(tmp_path, "t5", task=task)
+    tensors = tensors_of(folder)
+    more = {name.replace("encoder.", "decoder."): array for name, array in tensors.items() if "encoder." in name}
+    write_tensors(folder, tensors | more | {"lm_head.weight": tensors["shared.weight"]})
+    edit_json(folder / "config.json", architectures=["T5ForConditionalGeneration"])
+    with pytest.raises(InputError, match="T5ForConditionalGeneration, whose head bertc does not compute"):
+        checkpoint_from_path(folder)
+    checkpoint = checkpoint_from_path(folder, task=task)
+    assert checkpoint.ignored_bytes == sum(array.nbytes for array in (*more.values(), tensors["shared.weight"]))
 
 
 def test_modernbert_as_the_hub_spells_it_equals_transformers(tmp_path: Path) -> None:
@@ -170,6 +192,27 @@ def test_what_is_trained_and_pruned_opens_in_transformers(
         _, loaded = kind.from_pretrained(folder, output_loading_info=True)
         assert not any(loaded.values()), loaded
         assert largest_difference(folder, "sequence-classification") < TOLERANCE
+
+
+def test_what_is_trained_and_pruned_of_t5_opens_in_transformers(bertc: Bertc, tmp_path: Path) -> None:
+    task, rows = "token-classification", tmp_path / "rows.jsonl"
+    checkpoint = write_tiny_family(tmp_path / "model", "t5", task=task, labels=["O", "B-a"])
+    words = [tiny_sentence(seed, 8).split() for seed in range(16)]
+    lines = [{"words": each, "tags": ["B-a" if len(word) % 2 else "O" for word in each]} for each in words]
+    rows.write_text("".join(f"{json.dumps(line)}\n" for line in lines), encoding="utf-8")
+    trained, pruned = tmp_path / "trained", tmp_path / "pruned"
+    for call in (
+        ("finetune", checkpoint, "-o", trained, "--train-data", rows, "--steps", 2, "--held-out", 0, "-q"),
+        ("prune", checkpoint, "-o", pruned, "--calibration-data", rows, "--no-cache", "-q"),
+    ):
+        called = bertc(*call)
+        assert called.code == 0, called.err
+    before = tensors_of(checkpoint)
+    for folder in (trained, pruned):
+        after = tensors_of(folder)
+        assert after.keys() == before.keys()
+        assert not all(np.array_equal(after[name], before[name]) for name in before if "wi_1" in name)
+        assert largest_difference(folder, task) < TOLERANCE
 
 
 @pytest.mark.parametrize("command", ["finetune", "prune"])

@@ -101,7 +101,7 @@ def test_subnormal_numbers_count_as_0(instruction_set: str, rows: float, weights
 def test_what_follows_is_what_follows_every_product(instruction_set: str) -> None:
     generator = np.random.default_rng(2)
     rows, weights = generator.normal(0, 1, (WORDS, 33)), generator.normal(0, 1, (33, 70)).astype(np.float32)
-    ending = {"scale": generator.uniform(0.5, 2, 70), "bias": generator.normal(0, 1, 70)}
+    ending: dict[str, Any] = {"scale": generator.uniform(0.5, 2, 70), "bias": generator.normal(0, 1, 70)}
     numpy, ours = products(instruction_set, rows, weights, [40, 1], **ending)
     np.testing.assert_allclose(ours, numpy, atol=1e-5)
 

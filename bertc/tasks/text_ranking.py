@@ -1,0 +1,212 @@
+"""Text ranking: a score for a query and a text, judged by the order that it gives the texts of each query.
+
+A cross-encoder with one score is a regression by its files. It is judged as a ranking where the rows have queries
+(`bertc.tasks.head_of_rows`), or where the user names this task.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bertc.core.example import Example
+from bertc.core.feature import Feature
+from bertc.core.head import Head, Problem, Squash
+from bertc.core.number_text import figure
+from bertc.data.columns import Layout
+from bertc.data.labels import check_texts, is_labelled, number_from_label
+from bertc.data.rows import Row
+from bertc.data.usual import ID, LABEL, QUERY, TEXT_A, TEXT_B, schema_from_layout
+from bertc.errors import InputError
+from bertc.evaluate.formulas import Array
+from bertc.evaluate.metric import Metric
+from bertc.evaluate.metrics.average_precision import map_metric
+from bertc.evaluate.metrics.fidelity import distance_metric
+from bertc.evaluate.metrics.ndcg import ndcg_metric
+from bertc.evaluate.metrics.ranking import GOLD, SCORES, agreement_metrics, queries_of
+from bertc.evaluate.metrics.reciprocal_rank import mrr_metric
+from bertc.evaluate.reference import LEAST_ROWS, Floor, Reading
+from bertc.evaluate.row_table import hash_value
+from bertc.evaluate.task import HeadFiles, RawOutputs, Task, Tensors, Truth
+from bertc.tasks._classifier import TextClassifier, squashed
+from bertc.tasks._labels import CLASSIFIERS, labels_from_files
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+LAYOUT = Layout(choices=((TEXT_A, TEXT_B),), optional=(QUERY, LABEL, ID), whole_groups=True)
+METRICS: Mapping[str, Callable[[int | None], Metric]] = {"ndcg": ndcg_metric, "mrr": mrr_metric, "map": map_metric}
+
+
+@dataclass(frozen=True)
+class TextRanking(TextClassifier):
+    """Outputs are `SCORES` [rows] with logits, whose order no sigmoid can blur; gold is `GOLD` [rows]."""
+
+    name: str = "text-ranking"
+    layout: Layout = LAYOUT
+    main_fidelity: str = "pair_agreement"
+    window: int | None = None
+    head_weights: tuple[str, ...] = CLASSIFIERS
+    sentence_modules: bool = False
+    crf: bool = False
+    no_label_loss: str = ""
+
+    def has_architecture(self, name: str) -> bool:
+        """Return False: by its name a cross-encoder is a classifier."""
+        return False
+
+    def head_from_files(self, files: HeadFiles) -> Head:
+        """Return a regression's head. Raises `InputError` for more scores than one, which order nothing."""
+        labels = labels_from_files(files, self)
+        if len(labels) != 1:
+            raise InputError(
+                f"{files.folder}: the classifier gives {len(labels)} scores, and texts are ranked by one; take a "
+                "cross-encoder with num_labels 1, or the task sequence-classification"
+            )
+        return Head(task=self.name, labels=labels, problem=Problem.REGRESSION)
+
+    def schema(self, head: Head) -> str:
+        """Return the help on columns."""
+        note = (
+            "The label is the relevance of the text to the query, from 0 (none). Rows are of the same query if their "
+            "group is the same or, without such a column, their first text."
+        )
+        return schema_from_layout(self.name, self.layout, note)
+
+    def check_rows(self, rows: Sequence[Row], head: Head) -> tuple[Row, ...]:
+        """Map relevances to floats and name each row's query. Raises `InputError` for a negative relevance, and where
+        some rows have a query and others have none."""
+        check_texts(rows, (2,), self.name)
+        grouped = [bool(row.group) for row in rows]
+        if any(grouped) and not all(grouped):
+            missing = rows[grouped.index(False)]
+            raise InputError(f"{missing.place}: has no query though other rows have one; fill the cell")
+        named = tuple(replace(row, group=row.group or row.texts[0]) for row in rows)
+        if not is_labelled(named):
+            return tuple(replace(row, label=None) for row in named)
+        return tuple(replace(row, label=_relevance(row)) for row in named)
+
+    def row_outputs(
+        self, rows: Sequence[Row], features: Sequence[Feature], raw: RawOutputs, head: Head
+    ) -> NDArray[np.void]:
+        """Return the logit and the query of each row, `SCORES`."""
+        found = np.zeros(len(rows), SCORES)
+        found["query"] = _queries(rows)
+        for feature, values in zip(features, raw["logits"], strict=True):
+            found["score"][feature.row] = values[0]
+        return found
+
+    def graded(self, outputs: Any, head: Head) -> Any:
+        """Return the outputs: two numbers."""
+        return outputs
+
+    def predictions(self, rows: Sequence[Row], outputs: Any, head: Head) -> list[dict[str, Any]]:
+        """Return {score}."""
+        return [{"score": float(value)} for value in squashed(outputs["score"], head)]
+
+    def lines(self, prediction: Mapping[str, Any]) -> list[str]:
+        """Return the score."""
+        return [f"{prediction['score']:.4f}"]
+
+    def gold(self, rows: Sequence[Row], head: Head) -> NDArray[np.void] | None:
+        """Return the relevance and the query of each row, `GOLD`, or None without labels."""
+        if not rows or rows[0].label is None:
+            return None
+        found = np.zeros(len(rows), GOLD)
+        found["relevance"] = [row.label for row in rows]
+        found["query"] = _queries(rows)
+        return found
+
+    def metrics(self, head: Head) -> tuple[Metric, ...]:
+        """Return ndcg@10, mrr@10 and map."""
+        return ndcg_metric(), mrr_metric(), map_metric()
+
+    def floor(self, head: Head, gold: Any) -> Floor:
+        """Return what the rows in any order score; too few queries with rows of more and of less relevance tell
+        nothing."""
+        telling = [rows for rows in queries_of(gold["query"]) if np.ptp(gold["relevance"][rows]) > 0]
+        alike = ""
+        if len(telling) < LEAST_ROWS:
+            alike = (
+                f"{len(telling)} queries have rows of more and of less relevance, too few to tell one order from "
+                "another (is the column of queries the right one?)"
+            )
+        tied = np.zeros(len(gold), SCORES)
+        tied["query"] = gold["query"]
+        value = ndcg_metric().value(gold, tied) if telling else 0.0
+        return Floor(value=value, words=f"the {figure(value)} of a random order", alike=alike)
+
+    def readings(self, head: Head, gold: Any, graded: Any) -> list[Reading]:
+        """Return the relevances turned round: ranks that begin with the best, or distances."""
+        turned = gold.copy()
+        turned["relevance"] = gold["relevance"].max() - gold["relevance"]
+        return [Reading(cause="the scale is turned round", words="the least as the most relevant", gold=turned)]
+
+    def metric(self, head: Head, base: str, label: str, threshold: float | None) -> Metric | None:
+        """Return None: a text is not told by labels."""
+        return None
+
+    def metric_at(self, head: Head, base: str, cutoff: int | None) -> Metric | None:
+        """Return ndcg, mrr or map over so many ranks."""
+        return METRICS[base](cutoff) if base in METRICS else None
+
+    def fidelity(self, head: Head) -> tuple[Metric, ...]:
+        """Return the agreement of pairs, that of the first ten rows of each query, and the logits' squared error."""
+        return (*agreement_metrics(), distance_metric("logit_mse", _squared_error))
+
+    def decisions(self, outputs: Any, head: Head) -> NDArray[np.uint64]:
+        """Return the logit in thousandths."""
+        return np.asarray(np.rint(outputs["score"].astype(np.float64) * 1000).astype(np.int64)).view(np.uint64)
+
+    def packed(self, outputs: Any) -> list[NDArray[np.float16]]:
+        """Return the logit of each row."""
+        return list(outputs["score"].astype(np.float16)[:, None])
+
+    def split_unit(self, row: Row) -> str:
+        """Return the query."""
+        return row.group
+
+    def example(self, row: Row, feature: Feature, head: Head) -> Example:
+        """Return the relevance, float32 [], as gold."""
+        if row.label is None:
+            return Example(feature=feature)
+        return Example(feature=feature, gold=np.asarray(row.label, np.float32), labelled=1)
+
+    def label_loss(self, head: Head, outputs: Tensors, truth: Truth) -> Tensor:
+        """Return the squared error of the scores."""
+        from torch.nn import functional
+
+        scores, gold = outputs["logits"].float()[:, 0], truth.gold
+        assert gold is not None
+        return functional.mse_loss(scores.sigmoid() if head.squash == Squash.SIGMOID else scores, gold, reduction="sum")
+
+    def logit_loss(self, head: Head, outputs: Tensors, teacher: Tensors, truth: Truth, temperature: float) -> Tensor:
+        """Return the squared error of the logits."""
+        from torch.nn import functional
+
+        return functional.mse_loss(outputs["logits"].float(), teacher["logits"].float(), reduction="sum")
+
+
+def _relevance(row: Row) -> float:
+    value = number_from_label(row)
+    if value < 0:
+        raise InputError(f"{row.place}: the relevance {value:g} is negative; write 0 for a text that is not relevant")
+    return value
+
+
+def _queries(rows: Sequence[Row]) -> NDArray[np.uint64]:
+    """Return a number for each row's query, the same in every shard."""
+    numbers = {group: hash_value(group) for group in {row.group for row in rows}}
+    return np.array([numbers[row.group] for row in rows], np.uint64)
+
+
+def _squared_error(reference: Any, outputs: Any) -> Array:
+    squared = (reference["score"].astype(np.float64) - outputs["score"]) ** 2
+    return np.stack([squared, np.ones_like(squared)], -1)
+
+
+TASK: Task = TextRanking()
