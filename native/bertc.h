@@ -25,7 +25,7 @@ enum bertc_rows { BERTC_TOKENS = 0, BERTC_TEXTS = 1 };
 enum bertc_activation { BERTC_NONE = 0, BERTC_RELU = 1, BERTC_GELU = 2, BERTC_GELU_TANH = 3, BERTC_TANH = 4, BERTC_SIGMOID = 5 };
 
 enum bertc_op {
-    BERTC_EMBED = 0,     /* out f32 = word[id] + position[first + p] + type[t] */
+    BERTC_EMBED = 0,     /* out f32 = word[id] + position[first + p] + type[t], of which word alone is always there */
     BERTC_GEMM_INT8 = 1, /* out = finish(in codes x weights codes) */
     BERTC_GEMM_F32 = 2,  /* out = finish(in f32 x weights f32) */
     BERTC_NORM = 3,      /* out f32 and / or out_codes = LayerNorm(in f32) */
@@ -34,7 +34,8 @@ enum bertc_op {
     BERTC_FIRST = 6,     /* out [texts] = the row of each text's first token of in [tokens] */
     BERTC_POOL = 7,      /* out f32 [texts] = mean (flag 0) or maximum (flag 1) of each text's rows of in f32 */
     BERTC_UNIT = 8,      /* out f32 = rows of in f32 divided by their Euclidean length, at least epsilon */
-    BERTC_EXIT = 9       /* texts leave: those whose softmax of in f32 [texts] has an entropy below epsilon log n */
+    BERTC_ROTARY = 9,    /* out f32 or codes = heads of in f32 turned by their tokens' positions; a text's row: its first's */
+    BERTC_EXIT = 10      /* texts leave: those whose softmax of in f32 [texts] has an entropy below epsilon log n */
 };
 
 /* What follows a product, for each column n of a step, in this order:
@@ -43,12 +44,16 @@ enum bertc_op {
  *   y = clamp(rint(acc * requant[n]), -128, 127) * requant_scale[n]    where `requant` is given, instead
  *   y = activation(y + bias[n])                                (bias NULL: 0)
  *   y = y + residual[n]                                        f32, or (code - residual_zero) * residual_scale[n]
+ *   y = y * residual[n]                                        where `gated` is 1, instead; f32
  *   out = y, or the code clamp(rint(y * inverse[n]) + out_zero, 0, 255)
  *
  * A text that leaves has its row of an EXIT's in[0] as its row of output 0, and is computed no further: the rows of all
  * others are moved together in in[1] and in[2], the only values that are read behind it.
  *
- * For BERTC_FINISH acc is in[n] (f32) or in[n] - in_zero (codes). Rounding is to even. */
+ * For BERTC_FINISH acc is in[n] (f32) or in[n] - in_zero (codes). Rounding is to even.
+ *
+ * BERTC_ROTARY turns columns i and i + d / 2 of each head, d = n / heads, by the angle whose cosine and sine are those of
+ * the token's place p: y[i] = x[i] cos[p][i] - x[i + d / 2] sin[p][i], y[i + d / 2] = x[i + d / 2] cos[p][i] + x[i] sin[p][i]. */
 struct bertc_step {
     int32_t op;
     int32_t rows;         /* enum bertc_rows: of `out`; of `in` too, but for FIRST, POOL, and ATTENTION's keys and values */
@@ -61,6 +66,7 @@ struct bertc_step {
     int32_t out_zero;
     int32_t residual; /* buffer, -1: none; read from column 0 */
     int32_t residual_zero;
+    int32_t gated; /* 1: the residual is multiplied by, not added */
     int32_t activation; /* enum bertc_activation */
     int32_t k, n;       /* columns of in and out as they are; weights are padded to multiples of BERTC_PANEL */
     int32_t heads;
@@ -72,19 +78,31 @@ struct bertc_step {
     float scores_requant; /* ATTENTION: raw product to code, 0: scores are not quantized; `scaling` then scales codes */
     float probs_inverse;  /* ATTENTION: 1 / scale of the probabilities' codes */
     float context_scale;  /* ATTENTION: what the raw product of probabilities (or their codes) and values is multiplied by */
-    int32_t vocabulary, positions, types, first_position; /* EMBED: rows of the tables, 0 types: none; ATTENTION: positions
-                           * is the longest text that `distance_bias` is for, 0: there is none */
+    int32_t numbers[2];   /* ATTENTION: buffers of queries and keys in f32, which are multiplied with embeddings of distances;
+                           * -1: none */
+    int32_t numbers_column[2];
+    int32_t distances; /* ATTENTION: rows of those embeddings, 0: none */
+    int32_t near;         /* ATTENTION: a query sees the keys that are less than so many places away, 0: all */
+    int32_t vocabulary, positions, types, first_position; /* EMBED: rows of the tables, 0 types: none; without a table of
+                           * positions, and for ROTARY, positions is the longest text; ATTENTION: it is that which
+                           * `distance_bias` or `distance_row` is for, 0: there is none */
     const void *weights;         /* GEMM_INT8: int8 [ceil(n/64)][ceil(k/64)*16][64][4]; GEMM_F32: f32 [ceil(n/64)][k][64].
                                   * 2:4: int8 [ceil(n/64)][ceil(k/64)*40][64], see sparse.h.
                                   * BF16: uint16 [ceil(n/64)][ceil(k/32)*16][64][2], zeros behind k */
     const int32_t *compensation; /* GEMM_INT8: -in_zero * sum over k of weights, [n padded] */
     const float *scale, *requant, *requant_scale, *bias, *residual_scale, *inverse; /* [n padded] each */
     const float *gamma, *beta;   /* NORM [n padded] */
-    const void *word, *position; /* EMBED: f32 or int8 [rows, n]; int8: times the row's scale */
+    const void *word, *position; /* EMBED: f32 or int8 [rows, n]; int8: times the row's scale; position may be NULL */
     const float *word_scale, *position_scale;
     const float *type; /* EMBED: f32 [types, n] */
     const float *distance_bias; /* ATTENTION: added to a scaled score: f32 [heads][BERTC_DISTANCES(positions)], whose
                                  * number (key - query + positions - 1) is for these places in a text */
+    /* ATTENTION: a scaled score gets the query times row r of distance_key and the key times row r of distance_query, both f32
+     * [heads][ceil(distances / 64)][n / heads][64]; r is distance_row, int32, never growing, with number (key - query +
+     * positions - 1) for these places in a text. */
+    const float *distance_key, *distance_query;
+    const int32_t *distance_row; /* [BERTC_DISTANCES(positions)] */
+    const float *cos, *sin; /* ROTARY: [positions][n / heads / 2] */
 };
 
 struct bertc_buffer {

@@ -65,7 +65,7 @@ static struct bertc_step *add_step(struct model *model, int op, int type, int n)
     memset(step, 0, sizeof *step);
     step->op = op;
     step->in[0] = model->plan.steps - 1;
-    step->in[1] = step->in[2] = step->out_codes = step->residual = -1;
+    step->in[1] = step->in[2] = step->out_codes = step->residual = step->numbers[0] = step->numbers[1] = -1;
     step->out = model->plan.steps;
     step->n = n;
     model->buffer[model->plan.steps++] = (struct bertc_buffer){type, BERTC_TOKENS, up(n)};
@@ -367,6 +367,20 @@ static int check_bf16(const char *name, int callers) {
 
 static double clipped(double x, double low, double high) { return x < low ? low : x > high ? high : x; }
 
+/* What products with embeddings of distances add to a score of a head: of its query, and of its key. */
+static double distance_score(const struct bertc_step *step, int head, const int *query, const int *key, int places) {
+    if (!step->distances) return 0;
+    const int size = step->n / step->heads, row = step->distance_row[places + step->positions - 1];
+    const size_t first = (size_t)(head * (up(step->distances) / BERTC_PANEL) + row / BERTC_PANEL) * size * BERTC_PANEL;
+    double sum = 0;
+    for (int i = 0; i < size; i++) {
+        const size_t at = first + (size_t)i * BERTC_PANEL + row % BERTC_PANEL;
+        if (step->distance_key) sum += (double)query[i] * step->distance_key[at];
+        if (step->distance_query) sum += (double)key[i] * step->distance_query[at];
+    }
+    return sum;
+}
+
 static const double *context_of(const struct model *model, const struct texts *texts, int text, int query) {
     static double row[8 * BERTC_PANEL], score[MOST_LENGTH];
     const struct bertc_step *step = model->step + 2;
@@ -381,6 +395,8 @@ static const double *context_of(const struct model *model, const struct texts *t
             for (int i = 0; i < size; i++) sum += q[i] * key[i];
             if (step->scores_requant != 0) sum = clipped(rint(sum * step->scores_requant), -128, 127);
             score[j] = sum * step->scaling;
+            score[j] += distance_score(step, head, q, key, j - query);
+            if (step->near && abs(j - query) >= step->near) score[j] = -INFINITY;
             if (step->distance_bias)
                 score[j] += step->distance_bias[head * BERTC_DISTANCES(step->positions) + j - query + step->positions - 1];
             most = score[j] > most ? score[j] : most;
@@ -395,6 +411,28 @@ static const double *context_of(const struct model *model, const struct texts *t
         }
     }
     return row;
+}
+
+/* Let numbers of queries and keys, which the first step has, be multiplied with embeddings of distances. */
+static void add_distances(struct model *model, struct bertc_step *step) {
+    const int size = step->n / step->heads, kinds = 1 + below(3);
+    const size_t count = BERTC_DISTANCES(MOST_LENGTH);
+    step->positions = MOST_LENGTH;
+    step->distances = 1 + below(200);
+    const size_t numbers = (size_t)step->heads * up(step->distances) * size;
+    float *tables[2] = {NULL, NULL};
+    for (int side = 0; side < 2; side++) {
+        if (!(kinds & 1 << side)) continue;
+        tables[side] = array(model, numbers, sizeof(float));
+        for (size_t i = 0; i < numbers; i++) tables[side][i] = (float)(below(201) - 100) / (100 * 128 * sqrtf((float)size));
+        step->numbers[side] = 0;
+        step->numbers_column[side] = side * step->n;
+    }
+    int32_t *row = array(model, count, sizeof *row);
+    for (size_t i = 0; i < count; i++) row[i] = (int32_t)((count - 1 - i) * (size_t)step->distances / count);
+    step->distance_key = tables[0];
+    step->distance_query = tables[1];
+    step->distance_row = row;
 }
 
 static int check_attention(const char *name, int callers) {
@@ -418,14 +456,55 @@ static int check_attention(const char *name, int callers) {
     step->scores_requant = scores ? spread * 20 : 0.0f;
     step->context_scale = in_codes ? 1.0f / (127.0f * (float)high) : 1.0f / 127.0f;
     static float bias[4 * BERTC_DISTANCES(MOST_LENGTH)];
-    if (below(2)) {
+    const int added = below(4);
+    if (added == 1) {
         for (int i = 0; i < heads * BERTC_DISTANCES(MOST_LENGTH); i++) bias[i] = (float)(below(201) - 100) / 50.0f;
         step->distance_bias = bias;
         step->positions = MOST_LENGTH;
     }
+    if (added > 1) add_distances(&model, step);
+    if (below(2)) step->near = 1 + below(below(2) ? 12 : MOST_LENGTH);
     /* A number on the edge of two codes may get the other one: of a probability 1 / high of a value, of a score 5 %. */
     const int rounded = in_codes || scores;
     const int wrong = check_model(&model, name, context_of, rounded ? 8.0 / 127 : 2e-5, rounded ? 2e-3 : 1e-5, callers);
+    close_model(&model);
+    return wrong;
+}
+
+/* --- rotary positions ------------------------------------------------------------------------------------------------- */
+
+static const double *turned_of(const struct model *model, const struct texts *texts, int text, int query) {
+    static double row[8 * BERTC_PANEL];
+    const struct bertc_step *step = model->step + 2;
+    const int half = step->n / step->heads / 2;
+    const int *code = model->code + texts->id[text * texts->longest + query] * model->columns;
+    const float *along = step->cos + query * half, *across = step->sin + query * half;
+    for (int i = 0; i < half; i++)
+        for (int at = i; at < step->n; at += 2 * half) {
+            row[at] = (double)code[at] * along[i] - (double)code[at + half] * across[i];
+            row[at + half] = (double)code[at + half] * along[i] + (double)code[at] * across[i];
+        }
+    return row;
+}
+
+static int check_rotary(const char *name, int callers) {
+    const int heads = 1 + below(5), half = 1 + below(40), n = 2 * half * heads;
+    struct model model;
+    open_model(&model, n, 128);
+    struct bertc_step *step = add_step(&model, BERTC_ROTARY, BERTC_F32, n);
+    float *tables[2];
+    step->in[0] = 0; /* numbers, not their codes */
+    step->heads = heads;
+    step->positions = MOST_LENGTH;
+    for (int table = 0; table < 2; table++) tables[table] = array(&model, (size_t)MOST_LENGTH * half, sizeof(float));
+    for (int i = 0; i < MOST_LENGTH * half; i++) {
+        const float angle = (float)below(628) / 100.0f;
+        tables[0][i] = cosf(angle);
+        tables[1][i] = sinf(angle);
+    }
+    step->cos = tables[0];
+    step->sin = tables[1];
+    const int wrong = check_model(&model, name, turned_of, 1e-4, 1e-5, callers);
     close_model(&model);
     return wrong;
 }
@@ -442,6 +521,7 @@ int main(int count, char **arguments) {
             here += check_product(name, round % 8 == 0);
             here += check_bf16(name, round % 8 == 2);
             here += check_attention(name, round % 8 == 4);
+            here += check_rotary(name, round % 8 == 2);
         }
         printf("%s: %s\n", name, here ? "WRONG" : "right");
         wrong += here;

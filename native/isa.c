@@ -92,7 +92,13 @@ INLINE vf activated(vf x, int activation) {
 /* --- what follows a product ------------------------------------------------------------------------------------------ */
 
 enum source { INTEGERS, FLOATS, CODES };
-enum added { NOTHING, ADD_FLOATS, ADD_CODES };
+enum added { NOTHING, ADD_FLOATS, ADD_CODES, TIMES_FLOATS };
+
+static int added_of(const struct bertc_step *step, const struct frame *frame) {
+    if (step->residual < 0) return NOTHING;
+    if (step->gated) return TIMES_FLOATS;
+    return is_codes(frame, step->residual) ? ADD_CODES : ADD_FLOATS;
+}
 
 /* A block of a step's output: rows [row, row + rows), columns [column, column + columns) of the step. */
 struct block {
@@ -152,6 +158,8 @@ INLINE void finish_lanes(const struct columns *c, const void *product, const voi
     y = activated(vf_fma(y, c->scale, c->bias), activation);
     if (added == ADD_FLOATS)
         y = vf_add(y, count == LANES ? vf_load(residual) : vf_load_part(residual, count));
+    else if (added == TIMES_FLOATS)
+        y = vf_mul(y, count == LANES ? vf_load(residual) : vf_load_part(residual, count));
     else if (added == ADD_CODES)
         y = vf_add(y, vf_fma(vf_load_u8(residual), c->residual_scale, c->residual_start));
     if (out_codes) {
@@ -206,9 +214,14 @@ INLINE void finish(const struct block *b, const int source, const int requant, c
     CASE(codes, 0, BERTC_NONE, NOTHING, 1) \
     CASE(gelu, 0, BERTC_GELU, NOTHING, 1) \
     CASE(add, 0, BERTC_NONE, ADD_FLOATS, 0) \
+    CASE(gate, 0, BERTC_NONE, NOTHING, 0) \
+    CASE(gated, 0, BERTC_GELU, TIMES_FLOATS, 1) \
     CASE(requant_codes, 1, BERTC_NONE, NOTHING, 1) \
     CASE(requant_gelu, 1, BERTC_GELU, NOTHING, 1) \
-    CASE(requant_add, 1, BERTC_NONE, ADD_CODES, 0)
+    CASE(requant_add, 1, BERTC_NONE, ADD_CODES, 0) \
+    CASE(requant_add_floats, 1, BERTC_NONE, ADD_FLOATS, 0) \
+    CASE(requant_gate, 1, BERTC_NONE, NOTHING, 0) \
+    CASE(requant_gated, 1, BERTC_GELU, TIMES_FLOATS, 1)
 
 #define CASE(name, REQUANT, ACTIVATION, ADDED, OUT) \
     static NOINLINE void finish_##name(const struct block *b) { finish(b, INTEGERS, REQUANT, ACTIVATION, ADDED, OUT); }
@@ -219,7 +232,7 @@ EACH_CASE(CASE)
 static void finish_block(const struct block *b, int source) {
     const struct bertc_step *step = b->step;
     const int requant = step->requant != NULL, out_codes = is_codes(b->frame, step->out);
-    const int added = step->residual < 0 ? NOTHING : is_codes(b->frame, step->residual) ? ADD_CODES : ADD_FLOATS;
+    const int added = added_of(step, b->frame);
     if (source == INTEGERS) {
 #define CASE(name, REQUANT, ACTIVATION, ADDED, OUT) \
     if (requant == REQUANT && step->activation == ACTIVATION && added == ADDED && out_codes == OUT) { \
@@ -380,8 +393,7 @@ static NOINLINE void gemm_int8(const struct bertc_step *step, const struct frame
         gemm_tiles(step, frame, &part, own);
         return;
     }
-    const int requant = step->requant != NULL, out_codes = is_codes(frame, step->out);
-    const int added = step->residual < 0 ? NOTHING : is_codes(frame, step->residual) ? ADD_CODES : ADD_FLOATS;
+    const int requant = step->requant != NULL, out_codes = is_codes(frame, step->out), added = added_of(step, frame);
     int32_t *memory = (int32_t *)own->memory;
 #define CASE(name, REQUANT, ACTIVATION, ADDED, OUT) \
     if (requant == REQUANT && step->activation == ACTIVATION && added == ADDED && out_codes == OUT) { \
@@ -428,6 +440,25 @@ static NOINLINE void gemm_sparse(const struct bertc_step *step, const struct fra
 
 #define FLOAT_ROWS 4
 
+/* The products of up to FLOAT_ROWS rows with a panel [k][64]. */
+INLINE void multiply_floats(const float *first, int64_t lda, int rows, const float *weights, int k, float *product,
+                            int64_t stride) {
+    const float *a[FLOAT_ROWS];
+    vf sum[FLOAT_ROWS][4];
+    for (int r = 0; r < FLOAT_ROWS; r++) {
+        a[r] = first + least(r, rows - 1) * lda;
+        for (int g = 0; g < 4; g++) sum[r][g] = vf_set1(0.0f);
+    }
+    for (int i = 0; i < k; i++) {
+        vf w[4];
+        for (int g = 0; g < 4; g++) w[g] = vf_load(weights + (int64_t)i * BERTC_PANEL + LANES * g);
+        for (int r = 0; r < FLOAT_ROWS; r++)
+            for (int g = 0; g < 4; g++) sum[r][g] = vf_fma(vf_set1(a[r][i]), w[g], sum[r][g]);
+    }
+    for (int r = 0; r < rows; r++)
+        for (int g = 0; g < 4; g++) vf_store(product + r * stride + LANES * g, sum[r][g]);
+}
+
 static NOINLINE void gemm_f32(const struct bertc_step *step, const struct frame *frame, int piece, int pieces,
                      struct scratch *own) {
     const struct part part = part_of(step, frame, piece, pieces);
@@ -437,20 +468,8 @@ static NOINLINE void gemm_f32(const struct bertc_step *step, const struct frame 
         const float *weights = (const float *)step->weights + (int64_t)panel * step->k * BERTC_PANEL;
         for (int row = part.row; row < part.row_end; row += FLOAT_ROWS) {
             const int rows = least(FLOAT_ROWS, part.row_end - row);
-            const float *a[FLOAT_ROWS];
-            vf sum[FLOAT_ROWS][4];
-            for (int r = 0; r < FLOAT_ROWS; r++) {
-                a[r] = floats(frame, step->in[0], row + least(r, rows - 1), step->in_column[0]);
-                for (int g = 0; g < 4; g++) sum[r][g] = vf_set1(0.0f);
-            }
-            for (int k = 0; k < step->k; k++) {
-                vf w[4];
-                for (int g = 0; g < 4; g++) w[g] = vf_load(weights + (int64_t)k * BERTC_PANEL + LANES * g);
-                for (int r = 0; r < FLOAT_ROWS; r++)
-                    for (int g = 0; g < 4; g++) sum[r][g] = vf_fma(vf_set1(a[r][k]), w[g], sum[r][g]);
-            }
-            for (int r = 0; r < rows; r++)
-                for (int g = 0; g < 4; g++) vf_store(product + r * BERTC_PANEL + LANES * g, sum[r][g]);
+            multiply_floats(floats(frame, step->in[0], row, step->in_column[0]), width_of(frame, step->in[0]), rows, weights,
+                            step->k, product, BERTC_PANEL);
             const struct block block = {step, frame, row, rows, column, columns, product, BERTC_PANEL};
             finish_block(&block, FLOATS);
         }
@@ -498,13 +517,15 @@ static NOINLINE void embed(const struct bertc_step *step, const struct frame *fr
             if (step->flag) {
                 int8_t rows[2][LANES] = {{0}};
                 memcpy(rows[0], (const int8_t *)step->word + word * step->n + n, (size_t)count);
-                memcpy(rows[1], (const int8_t *)step->position + position * step->n + n, (size_t)count);
                 sum = vf_mul(vf_load_s8(rows[0]), vf_set1(step->word_scale[word]));
-                vf place = vf_mul(vf_load_s8(rows[1]), vf_set1(step->position_scale[position]));
-                sum = vf_add(sum, place);
+                if (step->position) {
+                    memcpy(rows[1], (const int8_t *)step->position + position * step->n + n, (size_t)count);
+                    sum = vf_add(sum, vf_mul(vf_load_s8(rows[1]), vf_set1(step->position_scale[position])));
+                }
             } else {
                 sum = vf_load_part((const float *)step->word + word * step->n + n, count);
-                sum = vf_add(sum, vf_load_part((const float *)step->position + position * step->n + n, count));
+                if (step->position)
+                    sum = vf_add(sum, vf_load_part((const float *)step->position + position * step->n + n, count));
             }
             if (step->types)
                 sum = vf_add(sum, vf_load_part(step->type + (int64_t)frame->type[t] * step->n + n, count));
@@ -551,6 +572,36 @@ static NOINLINE void norm(const struct bertc_step *step, const struct frame *fra
                     store_u8(out_codes + i, code);
                 else
                     store_u8_part(out_codes + i, code, count);
+            }
+        }
+    }
+}
+
+/* Channels i and i + size / 2 of every head, turned by the angle of their token's place. */
+static NOINLINE void rotary(const struct bertc_step *step, const struct frame *frame, int piece, int pieces) {
+    const int size = step->n / step->heads, half = size / 2, out_codes = is_codes(frame, step->out);
+    const vf out_zero = vf_set1((float)step->out_zero);
+    int first, last;
+    share(rows_of(step, frame), piece, pieces, &first, &last);
+    for (int row = first; row < last; row++) {
+        const int64_t place = step->rows == BERTC_TOKENS ? (int64_t)frame->position[row] * half : 0;
+        const float *in = floats(frame, step->in[0], row, step->in_column[0]);
+        for (int i = 0; i < half; i += LANES) {
+            const int count = least(LANES, half - i);
+            const vf cosine = vf_load_part(step->cos + place + i, count), sine = vf_load_part(step->sin + place + i, count);
+            for (int column = i; column < step->n; column += size) {
+                const vf a = vf_load_part(in + column, count), b = vf_load_part(in + column + half, count);
+                const vf turned[2] = {vf_sub(vf_mul(a, cosine), vf_mul(b, sine)), vf_add(vf_mul(b, cosine), vf_mul(a, sine))};
+                for (int side = 0; side < 2; side++) {
+                    const int at = column + side * half;
+                    if (!out_codes) {
+                        vf_store_part(floats(frame, step->out, row, step->out_column + at), turned[side], count);
+                        continue;
+                    }
+                    const vf inverse = vf_load_part(step->inverse + at, count);
+                    const vi code = vi_round(vf_fma(turned[side], inverse, out_zero));
+                    store_u8_part(codes(frame, step->out, row, step->out_column + at), code, count);
+                }
             }
         }
     }
@@ -627,6 +678,9 @@ struct head {
     int32_t *compensation, *product;
     void *scores; /* int32 or f32 [MOST_ROWS][width] */
     uint8_t *probs; /* [MOST_ROWS][width] */
+    int distance, distances; /* the first row of the embeddings of distances that the text needs, and how many: panels */
+    float *of_queries, *of_keys; /* products with those: [MOST_ROWS][distances], [width][distances] */
+    float *bias; /* [width] */
 };
 
 /* Codes with zero point 128 to signed ones. */
@@ -695,17 +749,49 @@ static NOINLINE void pack_values(const struct head *h) {
     }
 }
 
-/* What the scores of a query get for each key; NULL: nothing. */
-INLINE const float *distance_bias(const struct head *h, int query) {
-    const struct bertc_step *step = h->step;
-    if (!step->distance_bias) return NULL;
-    return step->distance_bias + (int64_t)h->number * BERTC_DISTANCES(step->positions) + step->positions - 1 - query;
+/* The keys that some of the queries [query, last) see. */
+struct keys {
+    int first, last;
+};
+
+INLINE struct keys keys_of(const struct head *h, int query, int last) {
+    const int near = h->step->near;
+    if (!near) return (struct keys){0, h->keys};
+    return (struct keys){query < near ? 0 : query - near + 1, least(h->keys, last - 1 + near)};
 }
 
-/* Powers of the scores of a row of raw products with a bias, the largest 1. Returns the sums of each lane. */
-static NOINLINE vf biased_powers(const struct head *h, int32_t *score, const float *bias) {
+/* Products of queries (0) or keys (1) with the embeddings of the text's distances, from such a row of the head's on. */
+static NOINLINE void multiply_distances(const struct head *h, int which, int row, int rows, float *product) {
     const struct bertc_step *step = h->step;
-    const int padded = up(h->keys, LANES);
+    const int panels = up(step->distances, BERTC_PANEL) / BERTC_PANEL, buffer = step->numbers[which];
+    const float *tables = which ? step->distance_query : step->distance_key;
+    const float *table = tables + ((int64_t)h->number * panels + h->distance / BERTC_PANEL) * h->size * BERTC_PANEL;
+    const int64_t first = (which ? h->key : h->query) + row, column = step->numbers_column[which] + h->number * h->size;
+    for (int at = 0; at < h->distances; at += BERTC_PANEL)
+        for (int r = 0; r < rows; r += FLOAT_ROWS)
+            multiply_floats(floats(h->frame, buffer, first + r, column), width_of(h->frame, buffer),
+                            least(FLOAT_ROWS, rows - r), table + (int64_t)at * h->size, h->size,
+                            product + (int64_t)r * h->distances + at, h->distances);
+}
+
+/* What the scores of a query get for each key, NULL: nothing. `products` are its own with distances. */
+static const float *bias_of(const struct head *h, int query, const float *products) {
+    const struct bertc_step *step = h->step;
+    const int64_t start = step->positions - 1 - query;
+    if (step->distance_bias) return step->distance_bias + (int64_t)h->number * BERTC_DISTANCES(step->positions) + start;
+    if (!step->distances) return NULL;
+    const int32_t *row = step->distance_row + start;
+    for (int j = 0; j < h->keys; j++) h->bias[j] = step->distance_key ? products[row[j] - h->distance] : 0.0f;
+    if (step->distance_query)
+        for (int j = 0; j < h->keys; j++) h->bias[j] += h->of_keys[(int64_t)j * h->distances + row[j] - h->distance];
+    return h->bias;
+}
+
+/* Powers of the scores of a row of raw products with a bias, the largest 1; those before `first` and from `count` on are
+ * no keys. Returns the sums of each lane. */
+static NOINLINE vf biased_powers(const struct head *h, int32_t *score, const float *bias, int first, int count) {
+    const struct bertc_step *step = h->step;
+    const int padded = up(count, LANES);
     const vf factor = vf_set1(step->scaling * LOG2E), power_of = vf_set1(LOG2E);
     const vf requant = vf_set1(step->scores_requant), low = vf_set1(-128.0f), high = vf_set1(127.0f);
     float *power = (float *)score;
@@ -714,7 +800,8 @@ static NOINLINE vf biased_powers(const struct head *h, int32_t *score, const flo
         if (step->scores_requant != 0.0f) x = vf_max(vf_min(vf_round(vf_mul(x, requant)), high), low);
         vf_store(power + i, vf_fma(x, factor, vf_mul(vf_load(bias + i), power_of)));
     }
-    for (int i = h->keys; i < padded; i++) power[i] = HIDDEN;
+    for (int i = 0; i < first; i++) power[i] = HIDDEN;
+    for (int i = count; i < padded; i++) power[i] = HIDDEN;
     vf most = vf_load(power);
     for (int i = LANES; i < padded; i += LANES) most = vf_max(most, vf_load(power + i));
     const vf highest = vf_set1(vf_lane_max(most));
@@ -728,10 +815,11 @@ static NOINLINE vf biased_powers(const struct head *h, int32_t *score, const flo
 }
 
 /* The same without a bias: the largest raw product has the largest score. */
-static NOINLINE vf powers(const struct head *h, int32_t *score) {
+static NOINLINE vf powers(const struct head *h, int32_t *score, int first, int count) {
     const struct bertc_step *step = h->step;
-    const int padded = up(h->keys, LANES);
-    for (int i = h->keys; i < padded; i++) score[i] = NEVER;
+    const int padded = up(count, LANES);
+    for (int i = 0; i < first; i++) score[i] = NEVER;
+    for (int i = count; i < padded; i++) score[i] = NEVER;
     vi most = vi_set1(NEVER);
     for (int i = 0; i < padded; i += LANES) most = vi_max(most, vi_load(score + i));
     const int32_t top = vi_lane_max(most);
@@ -745,7 +833,10 @@ static NOINLINE vf powers(const struct head *h, int32_t *score) {
             vf x = vf_max(vf_min(vf_round(vf_mul(vf_of_vi(vi_load(score + i)), requant)), high), low);
             x = vf_exp2(vf_max(vf_mul(vf_sub(x, highest), vf_set1(factor)), vf_set1(-126.0f)));
             vf_store(power + i, x);
-            if (i + LANES > h->keys) x = vf_load_part(power + i, h->keys - i); /* a clipped score is no small one */
+            if (i < first || i + LANES > count) { /* a clipped score is no small one */
+                for (int k = i; k < first; k++) power[k] = 0.0f;
+                x = vf_load_part(power + i, least(LANES, count - i));
+            }
             total = vf_add(total, x);
         }
     } else {
@@ -760,19 +851,25 @@ static NOINLINE vf powers(const struct head *h, int32_t *score) {
     return total;
 }
 
-/* The codes of the softmax of a row of raw products. */
-static NOINLINE void softmax_codes(const struct head *h, int query, int32_t *score, uint8_t *code) {
+/* The codes of the softmax of a row of raw products, 0 for what else of `all` the query does not see. */
+static NOINLINE void softmax_codes(const struct head *h, int query, const float *bias, int32_t *scores, uint8_t *probs,
+                                   struct keys all) {
     const struct bertc_step *step = h->step;
-    const int padded = up(h->keys, LANES);
-    const float *bias = distance_bias(h, query), *power = (const float *)score;
-    const vf total = bias ? biased_powers(h, score, bias) : powers(h, score);
+    const struct keys own = keys_of(h, query, query + 1);
+    const int begin = own.first / LANES * LANES, first = own.first - begin, count = own.last - begin;
+    const int padded = up(count, LANES);
+    int32_t *score = scores + begin;
+    uint8_t *code = probs + begin;
+    const float *power = (const float *)score;
+    const vf total = bias ? biased_powers(h, score, bias + begin, first, count) : powers(h, score, first, count);
     const vf inverse = vf_set1(step->probs_inverse / vf_lane_sum(total)), high = vf_set1((float)step->probs_high);
     if (step->probs_high == 255) /* where codes saturate anyway */
         for (int i = 0; i < padded; i += LANES) store_u8_positive(code + i, vi_round(vf_mul(vf_load(power + i), inverse)));
     else
         for (int i = 0; i < padded; i += LANES)
             store_u8_positive(code + i, vi_round(vf_min(vf_mul(vf_load(power + i), inverse), high)));
-    for (int i = h->keys; i < up(h->keys, BERTC_PANEL); i++) code[i] = 0;
+    for (int i = all.first; i < own.first; i++) probs[i] = 0;
+    for (int i = own.last; i < up(all.last, BERTC_PANEL); i++) probs[i] = 0;
 }
 
 /* The raw sums times one factor: a step whose columns begin at the head's first. */
@@ -795,21 +892,26 @@ static void finish_context(const struct head *h, int row, int rows, int column, 
 static NOINLINE void attend_codes(const struct head *h) {
     const struct bertc_step *step = h->step;
     const int64_t ld = width_of(h->frame, step->in[0]);
-    const int keys = up(h->keys, DEPTH);
     pack_keys(h);
     pack_values(h);
+    if (step->distance_query) multiply_distances(h, 1, 0, h->keys, h->of_keys);
     for (int r = 0; r < h->queries; r += TILE_ROWS) {
         const int rows = least(TILE_ROWS, h->queries - r);
         const uint8_t *query = codes(h->frame, step->in[0], h->query + r, step->in_column[0] + h->number * h->size);
-        for (int j = 0; j < h->keys; j += BERTC_PANEL)
-            tile(rows, up(least(BERTC_PANEL, h->keys - j), LANES) / LANES, query, ld,
+        struct keys seen = keys_of(h, r, r + rows);
+        seen.first = seen.first / BERTC_PANEL * BERTC_PANEL;
+        for (int j = seen.first; j < seen.last; j += BERTC_PANEL)
+            tile(rows, up(least(BERTC_PANEL, seen.last - j), LANES) / LANES, query, ld,
                  h->key_panels + (int64_t)j * h->depth, h->depth, h->compensation + j, (int32_t *)h->scores + j, h->width);
+        if (step->distance_key) multiply_distances(h, 0, r, rows, h->of_queries);
         for (int i = 0; i < rows; i++)
-            softmax_codes(h, r + i, (int32_t *)h->scores + (int64_t)i * h->width, h->probs + (int64_t)i * h->width);
+            softmax_codes(h, r + i, bias_of(h, r + i, h->of_queries + (int64_t)i * h->distances),
+                          (int32_t *)h->scores + (int64_t)i * h->width, h->probs + (int64_t)i * h->width, seen);
         for (int column = 0; column < h->size; column += BERTC_PANEL) {
             const int columns = least(BERTC_PANEL, h->size - column);
-            tile(rows, up(columns, LANES) / LANES, h->probs, h->width, h->value_panels + (int64_t)column * h->width, keys,
-                 ZEROS, h->product, BERTC_PANEL);
+            const int8_t *values = h->value_panels + (int64_t)column * h->width + (int64_t)seen.first * BERTC_PANEL;
+            tile(rows, up(columns, LANES) / LANES, h->probs + seen.first, h->width, values,
+                 up(seen.last, DEPTH) - seen.first, ZEROS, h->product, BERTC_PANEL);
             finish_context(h, h->query + r, rows, column, columns, h->product, BERTC_PANEL, INTEGERS);
         }
     }
@@ -829,12 +931,15 @@ INLINE vf operand(const struct head *h, int which, int64_t row, int column, int 
 /* Where something of it is in float. Scores and probabilities may still be rounded to codes. */
 static void attend_floats(const struct head *h) {
     const struct bertc_step *step = h->step;
-    const int padded = up(h->keys, LANES);
     float *score = (float *)h->scores, *sum = (float *)h->product;
+    if (step->distance_query) multiply_distances(h, 1, 0, h->keys, h->of_keys);
     for (int r = 0; r < h->queries; r++) {
-        const float *bias = distance_bias(h, r);
+        const struct keys seen = keys_of(h, r, r + 1);
+        const int begin = seen.first / LANES * LANES, padded = up(seen.last, LANES);
+        if (step->distance_key) multiply_distances(h, 0, r, 1, h->of_queries);
+        const float *bias = bias_of(h, r, h->of_queries);
         float most = -INFINITY;
-        for (int j = 0; j < h->keys; j++) {
+        for (int j = seen.first; j < seen.last; j++) {
             vf products = vf_set1(0.0f);
             for (int i = 0; i < h->size; i += LANES) {
                 const int count = least(LANES, h->size - i);
@@ -846,16 +951,17 @@ static void attend_floats(const struct head *h) {
             if (bias) score[j] += bias[j] * LOG2E;
             most = score[j] > most ? score[j] : most;
         }
-        for (int j = h->keys; j < padded; j++) score[j] = HIDDEN;
+        for (int j = begin; j < seen.first; j++) score[j] = HIDDEN;
+        for (int j = seen.last; j < padded; j++) score[j] = HIDDEN;
         vf total = vf_set1(0.0f);
-        for (int j = 0; j < padded; j += LANES) {
+        for (int j = begin; j < padded; j += LANES) {
             const vf e = vf_exp2(vf_max(vf_sub(vf_load(score + j), vf_set1(most)), vf_set1(-126.0f)));
             vf_store(score + j, e);
             total = vf_add(total, e);
         }
         const float inverse = 1.0f / vf_lane_sum(total);
         for (int i = 0; i < h->across; i++) sum[i] = 0.0f;
-        for (int j = 0; j < h->keys; j++) {
+        for (int j = seen.first; j < seen.last; j++) {
             float p = score[j] * inverse;
             if (step->flag) p = fminf(rintf(p * step->probs_inverse), (float)step->probs_high);
             for (int i = 0; i < h->size; i += LANES) {
@@ -881,6 +987,12 @@ static size_t head_memory(struct head *h, uint8_t *memory) {
     PART(compensation, int32_t, width * sizeof(int32_t))
     PART(scores, void, MOST_ROWS *width * sizeof(int32_t))
     PART(probs, uint8_t, MOST_ROWS *width)
+    if (h->distances) {
+        const size_t distances = (size_t)h->distances * sizeof(float);
+        PART(of_queries, float, MOST_ROWS *distances)
+        PART(of_keys, float, width *distances)
+        PART(bias, float, width * sizeof(float))
+    }
 #undef PART
     return used;
 }
@@ -893,10 +1005,16 @@ static NOINLINE void attention(const struct bertc_step *step, const struct frame
     for (int unit = first; unit < last; unit++) {
         const int text = unit / step->heads, length = frame->start[text + 1] - frame->start[text];
         const int each = step->rows == BERTC_TOKENS;
+        const int keys = each || !step->near ? length : least(length, step->near); /* a text's row is its first token's */
         struct head head = {.step = step, .frame = frame, .number = unit % step->heads, .size = size,
                             .query = each ? frame->start[text] : text, .queries = each ? length : 1,
-                            .key = frame->start[text], .keys = length, .depth = up(size, DEPTH),
-                            .width = up(length, BERTC_PANEL), .across = up(size, BERTC_PANEL)};
+                            .key = frame->start[text], .keys = keys, .depth = up(size, DEPTH),
+                            .width = up(keys, BERTC_PANEL), .across = up(size, BERTC_PANEL)};
+        if (step->distances) { /* rows never grow from key to key: the last key of the first query has the first */
+            const int32_t *row = step->distance_row + step->positions - 1;
+            head.distance = row[keys - 1] / BERTC_PANEL * BERTC_PANEL;
+            head.distances = up(row[1 - head.queries] + 1, BERTC_PANEL) - head.distance;
+        }
         head_memory(&head, own->memory);
         if (is_codes(frame, step->in[0]) && step->flag)
             attend_codes(&head);
@@ -921,6 +1039,7 @@ static size_t scratch_bytes(const struct bertc_plan *plan, int32_t longest) {
         struct head head = {.size = step->n / step->heads};
         head.width = up(longest, BERTC_PANEL);
         head.across = up(head.size, BERTC_PANEL);
+        head.distances = up(step->distances, BERTC_PANEL);
         static uint8_t nowhere[1];
         const size_t bytes = head_memory(&head, nowhere);
         most = bytes > most ? bytes : most;
@@ -994,6 +1113,9 @@ static void run_step(const struct bertc_step *step, const struct frame *frame, i
         break;
     case BERTC_UNIT:
         unit(step, frame, piece, pieces);
+        break;
+    case BERTC_ROTARY:
+        rotary(step, frame, piece, pieces);
         break;
     default:
         break;

@@ -145,7 +145,7 @@ class _Run:
                 residual_scale = self.array(step, "residual_scale")
                 assert residual_scale is not None
                 residual = (residual.astype(F32) - F32(step.residual_zero)) * residual_scale
-            y = y + residual
+            y = y * residual if step.gated else y + residual
         self.write(step, y)
 
 
@@ -177,7 +177,9 @@ def _embed(run: _Run, step: Step) -> None:
     types = run.array(step, "type")
     for text in run.texts:
         ids = run.batch.input_ids[text.row, text.columns]
-        total = rows("word", ids) + rows("position", step.first_position + np.arange(text.length))
+        total = rows("word", ids)
+        if step.position:
+            total = total + rows("position", step.first_position + np.arange(text.length))
         if types is not None:
             kinds = run.batch.token_type_ids[text.row, text.columns] if step.types > 1 else np.zeros_like(ids)
             total = total + types[kinds]
@@ -276,6 +278,25 @@ def _distance_bias(run: _Run, step: Step, head: int, queries: int, keys: int) ->
     return np.asarray(bias[head, places], F32)
 
 
+def _distances(run: _Run, step: Step, head: int, queries: slice, text: Text) -> Array:
+    """Return what products with embeddings of distances add to the scores of one head of one text: [queries, keys]."""
+    size, count = step.n // step.heads, queries.stop - queries.start
+    places = np.arange(text.length) - np.arange(count)[:, None] + step.positions - 1
+    row = run.array(step, "distance_row")
+    assert row is not None
+    total = np.zeros((count, text.length), F32)
+    for side, field in enumerate(("distance_key", "distance_query")):
+        panels = run.array(step, field)
+        if panels is None:
+            continue
+        column = step.numbers_column[side] + head * size
+        numbers = run.buffers[step.numbers[side]][text.tokens if side else queries, column : column + size]
+        assert numbers.dtype == F32 and numbers.shape[1] == size
+        products = numbers @ panels[head].transpose(1, 0, 2).reshape(size, -1)
+        total += products[np.arange(text.length)[None] if side else np.arange(count)[:, None], row[places]]
+    return total
+
+
 def _attention(run: _Run, step: Step) -> None:
     query, key, value = (run.centred(step, step.n, place) for place in range(3))
     size = step.n // step.heads
@@ -288,6 +309,11 @@ def _attention(run: _Run, step: Step) -> None:
             if step.scores_requant:
                 raw = np.clip(np.rint(raw * F32(step.scores_requant)), -128, 127).astype(F32)
             scores = raw * F32(step.scaling) + _distance_bias(run, step, head, *raw.shape)
+            if step.distances:
+                scores += _distances(run, step, head, queries, text)
+            if step.near:
+                away = np.abs(np.arange(text.length) - np.arange(len(raw))[:, None])
+                scores = np.where(away < step.near, scores, F32(-np.inf))
             probs = np.exp(scores - scores.max(axis=1, keepdims=True))
             probs = probs / probs.sum(axis=1, keepdims=True)
             if step.flag:
@@ -328,6 +354,17 @@ def _unit(run: _Run, step: Step) -> None:
     run.buffers[step.out][:, : step.n] = x / length
 
 
+def _rotary(run: _Run, step: Step) -> None:
+    places = [np.arange(text.length) if step.rows is Rows.TOKENS else [0] for text in run.texts]
+    x = run.read(step, step.n).reshape(run.rows[step.rows], step.heads, 2, -1)
+    first, second = x[:, :, 0], x[:, :, 1]
+    cos, sin = run.array(step, "cos"), run.array(step, "sin")
+    assert x.dtype == F32 and cos is not None and sin is not None
+    cos, sin = (table[np.concatenate(places), None] for table in (cos, sin))
+    turned = np.stack((first * cos - second * sin, second * cos + first * sin), axis=2)
+    run.write(step, turned.reshape(len(x), step.n))
+
+
 KERNELS = {
     Op.EMBED: _embed,
     Op.GEMM_INT8: _gemm_int8,
@@ -338,5 +375,6 @@ KERNELS = {
     Op.FIRST: _first,
     Op.POOL: _pool,
     Op.UNIT: _unit,
+    Op.ROTARY: _rotary,
     Op.EXIT: _exit,
 }

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from bertc.ir.architecture import RelativeEmbeddings
 from bertc.ir.edit import insert_after, values_by_name
-from bertc.ir.emit import Emitter
+from bertc.ir.emit import Emitter, array_of
 
 LENGTH = "relative.length"
 PRODUCTS = ("content_to_position", "position_to_content")
@@ -32,7 +32,7 @@ SCORES = "_scores"
 
 NO_POSITION_SCORES = (
     "this model multiplies queries and keys with embeddings of distances (DeBERTa), which the target {} does not do; "
-    "use the target ort-cpu or openvino"
+    "use the target native, ort-cpu or openvino"
 )
 
 
@@ -145,6 +145,56 @@ def emit_position_scores(
     total = parts[0] if len(parts) == 1 else emit.op("Add", *parts, name=f"{prefix}position_scores")
     total.dtype, total.shape = ir.DataType.FLOAT, ir.Shape(("batch", None, None, None))
     return total
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PositionScores:
+    """What `emit_position_scores` wrote, read back: its tables and operands, and `rows` as of `rows_of_distances`."""
+
+    tables: Tables
+    query: ir.Value | None
+    key: ir.Value | None
+    rows: NDArray[np.int64]
+
+
+def position_scores_of(bias: ir.Value) -> PositionScores | None:
+    """Read back what distances add to a layer's scores; None for a bias of another kind."""
+    node = bias.producer()
+    parts = list(node.inputs) if node is not None and node.op_type == "Add" else [bias]
+    tables: dict[str, NDArray[np.float32]] = {}
+    states: dict[str, ir.Value] = {}
+    rows = None
+    for part in parts:
+        by_keys = part is not None and (found := part.producer()) is not None and found.op_type == "Transpose"
+        products = _producer_behind(part, ("Transpose",) * by_keys + ("Slice", "Reshape", "Slice", "Reshape"))
+        lookup = None if products is None else _producer_behind(products.inputs[1], ("Transpose",))
+        place = None if lookup is None else lookup.inputs[1]
+        distances = None if place is None else place.producer()
+        tokens = None if products is None else _producer_behind(products.inputs[0], ("Transpose",))
+        if lookup is None or distances is None or distances.op_type != "Gather" or tokens is None:
+            return None
+        assert tokens.inputs[0] is not None
+        tables["queries" if by_keys else "keys"] = array_of(lookup.inputs[0])
+        states["key" if by_keys else "query"] = tokens.inputs[0]
+        rows = array_of(distances.inputs[0])
+    if rows is None:
+        return None
+    return PositionScores(
+        tables=Tables(keys=tables.get("keys"), queries=tables.get("queries")),
+        query=states.get("query"),
+        key=states.get("key"),
+        rows=rows,
+    )
+
+
+def _producer_behind(value: ir.Value | None, op_types: tuple[str, ...]) -> ir.Node | None:
+    """Return the node that gives the first input of the first of such nodes, one behind the other."""
+    for op_type in op_types:
+        node = None if value is None else value.producer()
+        if node is None or node.op_type != op_type:
+            return None
+        value = node.inputs[0]
+    return None if value is None else value.producer()
 
 
 def _emit_products(emit: Emitter, states: ir.Value, table: NDArray[np.float32], rows: ir.Value, name: str) -> ir.Value:

@@ -52,7 +52,7 @@ def refuse_rotary(graph: ir.Model, runtime: str) -> None:
     if turned:
         raise InputError(
             f"{turned[0]}: this model has rotary positions, which bertc does not write for {runtime}; use the target "
-            "ort-cpu or openvino"
+            "native, ort-cpu or openvino"
         )
 
 

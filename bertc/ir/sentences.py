@@ -14,7 +14,7 @@ import numpy as np
 import onnx_ir as ir
 
 from bertc.ir.edit import insert_after, values_by_name
-from bertc.ir.emit import Emitter
+from bertc.ir.emit import Emitter, array_of
 
 SENTENCES = "sentences"
 """The dimension of outputs that have one entry for each sentence, not for each row."""
@@ -139,6 +139,13 @@ def emit_near(emit: Emitter, packing: Packing, window: int) -> ir.Value:
     keys = emit.op("Unsqueeze", packing.columns, middle, name=f"{name}.keys")
     apart = emit.op("Abs", emit.op("Sub", queries, keys, name=f"{name}.difference"), name=f"{name}.distance")
     return emit.op("LessOrEqual", apart, emit.constant(f"{name}.size", np.int64(window)), name=f"{name}.near")
+
+
+def window_of(near: ir.Value) -> int | None:
+    """Read back the window of what `emit_near` wrote; None for what it did not."""
+    node = near.producer()
+    size = None if node is None or node.op_type != "LessOrEqual" else node.inputs[1]
+    return None if size is None or size.const_value is None else int(array_of(size))
 
 
 def emit_visible(emit: Emitter, sentences: ir.Value, mask: ir.Value, near: ir.Value | None, prefix: str) -> ir.Value:

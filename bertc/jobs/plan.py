@@ -65,23 +65,24 @@ def plan_from_recipe(recipe: Recipe, checkpoint: Checkpoint, lengths: Sequence[i
 
 def check_architecture(plan: Plan, checkpoint: Checkpoint) -> None:
     """Raise `InputError` where the target cannot run the model: what its dialect would say after the calibration."""
-    kind = _feature_beyond(plan.target, checkpoint.architecture)
-    if kind is not None:
+    feature, others = feature_beyond(plan.target, checkpoint.architecture)
+    if feature is not None:
         raise InputError(
-            f"{checkpoint.path}: this model ({checkpoint.family}) has {kind}, which the target {plan.target.name} does "
-            "not run; build it with --target ort-cpu or --target openvino"
+            f"{checkpoint.path}: this model ({checkpoint.family}) has {feature}, which the target {plan.target.name} "
+            f"does not run; build it with --target {others}"
         )
 
 
-def _feature_beyond(target: Target, architecture: Architecture) -> str | None:
-    """Return what a model has that the target does not run."""
-    if not target.any_positions and architecture.rotary_bases:
-        return "rotary positions"
-    if not target.any_positions and architecture.relative_embeddings:
-        return "attention by embeddings of distances"
-    if not target.any_norm and architecture.norm is Norm.RMS:
-        return "RMSNorm"
-    return None
+def feature_beyond(target: Target, architecture: Architecture) -> tuple[str | None, str]:
+    """Return what a model has that the target does not run (None: it runs), and which targets do."""
+    everywhere = "native, --target ort-cpu or --target openvino"
+    if architecture.norm is Norm.RMS and not target.rms_norm:
+        return "RMSNorm", "ort-cpu or --target openvino"
+    if architecture.rotary_bases and not target.rotary_positions:
+        return "rotary positions", everywhere
+    if architecture.relative_embeddings and not target.distance_embeddings:
+        return "attention by embeddings of distances", everywhere
+    return None, everywhere
 
 
 def scheme_from_recipe(quantization: QuantizationRecipe, *, layers: int) -> Scheme:

@@ -82,11 +82,14 @@ class Target:
     check_cpu: Callable[[Cpu], None] = take_any_cpu
     """Raises `EnvironmentLackError` for a CPU that does not run it exactly."""
 
-    any_positions: bool = True
-    """Whether it runs rotary positions, and products of queries and keys with embeddings of distances."""
+    rotary_positions: bool = True
+    """Whether it turns queries and keys by their positions (ModernBERT)."""
 
-    any_norm: bool = True
-    """Whether it runs RMSNorm beside LayerNorm."""
+    distance_embeddings: bool = True
+    """Whether it multiplies queries and keys with embeddings of distances (DeBERTa)."""
+
+    rms_norm: bool = True
+    """Whether it runs RMSNorm."""
 
     lets_texts_leave: bool = False
     """Whether its engine computes a text no further than the first classifier that is certain of it."""

@@ -43,7 +43,6 @@ TARGET = Target(
     static_int8=True,
     zero_points=True,
     precision="int8",
-    any_positions=False,
-    any_norm=False,
+    rms_norm=False,
     lets_texts_leave=True,
 )

@@ -30,6 +30,7 @@ TARGET = Target(
         "The target ort-cuda is FP16, not INT8. It had never been executed on a GPU when this version of bertc was "
         "made; what is measured here is the first evidence."
     ),
-    any_positions=False,
-    any_norm=False,
+    rotary_positions=False,
+    distance_embeddings=False,
+    rms_norm=False,
 )

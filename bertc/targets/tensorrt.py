@@ -128,6 +128,7 @@ TARGET = Target(
         "The target tensorrt was written from TensorRT's documentation and had never been executed when this version "
         "of bertc was made; what is measured here is the first evidence."
     ),
-    any_positions=False,
-    any_norm=False,
+    rotary_positions=False,
+    distance_embeddings=False,
+    rms_norm=False,
 )

@@ -187,15 +187,15 @@ def refuses(target: Target, graph: ir.Model) -> bool:
 @pytest.mark.parametrize("name", TARGETS.names())
 def test_a_target_says_what_its_dialect_does_with_positions_and_norms(name: str, family_of: FamilyOf) -> None:
     target = target_from_name(name)
-    for family in ("deberta-v2", "modernbert"):
-        assert refuses(target, family_of(family).graph) is not target.any_positions
-    assert refuses(target, family_of("t5").graph) is not target.any_norm
+    assert refuses(target, family_of("deberta-v2").graph) is not target.distance_embeddings
+    assert refuses(target, family_of("modernbert").graph) is not target.rotary_positions
+    assert refuses(target, family_of("t5").graph) is not target.rms_norm
     assert not refuses(target, family_of("albert").graph)
 
 
 @pytest.mark.native
 @pytest.mark.parametrize("family", ["deberta-v2", "modernbert", "t5"])
-def test_the_default_refuses_a_model_before_any_text_is_read(
+def test_a_target_refuses_a_model_before_any_text_is_read(
     family: str, family_of: FamilyOf, bertc: Bertc, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def read(*_: object, **__: object) -> None:
@@ -204,12 +204,18 @@ def test_the_default_refuses_a_model_before_any_text_is_read(
     monkeypatch.setattr("bertc.jobs.build.inputs_from_recipe", read)
     monkeypatch.setattr("bertc.jobs.export.inputs_from_recipe", read)
     options = ("--calibration-data", rows, "--validation-data", rows, "--no-cache", "-q")
-    called = bertc("build", family_of(family).checkpoint.path, "-o", tmp_path / "out", *options)
-    assert called.code == 2
-    assert f"this model ({family}) has" in called.err and "--target ort-cpu or --target openvino" in called.err
+    model = family_of(family).checkpoint.path
+    called = bertc("export", model, "-o", tmp_path / "out", "--target", "tensorrt", *options[:2], *options[4:])
+    everywhere = "" if family == "t5" else "native, --target "
+    assert called.code == 2 and f"this model ({family}) has" in called.err
+    assert f"build it with --target {everywhere}ort-cpu or --target openvino" in called.err
     assert not list(tmp_path.iterdir())
-    other = bertc("build", family_of(family).checkpoint.path, "-o", tmp_path / "out", "--target", "ort-cpu", *options)
-    assert other.code == 70 and "text was read" in other.err
+    for command, more in (("export", options[:2] + options[4:]), ("build", options)):
+        other = bertc(command, model, "-o", tmp_path / "out", *more)
+        if family == "t5":
+            assert other.code == 2 and "the target native does not run" in other.err
+        else:
+            assert other.code == 70 and "text was read" in other.err, "the default runs it"
 
 
 @pytest.mark.openvino

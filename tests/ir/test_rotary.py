@@ -16,7 +16,6 @@ from bertc.graph.encoder import graph_from_checkpoint
 from bertc.ir.emit import DOMAIN, IR_VERSION, OPSET, Emitter
 from bertc.ir.rotary import OP_TYPE, RotaryInputs, is_rotary, rotary_function, rotary_inputs, rotary_tables
 from bertc.ir.standard import standard_from_graph
-from bertc.runtime.native.compile import plan_from_graph
 from tests.tiny_families import write_tiny_family
 
 HEADS, SIZE, POSITIONS = 2, 6, 9
@@ -88,7 +87,6 @@ def test_a_runtime_without_rotary_positions_refuses_them(tmp_path: Path) -> None
     for lower, name in (
         (tensorrt.lower_graph, "TensorRT"),
         (lower_cuda.lower_graph, "ONNX Runtime's CUDA provider"),
-        (plan_from_graph, "the native engine"),
     ):
         with pytest.raises(InputError, match=f"rotary positions, which bertc does not write for {name}; use the tar"):
             lower(graph)

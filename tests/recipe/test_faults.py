@@ -11,7 +11,10 @@ from bertc.core.plugins import TARGETS
 from bertc.errors import InputError
 from bertc.recipe import Recipe, recipe_from_document, recipe_from_path
 
-SECTIONS = "[calibration], [sparsity], [quantization], [validation], [search], [early_exit], [engine], [training] and [student]"
+SECTIONS = (
+    "[calibration], [sparsity], [quantization], [validation], [search], [early_exit], [engine], [training] "
+    "and [student]"
+)
 TARGETS = ", ".join(f'"{name}"' for name in TARGETS.names())
 
 # What stands below the line checkpoint = "model", and the sentence after the file's name.

@@ -11,25 +11,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
 from bertc.errors import InputError
-from bertc.ir.attention import OP_TYPES, AttentionInputs, inputs_of
-from bertc.ir.disentangled import NO_POSITION_SCORES, has_position_scores
 from bertc.ir.emit import DOMAIN, array_of
-from bertc.ir.relative import bias_by_distance
-from bertc.ir.rotary import refuse_rotary
+from bertc.ir.rotary import is_rotary, rotary_inputs
 from bertc.runtime.native import packing
+from bertc.runtime.native.attention_writer import AttentionWriter
 from bertc.runtime.native.joined import joined_chains, joined_quantizes, signature
-from bertc.runtime.native.kernel_plan import NO_BUFFER, Op, Output, Plan, Rows, Step, Type, distances
+from bertc.runtime.native.kernel_plan import NO_BUFFER, Op, Output, Plan, Rows, Step, Type
 from bertc.runtime.native.leaving import exit_step, exits_behind_norms, layers_output, with_what_goes_on
 from bertc.runtime.native.needed_rows import Needed, needed_rows, rows_of_output
 from bertc.runtime.native.patterns import (
-    STORED_ZERO,
     Chain,
-    Dequantize,
+    Embedding,
     Quantize,
     alone,
     chain_of,
@@ -41,8 +37,11 @@ from bertc.runtime.native.patterns import (
     quantize_of,
     unit_of,
 )
-from bertc.runtime.native.plan_writer import HIGHEST_CODE, Place, PlanWriter
+from bertc.runtime.native.plan_writer import Place
 from bertc.runtime.native.shared_buffers import share_buffers
+
+LONGEST = 1 << 14
+"""Tokens of a text of a model that knows no positions but distances, of which the farthest share an embedding."""
 
 
 def plan_from_graph(graph: ir.Model) -> tuple[Plan, Mapping[str, NDArray[Any]]]:
@@ -50,15 +49,12 @@ def plan_from_graph(graph: ir.Model) -> tuple[Plan, Mapping[str, NDArray[Any]]]:
 
     Raises `InputError` for a node that the engine has no kernel for, naming it.
     """
-    if has_position_scores(graph):
-        raise InputError(NO_POSITION_SCORES.format("native"))
-    refuse_rotary(graph, "the native engine")
     compiler = _Compiler(graph)
     plan = share_buffers(with_what_goes_on(compiler.plan()))
     return plan, compiler.arrays
 
 
-class _Compiler(PlanWriter):
+class _Compiler(AttentionWriter):
     """Writes one plan, in which every value has a buffer of its own. Lives for one call of `plan_from_graph`."""
 
     def __init__(self, graph: ir.Model) -> None:
@@ -117,14 +113,18 @@ class _Compiler(PlanWriter):
             self.places[value, rows] = found
         return self.places[value, rows]
 
+    def put(self, needed: Needed, place: Place) -> None:
+        """Let a value lie there."""
+        self.places[needed] = place
+
     def computed(self, value: ir.Value, rows: Rows) -> Place:
         """Write the steps behind a value."""
         node = value.producer()
         assert node is not None, f"{value.name} is no computed value"
         if node.op_type == "QuantizeLinear":
             return self.codes(value, node, rows)
-        if node.domain == DOMAIN and node.op_type in OP_TYPES:
-            return self.attention(node, rows, None)
+        if node.domain == DOMAIN:
+            return self.function(node, rows, None)
         written = WRITTEN.get(node.op_type)
         found = None if written is None else written(self, value, rows)
         if found is not None:
@@ -147,7 +147,7 @@ class _Compiler(PlanWriter):
         if not alone(source):
             return self.chain(Chain(source=source), rows, str(value.name), quantize)
         if producer is not None and producer.domain == DOMAIN:
-            return self.attention(producer, rows, quantize)
+            return self.function(producer, rows, quantize)
         return self.chain(chain_of(source), rows, str(value.name), quantize)
 
     def chain(self, chain: Chain, rows: Rows, name: str, quantize: Quantize | None) -> Place:
@@ -185,8 +185,10 @@ class _Compiler(PlanWriter):
         dequantize = dequantize_of(chain.residual)
         place = self.place(chain.residual if dequantize is None else dequantize.codes, rows)
         assert place.column == 0 and place.columns == n
+        if chain.gated and dequantize is not None:
+            raise InputError(f"{name}: the native engine multiplies by a gate of numbers; use the target ort-cpu")
         if dequantize is None:
-            return {"residual": place.buffer}
+            return {"residual": place.buffer, "gated": int(chain.gated)}
         scale = self.vector(name, "residual_scale", dequantize.scale, n)
         return {"residual": place.buffer, "residual_zero": dequantize.zero, "residual_scale": scale}
 
@@ -232,51 +234,6 @@ class _Compiler(PlanWriter):
         self.steps[number] = replace(step, out_codes=place.buffer, **self.quantized(quantize, step.n, step.name))
         return place
 
-    def attention(self, node: ir.Node, rows: Rows, quantize: Quantize | None) -> Place:
-        """Write attention over codes where query, key and value have them, else over numbers."""
-        inputs = inputs_of(node)
-        values: list[Needed] = [(inputs.query, rows), (inputs.key, Rows.TOKENS), (inputs.value, Rows.TOKENS)]
-        found = [dequantize_of(value) for value, _ in values]
-        pairs = [each for each in found if each is not None and each.scale.size == 1 and each.zero == STORED_ZERO]
-        int8 = len(pairs) == len(values)
-        if int8:
-            values = [(pair.codes, each) for pair, (_, each) in zip(pairs, values, strict=True)]
-        self.write_joined(values)
-        query, key, value = (self.place(*each) for each in values)
-        name = str(node.outputs[0].name)
-        scaling = node.attributes["scaling"].as_float()
-        fields = _scales(inputs, scaling, pairs if int8 else []) | self.quantized(quantize, value.columns, name)
-        fields |= self.distance_bias(inputs.bias, name)
-        return self.step(
-            Type.F32 if quantize is None else Type.U8,
-            op=Op.ATTENTION,
-            name=name,
-            rows=rows,
-            inputs=(query.buffer, key.buffer, value.buffer),
-            in_column=(query.column, key.column, value.column),
-            in_zero=STORED_ZERO if int8 else 0,
-            k=query.columns,
-            n=value.columns,
-            heads=node.attributes["split"].as_ints()[2],
-            **fields,
-        )
-
-    def distance_bias(self, bias: ir.Value | None, name: str) -> dict[str, Any]:
-        """Return what is added to the scores; the array is there once, whichever layers add it."""
-        if bias is None:
-            return {}
-        (embed,) = [step for step in self.steps if step.op is Op.EMBED]
-        longest = embed.positions - embed.first_position
-        found = bias_by_distance(bias, longest)
-        if found is None:
-            raise InputError(
-                f"{name}: the native engine adds to attention's scores only a bias by distance; use the target ort-cpu"
-            )
-        array = str(bias.name)
-        if array not in self.arrays:
-            self.arrays[array] = np.pad(found, ((0, 0), (0, distances(longest) - found.shape[1])))
-        return {"positions": longest, "distance_bias": array}
-
     def write_joined(self, values: Sequence[Needed]) -> None:
         """Write products of one source, with the same things behind them, as one step, in columns beside each other."""
         groups: dict[Any, list[tuple[Needed, Chain, Quantize | None]]] = {}
@@ -318,11 +275,12 @@ class _Compiler(PlanWriter):
         if found is None:
             return None
         name = str(value.name)
-        fields: dict[str, Any] = {"first_position": found.first_position}
-        if (found.word.scale is None) != (found.position.scale is None):
-            raise InputError(f"{name}: the native engine takes both embedding tables in INT8 or none")
-        for field, table in (("word", found.word), ("position", found.position)):
-            fields |= self.table(name, field, table)
+        fields: dict[str, Any] = self.table(name, "word", found.word) | {"first_position": found.first_position}
+        if found.position is not None:
+            if (found.word.scale is None) != (found.position.scale is None):
+                raise InputError(f"{name}: the native engine takes both embedding tables in INT8 or none")
+            fields |= self.table(name, "position", found.position)
+        self.longest = _longest(found, self.graph)
         if found.types is not None:
             fields |= {"type": self.keep(name, "type", found.types), "types": len(found.types)}
         return self.step(
@@ -332,7 +290,7 @@ class _Compiler(PlanWriter):
             rows=rows,
             n=found.word.values.shape[1],
             vocabulary=len(found.word.values),
-            positions=len(found.position.values),
+            positions=found.first_position + self.longest,
             flag=int(found.word.scale is not None),
             **fields,
         )
@@ -357,6 +315,9 @@ class _Compiler(PlanWriter):
         """Return columns of a value."""
         node = value.producer()
         assert node is not None and node.inputs[0] is not None
+        chain = chain_of(value)
+        if chain.half is not None:
+            return self.chain(chain, rows, str(value.name), None)
         place = self.place(node.inputs[0], rows)
         if node.op_type == "Slice":
             begin, end = (int(array_of(node.inputs[each])[0]) for each in (1, 2))
@@ -370,6 +331,8 @@ class _Compiler(PlanWriter):
 WRITTEN: Mapping[str, Callable[[_Compiler, ir.Value, Rows], Place | None]] = {
     "LayerNormalization": _Compiler.norm_floats,
     "Add": _Compiler.embedded,
+    "Gather": _Compiler.embedded,
+    "Mul": _Compiler.embedded,
     "GatherND": _Compiler.first,
     "Div": _Compiler.divided,
     "ReduceMax": _Compiler.divided,
@@ -381,15 +344,9 @@ WRITTEN: Mapping[str, Callable[[_Compiler, ir.Value, Rows], Place | None]] = {
 """What is written for a type of node; None where it is none of these, but perhaps part of what follows a product."""
 
 
-def _scales(inputs: AttentionInputs, scaling: float, pairs: Sequence[Dequantize]) -> dict[str, Any]:
-    """Return the numbers inside attention; `pairs` are those of query, key and value, or nothing for numbers."""
-    query, key, value = [float(pair.scale.reshape(())) for pair in pairs] or [1.0, 1.0, 1.0]
-    fields: dict[str, Any] = {"scaling": query * key * scaling, "context_scale": value}
-    if inputs.scores_scale is not None:
-        scores = float(array_of(inputs.scores_scale))
-        fields |= {"scores_requant": query * key / scores, "scaling": scores * scaling}
-    if inputs.probs_scale is not None:
-        probs = float(array_of(inputs.probs_scale))
-        high = HIGHEST_CODE if inputs.unsigned else STORED_ZERO - 1
-        fields |= {"flag": 1, "probs_high": high, "probs_inverse": 1 / probs, "context_scale": value * probs}
-    return fields
+def _longest(embedding: Embedding, graph: ir.Model) -> int:
+    """Return how many tokens a text may have: as many as there are positions."""
+    if embedding.position is not None:
+        return len(embedding.position.values) - embedding.first_position
+    tables = [rotary_inputs(node).cos for node in graph.graph if is_rotary(node)]
+    return min((len(array_of(table)) for table in tables), default=LONGEST)

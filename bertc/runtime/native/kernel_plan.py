@@ -22,10 +22,11 @@ BF16_DEPTH = 32
 
 NO_BUFFER = -1
 TABLES = ("word", "position", "word_scale", "position_scale", "type")
+DISTANCES = ("distance_key", "distance_query", "distance_row")
 VECTORS = ("scale", "requant", "requant_scale", "bias", "residual_scale", "inverse", "gamma", "beta")
 """Arrays of float32 with a number for each column, padded to whole panels."""
 
-ARRAYS = ("weights", "compensation", *VECTORS, *TABLES, "distance_bias")
+ARRAYS = ("weights", "compensation", *VECTORS, *TABLES, "distance_bias", *DISTANCES, "cos", "sin")
 """The fields of a step that name an array."""
 
 
@@ -66,7 +67,8 @@ class Op(IntEnum):
     FIRST = 6
     POOL = 7
     UNIT = 8
-    EXIT = 9
+    ROTARY = 9
+    EXIT = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +112,7 @@ class Step:
     out_zero: int = 0
     residual: int = NO_BUFFER
     residual_zero: int = 0
+    gated: int = 0
     activation: Activation = Activation.NONE
     k: int = 0
     n: int
@@ -121,6 +124,10 @@ class Step:
     scores_requant: float = 0.0
     probs_inverse: float = 0.0
     context_scale: float = 0.0
+    numbers: tuple[int, int] = (NO_BUFFER, NO_BUFFER)
+    numbers_column: tuple[int, int] = (0, 0)
+    distances: int = 0
+    near: int = 0
     vocabulary: int = 0
     positions: int = 0
     types: int = 0
@@ -141,6 +148,11 @@ class Step:
     position_scale: str = ""
     type: str = ""
     distance_bias: str = ""
+    distance_key: str = ""
+    distance_query: str = ""
+    distance_row: str = ""
+    cos: str = ""
+    sin: str = ""
 
     def arrays(self) -> Iterator[tuple[str, str]]:
         """Give the fields that name an array, with the array's name."""
@@ -151,7 +163,7 @@ class Step:
 
     def read(self) -> tuple[int, ...]:
         """Return the buffers that the step reads."""
-        return tuple(buffer for buffer in (*self.inputs, self.residual) if buffer != NO_BUFFER)
+        return tuple(buffer for buffer in (*self.inputs, *self.numbers, self.residual) if buffer != NO_BUFFER)
 
     def written(self) -> tuple[int, ...]:
         """Return the buffers that the step writes."""
@@ -266,7 +278,7 @@ def _value_of(kind: str, value: Any, where: str) -> Any:
         if isinstance(value, str) and value in ENUMERATIONS[kind]:
             return ENUMERATIONS[kind][value]
     elif kind.startswith("tuple"):
-        if isinstance(value, list) and len(value) == 3 and all(type(each) is int for each in value):
+        if isinstance(value, list) and len(value) == kind.count("int") and all(type(each) is int for each in value):
             return tuple(value)
     elif kind == "float":
         if type(value) in (int, float):

@@ -39,6 +39,7 @@ class CStep(Structure):
         ("out_zero", c_int32),
         ("residual", c_int32),
         ("residual_zero", c_int32),
+        ("gated", c_int32),
         ("activation", c_int32),
         ("k", c_int32),
         ("n", c_int32),
@@ -50,6 +51,10 @@ class CStep(Structure):
         ("scores_requant", c_float),
         ("probs_inverse", c_float),
         ("context_scale", c_float),
+        ("numbers", c_int32 * 2),
+        ("numbers_column", c_int32 * 2),
+        ("distances", c_int32),
+        ("near", c_int32),
         ("vocabulary", c_int32),
         ("positions", c_int32),
         ("types", c_int32),
@@ -70,6 +75,11 @@ class CStep(Structure):
         ("position_scale", c_void_p),
         ("type", c_void_p),
         ("distance_bias", c_void_p),
+        ("distance_key", c_void_p),
+        ("distance_query", c_void_p),
+        ("distance_row", c_void_p),
+        ("cos", c_void_p),
+        ("sin", c_void_p),
     )
 
 

@@ -82,7 +82,8 @@ def optimized_from_plan(plan: Plan) -> Optimized:
     gemms: Counter[str] = Counter()
     for step in plan.steps:
         if step.op in (Op.GEMM_INT8, Op.GEMM_F32):
-            gemms[_kernel(step)] += sum(name.startswith("layer.") for name in _products(step))
+            products = sum(name.startswith("layer.") for name in _products(step))
+            gemms[_kernel(step)] += 0 if step.gated else products  # the other half of its product was counted
     floats = [step for step in plan.steps if step.op is Op.GEMM_F32]
     attentions = [step for step in plan.steps if step.op is Op.ATTENTION]
     return Optimized(
@@ -91,7 +92,7 @@ def optimized_from_plan(plan: Plan) -> Optimized:
         fused={
             "attention": len(attentions),
             INT8_ATTENTION: sum(_in_codes(step) for step in attentions),
-            "layer_norm": sum(step.op is Op.NORM for step in plan.steps),
+            "layer_norm": sum(step.op is Op.NORM and not step.name.startswith("head.") for step in plan.steps),
         },
         gemms_int8=gemms["gemm_int8"] + gemms[SPARSE],
         gemms_float=gemms["gemm_f32"] + gemms[BF16],

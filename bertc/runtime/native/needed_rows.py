@@ -9,7 +9,9 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from bertc.ir.attention import OP_TYPES, inputs_of
+from bertc.ir.disentangled import position_scores_of
 from bertc.ir.emit import DOMAIN
+from bertc.ir.rotary import is_rotary, rotary_inputs
 from bertc.ir.sentences import SENTENCES
 from bertc.runtime.native.kernel_plan import Rows
 from bertc.runtime.native.patterns import embedding_of, first_of, operands, pooled_of
@@ -47,5 +49,10 @@ def _read_for(value: ir.Value, rows: Rows) -> list[Needed]:
         return [(pooled[0], Rows.TOKENS)]
     if node.domain == DOMAIN and node.op_type in OP_TYPES:
         inputs = inputs_of(node)
-        return [(inputs.query, rows), (inputs.key, Rows.TOKENS), (inputs.value, Rows.TOKENS)]
+        found = [(inputs.query, rows), (inputs.key, Rows.TOKENS), (inputs.value, Rows.TOKENS)]
+        scores = None if inputs.bias is None else position_scores_of(inputs.bias)
+        numbers = [] if scores is None else [(scores.query, rows), (scores.key, Rows.TOKENS)]
+        return found + [(value, each) for value, each in numbers if value is not None]
+    if is_rotary(node):
+        return [(rotary_inputs(node).x, rows)]
     return [(operand, rows) for operand in operands(node)]

@@ -106,7 +106,8 @@ class Chain:
     """A product, or a value as it is, and what follows it: everything that one step computes.
 
     source: the product's left operand, or the value. `factor` and `bias` are constants, [] or [n]; `requant` are the
-    scales of a Q and of the DQ behind it.
+    scales of a Q and of the DQ behind it. The residual is added, or multiplied by if the chain is `gated`. `half` is
+    which of the two halves of a product's columns the chain is; all that belongs to columns is the half's own.
     """
 
     source: ir.Value
@@ -116,18 +117,20 @@ class Chain:
     bias: Array | None = None
     activation: Activation = Activation.NONE
     residual: ir.Value | None = None
+    gated: bool = False
+    half: int | None = None
 
 
 def chain_of(value: ir.Value) -> Chain:
     """Read the chain that ends with a value; where nothing is recognised, `source` is the value itself."""
     chain = Chain(source=value)
-    for peel in (_residual, _activation, _bias, _factor, _requant, _product):
+    for peel in (_residual, _gate, _activation, _half, _bias, _factor, _requant, _product):
         if chain.source is not value and not alone(chain.source):
             break
         node = chain.source.producer()
         if node is not None:
             chain = peel(chain, node)
-    return chain
+    return chain if chain.half is None else _half_of_columns(chain, value)
 
 
 def _residual(chain: Chain, node: ir.Node) -> Chain:
@@ -140,8 +143,21 @@ def _residual(chain: Chain, node: ir.Node) -> Chain:
 
 
 def _rank(value: ir.Value) -> tuple[bool, bool]:
+    if not alone(value):  # nor is it looked into: sums of sums of all layers stand behind a norm that comes first
+        return False, False
     chain = chain_of(value)
-    return alone(value) and chain.weights is not None, alone(value) and chain.factor is not None
+    return chain.weights is not None, chain.factor is not None
+
+
+def _gate(chain: Chain, node: ir.Node) -> Chain:
+    """Take the product of two halves apart: the one behind an activation is the step's own."""
+    if node.op_type != "Mul" or len(operands(node)) != 2:
+        return chain
+    for own, gate in (operands(node), operands(node)[::-1]):
+        producer = own.producer()
+        if producer is not None and producer.op_type in ACTIVATIONS and alone(own):
+            return replace(chain, source=own, residual=gate, gated=True)
+    return chain
 
 
 def _activation(chain: Chain, node: ir.Node) -> Chain:
@@ -165,6 +181,36 @@ ACTIVATIONS: Mapping[str, Callable[[ir.Node], Activation]] = {
     "Sigmoid": lambda node: Activation.SIGMOID,
     "Tanh": lambda node: Activation.TANH,
 }
+
+
+def _half(chain: Chain, node: ir.Node) -> Chain:
+    """Take a half of a product's columns, where the other one is its gate."""
+    if node.op_type != "Split" or len(node.outputs) != 2 or not alone(node.outputs[1]):
+        return chain
+    (use,) = node.outputs[1].uses()
+    if use.node.op_type != "Mul" or len(operands(use.node)) != 2 or node.inputs[0] is None:
+        return chain
+    return replace(chain, source=node.inputs[0], half=node.outputs.index(chain.source))
+
+
+def _half_of_columns(chain: Chain, value: ir.Value) -> Chain:
+    """Let what was read of all columns be the half's, if there is a product to take it from."""
+    weights, requant = chain.weights, chain.requant
+    if weights is None or chain.half is None:
+        return Chain(source=value)
+    width = weights.values.shape[1] // 2
+    columns = slice(chain.half * width, chain.half * width + width)
+
+    def own(vector: NDArray[Any]) -> NDArray[Any]:
+        return vector[columns] if vector.ndim else vector
+
+    return replace(
+        chain,
+        weights=Weights(values=weights.values[:, columns], scale=None if weights.scale is None else own(weights.scale)),
+        factor=None if chain.factor is None else own(chain.factor),
+        requant=None if requant is None else (own(requant[0]), own(requant[1])),
+        bias=None if chain.bias is None else own(chain.bias),
+    )
 
 
 def _bias(chain: Chain, node: ir.Node) -> Chain:
@@ -224,17 +270,17 @@ class Table:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Embedding:
-    """The sum of the embeddings; `types` is [types, n], or None without token types."""
+    """The sum of the embeddings; `types` is [types, n], None as `position` where a model has none."""
 
     word: Table
-    position: Table
-    first_position: int
-    types: Array | None
+    position: Table | None = None
+    first_position: int = 0
+    types: Array | None = None
 
 
 def embedding_of(value: ir.Value) -> Embedding | None:
-    """Read the sum of a word's, a position's and (where the model has types) a type's row."""
-    found: dict[str, Any] = {"types": None}
+    """Read the sum of a word's and (where the model has those) a position's and a type's row."""
+    found: dict[str, Any] = {}
     for leaf in _summands(value):
         if leaf.const_value is not None:
             found["types"] = np.asarray(array_of(leaf), np.float32)
@@ -243,13 +289,16 @@ def embedding_of(value: ir.Value) -> Embedding | None:
         if looked_up is None:
             return None
         node, table = looked_up
+        by = None if node.inputs[1] is None else node.inputs[1].name
         if node.op_type == "Slice":
             found |= {"position": table, "first_position": int(array_of(node.inputs[1])[0])}
-        elif table.scale is None and node.inputs[1] is not None and node.inputs[1].name == "token_type_ids":
+        elif table.scale is None and by == "token_type_ids":
             found["types"] = table.values
-        else:
+        elif by == "input_ids":
             found["word"] = table
-    return Embedding(**found) if {"word", "position"} <= set(found) else None
+        else:
+            return None
+    return Embedding(**found) if "word" in found else None
 
 
 def _summands(value: ir.Value) -> Iterator[ir.Value]:

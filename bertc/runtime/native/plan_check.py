@@ -8,19 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields
-from typing import Any, NoReturn
 
 import numpy as np
-from numpy.typing import NDArray
 
-from bertc.runtime.native.kernel_fields import FIELDS
 from bertc.runtime.native.kernel_plan import (
     ARRAYS,
+    DISTANCES,
     NO_BUFFER,
     PANEL,
-    VECTORS,
-    Activation,
-    Buffer,
     Op,
     Output,
     Plan,
@@ -32,28 +27,26 @@ from bertc.runtime.native.kernel_plan import (
     names_of_arrays,
     padded,
 )
-from bertc.runtime.native.plan_buffers import check_buffers, refuse
+from bertc.runtime.native.step_check import CODE, FIELDS, LARGEST_SUM, Arrays, StepCheck, refuse_plan
 
-Arrays = Mapping[str, NDArray[Any]]
 MOST_STEPS = 1 << 16
-LARGEST_SUM = (1 << 31) - 1
-"""Of an accumulator, int32."""
+MOST_BUFFERS = 1 << 10
+WIDEST = 1 << 20
+"""Columns of a buffer."""
 
-CODE = 255
+WIDEST_TOGETHER = 1 << 22
 WEIGHT = 128
-"""Largest magnitudes of codes: stored ones, and those of weights."""
+"""The largest magnitude of a code of weights."""
 
 SIGNED_ZERO = 128
 PROBS = (127, 255)
-FINITE = (*VECTORS, "distance_bias")
-LARGEST_FLOAT = float(np.finfo(np.float32).max)
 
 
 def check_plan(plan: Plan, arrays: Arrays) -> None:
     """Raise `InputError` that names the step and the field, for a plan that does not fit its arrays or itself."""
-    check_buffers(plan)
+    _check_buffers(plan)
     if not 0 < len(plan.steps) <= MOST_STEPS or [step.op for step in plan.steps].count(Op.EMBED) != 1:
-        refuse("the plan", "steps", f"are {len(plan.steps)}, of which exactly one has to be an embedding")
+        refuse_plan("the plan", "steps", f"are {len(plan.steps)}, of which exactly one has to be an embedding")
     check = _Check(plan, arrays)
     for number, step in enumerate(plan.steps):
         check.step(step, f"step {number} ({step.op.name.lower()} {step.name})")
@@ -61,23 +54,22 @@ def check_plan(plan: Plan, arrays: Arrays) -> None:
         check.output(number, output, f"output {number} ({output.name})")
     names = [output.name for output in plan.outputs]
     if not names or len(set(names)) < len(names):
-        refuse("the plan", "outputs", f"are {names}")
+        refuse_plan("the plan", "outputs", f"are {names}")
     unused = sorted(set(arrays) - names_of_arrays(plan.steps))
     if unused:
-        refuse("the plan", "arrays", f"have {unused[0]!r}, which no step uses")
+        refuse_plan("the plan", "arrays", f"have {unused[0]!r}, which no step uses")
 
 
-class _Check:
+def _check_buffers(plan: Plan) -> None:
+    for number, buffer in enumerate(plan.buffers):
+        if not 0 < buffer.width <= WIDEST or buffer.width % PANEL:
+            refuse_plan(f"buffer {number}", "width", f"is {buffer.width}, no multiple of {PANEL} up to {WIDEST}")
+    if len(plan.buffers) > MOST_BUFFERS or sum(buffer.width for buffer in plan.buffers) > WIDEST_TOGETHER:
+        refuse_plan("the plan", "buffers", "are too many or too wide")
+
+
+class _Check(StepCheck):
     """Goes through the steps in order, and remembers which columns are written. Lives for one call of `check_plan`."""
-
-    def __init__(self, plan: Plan, arrays: Arrays) -> None:
-        self.buffers = plan.buffers
-        self.arrays = arrays
-        self.written = [np.zeros(buffer.width, np.bool_) for buffer in plan.buffers]
-        self.longest = 0
-        self.scores: set[int] = set()
-        self.current = Step(op=Op.FIRST, name="", rows=Rows.TEXTS, n=0)
-        self.where = ""
 
     def step(self, step: Step, where: str) -> None:
         """Check one step, and take what it writes as written."""
@@ -91,133 +83,6 @@ class _Check:
         if step.out != NO_BUFFER:
             self.target("out", step.out_column)
 
-    def refuse(self, field: str, what: str) -> NoReturn:
-        """Raise `InputError` about a field of the step."""
-        refuse(self.where, field, what)
-
-    def expect(self, right: bool, field: str) -> None:
-        """Refuse the step's field, whose value is shown, unless it is right."""
-        if not right:
-            self.refuse(field, f"is {getattr(self.current, field)}")
-
-    def plain_fields(self) -> None:
-        """Refuse what the kernel does not read, and numbers that are too large for the struct or not finite."""
-        read = FIELDS[self.current.op]
-        for field in fields(Step):
-            value = getattr(self.current, field.name)
-            if field.name not in read and value != field.default:
-                self.refuse(field.name, f"is {value!r}, which this kernel does not read")
-            numbers = value if isinstance(value, tuple) else (value,)
-            for number in numbers:
-                if isinstance(number, float):
-                    self.expect(abs(number) <= LARGEST_FLOAT, field.name)
-                elif isinstance(number, int):
-                    self.expect(NO_BUFFER <= number <= LARGEST_SUM, field.name)
-
-    def buffer(self, field: str, number: int) -> Buffer:
-        """Return a buffer by its number."""
-        if not 0 <= number < len(self.buffers):
-            self.refuse(field, f"is {number}, and there are {len(self.buffers)} buffers")
-        return self.buffers[number]
-
-    def source(self, rows: Rows, columns: int, *, place: int = 0) -> Buffer:
-        """Return a buffer that is read, from its column on: so many columns are written, and whole panels are there.
-
-        Attention reads heads, whatever their size, and never whole panels.
-        """
-        step = self.current
-        number, column = step.inputs[place], step.in_column[place]
-        found = self.buffer("inputs", number)
-        if found.rows is not rows:
-            self.refuse("inputs", f"has a buffer with a row for each of the {found.rows.name.lower()}")
-        there = columns if step.op is Op.ATTENTION else padded(columns)
-        if column < 0 or column + there > found.width:
-            self.refuse("in_column", f"is {column}, and the buffer has {found.width} columns")
-        if not self.written[number][column : column + columns].all():
-            self.refuse("inputs", f"has buffer {number} before all of its columns are written")
-        return found
-
-    def one_input(self) -> None:
-        """Refuse further inputs."""
-        step = self.current
-        self.expect(step.inputs[1:] == (NO_BUFFER, NO_BUFFER), "inputs")
-        self.expect(step.in_column[1:] == (0, 0), "in_column")
-
-    def target(self, field: str, column: int) -> None:
-        """Check a buffer that is written, and take its columns as written."""
-        step = self.current
-        number = getattr(step, field)
-        found = self.buffer(field, number)
-        if found.rows is not step.rows or number in step.inputs:
-            self.refuse(field, f"is buffer {number}, whose rows are not the step's, or which the step reads")
-        if column < 0 or column % PANEL or column + padded(step.n) > found.width:
-            self.refuse(f"{field}_column", f"is {column}, and the buffer has {found.width} columns")
-        self.written[number][column : column + step.n] = True
-
-    def array(self, field: str, kind: type[np.generic], shape: tuple[int, ...]) -> NDArray[Any]:
-        """Return an array that has to be there, of such a type and shape."""
-        name = getattr(self.current, field)
-        found = self.arrays.get(name)
-        if found is None:
-            self.refuse(field, f"is {name!r}, which is no array of the plan")
-        if found.dtype != kind or found.shape != shape or not found.flags.c_contiguous:
-            told = f"{np.dtype(kind).name} {list(shape)}"
-            self.refuse(field, f"is {found.dtype.name} {list(found.shape)} where {told} is needed")
-        if (field in FINITE or field.endswith("_scale")) and not np.isfinite(found).all():
-            self.refuse(field, "has a number that is not finite")
-        return found
-
-    def vector(self, field: str, *, needed: bool) -> None:
-        """Check a vector with a number for each column: there if needed, and only then."""
-        self.expect(bool(getattr(self.current, field)) is needed, field)
-        if needed:
-            self.array(field, np.float32, (padded(self.current.n),))
-
-    def codes(self, number: int) -> None:
-        """Check how what is written becomes codes, if `number` is a buffer of those."""
-        step = self.current
-        int8 = number != NO_BUFFER and self.buffer("out", number).type is Type.U8
-        self.vector("inverse", needed=int8)
-        highest = CODE if int8 else 0
-        self.expect(0 <= step.out_zero <= highest, "out_zero")
-
-    def finish(self) -> None:
-        """Check what follows a product."""
-        step = self.current
-        self.one_input()
-        self.vector("requant", needed=bool(step.requant))
-        self.vector("requant_scale", needed=bool(step.requant))
-        self.vector("scale", needed=bool(step.scale) and not step.requant)
-        self.vector("bias", needed=bool(step.bias))
-        self.expect(step.activation in tuple(Activation), "activation")
-        self.residual()
-        self.codes(step.out)
-
-    def residual(self) -> None:
-        """Check what is added."""
-        step = self.current
-        int8 = False
-        if step.residual != NO_BUFFER:
-            found = self.buffer("residual", step.residual)
-            int8 = found.type is Type.U8
-            if found.rows is not step.rows or padded(step.n) > found.width:
-                self.refuse("residual", f"is buffer {step.residual}, which has other rows or too few columns")
-            if not self.written[step.residual][: step.n].all():
-                self.refuse("residual", f"is buffer {step.residual} before all of its columns are written")
-            self.expect(step.residual != step.out or step.out_column == 0, "out_column")
-        self.vector("residual_scale", needed=int8)
-        self.expect(0 <= step.residual_zero <= (CODE if int8 else 0), "residual_zero")
-
-    def type_of_out(self, kind: Type) -> None:
-        """Refuse another type of what is written."""
-        if self.buffer("out", self.current.out).type is not kind:
-            self.refuse("out", f"is buffer {self.current.out}, which does not hold {kind.name.lower()}")
-
-    def type_of_input(self, found: Buffer, kind: Type) -> None:
-        """Refuse another type of what is read."""
-        if found.type is not kind:
-            self.refuse("inputs", f"has a buffer that does not hold {kind.name.lower()}")
-
     def embed(self) -> None:
         """Check the embeddings."""
         step = self.current
@@ -227,14 +92,23 @@ class _Check:
         self.expect(0 <= step.first_position < step.positions, "first_position")
         self.expect(step.flag in (0, 1), "flag")
         self.longest = step.positions - step.first_position
-        for field, rows in (("word", step.vocabulary), ("position", step.positions)):
-            self.array(field, np.int8 if step.flag else np.float32, (rows, step.n))
-            self.expect(bool(getattr(step, f"{field}_scale")) is bool(step.flag), f"{field}_scale")
-            if step.flag:
-                self.array(f"{field}_scale", np.float32, (rows,))
+        self.table("word", step.vocabulary)
+        if step.position:
+            self.table("position", step.positions)
+        else:
+            self.expect(step.first_position == 0, "first_position")
+            self.expect(not step.position_scale, "position_scale")
         self.expect(step.types >= 0 and bool(step.type) is (step.types > 0), "types")
         if step.types:
             self.array("type", np.float32, (step.types, step.n))
+
+    def table(self, field: str, rows: int) -> None:
+        """Check a table of embeddings."""
+        step = self.current
+        self.array(field, np.int8 if step.flag else np.float32, (rows, step.n))
+        self.expect(bool(getattr(step, f"{field}_scale")) is bool(step.flag), f"{field}_scale")
+        if step.flag:
+            self.array(f"{field}_scale", np.float32, (rows,))
 
     def gemm_int8(self) -> None:
         """Check a product of codes."""
@@ -296,15 +170,46 @@ class _Check:
         # The largest raw product has the largest score only so, and what it is taken from stays below 0.
         self.expect(step.scaling > 0, "scaling")
         self.expect(step.scores_requant >= 0, "scores_requant")
+        self.expect(0 <= step.near <= self.longest, "near")
         self.distance_bias()
+        self.products_with_distances()
         self.codes(step.out)
 
     def distance_bias(self) -> None:
         """Check what attention adds to its scores: for texts of every length that the engine takes."""
         step = self.current
-        self.expect(step.positions == (self.longest if step.distance_bias else 0), "positions")
+        self.expect(not (step.distance_bias and step.distances), "distances")
+        by_distance = bool(step.distance_bias or step.distances)
+        self.expect(step.positions == (self.longest if by_distance else 0), "positions")
         if step.distance_bias:
             self.array("distance_bias", np.float32, (step.heads, distances(self.longest)))
+
+    def products_with_distances(self) -> None:
+        """Check products of queries and keys in numbers with embeddings of distances: those of every pair of places."""
+        step = self.current
+        tables = ("distance_key", "distance_query")
+        if not step.distances:
+            self.expect(step.numbers == (NO_BUFFER, NO_BUFFER), "numbers")
+            self.expect(step.numbers_column == (0, 0), "numbers_column")
+            for field in DISTANCES:
+                self.expect(not getattr(step, field), field)
+            return
+        self.expect(0 < step.distances <= WIDEST, "distances")
+        self.expect(any(getattr(step, field) for field in tables), "distances")
+        size, panels = step.n // step.heads, padded(step.distances) // PANEL
+        for place, (field, rows) in enumerate(zip(tables, (step.rows, Rows.TOKENS), strict=True)):
+            number, column = step.numbers[place], step.numbers_column[place]
+            if not getattr(step, field):
+                self.expect(number == NO_BUFFER, "numbers")
+                self.expect(column == 0, "numbers_column")
+                continue
+            found = self.read(("numbers", "numbers_column"), number, column, rows, step.n, step.n)
+            if found.type is not Type.F32:
+                self.refuse("numbers", "has a buffer that does not hold f32")
+            self.array(field, np.float32, (step.heads, panels, size, PANEL))
+        row = self.array("distance_row", np.int32, (distances(self.longest),))
+        if int(row.min()) < 0 or int(row.max()) >= step.distances or (np.diff(row) > 0).any():
+            self.refuse("distance_row", f"has a row that is none of {step.distances}, or grows")
 
     def finish_alone(self) -> None:
         """Check a conversion of numbers or codes."""
@@ -335,6 +240,17 @@ class _Check:
         self.type_of_input(self.source(self.current.rows, self.current.n), Type.F32)
         self.type_of_out(Type.F32)
 
+    def rotary(self) -> None:
+        """Check a turn by positions: of every position of the longest text."""
+        step = self.current
+        self.one_input()
+        self.type_of_input(self.source(step.rows, step.n), Type.F32)
+        self.expect(step.heads > 0 and step.n % (2 * step.heads) == 0, "heads")
+        self.expect(step.positions == self.longest, "positions")
+        for field in ("cos", "sin"):
+            self.array(field, np.float32, (step.positions, step.n // step.heads // 2))
+        self.codes(step.out)
+
     def exit(self) -> None:
         """Check where texts leave: what its rows are moved of goes on, and nothing else does."""
         step = self.current
@@ -361,10 +277,6 @@ class _Check:
     def output(self, number: int, output: Output, where: str) -> None:
         """Check an output of the model."""
         self.where = where
-        if self.scores:
-            self.output_of_exits(number, output)
-            if output.buffer == NO_BUFFER:
-                return
         found = self.buffer("buffer", output.buffer)
         if found.type is not Type.F32 or output.per_token is not (found.rows is Rows.TOKENS):
             self.refuse("buffer", f"is {output.buffer}, which holds codes or has other rows")
@@ -386,6 +298,7 @@ KERNELS: Mapping[Op, Callable[[_Check], None]] = {
     Op.FIRST: _Check.first,
     Op.POOL: _Check.pool,
     Op.UNIT: _Check.unit,
+    Op.ROTARY: _Check.rotary,
     Op.EXIT: _Check.exit,
 }
 assert set(KERNELS) == set(FIELDS) == set(Op) and set().union(*FIELDS.values()) == {

@@ -37,10 +37,10 @@ def share_buffers(plan: Plan) -> Plan:
 
     steps = []
     for number, step in enumerate(plan.steps):
-        if step.residual not in step.inputs:
+        if step.residual not in (*step.inputs, *step.numbers):
             freed(number, (step.residual,))
         placed(step)
-        freed(number, tuple(buffer for buffer in step.inputs if buffer != NO_BUFFER))
+        freed(number, tuple(buffer for buffer in (*step.inputs, *step.numbers) if buffer != NO_BUFFER))
         steps.append(_placed(step, place))
     outputs = tuple(replace(output, buffer=place[output.buffer]) for output in plan.outputs)
     return Plan(steps=tuple(steps), buffers=tuple(buffers), outputs=outputs)
@@ -48,9 +48,11 @@ def share_buffers(plan: Plan) -> Plan:
 
 def _placed(step: Step, place: dict[int, int]) -> Step:
     query, key, value = (place[buffer] for buffer in step.inputs)
+    query_numbers, key_numbers = (place[buffer] for buffer in step.numbers)
     return replace(
         step,
         inputs=(query, key, value),
+        numbers=(query_numbers, key_numbers),
         out=place[step.out],
         out_codes=place[step.out_codes],
         residual=place[step.residual],

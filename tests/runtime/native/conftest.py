@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from bertc.checkpoint import checkpoint_from_path
 from bertc.core.head import Head, Pooling
 from bertc.core.progress import Silent
 from bertc.export.embeddings import store_embeddings
+from bertc.graph.encoder import graph_from_checkpoint
+from bertc.ir.scheme import Scheme
 from bertc.prune.layers import prune_graph
 from bertc.runtime.native.bf16_choice import choose_bf16
 from bertc.runtime.native.compile import plan_from_graph
 from bertc.runtime.native.library import instruction_sets
 from bertc.runtime.native.sparse_choice import choose_sparse
 from tests.runtime.native.compiled_plans import Compiled
-from tests.tiny import TinyModel, quantized, tiny_model, tiny_scheme
+from tests.tiny import TinyModel, calibrated, quantized, random_features, tiny_model, tiny_scheme
+from tests.tiny_families import write_tiny_family
 
 
 @pytest.fixture(params=["amx", "avx512", "avxvnni", "avx2", "i8mm", "dotprod", "plain"])
@@ -26,12 +31,33 @@ def instruction_set(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+def compiled_family(folder: Path, family: str, scheme: Scheme) -> Compiled:
+    """Compile a tiny classifier of a family, with INT8 tables."""
+    checkpoint = checkpoint_from_path(write_tiny_family(folder / "model", family))
+    graph = store_embeddings(graph_from_checkpoint(checkpoint)).graph
+    features = random_features(8)
+    model = TinyModel(checkpoint=checkpoint, graph=graph, features=features, table=calibrated(graph, features))
+    return plan_from_graph(quantized(model, scheme).graph)
+
+
 @pytest.fixture(scope="session")
 def int8(tiny_classifier: TinyModel) -> Compiled:
     """Mode 3 with every field that a classifier's plan can have."""
     stored = replace(tiny_classifier, graph=store_embeddings(tiny_classifier.graph).graph)
     chosen = replace(tiny_scheme("3", "channel"), one_sided=True, split_outliers=True)
     return plan_from_graph(quantized(stored, chosen).graph)
+
+
+@pytest.fixture(scope="session")
+def turned(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
+    """Rotary positions, a local window and a gated feed-forward, without a table of positions, in mode 2."""
+    return compiled_family(tmp_path_factory.mktemp("turned"), "modernbert", tiny_scheme("2", "channel"))
+
+
+@pytest.fixture(scope="session")
+def distant(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
+    """Products of queries and keys with embeddings of distances, in mode 1."""
+    return compiled_family(tmp_path_factory.mktemp("distant"), "deberta-v2", tiny_scheme("1"))
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from bertc.core.batch import Batch, batch_from_features
 from bertc.core.feature import Feature
 from bertc.runtime.native import packing
-from bertc.runtime.native.kernel_plan import Buffer, Op, Output, Plan, Rows, Step, Type, distances, padded
+from bertc.runtime.native.kernel_plan import NO_BUFFER, Buffer, Op, Output, Plan, Rows, Step, Type, distances, padded
 from bertc.runtime.native.native_engine import NativeEngine
 from bertc.runtime.native.plan_check import check_plan
 from tests.native_reference import run_plan
@@ -91,9 +91,32 @@ class PlanOfOne:
         values = np.random.default_rng(heads).normal(0, 2, (heads, distances(LONGEST))).astype(np.float32)
         return {"positions": LONGEST, "distance_bias": self.array("distance_bias", values)}
 
-    def residual(self, kind: Type, n: int) -> int:
-        """Write numbers, or their codes, that a later step can add."""
-        weights = np.eye(self.steps[0].n, n, dtype=np.float32)
+    def added(self, kind: str, heads: int, n: int, rows: Rows, largest: float) -> dict[str, Any]:
+        """Return what is added to the scores: nothing, a bias, or products of the first columns with distances.
+
+        kind: "", "bias", or which of "keys" and "queries" have embeddings of distances.
+        """
+        if kind in ("", "bias"):
+            return self.distance_bias(heads, kind == "bias")
+        generator, size, count = np.random.default_rng(heads), n // heads, 20 + 50 * heads
+        row = np.sort(generator.integers(0, count, distances(LONGEST)).astype(np.int32))[::-1].copy()
+        fields: dict[str, Any] = {"positions": LONGEST, "distances": count, "distance_row": self.array("row", row)}
+        numbers = [NO_BUFFER, NO_BUFFER]
+        for side, (name, field) in enumerate((("keys", "distance_key"), ("queries", "distance_query"))):
+            if name in kind:
+                table = generator.normal(0, size**-0.5 / largest, (heads, size, count)).astype(np.float32)
+                fields[field] = self.array(field, np.stack([packing.float_panels(head) for head in table]))
+                numbers[side] = 0
+        if rows is Rows.TEXTS and numbers[0] == 0:
+            numbers[0] = self.buffer(Type.F32, n, rows)
+            self.steps.append(
+                Step(op=Op.FIRST, name="first numbers", rows=rows, inputs=(0, -1, -1), n=n, out=numbers[0])
+            )
+        return fields | {"numbers": (numbers[0], numbers[1])}
+
+    def residual(self, kind: Type, n: int, factor: float = 1.0) -> int:
+        """Write numbers, or their codes, that a later step can add, or multiply by."""
+        weights = np.eye(self.steps[0].n, n, dtype=np.float32) * np.float32(factor)
         ending = {} if kind is Type.F32 else {"inverse": self.vector("residual.inverse", 1.0, n), "out_zero": 128}
         out = self.buffer(kind, n)
         self.steps.append(

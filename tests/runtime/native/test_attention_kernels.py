@@ -11,6 +11,8 @@ from bertc.runtime.native.kernel_plan import Op, Rows, Step, Type
 from tests.runtime.native.plan_of_one import PROPERTY, WORDS, PlanOfOne, lengths
 
 pytestmark = pytest.mark.native
+BIAS = st.sampled_from(["", "bias", "keys", "queries", "keys and queries"])
+NEAR = st.sampled_from([0, 0, 1, 2, 5, 16, 17, 65, 150])
 
 
 @PROPERTY
@@ -20,11 +22,20 @@ pytestmark = pytest.mark.native
     high=st.sampled_from([127, 255]),
     scores=st.booleans(),
     first=st.booleans(),
-    biased=st.booleans(),
+    biased=BIAS,
+    near=NEAR,
     texts=lengths(),
 )
 def test_attention_over_codes(
-    instruction_set: str, heads: int, size: int, high: int, scores: bool, first: bool, biased: bool, texts: list[int]
+    instruction_set: str,
+    heads: int,
+    size: int,
+    high: int,
+    scores: bool,
+    first: bool,
+    biased: str,
+    near: int,
+    texts: list[int],
 ) -> None:
     plan, n = PlanOfOne(np.random.default_rng(size).integers(-128, 128, (WORDS, 3 * heads * size)), texts), heads * size
     codes = plan.codes(3 * n, 128)
@@ -32,6 +43,7 @@ def test_attention_over_codes(
     if first:
         rows, query = Rows.TEXTS, plan.buffer(Type.U8, n, Rows.TEXTS)
         plan.steps.append(Step(op=Op.FIRST, name="first", rows=rows, inputs=(codes, -1, -1), n=n, out=query))
+    added = plan.added(biased, heads, n, rows, 128)
     spread = 3 / (127 * 127 * size**0.5)
     plan.steps.append(
         Step(
@@ -51,7 +63,8 @@ def test_attention_over_codes(
             scores_requant=spread * 20 if scores else 0.0,
             context_scale=1 / (127 * high),
             out=plan.buffer(Type.F32, n, rows),
-            **plan.distance_bias(heads, biased),
+            near=near,
+            **added,
         )
     )
     numpy, ours = plan.outputs(instruction_set, threads=1 + heads % 3)
@@ -93,13 +106,15 @@ def test_attention_over_codes_with_probabilities_in_float(
     heads=st.integers(1, 3),
     size=st.sampled_from([4, 30, 64, 80]),
     flag=st.booleans(),
-    biased=st.booleans(),
+    biased=BIAS,
+    near=NEAR,
     texts=lengths(),
 )
 def test_attention_over_numbers(
-    instruction_set: str, heads: int, size: int, flag: bool, biased: bool, texts: list[int]
+    instruction_set: str, heads: int, size: int, flag: bool, biased: str, near: int, texts: list[int]
 ) -> None:
     plan, n = PlanOfOne(np.random.default_rng(size).normal(0, 1, (WORDS, 3 * heads * size)), texts), heads * size
+    added = plan.added(biased, heads, n, Rows.TOKENS, 1)
     plan.steps.append(
         Step(
             op=Op.ATTENTION,
@@ -116,7 +131,8 @@ def test_attention_over_numbers(
             scaling=size**-0.5,
             context_scale=1 / 255 if flag else 1.0,
             out=plan.buffer(Type.F32, n),
-            **plan.distance_bias(heads, biased),
+            near=near,
+            **added,
         )
     )
     numpy, ours = plan.outputs(instruction_set)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from bertc.runtime.native import packing
 from bertc.runtime.native.kernel_plan import Activation, Op, Rows, Step, Type
-from tests.runtime.native.plan_of_one import PROPERTY, WORDS, Array, PlanOfOne, lengths
+from tests.runtime.native.plan_of_one import LONGEST, PROPERTY, WORDS, Array, PlanOfOne, lengths
 
 pytestmark = pytest.mark.native
 
@@ -101,7 +102,7 @@ def endings() -> Iterator[dict[str, Any]]:
     """Give what may follow a product: those that an encoder's layers have, and others."""
     for requant in (False, True):
         for activation in Activation:
-            for residual in (None, Type.F32, Type.U8):
+            for residual in (None, Type.F32, Type.U8, "gate"):
                 for out in Type:
                     yield {"requant": requant, "activation": activation, "residual": residual, "out": out}
 
@@ -136,7 +137,9 @@ def test_what_follows_a_product(instruction_set: str, op: Op, ending: dict[str, 
     else:
         fields["scale"] = plan.vector("scale", scale, n)
     if ending["residual"] is not None:
-        fields["residual"] = plan.residual(ending["residual"], n)
+        gated = ending["residual"] == "gate"
+        residual = plan.residual(Type.F32, n, 1 / 128) if gated else plan.residual(ending["residual"], n)
+        fields |= {"residual": residual, "gated": int(gated)}
         if ending["residual"] is Type.U8:
             fields |= {"residual_zero": 128, "residual_scale": plan.vector("residual_scale", 0.01, n)}
     if ending["out"] is Type.U8:
@@ -176,3 +179,56 @@ def test_rows(instruction_set: str, n: int, op: Op, flag: bool, texts: list[int]
     )
     numpy, ours = plan.outputs(instruction_set, threads=2)
     np.testing.assert_allclose(ours, numpy, atol=2e-5, rtol=1e-5)
+
+
+@PROPERTY
+@given(
+    heads=st.integers(1, 5),
+    half=st.sampled_from([1, 3, 8, 16, 17, 32]),
+    in_codes=st.booleans(),
+    first=st.booleans(),
+    texts=lengths(),
+)
+def test_rotary_positions(
+    instruction_set: str, heads: int, half: int, in_codes: bool, first: bool, texts: list[int]
+) -> None:
+    n, generator = 2 * half * heads, np.random.default_rng(half)
+    plan = PlanOfOne(generator.normal(0, 1, (WORDS, n)), texts)
+    rows, source = (Rows.TEXTS, plan.buffer(Type.F32, n, Rows.TEXTS)) if first else (Rows.TOKENS, 0)
+    if first:
+        plan.steps.append(Step(op=Op.FIRST, name="first", rows=rows, inputs=(0, -1, -1), n=n, out=source))
+    angles = generator.normal(0, 3, (LONGEST, half)).astype(np.float32)
+    plan.steps.append(
+        Step(
+            op=Op.ROTARY,
+            name="turned",
+            rows=rows,
+            inputs=(source, -1, -1),
+            n=n,
+            heads=heads,
+            positions=LONGEST,
+            cos=plan.array("cos", np.cos(angles)),
+            sin=plan.array("sin", np.sin(angles)),
+            out=plan.buffer(Type.U8 if in_codes else Type.F32, n, rows),
+            inverse=plan.vector("inverse", generator.uniform(10, 60, n), n) if in_codes else "",
+            out_zero=128 if in_codes else 0,
+        )
+    )
+    numpy, ours = plan.outputs(instruction_set, threads=1 + heads % 3)
+    if in_codes:  # a number between two codes may get either
+        assert np.abs(ours - numpy).max() <= 1 and np.mean(ours != numpy) < 1e-3
+    else:
+        np.testing.assert_array_equal(ours, numpy)
+
+
+@pytest.mark.parametrize("types", [0, 2])
+def test_embeddings_without_positions(instruction_set: str, types: int) -> None:
+    generator = np.random.default_rng(types)
+    plan = PlanOfOne(generator.normal(0, 1, (WORDS, 70)), [3, 40, 1])
+    del plan.arrays["position"]
+    kinds = {"types": types, "type": plan.array("type", generator.normal(0, 1, (2, 70)).astype(np.float32))}
+    plan.steps[0] = replace(plan.steps[0], position="", **(kinds if types else {}))
+    if not types:
+        del plan.arrays["type"]
+    numpy, ours = plan.outputs(instruction_set)
+    np.testing.assert_array_equal(ours, numpy)

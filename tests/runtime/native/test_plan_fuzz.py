@@ -71,6 +71,8 @@ def step_values(names: tuple[str, ...]) -> dict[str, tuple[Any, ...]]:
         if field.name not in found and field.name != "name":
             found[field.name] = FLOATS if isinstance(field.default, float) else NUMBERS
     found["inputs"] = tuple((a, b, c) for a in small for b in (-1, a, 2) for c in (-1, a, 3))
+    found["numbers"] = tuple((a, b) for a in small for b in (-1, a, 2))
+    found["numbers_column"] = tuple((a, b) for a in (-64, 0, 1, 64, 128) for b in (0, 64, 128))
     found["in_column"] = tuple((a, b, c) for a in (-64, 0, 1, 64, 128, 192) for b in (0, 64) for c in (0, 128))
     return found
 
@@ -81,6 +83,16 @@ def _with_change(
     field = generator.choice(sorted(values))
     changed = replace(parts[place], **{field: generator.choice(values[field])})
     return (*parts[:place], changed, *parts[place + 1 :])
+
+
+def assert_distances_in_range(plan: Plan, arrays: Mapping[str, Array], step: Step) -> None:
+    for place, table in enumerate((step.distance_key, step.distance_query)):
+        number, column = step.numbers[place], step.numbers_column[place]
+        assert (number != NO_BUFFER) == bool(table)
+        if table:
+            buffer = plan.buffers[number]
+            assert number >= 0 <= column and column + step.n <= buffer.width and buffer.type is Type.F32
+            assert arrays[step.distance_row].min() >= 0 and arrays[step.distance_row].max() < step.distances
 
 
 def assert_in_range(plan: Plan, arrays: Mapping[str, Array]) -> None:
@@ -100,6 +112,7 @@ def assert_in_range(plan: Plan, arrays: Mapping[str, Array]) -> None:
                 depth = depth if step.op is Op.ATTENTION else padded(depth)
                 assert number >= 0 <= step.in_column[place]
                 assert step.in_column[place] + depth <= plan.buffers[number].width
+        assert_distances_in_range(plan, arrays, step)
         if step.residual != NO_BUFFER:
             assert step.residual >= 0 and columns <= plan.buffers[step.residual].width
         depth = 4 * step.k if step.op is Op.GEMM_F32 else padded(step.k)
@@ -109,28 +122,33 @@ def assert_in_range(plan: Plan, arrays: Mapping[str, Array]) -> None:
             "weights": columns * (depth // 8 * 5 if step.op is Op.GEMM_INT8 and step.flag else depth),
             "word": step.vocabulary * step.n * (1 if step.flag else 4),
             "position": step.positions * step.n * (1 if step.flag else 4),
+            "cos": 2 * step.positions * step.n // max(step.heads, 1),
+            "sin": 2 * step.positions * step.n // max(step.heads, 1),
             "word_scale": 4 * step.vocabulary,
             "position_scale": 4 * step.positions,
             "type": 4 * step.types * step.n,
             # A row for each head; a kernel reads from each query's place on, whole vectors of sixteen.
+            "distance_key": 4 * padded(step.distances) * step.n,
+            "distance_query": 4 * padded(step.distances) * step.n,
+            "distance_row": 4 * (2 * step.positions + 14),
             "distance_bias": 4 * step.heads * (2 * step.positions + 14),
         }
         for field, name in step.arrays():
             assert arrays[name].nbytes >= sizes.get(field, 4 * columns)
-        if step.op is Op.ATTENTION:
-            assert step.n % step.heads == 0
+        if step.op in (Op.ATTENTION, Op.ROTARY):
+            assert step.n % (step.heads * (1 if step.op is Op.ATTENTION else 2)) == 0
     for output in plan.outputs:
         assert output.column >= 0 and output.column + output.columns <= plan.buffers[output.buffer].width
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_a_mutated_plan_is_refused_or_touches_nothing_outside(
-    seed: int, int8: Compiled, pooled: Compiled, sparse: Compiled, bf16: Compiled
+    seed: int, int8: Compiled, pooled: Compiled, sparse: Compiled, turned: Compiled, distant: Compiled, bf16: Compiled
 ) -> None:
     generator = random.Random(seed)
     refused = passed = 0
     for _ in range(400):
-        plan, arrays = generator.choice((int8, pooled, sparse, bf16))
+        plan, arrays = generator.choice((int8, pooled, sparse, turned, distant, bf16))
         damaged = mutated(plan, arrays, generator)
         try:
             check_plan(damaged, arrays)
@@ -165,12 +183,13 @@ print("all ran")
 
 @pytest.mark.native
 def test_a_mutated_plan_that_passes_runs_without_a_crash(
-    int8: Compiled, pooled: Compiled, bf16: Compiled, tmp_path: Path
+    int8: Compiled, pooled: Compiled, turned: Compiled, distant: Compiled, bf16: Compiled, tmp_path: Path
 ) -> None:
     """On every instruction set, in a process of its own; what it computes is no matter."""
     generator = random.Random(7)
     ran = 0
-    for name, (plan, arrays) in (("int8", int8), ("pooled", pooled), ("bf16", bf16)):
+    plans = {"int8": int8, "pooled": pooled, "turned": turned, "distant": distant, "bf16": bf16}
+    for name, (plan, arrays) in plans.items():
         folder = tmp_path / name
         folder.mkdir()
         whole = write_plan(plan, arrays, folder)
