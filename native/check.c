@@ -340,7 +340,7 @@ static const double *bf16_product_of(const struct model *model, const struct tex
 }
 
 static int check_bf16(const char *name, int callers) {
-    const int k = 1 + below(300), n = 1 + below(4 * BERTC_PANEL);
+    const int k = 1 + below(100), n = 1 + below(2 * BERTC_PANEL);
     struct model model;
     open_model(&model, k, 128);
     float *position = (float *)model.step[0].position;

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from checkpoints import INPUTS, example_inputs, export_onnx, torch_model
+from checkpoints import example_inputs, export_onnx, torch_model
 from inputs import Inputs, padded
 
 FILE = "openvino_model.xml"
@@ -24,9 +24,12 @@ def quantized(checkpoint: Path, folder: Path, inputs: Inputs, preset: str, atten
     import openvino
 
     names: dict[str, Any] = {"performance": {"preset": nncf.QuantizationPreset.PERFORMANCE}, "default": {}}
-    texts = [padded([feature]) for feature in inputs.features("calibration")]
+    source = _model(checkpoint, folder, attention)
+    names_of_inputs = [value.any_name for value in source.inputs]
+    feeds = (padded([feature]) for feature in inputs.features("calibration"))
+    texts = [{name: values[name] for name in names_of_inputs} for values in feeds]
     model = nncf.quantize(
-        _model(checkpoint, folder, attention),
+        source,
         nncf.Dataset(texts),
         model_type=nncf.ModelType.TRANSFORMER,
         subset_size=len(texts),
@@ -43,8 +46,10 @@ def _model(checkpoint: Path, folder: Path, attention: str | None) -> Any:
         model = openvino.Core().read_model(folder / "exported.onnx")
         (folder / "exported.onnx").unlink()
         return model
-    model = openvino.convert_model(torch_model(checkpoint), example_input=example_inputs())
-    for value, name in zip(model.inputs, INPUTS, strict=True):
+    source = torch_model(checkpoint)
+    examples = example_inputs(source)
+    model = openvino.convert_model(source, example_input=examples)
+    for value, name in zip(model.inputs, examples, strict=True):
         if value.any_name != name:
             raise SystemExit(f"openvino.convert_model named an input {value.any_name}, not {name}")
     return model

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import shutil
 import warnings
@@ -49,12 +50,14 @@ def torch_model(checkpoint: Path, attention: str | None = None) -> Any:
     return found.from_pretrained(checkpoint, dtype=torch.float32, **options).eval()
 
 
-def example_inputs() -> dict[str, Any]:
-    """Return two texts of 16 tokens for tracing."""
+def example_inputs(model: Any = None) -> dict[str, Any]:
+    """Return two texts of 16 tokens for tracing: all inputs, or those that a model has (MPNet's has no types)."""
     import torch
 
     ids = torch.full((2, 16), 1000, dtype=torch.int64)
-    return dict(zip(INPUTS, (ids, torch.ones_like(ids), torch.zeros_like(ids)), strict=True))
+    found = dict(zip(INPUTS, (ids, torch.ones_like(ids), torch.zeros_like(ids)), strict=True))
+    taken = found if model is None else inspect.signature(model.forward).parameters
+    return {name: values for name, values in found.items() if name in taken}
 
 
 def export_onnx(checkpoint: Path, out: Path) -> None:

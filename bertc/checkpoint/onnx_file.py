@@ -114,15 +114,13 @@ class OnnxFile:
         return np.ascontiguousarray(values.T if parameter.transposed else values)
 
 
-def graph_file_from_folder(folder: Path) -> Path | None:
-    """Return the graph that a folder's weights are read from where there are no others; None where there is no graph.
+def graph_file_from_folder(folder: Path) -> Path:
+    """Return the graph that a folder's weights are read from where there are no others; the folder holds one at least.
 
     `model.onnx`, of the folder or of its folder `onnx`, goes before others. Raises `InputError` if none of several is
     called so, and for an artefact of bertc.
     """
     found = sorted(folder.rglob("*.onnx"))
-    if not found:
-        return None
     if (folder / "bertc.json").is_file():
         raise InputError(f"{folder} is an artefact that bertc built; give the checkpoint that it was built from")
     usual = [path for path in (folder / "model.onnx", folder / "onnx" / "model.onnx") if path in found]

@@ -17,7 +17,7 @@ from bertc.checkpoint.hub import local_folder
 from bertc.checkpoint.inventory import check_config, check_tensors
 from bertc.checkpoint.parted_weights import PartedWeights
 from bertc.checkpoint.quantizers import notes_on_quantizers
-from bertc.checkpoint.sentence_modules import sentence_modules_from_path
+from bertc.checkpoint.sentence_modules import SentenceModules, sentence_modules_from_path
 from bertc.checkpoint.tokenizer import TOKENIZER_FILES, text_encoder_from_path
 from bertc.checkpoint.weights import weights_from_path
 from bertc.core.digest import digest_from_files
@@ -56,26 +56,17 @@ def checkpoint_from_path(path: str | Path, *, task: str | None = None) -> Checkp
         head = replace(head, crf=crf_from_weights(folder, config, weights, of_crf, head.labels))
     heads = of_task.head_weights and (*of_task.head_weights, f"{architecture.spans}.weight")
     parted = PartedWeights(whole, architecture.joined) if architecture.joined else whole
-    exits = exits_from_weights(parted, architecture)
+    exits, others = exits_from_weights(parted, architecture), [name for name in parted if not is_exit(name)]
     notes = (
         *weights.notes,
         *notes_on_google_folder(folder, config),
         *check_config(folder, config),
         *notes_on_quantizers(folder, weights.quantizers, architecture),
         *notes_on_crf(config, head.crf),
-        *check_tensors(
-            folder,
-            [name for name in parted if not is_exit(name)],
-            architecture,
-            heads,
-            behind=() if head.crf is None else of_crf,
-        ),
+        *check_tensors(folder, others, architecture, heads, behind=() if head.crf is None else of_crf),
     )
     encoder = text_encoder_from_path(folder, config, sentences=of_task.sentence_modules)
-    configuration = CONFIG if is_google_folder(folder) else "config.json"
-    small = [folder / name for name in (configuration, *TOKENIZER_FILES)]
-    small += [root / name for name in ("modules.json", FILE) if modules is None]
-    files = [file for file in (*small, *(modules.files if modules else ())) if file.is_file()]
+    files = _small_files(root, folder, modules)
     adapter = folder / ADAPTER_CONFIG
     digested = (*files, *weights.files, *([adapter] if adapter.is_file() else []))
     return Checkpoint(
@@ -88,8 +79,16 @@ def checkpoint_from_path(path: str | Path, *, task: str | None = None) -> Checkp
         digest=digest_from_files(root, digested),
         parameters=weights.parameters,
         ignored_bytes=weights.ignored_bytes,
-        files=tuple(files),
+        files=files,
         quantizers=weights.quantizers,
         exits=exits,
         notes=notes,
     )
+
+
+def _small_files(root: Path, folder: Path, modules: SentenceModules | None) -> tuple[Path, ...]:
+    """Return the files beside the weights that say something of the model."""
+    configuration = CONFIG if is_google_folder(folder) else "config.json"
+    small = [folder / name for name in (configuration, *TOKENIZER_FILES)]
+    small += [root / name for name in ("modules.json", FILE) if modules is None]
+    return tuple(file for file in (*small, *(modules.files if modules else ())) if file.is_file())

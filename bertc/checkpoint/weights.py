@@ -20,7 +20,6 @@ from bertc.checkpoint.files import contained_path, read_object
 from bertc.checkpoint.google_folder import index_from_folder
 from bertc.checkpoint.inventory import IGNORED
 from bertc.checkpoint.names import is_kernel, is_quantizer, plain_name, shared_wrapper, unwrapped_name
-from bertc.checkpoint.onnx_file import OnnxFile, graph_file_from_folder
 from bertc.checkpoint.safetensors_file import SafetensorsFile
 from bertc.checkpoint.tensorflow_file import TensorFlowFile
 from bertc.checkpoint.torch_file import TorchFile
@@ -204,9 +203,10 @@ def weights_from_path(folder: Path, *, prefix: str) -> MappedWeights:
     of_tensorflow = index_from_folder(folder)
     if of_tensorflow is not None:
         return MappedWeights((TensorFlowFile(of_tensorflow),), prefix=prefix)
-    graph = graph_file_from_folder(folder)
-    if graph is not None:
-        return MappedWeights((OnnxFile(graph),), prefix=prefix)
+    if any(folder.rglob("*.onnx")):
+        from bertc.checkpoint.onnx_file import OnnxFile, graph_file_from_folder
+
+        return MappedWeights((OnnxFile(graph_file_from_folder(folder)),), prefix=prefix)
     raise InputError(
         f"{folder} holds neither model.safetensors nor pytorch_model.bin, TensorFlow's bert_model.ckpt.index or an "
         "ONNX graph; give the folder of a checkpoint saved by transformers, or by Google's BERT"

@@ -18,6 +18,7 @@ from tests.triton_schema import read_config, schema_from_proto
 HIDDEN = 64
 DIMS = {
     "sequence-classification": {"logits": [2]},
+    "text-ranking": {"logits": [1]},
     "token-classification": {"logits": [-1, 3]},
     "question-answering": {"start_logits": [-1], "end_logits": [-1]},
     "feature-extraction": {"last_hidden_state": [-1, HIDDEN], "sentence_embedding": [HIDDEN]},

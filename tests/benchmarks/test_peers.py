@@ -24,7 +24,8 @@ def module(monkeypatch: pytest.MonkeyPatch) -> Iterator[Module]:
     monkeypatch.syspath_prepend(str(FOLDER))
     yield importlib.import_module
     for path in FOLDER.glob("*.py"):
-        sys.modules.pop(path.stem, None)
+        if path.stem != "__main__":  # which is the program that runs the tests
+            sys.modules.pop(path.stem, None)
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from bertc.errors import EnvironmentLackError, InputError
 from tests.fixtures import ARCHITECTURES, edit_json, tiny_vocab, write_json, write_tiny_bert
 
 
-@pytest.mark.parametrize("task", ARCHITECTURES)
+@pytest.mark.parametrize("task", [task for task in ARCHITECTURES if task != "text-ranking"])  # the rows choose that
 def test_reads_each_head(tmp_path: Path, task: str) -> None:
     checkpoint = checkpoint_from_path(write_tiny_bert(tmp_path / "model", task=task))
     assert checkpoint.family == "bert"

@@ -277,6 +277,10 @@ class _Check(StepCheck):
     def output(self, number: int, output: Output, where: str) -> None:
         """Check an output of the model."""
         self.where = where
+        if self.scores:
+            self.output_of_exits(number, output)
+            if output.buffer == NO_BUFFER:
+                return
         found = self.buffer("buffer", output.buffer)
         if found.type is not Type.F32 or output.per_token is not (found.rows is Rows.TOKENS):
             self.refuse("buffer", f"is {output.buffer}, which holds codes or has other rows")

@@ -39,6 +39,7 @@ GROUP_SIZE = 0
 Its own choice is 32, which nobody asked for and the simulator does not know.
 """
 GEMM = "FullyConnected"
+NORMS = ("MVN", "RMS")  # LayerNorm, RMSNorm
 LAYER = re.compile(r"layer\.(\d+)\.([\w.]+)")
 OPERANDS = ("query", "key", "value")
 SCORES, PROBS_CODES, CONTEXT = "scores", "probs.codes", "context_heads"
@@ -156,7 +157,7 @@ def optimized_from_path(model: Path, *, precision: Precision = "f32") -> Optimiz
         fused={
             "attention": sum(len(node.layers(CONTEXT)) for node in nodes if node.kind == "Subgraph"),
             INT8_ATTENTION: len(_int8_attentions(nodes)),
-            "layer_norm": sum(node.kind == "MVN" and not node.head for node in nodes),
+            "layer_norm": sum(node.kind in NORMS and not node.head for node in nodes),
             "gelu": sum(len(node.layers("gelu")) for node in gemms),
         },
         gemms_int8=int8,

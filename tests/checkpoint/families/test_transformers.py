@@ -194,12 +194,28 @@ def test_what_is_trained_and_pruned_opens_in_transformers(
         assert largest_difference(folder, "sequence-classification") < TOLERANCE
 
 
-def test_what_is_trained_and_pruned_of_t5_opens_in_transformers(bertc: Bertc, tmp_path: Path) -> None:
-    task, rows = "token-classification", tmp_path / "rows.jsonl"
-    checkpoint = write_tiny_family(tmp_path / "model", "t5", task=task, labels=["O", "B-a"])
+def tagged_rows(path: Path) -> Path:
+    """Write words with tags."""
     words = [tiny_sentence(seed, 8).split() for seed in range(16)]
     lines = [{"words": each, "tags": ["B-a" if len(word) % 2 else "O" for word in each]} for each in words]
-    rows.write_text("".join(f"{json.dumps(line)}\n" for line in lines), encoding="utf-8")
+    path.write_text("".join(f"{json.dumps(line)}\n" for line in lines), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("target", ["ort-cpu", "openvino"])
+def test_t5_goes_through_a_build_and_all_its_norms_are_fused(target: str, bertc: Bertc, tmp_path: Path) -> None:
+    rows, out = tagged_rows(tmp_path / "rows.jsonl"), tmp_path / "out"
+    checkpoint = write_tiny_family(tmp_path / "model", "t5", task="token-classification", labels=["O", "B-a"])
+    options = ("--calibration-data", rows, "--validation-data", rows, "--max-drop", "2abs", "--no-cache", "-q")
+    called = bertc("build", checkpoint, "-o", out, "--target", target, "--any-reference", *options)
+    assert called.code == 0, called.err
+    quantization = json.loads((out / "report.json").read_text(encoding="utf-8"))["quantization"]
+    assert quantization["fused"]["layer_norm"] == 5 and quantization["gemms_int8"] >= 12
+
+
+def test_what_is_trained_and_pruned_of_t5_opens_in_transformers(bertc: Bertc, tmp_path: Path) -> None:
+    task, rows = "token-classification", tagged_rows(tmp_path / "rows.jsonl")
+    checkpoint = write_tiny_family(tmp_path / "model", "t5", task=task, labels=["O", "B-a"])
     trained, pruned = tmp_path / "trained", tmp_path / "pruned"
     for call in (
         ("finetune", checkpoint, "-o", trained, "--train-data", rows, "--steps", 2, "--held-out", 0, "-q"),
