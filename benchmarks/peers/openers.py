@@ -192,9 +192,9 @@ class Llama(Opened):
         with np.load(folder / "head.npz") as arrays:
             self.head = dict(arrays)
         llama_cpp.llama_backend_init()
-        self.model = llama_cpp.llama_model_load_from_file(
-            str(folder / "model.gguf").encode(), llama_cpp.llama_model_default_params()
-        )
+        model = llama_cpp.llama_model_default_params()
+        model.use_extra_bufts = False  # its AMX kernels end the process in threads that have not set up their tiles
+        self.model = llama_cpp.llama_model_load_from_file(str(folder / "model.gguf").encode(), model)
         if not self.model:
             raise SystemExit(f"llama.cpp does not open {folder / 'model.gguf'}")
         longest: int = llama_cpp.llama_model_n_ctx_train(self.model)
