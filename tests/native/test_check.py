@@ -27,7 +27,7 @@ SANITIZE = (
     *("-fno-var-tracking", "-fno-sanitize-address-use-after-scope"),
     *("--param", "asan-instrumentation-with-call-threshold=0"),
 )
-ALL, SANITIZED, FEW = 9, 6, 2
+ALL, SANITIZED, FEW = 5, 5, 2
 """Rounds of random shapes: all once for each instruction set; fewer where sanitizers make every set slow; a few where
 the program of a newer CPU is run on an older one, whose sets the newer one has run."""
 
