@@ -103,9 +103,7 @@ def test_a_tokenizer_s_own_files_decide_the_case(google: Path) -> None:
 
 
 def test_texts_or_tokens_is_asked_for_and_not_guessed(google: Path) -> None:
-    with pytest.raises(
-        InputError, match="choose the task sequence-classification or text-ranking or tok"
-    ):
+    with pytest.raises(InputError, match="choose the task sequence-classification or text-ranking or tok"):
         checkpoint_from_path(google)
     assert checkpoint_from_path(google, task="token-classification").head.task == "token-classification"
     edit_json(google / "bert_config.json", architectures=["BertForSequenceClassification"])
