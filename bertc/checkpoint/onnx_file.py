@@ -172,8 +172,17 @@ def _named_parameters(path: Path, graph: ir.Graph, constants: Mapping[str, ir.Te
         if not NAME.fullmatch(parameter.name):
             parameter = replace(parameter, name=_name_from_product(path, node, parameters))
         rows_first = node.op_type == "Gemm" and bool(node.attributes.get_int("transB", 0))
+        _check_same(path, found.get(parameter.name), parameter)
         found[parameter.name] = replace(parameter, transposed=not rows_first)
     return {INNER_MODEL.sub("", name): parameter for name, parameter in found.items()}
+
+
+def _check_same(path: Path, before: Parameter | None, parameter: Parameter) -> None:
+    """Refuse two matrices that get one name; layers that share their weights may have copies of one."""
+    if before is None or before.stored is parameter.stored:
+        return
+    if not np.array_equal(before.stored.numpy(), parameter.stored.numpy()):
+        raise InputError(f"{path}: two different matrices would be {parameter.name} of the model; {ORIGINAL}")
 
 
 def _parameters(graph: ir.Graph, constants: Mapping[str, ir.TensorProtocol]) -> dict[str, Parameter]:

@@ -201,6 +201,21 @@ def test_a_matrix_whose_name_nothing_tells_is_refused(tmp_path: Path, bert: tupl
         OnnxFile(graph)
 
 
+def one_bias_for_two(graph: Any) -> None:
+    """Let the key's product have the query's bias, so that its name is the query's."""
+    names = [f"bert.encoder.layer.0.attention.self.{part}.bias" for part in ("query", "key")]
+    for node in graph.node:
+        for place, name in enumerate(node.input):
+            if name == names[1]:
+                node.input[place] = names[0]
+
+
+def test_two_matrices_of_one_name_are_refused(tmp_path: Path, bert: tuple[Path, Path]) -> None:
+    graph = changed(bert, tmp_path / "model.onnx", one_bias_for_two)
+    with pytest.raises(InputError, match=r"two different matrices would be .*query\.weight of the model"):
+        OnnxFile(graph)
+
+
 def damaged(folder: Path) -> Iterator[tuple[str, bytes]]:
     whole = (folder / "model.onnx").read_bytes()
     yield "cannot be read as ONNX", whole[: len(whole) // 2]
