@@ -125,7 +125,7 @@ def test_opening_reads_seconds_and_memory(
     out = built(bertc, classifier, rows, tmp_path / "out", "native")
     found = opening.opening(str(out), 1)
     assert list(found) == [*opening.SECONDS, *opening.MEMORY]
-    assert 0 < found["engine"] < found["again"] and found["own after a call"] >= found["own"] - 1
+    assert all(found[name] > 0 for name in opening.SECONDS) and found["own after a call"] >= found["own"] - 1
     kept = {name: [value, 2 * value] for name, value in found.items()}
     slower = {name: [3 * value for value in values] for name, values in kept.items()}
     facts = {"cpu": "a CPU", "threads": 1, "versions": {}, "command": "", "rounds": 2}

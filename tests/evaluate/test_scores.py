@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -110,14 +109,6 @@ def test_a_metric_that_is_asked_for_must_be_defined() -> None:
     with pytest.raises(InputError, match=r"'recall\[spam\]' is not defined"):
         compared([0] * 10, [0] * 10, [0] * 10, extra=["recall[spam]"])
     assert compared([0] * 10, [0] * 10, [0] * 10).accuracy.reference == 1
-
-
-def test_squads_size_is_fast() -> None:
-    random = np.random.default_rng(0)
-    samples = [Sample("ratio", random.random((10_570, 2)) + 0.1) for _ in range(10)]
-    begin = time.perf_counter()
-    bootstrap_values(samples, np.arange(10_570) // 220)
-    assert time.perf_counter() - begin < 1.0
 
 
 def scored(gold: list[float], reference: list[float], engine: list[float]) -> Comparison:

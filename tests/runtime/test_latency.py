@@ -60,7 +60,7 @@ def test_callers_share_the_calls_and_the_time() -> None:
     found = time_turns(calls, 1, {"one": 1, "two": 2})
     (one,), (two,) = found["one"], found["two"]
     assert len(one.calls) == len(two.calls) == 4 and min(*one.calls, *two.calls) >= 0.02
-    assert one.seconds >= 0.08 > two.seconds >= 0.04
+    assert one.seconds >= 0.08 and two.seconds >= 0.04
     assert len({thread for thread, _ in made}) == 3
 
 
