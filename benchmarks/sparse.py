@@ -14,30 +14,49 @@ import argparse
 import json
 import time
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from machine import heading, run_facts
+from numpy.typing import NDArray
 
 from bertc.artefact.manifest import verify_artefact
 from bertc.checkpoint.config_json import config_from_path
 from bertc.runtime.latency import full_batch, repeated, time_calls
-from bertc.runtime.native.kernel_plan import Op
+from bertc.runtime.native.kernel_plan import Op, Plan
 from bertc.runtime.native.library import instruction_sets, multiplies_sparse
 from bertc.runtime.native.native_engine import NativeEngine
 from bertc.runtime.native.plan_files import PLAN, read_plan
-from bertc.runtime.native.sparse_choice import choose_sparse
+from bertc.runtime.native.sparse_choice import Arrays, choose_sparse
 
 SHAPES = ((1, 32), (1, 128), (16, 128), (8, 384))
 
 
+def dense_from_plan(plan: Plan, arrays: Arrays) -> tuple[Plan, Arrays]:
+    """Return the plan as it was before a build chose for this CPU which products skip their zeros."""
+    sparse = {step.weights for step in plan.steps if step.op is Op.GEMM_INT8 and step.flag}
+    steps = tuple(replace(step, flag=0) if step.weights in sparse else step for step in plan.steps)
+    weights = {name: dense_panels(array) if name in sparse else array for name, array in arrays.items()}
+    return replace(plan, steps=steps), weights
+
+
+def dense_panels(panels: NDArray[np.int8]) -> NDArray[np.int8]:
+    """Undo `bertc.runtime.native.packing.sparse_panels`: each value goes to its place of the four."""
+    blocks, eights = panels.shape[0], panels.shape[1] // 5
+    values = panels[:, : 4 * eights].reshape(blocks, eights, 64, 2, 2)
+    packed = panels[:, 4 * eights :].view(np.uint8).reshape(blocks, eights, 1, 16, 2, 2)
+    places = (packed >> np.arange(0, 8, 2, dtype=np.uint8).reshape(4, 1, 1, 1) & 3).reshape(values.shape)
+    dense = np.zeros((blocks, eights, 64, 2, 4), np.int8)
+    np.put_along_axis(dense, places.astype(np.intp), values, axis=4)
+    return np.ascontiguousarray(dense.transpose(0, 1, 3, 2, 4)).reshape(blocks, 2 * eights, 64, 4)
+
+
 def measured(folder: Path, instruction_set: str, rounds: int) -> dict[str, Any]:
     """Return how many products skip zeros, and by shape the ratios of the rounds."""
-    dense = read_plan(folder / PLAN)
-    if any(step.flag for step in dense[0].steps if step.op is Op.GEMM_INT8):
-        raise SystemExit(f"{folder} has sparse weights already; build it where bertc keeps them dense")
+    dense = dense_from_plan(*read_plan(folder / PLAN))
     sparse = choose_sparse(*dense, instruction_set=instruction_set)
     vocabulary = int(config_from_path(folder)["vocab_size"])
     names = [output.name for output in dense[0].outputs]

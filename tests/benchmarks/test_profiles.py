@@ -9,8 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
+import numpy as np
 import pytest
 
+from bertc.runtime.native.packing import are_sparse, int8_panels, sparse_panels
 from bertc.runtime.native.plan_files import PLAN, read_plan
 from tests.artefacts import Bertc
 
@@ -131,6 +133,16 @@ def test_opening_reads_seconds_and_memory(
     facts = {"cpu": "a CPU", "threads": 1, "versions": {}, "command": "", "rounds": 2}
     page = opening.page({**facts, "opened": {"slow": slower, "fast": kept}})
     assert "(3.00, 3.00 to 3.00)" in page and "(1.00, 1.00 to 1.00)" in page
+
+
+@pytest.mark.parametrize(("k", "n"), [(64, 64), (37, 100), (8, 3)])
+def test_weights_that_a_build_made_sparse_are_measured_as_dense_ones_too(script: Script, k: int, n: int) -> None:
+    random = np.random.default_rng(0)
+    kept = random.random((k // 4 + 1, 4, n)).argsort(axis=1).argsort(axis=1) < 2
+    weights = (random.integers(-127, 128, (k, n)) * kept.reshape(-1, n)[:k]).astype(np.int8)
+    panels = int8_panels(weights)
+    assert are_sparse(panels)
+    np.testing.assert_array_equal(script("sparse").dense_panels(sparse_panels(panels)), panels)
 
 
 def test_callers_of_one_engine_are_counted_together(
