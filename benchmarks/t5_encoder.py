@@ -1,6 +1,6 @@
 """What INT8 leaves of a trained T5 encoder: bertc's beside the dynamic INT8 that its authors ship.
 
-    python benchmarks/t5_encoder.py --calibration-data TRAIN --validation-data DEV [--work FOLDER] [--target ort-cpu]
+    python benchmarks/t5_encoder.py --calibration-data TRAIN --validation-data DEV [--column ROLE=NAME] [--work FOLDER]
 
 The package traceforge-title-model 0.2.0 (MIT) holds FLAN-T5-small's encoder, fine-tuned, as ONNX in dynamic INT8. Its
 codes times their scales are written as a Hugging Face folder, the float model of both sides: texts are then embedded by
@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,10 @@ from machine import run_facts
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
+import bertc
 from bertc.checkpoint import Checkpoint, checkpoint_from_path
 from bertc.cli.main import run
-from bertc.core.batch import batch_from_features
+from bertc.core.batch import Batch, batch_from_features
 from bertc.data.dataset import dataset_from_path
 from bertc.graph.encoder import graph_from_checkpoint
 from bertc.ir.interpret import Interpreter
@@ -37,8 +39,10 @@ PACKAGE = "traceforge-title-model==0.2.0"
 INSIDE = "traceforge_title_model/data/span"
 MATMUL, CODES = "/MatMul_quant", "_quantized"
 TASK = "feature-extraction"
-TEXTS = 256
-"""Of the validation data, for the comparison by tokens."""
+TEXTS = 64
+"""Of a batch."""
+
+VECTORS = "last_hidden_state"
 
 CONFIG = {
     "model_type": "t5",
@@ -111,19 +115,36 @@ def write_float(package: Path, folder: Path) -> Path:
     return folder
 
 
-def shipped_cosines(checkpoint: Checkpoint, shipped: Path, data: Path) -> dict[str, float]:
-    """Return the mean cosine of the shipped file's token vectors with those of its own float form, and the least."""
+def batches_of(checkpoint: Checkpoint, data: Path, columns: Mapping[str, str]) -> list[Batch]:
+    """Return all texts of a file in batches, short ones first."""
     task = task_from_name(TASK)
-    rows = task.check_rows(dataset_from_path(data, layout=task.layout, limit=TEXTS).rows, checkpoint.head)
+    dataset = dataset_from_path(data, layout=task.layout, columns=columns)
+    rows = task.check_rows(dataset.rows, checkpoint.head)
     features = task.features_from_rows(rows, checkpoint.encoder, checkpoint.encoder.max_length)
-    batch = batch_from_features(features, range(len(features)))
-    exact = Interpreter(graph_from_checkpoint(checkpoint)).run(batch)["last_hidden_state"]
-    session = onnxruntime.InferenceSession(str(shipped), providers=["CPUExecutionProvider"])
-    (found,) = session.run(None, {"input_ids": batch.input_ids, "attention_mask": batch.mask})
-    shown = batch.mask.astype(bool)
-    one, other = exact[shown].astype(np.float64), found[shown].astype(np.float64)
-    cosines = (one * other).sum(-1) / (np.linalg.norm(one, axis=-1) * np.linalg.norm(other, axis=-1))
-    return {"mean": round(float(cosines.mean()), 4), "least": round(float(cosines.min()), 4)}
+    order = sorted(range(len(features)), key=lambda place: features[place].length)
+    return [batch_from_features(features, order[first : first + TEXTS]) for first in range(0, len(order), TEXTS)]
+
+
+def token_vectors(run: Callable[[Batch], NDArray[np.float32]], batches: Sequence[Batch]) -> NDArray[np.float64]:
+    """Return what a model says of every token: [tokens, width]."""
+    return np.concatenate([run(batch)[batch.mask.astype(bool)].astype(np.float64) for batch in batches])
+
+
+def cosines(one: NDArray[np.float64], other: NDArray[np.float64]) -> dict[str, float]:
+    """Return the mean cosine of tokens' vectors, and the least."""
+    found = (one * other).sum(-1) / (np.linalg.norm(one, axis=-1) * np.linalg.norm(other, axis=-1))
+    return {"mean": round(float(found.mean()), 4), "least": round(float(found.min()), 4)}
+
+
+def shipped_run(path: Path) -> Callable[[Batch], NDArray[np.float32]]:
+    """Return what runs the file as it is shipped."""
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+
+    def run(batch: Batch) -> NDArray[np.float32]:
+        (found,) = session.run(None, {"input_ids": batch.input_ids, "attention_mask": batch.mask})
+        return np.asarray(found, np.float32)
+
+    return run
 
 
 def main() -> int:
@@ -132,8 +153,11 @@ def main() -> int:
     parser.add_argument("--work", type=Path, help="where the package lies or goes; by default a folder that is removed")
     parser.add_argument("--calibration-data", type=Path, required=True)
     parser.add_argument("--validation-data", type=Path, required=True)
-    parser.add_argument("--target", action="append", help="by default ort-cpu and openvino")
+    parser.add_argument("--column", action="append", default=[], help="ROLE=NAME of both files, repeatable")
+    parser.add_argument("--target", action="append", help="by default native, ort-cpu and openvino")
+    parser.add_argument("--out", type=Path, help="where the result is written besides")
     given = parser.parse_args()
+    columns = [part for column in given.column for part in ("--column", column)]
     found: dict[str, Any] = {"machine": run_facts(), "package": PACKAGE}
     with tempfile.TemporaryDirectory(prefix="bertc-t5-") as temporary:
         work = given.work or Path(temporary)
@@ -141,14 +165,25 @@ def main() -> int:
         package = package_in(work)
         folder = write_float(package, Path(temporary) / "float")
         checkpoint = checkpoint_from_path(folder)
-        found["shipped"] = shipped_cosines(checkpoint, package / "encoder.onnx", given.validation_data)
-        for target in given.target or ("ort-cpu", "openvino"):
+        roles = dict(column.split("=", 1) for column in given.column)
+        batches = batches_of(checkpoint, given.validation_data, roles)
+        graph = Interpreter(graph_from_checkpoint(checkpoint))
+        exact = token_vectors(lambda batch: graph.run(batch)[VECTORS], batches)
+        found |= {"texts": sum(len(batch.order) for batch in batches), "tokens": len(exact)}
+        found["shipped"] = {"cosines": cosines(exact, token_vectors(shipped_run(package / "encoder.onnx"), batches))}
+        for target in given.target or ("native", "ort-cpu", "openvino"):
             out = Path(temporary) / target
             data = ("--calibration-data", str(given.calibration_data), "--validation-data", str(given.validation_data))
-            code = run(["build", str(folder), "-o", str(out), "--target", target, *data, "--max-drop", "1%", "-q"])
+            options = ("-o", str(out), "--target", target, *data, *columns, "--max-drop", "1%", "-q")
+            code = run(["build", str(folder), *options])
             report = json.loads((out / "report.json").read_text(encoding="utf-8"))
-            found[target] = {"exit_code": code, "accuracy": report["accuracy"]}
-    print(json.dumps(found, indent=2))
+            with bertc.load(out) as model:
+                ours = token_vectors(lambda batch, model=model: model.run_batch(batch, [VECTORS])[0], batches)
+            found[target] = {"exit_code": code, "accuracy": report["accuracy"], "cosines": cosines(exact, ours)}
+    text = json.dumps(found, indent=2)
+    print(text)
+    if given.out is not None:
+        given.out.write_text(text + "\n", encoding="utf-8")
     return 0
 
 

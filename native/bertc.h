@@ -10,7 +10,7 @@
 
 #include <stdint.h>
 
-#define BERTC_ABI 4
+#define BERTC_ABI 5
 #define BERTC_DISTANCES(longest) ((2 * (longest) + 2 * BERTC_PANEL - 1) / BERTC_PANEL * BERTC_PANEL) /* vectors may read over */
 #define BERTC_PANEL 64 /* columns of a panel of weights, and what widths and depths are padded to */
 
@@ -28,7 +28,7 @@ enum bertc_op {
     BERTC_EMBED = 0,     /* out f32 = word[id] + position[first + p] + type[t], of which word alone is always there */
     BERTC_GEMM_INT8 = 1, /* out = finish(in codes x weights codes) */
     BERTC_GEMM_F32 = 2,  /* out = finish(in f32 x weights f32) */
-    BERTC_NORM = 3,      /* out f32 and / or out_codes = LayerNorm(in f32) */
+    BERTC_NORM = 3,      /* out f32 and / or out_codes = LayerNorm (flag 0) or RMSNorm (flag 1) of in f32 */
     BERTC_ATTENTION = 4, /* out = heads of softmax(q k^T scaling + distance_bias) v within each text */
     BERTC_FINISH = 5,    /* out = finish(in), in f32 or codes: quantize, dequantize, activation, addition */
     BERTC_FIRST = 6,     /* out [texts] = the row of each text's first token of in [tokens] */
@@ -70,7 +70,7 @@ struct bertc_step {
     int32_t activation; /* enum bertc_activation */
     int32_t k, n;       /* columns of in and out as they are; weights are padded to multiples of BERTC_PANEL */
     int32_t heads;
-    int32_t flag;         /* POOL: see above. 1 for ATTENTION: probabilities have codes; EMBED: tables in INT8; GEMM_INT8:
+    int32_t flag;         /* POOL, NORM: see above. 1 for ATTENTION: probabilities have codes; EMBED: tables in INT8; GEMM_INT8:
                            * weights are 2:4; GEMM_F32: a product in BF16, see bf16.h */
     int32_t probs_high;   /* ATTENTION: largest code of a probability, 127 or 255 */
     float epsilon;        /* NORM, UNIT, EXIT */
@@ -91,7 +91,7 @@ struct bertc_step {
                                   * BF16: uint16 [ceil(n/64)][ceil(k/32)*16][64][2], zeros behind k */
     const int32_t *compensation; /* GEMM_INT8: -in_zero * sum over k of weights, [n padded] */
     const float *scale, *requant, *requant_scale, *bias, *residual_scale, *inverse; /* [n padded] each */
-    const float *gamma, *beta;   /* NORM [n padded] */
+    const float *gamma, *beta;   /* NORM [n padded]; RMSNorm has no beta */
     const void *word, *position; /* EMBED: f32 or int8 [rows, n]; int8: times the row's scale; position may be NULL */
     const float *word_scale, *position_scale;
     const float *type; /* EMBED: f32 [types, n] */

@@ -13,7 +13,7 @@
 #define WORDS 256 /* many: keys of the same word get the same probability, on the same side of an edge between codes */
 #define MOST_TEXTS 12
 #define MOST_LENGTH 150
-#define MOST_STEPS 3
+#define MOST_STEPS 8
 #define MOST_ARRAYS 8
 #define CALLERS 3
 
@@ -47,7 +47,7 @@ struct model {
     struct bertc_plan plan;
     struct bertc_step step[MOST_STEPS];
     struct bertc_buffer buffer[MOST_STEPS];
-    struct bertc_output output;
+    struct bertc_output output[2];
     void *array[MOST_ARRAYS];
     int arrays;
     int columns, zero;
@@ -77,7 +77,7 @@ static void open_model(struct model *model, int columns, int zero) {
     memset(model, 0, sizeof *model);
     model->plan.step = model->step;
     model->plan.buffer = model->buffer;
-    model->plan.output = &model->output;
+    model->plan.output = model->output;
     model->plan.outputs = 1;
     model->columns = columns;
     model->zero = zero;
@@ -105,7 +105,7 @@ static void close_model(struct model *model) {
 /* The last step's numbers are the output. */
 static void show_last(struct model *model) {
     const struct bertc_step *last = model->step + model->plan.steps - 1;
-    model->output = (struct bertc_output){last->out, 0, last->n, 1};
+    model->output[0] = (struct bertc_output){last->out, 0, last->n, 1};
 }
 
 /* Texts of random words, padded. */
@@ -203,7 +203,7 @@ static int check_model(struct model *model, const char *name, const double *(*ex
                        const struct texts *, int text, int query), double most, double mean, int callers) {
     static struct texts texts;
     show_last(model);
-    const int n = model->output.columns, threads = 1 + below(3);
+    const int n = model->output[0].columns, threads = 1 + below(3);
     struct bertc_engine *engine = opened(model, threads, name);
     choose_texts(&texts, 1 + below(MOST_TEXTS), below(3) ? 12 : MOST_LENGTH);
     float *out = run(engine, &texts, 0, texts.count, n);
@@ -509,6 +509,174 @@ static int check_rotary(const char *name, int callers) {
     return wrong;
 }
 
+/* --- norms ------------------------------------------------------------------------------------------------------------ */
+
+/* A LayerNorm, or an RMSNorm where `flag` is 1, of the embeddings. */
+static const double *normed_of(const struct model *model, const struct texts *texts, int text, int query) {
+    static double row[8 * BERTC_PANEL];
+    const struct bertc_step *step = model->step + 2;
+    const int *code = model->code + texts->id[text * texts->longest + query] * model->columns, n = step->n;
+    double mean = 0, squares = 0;
+    for (int i = 0; i < n; i++) mean += step->flag ? 0 : (double)code[i] / n;
+    for (int i = 0; i < n; i++) squares += (code[i] - mean) * (code[i] - mean) / n;
+    for (int i = 0; i < n; i++)
+        row[i] = (code[i] - mean) / sqrt(squares + step->epsilon) * step->gamma[i] + (step->flag ? 0 : step->beta[i]);
+    return row;
+}
+
+static int check_norm(const char *name, int callers) {
+    const int n = 1 + below(300);
+    struct model model;
+    open_model(&model, n, 128);
+    struct bertc_step *step = add_step(&model, BERTC_NORM, BERTC_F32, n);
+    float *vectors[2];
+    step->in[0] = 0; /* numbers, not their codes */
+    step->flag = below(2);
+    step->epsilon = 1e-3f;
+    for (int i = 0; i < 2 - step->flag; i++) {
+        vectors[i] = array(&model, (size_t)up(n), sizeof(float));
+        for (int c = 0; c < n; c++) vectors[i][c] = (float)(below(201) - 100) / 50.0f;
+    }
+    step->gamma = vectors[0];
+    step->beta = step->flag ? NULL : vectors[1];
+    const int wrong = check_model(&model, name, normed_of, 1e-3, 1e-4, callers);
+    close_model(&model);
+    return wrong;
+}
+
+/* --- texts that leave ------------------------------------------------------------------------------------------------- */
+
+/* The entropy of the softmax of a text's scores, divided by log n. */
+static double uncertainty_of(const float *scores, int n) {
+    double most = -INFINITY, total = 0, entropy = 0;
+    for (int i = 0; i < n; i++) most = scores[i] > most ? scores[i] : most;
+    for (int i = 0; i < n; i++) total += exp(scores[i] - most);
+    for (int i = 0; i < n; i++) {
+        const double p = exp(scores[i] - most) / total;
+        if (p > 0) entropy -= p * log(p);
+    }
+    return entropy / log(n);
+}
+
+/* What a text's tokens say at the first EXIT (its first row), at the second (the largest), and behind both (the mean). */
+static void scores_of(const struct model *model, const struct texts *texts, int text, float *first, float *largest,
+                      double *mean) {
+    const float *word = model->step[0].word;
+    const int n = model->columns;
+    for (int c = 0; c < n; c++) {
+        mean[c] = 0;
+        for (int i = 0; i < texts->length[text]; i++) {
+            const float x = word[texts->id[text * texts->longest + i] * n + c];
+            if (!i) first[c] = x;
+            largest[c] = !i || x > largest[c] ? x : largest[c];
+            mean[c] += (double)x / texts->length[text];
+        }
+    }
+}
+
+static struct bertc_step *add_text_step(struct model *model, int op, int in) {
+    struct bertc_step *step = add_step(model, op, BERTC_F32, model->columns);
+    step->rows = model->buffer[step->out].rows = BERTC_TEXTS;
+    step->in[0] = in;
+    return step;
+}
+
+/* Texts leave with their first row, or with their largest numbers; the others end with the mean of their tokens' codes:
+ * rows of tokens in codes, and of texts in numbers, are moved. The EXITs are steps 4 and 5. */
+static void add_exits(struct model *model) {
+    const float fine = (float)(1 << (3 + below(5)));
+    const int n = model->columns;
+    float *word = (float *)model->step[0].word, *inverse = (float *)model->step[1].inverse;
+    for (int i = 0; i < WORDS * n; i++) word[i] /= fine;
+    for (int c = 0; c < n; c++) inverse[c] = fine; /* the codes are as they were */
+    add_text_step(model, BERTC_FIRST, 0);
+    add_text_step(model, BERTC_POOL, 0)->flag = 1;
+    for (int exit = 0; exit < 2; exit++) {
+        struct bertc_step *step = add_text_step(model, BERTC_EXIT, 2 + exit);
+        step->out = -1;
+        step->in[1] = 1;
+        step->in[2] = exit ? -1 : 3;
+    }
+    struct bertc_step *numbers = add_step(model, BERTC_FINISH, BERTC_F32, n);
+    float *scale = array(model, (size_t)up(n), sizeof(float));
+    for (int c = 0; c < n; c++) scale[c] = 1 / fine;
+    numbers->in[0] = 1;
+    numbers->in_zero = model->zero;
+    numbers->k = n;
+    numbers->scale = scale;
+    const struct bertc_step *last = add_text_step(model, BERTC_POOL, numbers->out);
+    model->output[0] = (struct bertc_output){last->out, 0, n, 0};
+    model->output[1] = (struct bertc_output){-1, 0, 1, 0};
+    model->plan.outputs = 2;
+}
+
+/* Run texts [first, first + count): their scores [count][n], and how many classifiers each went through. */
+static void run_exits(struct bertc_engine *engine, const struct texts *texts, int first, int count, float *scores,
+                      float *layers) {
+    const struct bertc_batch batch = {count, texts->longest, texts->id + first * texts->longest, NULL,
+                                      texts->mask + first * texts->longest};
+    float *out[2] = {scores, layers};
+    const char *fault = bertc_run(engine, &batch, out, NULL);
+    if (!fault) return;
+    fprintf(stderr, "bertc_run: %s\n", fault);
+    exit(2);
+}
+
+/* Thresholds that no text's uncertainty at an EXIT is beside. */
+static void choose_thresholds(struct model *model, double uncertainty[2][MOST_TEXTS], int texts) {
+    for (int exit = 0; exit < 2; exit++) {
+        int beside = 1;
+        while (beside) {
+            const float epsilon = (float)below(1000) / 999.0f;
+            model->step[4 + exit].epsilon = epsilon;
+            beside = 0;
+            for (int t = 0; t < texts; t++) beside += fabs(uncertainty[exit][t] - (double)epsilon) < 1e-5;
+        }
+    }
+}
+
+static int check_exits(const char *name) {
+    static struct texts texts;
+    static float first[MOST_TEXTS][2 * BERTC_PANEL], largest[MOST_TEXTS][2 * BERTC_PANEL];
+    static double mean[MOST_TEXTS][2 * BERTC_PANEL], uncertainty[2][MOST_TEXTS];
+    const int n = 2 + below(2 * BERTC_PANEL - 1), threads = 1 + below(3);
+    struct model model;
+    open_model(&model, n, 128);
+    add_exits(&model);
+    choose_texts(&texts, 1 + below(MOST_TEXTS), below(3) ? 12 : MOST_LENGTH);
+    for (int t = 0; t < texts.count; t++) {
+        scores_of(&model, &texts, t, first[t], largest[t], mean[t]);
+        uncertainty[0][t] = uncertainty_of(first[t], n);
+        uncertainty[1][t] = uncertainty_of(largest[t], n);
+    }
+    choose_thresholds(&model, uncertainty, texts.count);
+    struct bertc_engine *engine = opened(&model, threads, name);
+    float *scores = some((size_t)texts.count * n, sizeof *scores), *alone = some((size_t)n, sizeof *alone);
+    float layers[MOST_TEXTS];
+    int wrong = 0, lonely = 0;
+    run_exits(engine, &texts, 0, texts.count, scores, layers);
+    for (int t = 0; t < texts.count; t++) {
+        const int left = uncertainty[0][t] < (double)model.step[4].epsilon   ? 1
+                         : uncertainty[1][t] < (double)model.step[5].epsilon ? 2
+                                                                             : 3;
+        wrong += layers[t] != (float)left;
+        for (int c = 0; c < n; c++) {
+            const double right = left == 1 ? (double)first[t][c] : left == 2 ? (double)largest[t][c] : mean[t][c];
+            wrong += !(fabs(scores[t * n + c] - right) <= (left == 3 ? 1e-3 : 0));
+        }
+        float own;
+        run_exits(engine, &texts, t, 1, alone, &own);
+        lonely += own != layers[t] || memcmp(alone, scores + t * n, (size_t)n * sizeof *alone) != 0;
+    }
+    wrong = told(wrong, name, "texts that leave", n, texts.count) +
+            told(lonely, name, "texts that leave alone and in a batch", threads, texts.count);
+    free(scores);
+    free(alone);
+    bertc_close(engine);
+    close_model(&model);
+    return wrong;
+}
+
 int main(int count, char **arguments) {
     const int rounds = count > 1 ? atoi(arguments[1]) : 30;
     char names[128];
@@ -522,6 +690,8 @@ int main(int count, char **arguments) {
             here += check_bf16(name, round % 8 == 2);
             here += check_attention(name, round % 8 == 4);
             here += check_rotary(name, round % 8 == 2);
+            here += check_norm(name, round % 8 == 6);
+            here += check_exits(name);
         }
         printf("%s: %s\n", name, here ? "WRONG" : "right");
         wrong += here;

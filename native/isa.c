@@ -534,9 +534,10 @@ static NOINLINE void embed(const struct bertc_step *step, const struct frame *fr
     }
 }
 
-/* (x - mean) / sqrt(variance + epsilon) * gamma + beta */
+/* (x - mean) / sqrt(variance + epsilon) * gamma + beta; an RMSNorm takes 0 for the mean and for beta. */
 static NOINLINE void norm(const struct bertc_step *step, const struct frame *frame, int piece, int pieces) {
-    const int n = step->n, whole = n / LANES * LANES, rest = n - whole;
+    const int n = step->n, whole = n / LANES * LANES, rest = n - whole, rms = step->flag;
+    const float *beta = step->beta;
     int first, last;
     share(rows_of(step, frame), piece, pieces, &first, &last);
     const vf out_zero = vf_set1((float)step->out_zero);
@@ -545,9 +546,9 @@ static NOINLINE void norm(const struct bertc_step *step, const struct frame *fra
         float *out = step->out < 0 ? NULL : floats(frame, step->out, row, step->out_column);
         uint8_t *out_codes = step->out_codes < 0 ? NULL : codes(frame, step->out_codes, row, 0);
         vf total = vf_set1(0.0f), squares = vf_set1(0.0f);
-        for (int i = 0; i < whole; i += LANES) total = vf_add(total, vf_load(in + i));
-        if (rest) total = vf_add(total, vf_load_part(in + whole, rest));
-        const float mean = vf_lane_sum(total) / (float)n;
+        for (int i = 0; !rms && i < whole; i += LANES) total = vf_add(total, vf_load(in + i));
+        if (!rms && rest) total = vf_add(total, vf_load_part(in + whole, rest));
+        const float mean = rms ? 0.0f : vf_lane_sum(total) / (float)n;
         const vf middle = vf_set1(mean);
         for (int i = 0; i < whole; i += LANES) {
             const vf d = vf_sub(vf_load(in + i), middle);
@@ -559,7 +560,7 @@ static NOINLINE void norm(const struct bertc_step *step, const struct frame *fra
         for (int i = 0; i < n; i += LANES) {
             const int count = least(LANES, n - i);
             const vf x = count == LANES ? vf_load(in + i) : vf_load_part(in + i, count);
-            const vf y = vf_fma(vf_mul(vf_sub(x, middle), factor), vf_load(step->gamma + i), vf_load(step->beta + i));
+            const vf y = vf_fma(vf_mul(vf_sub(x, middle), factor), vf_load(step->gamma + i), column_or(beta, i, 0.0f));
             if (out) {
                 if (count == LANES)
                     vf_store(out + i, y);

@@ -259,10 +259,11 @@ def _gemm_f32(run: _Run, step: Step) -> None:
 def _norm(run: _Run, step: Step) -> None:
     x = run.read(step, step.n)
     gamma, beta = run.array(step, "gamma"), run.array(step, "beta")
-    assert gamma is not None and beta is not None and x.dtype == F32
-    mean = x.mean(axis=1, keepdims=True)
+    assert gamma is not None and (beta is None) == bool(step.flag) and x.dtype == F32
+    mean = F32(0) if step.flag else x.mean(axis=1, keepdims=True)
     variance = np.square(x - mean).mean(axis=1, keepdims=True)
-    y = np.asarray((x - mean) / np.sqrt(variance + F32(step.epsilon)) * gamma[: step.n] + beta[: step.n], F32)
+    y = np.asarray((x - mean) / np.sqrt(variance + F32(step.epsilon)) * gamma[: step.n], F32)
+    y = y if beta is None else y + beta[: step.n]
     if step.out != NO_BUFFER:
         run.buffers[step.out][:, : step.n] = y
     if step.out_codes != NO_BUFFER:

@@ -30,8 +30,8 @@ def refuse_rms_norm(graph: ir.Model, runtime: str) -> None:
     normed = [str(node.outputs[0].name) for node in graph.graph if is_rms_norm(node)]
     if normed:
         raise InputError(
-            f"{normed[0]}: this model has RMSNorm, which bertc does not write for {runtime}; use the target ort-cpu or "
-            "openvino"
+            f"{normed[0]}: this model has RMSNorm, which bertc does not write for {runtime}; use the target native, "
+            "ort-cpu or openvino"
         )
 
 

@@ -65,24 +65,23 @@ def plan_from_recipe(recipe: Recipe, checkpoint: Checkpoint, lengths: Sequence[i
 
 def check_architecture(plan: Plan, checkpoint: Checkpoint) -> None:
     """Raise `InputError` where the target cannot run the model: what its dialect would say after the calibration."""
-    feature, others = feature_beyond(plan.target, checkpoint.architecture)
+    feature = feature_beyond(plan.target, checkpoint.architecture)
     if feature is not None:
         raise InputError(
             f"{checkpoint.path}: this model ({checkpoint.family}) has {feature}, which the target {plan.target.name} "
-            f"does not run; build it with --target {others}"
+            "does not run; build it with --target native, --target ort-cpu or --target openvino"
         )
 
 
-def feature_beyond(target: Target, architecture: Architecture) -> tuple[str | None, str]:
-    """Return what a model has that the target does not run (None: it runs), and which targets do."""
-    everywhere = "native, --target ort-cpu or --target openvino"
+def feature_beyond(target: Target, architecture: Architecture) -> str | None:
+    """Return what a model has that the target does not run, and the targets on CPUs do; None: it runs."""
     if architecture.norm is Norm.RMS and not target.rms_norm:
-        return "RMSNorm", "ort-cpu or --target openvino"
+        return "RMSNorm"
     if architecture.rotary_bases and not target.rotary_positions:
-        return "rotary positions", everywhere
+        return "rotary positions"
     if architecture.relative_embeddings and not target.distance_embeddings:
-        return "attention by embeddings of distances", everywhere
-    return None, everywhere
+        return "attention by embeddings of distances"
+    return None
 
 
 def scheme_from_recipe(quantization: QuantizationRecipe, *, layers: int) -> Scheme:

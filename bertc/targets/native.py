@@ -8,7 +8,6 @@ import onnx_ir as ir
 
 from bertc.export.engine_options import EngineOptions
 from bertc.ir.early_exit import let_texts_leave
-from bertc.ir.rms_norm import refuse_rms_norm
 from bertc.ir.scheme import Scheme
 from bertc.ir.sites import Role, Site
 from bertc.runtime.native.native_runtime import NativeRuntime
@@ -21,12 +20,11 @@ ATTENTION_OPERANDS = (Role.QUERY, Role.KEY, Role.VALUE, Role.PROBS)
 
 def lower_graph(graph: ir.Model, options: EngineOptions) -> ir.Model:
     """Leave the graph as it is but for the threshold under which texts leave: the plan is made where it is written."""
-    refuse_rms_norm(graph, "the native engine")
     return graph if options.exit_threshold is None else let_texts_leave(graph, options.exit_threshold)
 
 
 def expected_fusion(scheme: Scheme | None, layers: int) -> Mapping[str, int]:
-    """One call for each attention and LayerNorm, and INT8 attention where all operands of its products are codes."""
+    """One call for each attention and norm, and INT8 attention where all operands of its products are codes."""
     int8 = 0
     if scheme is not None:
         int8 = sum(all(scheme.quantizes(Site(layer, role)) for role in ATTENTION_OPERANDS) for layer in range(layers))
@@ -43,6 +41,5 @@ TARGET = Target(
     static_int8=True,
     zero_points=True,
     precision="int8",
-    rms_norm=False,
     lets_texts_leave=True,
 )

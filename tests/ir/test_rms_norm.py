@@ -16,7 +16,6 @@ from bertc.graph.encoder import graph_from_checkpoint
 from bertc.ir.emit import DOMAIN, IR_VERSION, OPSET, Emitter
 from bertc.ir.rms_norm import OP_TYPE, epsilon_of, is_norm, is_rms_norm, rms_norm_function
 from bertc.ir.standard import standard_from_graph
-from bertc.targets import target_from_name
 from tests.tiny_families import write_tiny_family
 
 WIDTH, EPSILON = 6, 1e-2
@@ -61,7 +60,6 @@ def test_a_runtime_without_rms_norm_refuses_it(tmp_path: Path) -> None:
     for lower, name in (
         (tensorrt.lower_graph, "TensorRT"),
         (lower_cuda.lower_graph, "ONNX Runtime's CUDA provider"),
-        (target_from_name("native").onnx_from_graph, "the native engine"),
     ):
         with pytest.raises(InputError, match=f"has RMSNorm, which bertc does not write for {name}; use the target"):
             lower(graph)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from bertc.errors import InputError
 from bertc.ir.emit import DOMAIN, array_of
+from bertc.ir.rms_norm import is_norm, is_rms_norm
 from bertc.ir.rotary import is_rotary, rotary_inputs
 from bertc.runtime.native import packing
 from bertc.runtime.native.attention_writer import AttentionWriter
@@ -69,7 +70,7 @@ class _Compiler(AttentionWriter):
         """Write all steps."""
         # In order, so that recursion stays shallow whatever the number of layers.
         for node in self.graph.graph:
-            if node.op_type == "LayerNormalization":
+            if is_norm(node):
                 for rows in Rows:
                     if (node.outputs[0], rows) in self.needed and not self.chosen(node.outputs[0], rows):
                         self.norm(node, rows)
@@ -123,6 +124,8 @@ class _Compiler(AttentionWriter):
         assert node is not None, f"{value.name} is no computed value"
         if node.op_type == "QuantizeLinear":
             return self.codes(value, node, rows)
+        if is_norm(node):
+            return self.norm_floats(node, rows)
         if node.domain == DOMAIN:
             return self.function(node, rows, None)
         written = WRITTEN.get(node.op_type)
@@ -140,7 +143,7 @@ class _Compiler(AttentionWriter):
         """Write a quantization into the step before it where that gives nothing else, or as a step."""
         source, quantize = quantize_of(node)
         producer = source.producer()
-        if producer is not None and producer.op_type == "LayerNormalization" and not self.chosen(source, rows):
+        if producer is not None and is_norm(producer) and not self.chosen(source, rows):
             place = self.norm_codes(producer, rows, quantize)
             if place is not None:
                 return place
@@ -193,10 +196,10 @@ class _Compiler(AttentionWriter):
         return {"residual": place.buffer, "residual_zero": dequantize.zero, "residual_scale": scale}
 
     def norm(self, node: ir.Node, rows: Rows) -> int:
-        """Write a LayerNorm; what it gives is added when it is asked for. Returns the step's number."""
+        """Write a LayerNorm or an RMSNorm; what it gives is added when it is asked for. Returns the step's number."""
         value = node.outputs[0]
         if (value, rows) not in self.norms:
-            source, gamma, beta = node.inputs
+            source, gamma, *beta = node.inputs
             assert source is not None
             place = self.place(source, rows)
             name, n = str(value.name), place.columns
@@ -207,17 +210,16 @@ class _Compiler(AttentionWriter):
                 n=n,
                 epsilon=node.attributes["epsilon"].as_float(),
                 gamma=self.vector(name, "gamma", array_of(gamma), n),
-                beta=self.vector(name, "beta", array_of(beta), n),
+                beta="".join(self.vector(name, "beta", array_of(each), n) for each in beta),
+                flag=int(is_rms_norm(node)),
                 **place.read(),
             )
             self.norms[value, rows] = len(self.steps)
             self.steps.append(step)
         return self.norms[value, rows]
 
-    def norm_floats(self, value: ir.Value, rows: Rows) -> Place:
-        """Let a LayerNorm give numbers."""
-        node = value.producer()
-        assert node is not None
+    def norm_floats(self, node: ir.Node, rows: Rows) -> Place:
+        """Let a norm give numbers."""
         number = self.norm(node, rows)
         step = self.steps[number]
         place = self.buffer(Type.F32, rows, step.n)
@@ -225,7 +227,7 @@ class _Compiler(AttentionWriter):
         return place
 
     def norm_codes(self, node: ir.Node, rows: Rows, quantize: Quantize) -> Place | None:
-        """Let a LayerNorm give codes; None if it gives others already."""
+        """Let a norm give codes; None if it gives others already."""
         number = self.norm(node, rows)
         step = self.steps[number]
         if step.out_codes != NO_BUFFER:
@@ -329,7 +331,6 @@ class _Compiler(AttentionWriter):
 
 
 WRITTEN: Mapping[str, Callable[[_Compiler, ir.Value, Rows], Place | None]] = {
-    "LayerNormalization": _Compiler.norm_floats,
     "Add": _Compiler.embedded,
     "Gather": _Compiler.embedded,
     "Mul": _Compiler.embedded,

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from bertc.errors import InputError
 
-ABI = 4
+ABI = 5
 PANEL = 64
 """Columns of a panel of weights, and what widths are multiples of."""
 

@@ -10,6 +10,7 @@ import onnx_ir as ir
 from bertc.core.exits import LAYERS
 from bertc.errors import InputError
 from bertc.ir.early_exit import exits_of_graph, threshold_of_graph
+from bertc.ir.rms_norm import is_norm
 from bertc.runtime.native.kernel_plan import NO_BUFFER, Op, Output, Plan, Rows, Step
 from bertc.runtime.native.patterns import operands
 from bertc.runtime.native.plan_writer import Place
@@ -19,7 +20,7 @@ MOST_GOING_ON = 2
 
 
 def exits_behind_norms(graph: ir.Model) -> Mapping[ir.Value, ir.Value]:
-    """Return for each LayerNorm that a classifier reads that classifier's scores; none without a threshold."""
+    """Return for each norm that a classifier reads that classifier's scores; none without a threshold."""
     if threshold_of_graph(graph) is None:
         return {}
     names = exits_of_graph(graph)
@@ -27,12 +28,12 @@ def exits_behind_norms(graph: ir.Model) -> Mapping[ir.Value, ir.Value]:
 
 
 def _norm_before(scores: ir.Value) -> ir.Value:
-    """Return the LayerNorm whose rows a classifier reads."""
+    """Return the norm whose rows a classifier reads."""
     value = scores
     while True:
         node = value.producer()
-        assert node is not None, f"{scores.name} reads no LayerNorm"
-        if node.op_type == "LayerNormalization":
+        assert node is not None, f"{scores.name} reads no norm"
+        if is_norm(node):
             return value
         value = operands(node)[0]
 

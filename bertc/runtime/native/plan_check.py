@@ -136,12 +136,13 @@ class _Check(StepCheck):
         self.finish()
 
     def norm(self) -> None:
-        """Check a LayerNorm."""
+        """Check a LayerNorm or an RMSNorm, which has no beta."""
         step = self.current
         self.one_input()
         self.type_of_input(self.source(step.rows, step.n), Type.F32)
         self.vector("gamma", needed=True)
-        self.vector("beta", needed=True)
+        self.expect(step.flag in (0, 1), "flag")
+        self.vector("beta", needed=not step.flag)
         self.expect(step.epsilon > 0, "epsilon")
         self.expect(step.out != NO_BUFFER or step.out_codes != NO_BUFFER, "out")
         self.codes(step.out_codes)

@@ -47,7 +47,7 @@ FIELDS: Mapping[Op, set[str]] = {
     Op.EMBED: ALWAYS | EMBEDDING | {"flag", "word_scale", "position_scale"},
     Op.GEMM_INT8: ALWAYS | INPUT | FINISH | CODES | {"in_zero", "flag", "weights", "compensation"},
     Op.GEMM_F32: ALWAYS | INPUT | FINISH | CODES | {"flag", "weights"},
-    Op.NORM: ALWAYS | INPUT | CODES | {"out_codes", "gamma", "beta", "epsilon"},
+    Op.NORM: ALWAYS | INPUT | CODES | {"out_codes", "flag", "gamma", "beta", "epsilon"},
     Op.ATTENTION: ALWAYS | INPUT | SCALES | CODES | KEYS | {"in_zero", "k", "heads", "flag"},
     Op.FINISH: ALWAYS | INPUT | FINISH | CODES | {"in_zero"},
     Op.FIRST: ALWAYS | INPUT,

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bertc.checkpoint import checkpoint_from_path
+from bertc.checkpoint.exit_classifiers import checkpoint_with_exits
 from bertc.core.head import Head, Pooling
 from bertc.core.progress import Silent
 from bertc.export.embeddings import store_embeddings
 from bertc.graph.encoder import graph_from_checkpoint
+from bertc.ir.early_exit import let_texts_leave, without_exits
 from bertc.ir.scheme import Scheme
 from bertc.prune.layers import prune_graph
 from bertc.runtime.native.bf16_choice import choose_bf16
@@ -19,7 +22,7 @@ from bertc.runtime.native.compile import plan_from_graph
 from bertc.runtime.native.library import instruction_sets
 from bertc.runtime.native.sparse_choice import choose_sparse
 from tests.runtime.native.compiled_plans import Compiled
-from tests.tiny import TinyModel, calibrated, quantized, random_features, tiny_model, tiny_scheme
+from tests.tiny import TinyModel, calibrated, quantized, random_features, tiny_checkpoint, tiny_model, tiny_scheme
 from tests.tiny_families import write_tiny_family
 
 
@@ -31,9 +34,9 @@ def instruction_set(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def compiled_family(folder: Path, family: str, scheme: Scheme) -> Compiled:
+def compiled_family(folder: Path, family: str, scheme: Scheme, **options: Any) -> Compiled:
     """Compile a tiny classifier of a family, with INT8 tables."""
-    checkpoint = checkpoint_from_path(write_tiny_family(folder / "model", family))
+    checkpoint = checkpoint_from_path(write_tiny_family(folder / "model", family, **options))
     graph = store_embeddings(graph_from_checkpoint(checkpoint)).graph
     features = random_features(8)
     model = TinyModel(checkpoint=checkpoint, graph=graph, features=features, table=calibrated(graph, features))
@@ -58,6 +61,24 @@ def turned(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
 def distant(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
     """Products of queries and keys with embeddings of distances, in mode 1."""
     return compiled_family(tmp_path_factory.mktemp("distant"), "deberta-v2", tiny_scheme("1"))
+
+
+@pytest.fixture(scope="session")
+def biased(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
+    """RMSNorm, a bias by distance and scores without a scale, a gated feed-forward, in mode 2."""
+    folder, chosen = tmp_path_factory.mktemp("biased"), tiny_scheme("2", "channel")
+    return compiled_family(folder, "t5", chosen, task="token-classification")
+
+
+@pytest.fixture(scope="session")
+def leaving(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
+    """Two exits, at which texts leave, in mode 3: what goes on are codes."""
+    checkpoint = checkpoint_with_exits(tiny_checkpoint(tmp_path_factory.mktemp("leaving"), layers=3))
+    graph = graph_from_checkpoint(checkpoint)
+    features = random_features(8)
+    table = calibrated(without_exits(graph), features)
+    model = TinyModel(checkpoint=checkpoint, graph=graph, features=features, table=table)
+    return plan_from_graph(let_texts_leave(quantized(model, tiny_scheme("3")).graph, 0.9))
 
 
 @pytest.fixture(scope="session")

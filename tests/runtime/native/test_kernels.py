@@ -171,7 +171,8 @@ def test_rows(instruction_set: str, n: int, op: Op, flag: bool, texts: list[int]
     plan = PlanOfOne(np.random.default_rng(n).normal(0.3, 2, (WORDS, n)), texts)
     fields: dict[str, Any] = {"epsilon": 1e-12, "rows": Rows.TOKENS}
     if op is Op.NORM:
-        fields |= {"gamma": plan.vector("gamma", 1.5, n), "beta": plan.vector("beta", -0.25, n)}
+        beta = "" if flag else plan.vector("beta", -0.25, n)
+        fields |= {"gamma": plan.vector("gamma", 1.5, n), "beta": beta, "flag": int(flag)}
     if op is Op.POOL:
         fields = {"rows": Rows.TEXTS, "flag": int(flag)}
     plan.steps.append(

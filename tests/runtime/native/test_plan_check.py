@@ -64,6 +64,9 @@ CASES: list[tuple[Op, dict[str, Any], str]] = [
     (Op.NORM, {"epsilon": 0.0}, "epsilon is 0.0"),
     (Op.NORM, {"out_codes": NO_BUFFER}, "out is -1"),
     (Op.NORM, {"gamma": ""}, "gamma"),
+    (Op.NORM, {"beta": ""}, "beta is ;"),
+    (Op.NORM, {"flag": 1}, "beta is layer"),
+    (Op.NORM, {"flag": 2}, "flag is 2"),
     (Op.NORM, {"inverse": ""}, "inverse"),
     (Op.NORM, {"n": 128}, "in_column"),
     (Op.ATTENTION, {"scaling": -0.5}, "scaling is -0.5"),
@@ -230,12 +233,14 @@ def test_tables_of_rotary_positions_are_finite(field: str, turned: Compiled) -> 
         check_plan(plan, {**arrays, name: damaged})
 
 
-def test_what_is_compiled_passes(int8: Compiled, pooled: Compiled, turned: Compiled, distant: Compiled) -> None:
+def test_what_is_compiled_passes(
+    int8: Compiled, pooled: Compiled, turned: Compiled, distant: Compiled, biased: Compiled, leaving: Compiled
+) -> None:
     ops = set()
-    for plan, arrays in (int8, pooled, turned, distant):
+    for plan, arrays in (int8, pooled, turned, distant, biased, leaving):
         check_plan(plan, arrays)
         ops |= {step.op for step in plan.steps}
-    assert ops == set(Op) - {Op.EXIT}  # which test_leaving.py has
+    assert ops == set(Op)
 
 
 @pytest.mark.parametrize("wrong", [np.nan, np.inf])

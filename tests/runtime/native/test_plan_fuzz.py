@@ -37,6 +37,24 @@ NUMBERS = (-(2**31), -128, -64, -2, -1, 0, 1, 2, 3, 63, 64, 65, 127, 128, 129, 1
 FLOATS = (-1.0, 0.0, 1e-12, 1.0, 3.5e38, float("nan"), float("inf"))
 
 
+@pytest.fixture(scope="module")
+def every_plan(
+    int8: Compiled,
+    pooled: Compiled,
+    sparse: Compiled,
+    turned: Compiled,
+    distant: Compiled,
+    biased: Compiled,
+    leaving: Compiled,
+    bf16: Compiled,
+) -> Mapping[str, Compiled]:
+    """Plans by name, which together have every kernel."""
+    found = {"int8": int8, "pooled": pooled, "sparse": sparse, "turned": turned, "distant": distant}
+    found |= {"biased": biased, "leaving": leaving, "bf16": bf16}
+    assert {step.op for plan, _ in found.values() for step in plan.steps} == set(Op)
+    return found
+
+
 def mutated(plan: Plan, arrays: Mapping[str, Array], generator: random.Random) -> Plan:
     """Change a few fields of a plan."""
     content = plan
@@ -48,7 +66,8 @@ def mutated(plan: Plan, arrays: Mapping[str, Array], generator: random.Random) -
             content = replace(content, buffers=_with_change(content.buffers, place, values, generator))
         elif kind == "output":
             values = {"buffer": NUMBERS, "column": NUMBERS, "columns": NUMBERS, "per_token": (True, False)}
-            content = replace(content, outputs=_with_change(content.outputs, 0, values, generator))
+            place = generator.randrange(len(content.outputs))
+            content = replace(content, outputs=_with_change(content.outputs, place, values, generator))
         elif kind == "order":
             steps = list(content.steps)
             step = steps.pop(generator.randrange(len(steps)))
@@ -95,9 +114,21 @@ def assert_distances_in_range(plan: Plan, arrays: Mapping[str, Array], step: Ste
             assert arrays[step.distance_row].min() >= 0 and arrays[step.distance_row].max() < step.distances
 
 
+def assert_rows_move_within(plan: Plan, step: Step) -> None:
+    """An EXIT moves whole rows, and writes its scores, which are as many as the first output's columns."""
+    assert all(NO_BUFFER <= number < len(plan.buffers) for number in step.inputs)
+    assert not step.written()
+    assert step.in_column[0] + step.n <= plan.buffers[step.inputs[0]].width
+    assert plan.buffers[step.inputs[0]].rows is Rows.TEXTS and step.n == plan.outputs[0].columns
+    assert not any(output.per_token for output in plan.outputs)
+
+
 def assert_in_range(plan: Plan, arrays: Mapping[str, Array]) -> None:
     """Count the bytes that each kernel may touch, from the header's words alone, against what is there."""
     for step in plan.steps:
+        if step.op is Op.EXIT:
+            assert_rows_move_within(plan, step)
+            continue
         columns = padded(step.n)
         for number in step.written():
             buffer = plan.buffers[number]
@@ -137,18 +168,25 @@ def assert_in_range(plan: Plan, arrays: Mapping[str, Array]) -> None:
             assert arrays[name].nbytes >= sizes.get(field, 4 * columns)
         if step.op in (Op.ATTENTION, Op.ROTARY):
             assert step.n % (step.heads * (1 if step.op is Op.ATTENTION else 2)) == 0
-    for output in plan.outputs:
-        assert output.column >= 0 and output.column + output.columns <= plan.buffers[output.buffer].width
+    assert_outputs_in_range(plan)
+
+
+def assert_outputs_in_range(plan: Plan) -> None:
+    leaves = any(step.op is Op.EXIT for step in plan.steps)
+    for number, output in enumerate(plan.outputs):
+        if output.buffer == NO_BUFFER:
+            assert leaves and number > 0 and output.columns == 1
+            continue
+        assert output.buffer >= 0 <= output.column
+        assert output.column + output.columns <= plan.buffers[output.buffer].width
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_a_mutated_plan_is_refused_or_touches_nothing_outside(
-    seed: int, int8: Compiled, pooled: Compiled, sparse: Compiled, turned: Compiled, distant: Compiled, bf16: Compiled
-) -> None:
+def test_a_mutated_plan_is_refused_or_touches_nothing_outside(seed: int, every_plan: Mapping[str, Compiled]) -> None:
     generator = random.Random(seed)
     refused = passed = 0
-    for _ in range(400):
-        plan, arrays = generator.choice((int8, pooled, sparse, turned, distant, bf16))
+    for _ in range(500):
+        plan, arrays = generator.choice(tuple(every_plan.values()))
         damaged = mutated(plan, arrays, generator)
         try:
             check_plan(damaged, arrays)
@@ -182,19 +220,16 @@ print("all ran")
 
 
 @pytest.mark.native
-def test_a_mutated_plan_that_passes_runs_without_a_crash(
-    int8: Compiled, pooled: Compiled, turned: Compiled, distant: Compiled, bf16: Compiled, tmp_path: Path
-) -> None:
+def test_a_mutated_plan_that_passes_runs_without_a_crash(every_plan: Mapping[str, Compiled], tmp_path: Path) -> None:
     """On every instruction set, in a process of its own; what it computes is no matter."""
     generator = random.Random(7)
     ran = 0
-    plans = {"int8": int8, "pooled": pooled, "turned": turned, "distant": distant, "bf16": bf16}
-    for name, (plan, arrays) in plans.items():
+    for name, (plan, arrays) in every_plan.items():
         folder = tmp_path / name
         folder.mkdir()
         whole = write_plan(plan, arrays, folder)
         content = json.loads(whole.read_bytes())
-        for number in range(1500):
+        for number in range(1000):
             damaged = mutated(plan, arrays, generator)
             try:
                 check_plan(damaged, arrays)
@@ -208,6 +243,26 @@ def test_a_mutated_plan_that_passes_runs_without_a_crash(
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment, check=False)
         assert done.returncode == 0 and done.stdout.endswith("all ran\n"), done.stdout[-200:] + done.stderr[-4000:]
     assert ran > 20
+
+
+def test_the_second_reading_finds_what_texts_that_leave_touch(leaving: Compiled) -> None:
+    plan, arrays = leaving
+    assert_in_range(plan, arrays)
+    number = number_of(plan, Op.EXIT)
+    scores, moved, _ = plan.steps[number].inputs
+    tokens = next(place for place, buffer in enumerate(plan.buffers) if buffer.rows is Rows.TOKENS)
+    for values in (
+        {"n": 3},
+        {"in_column": (63, 0, 0)},
+        {"inputs": (scores, moved, len(plan.buffers))},
+        {"inputs": (tokens, moved, NO_BUFFER)},
+        {"out": moved},
+    ):
+        with pytest.raises(AssertionError):
+            assert_in_range(changed(plan, number, **values), arrays)
+    steps = tuple(step for step in plan.steps if step.op is not Op.EXIT)
+    with pytest.raises(AssertionError):
+        assert_in_range(replace(plan, steps=steps), arrays)
 
 
 def test_the_second_reading_finds_what_is_outside(int8: Compiled, sparse: Compiled, bf16: Compiled) -> None:
