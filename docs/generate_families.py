@@ -63,7 +63,8 @@ PROOF = {
     ),
 }
 HEADS = {
-    "feature-extraction": "embeddings: mean, CLS, max, several at once, a learned mix of layers, normalized, cut",
+    "feature-extraction": "embeddings: mean, CLS, max, a learned mix of layers, Dense layers, normalized, cut",
+    "late-interaction": "a vector per token, MaxSim of a query and a document: ColBERT's and PyLate's layouts",
     "question-answering": "spans of a context",
     "sequence-classification": "one label, several labels, a score; cross-encoders; early exit (DeeBERT, PABEE)",
     "text-ranking": "cross-encoders judged by the order of a query's rows (nDCG, MRR, MAP)",

@@ -124,7 +124,7 @@ struct bertc_plan {
 };
 
 /* A padded batch as bertc.core.batch.Batch has it: int64 [rows, length], mask 0 for padding, else 1 + the column in which
- * the token's text starts. */
+ * the token's text starts; negative for tokens at a text's end that are computed, but are keys of no attention. */
 struct bertc_batch {
     int64_t rows, length;
     const int64_t *ids, *types, *mask; /* types may be NULL: 0 everywhere */

@@ -19,6 +19,7 @@ struct context {
     struct frame *frames;     /* [threads] */
     struct scratch *scratch;  /* [threads] */
     int32_t *id, *type, *position, *first; /* first: [texts + 1], a text's first token */
+    int32_t *seen;                         /* [texts]: a text's tokens that others see */
     int64_t *place;
     int64_t most_tokens, most_texts;
     int *pieces; /* [steps] */
@@ -168,6 +169,7 @@ static void context_free(struct context *context, int threads) {
         free(context->frames[i].buffer);
         free(context->frames[i].start);
         free(context->frames[i].text);
+        free(context->frames[i].seen);
     }
     for (int i = 0; context->scratch && i < threads; i++) aligned_free(context->scratch[i].memory);
     free(context->frames);
@@ -176,6 +178,7 @@ static void context_free(struct context *context, int threads) {
     free(context->type);
     free(context->position);
     free(context->first);
+    free(context->seen);
     free(context->place);
     free(context->pieces);
     free(context);
@@ -236,12 +239,14 @@ static int frame_reserve(struct frame *frame, const struct bertc_plan *plan, int
         free(frame->buffer);
         free(frame->start);
         free(frame->text);
+        free(frame->seen);
         frame->most_tokens = frame->most_texts = 0;
         frame->memory = aligned(bytes);
         frame->buffer = calloc((size_t)plan->buffers + 1, sizeof *frame->buffer);
         frame->start = calloc((size_t)texts + 1, sizeof *frame->start);
         frame->text = calloc((size_t)texts + 1, sizeof *frame->text);
-        if (!frame->memory || !frame->buffer || !frame->start || !frame->text) return 0;
+        frame->seen = calloc((size_t)texts + 1, sizeof *frame->seen);
+        if (!frame->memory || !frame->buffer || !frame->start || !frame->text || !frame->seen) return 0;
         memset(frame->memory, 0, bytes); /* rows beyond a value's own are read, and must be numbers */
     }
     frame->most_tokens = tokens;
@@ -251,17 +256,23 @@ static int frame_reserve(struct frame *frame, const struct bertc_plan *plan, int
 
 /* --- the texts of a batch --------------------------------------------------------------------------------------------- */
 
+/* The number of a token's text, 0 for padding. */
+static inline int64_t number_of(const struct bertc_batch *batch, int64_t at) {
+    const int64_t number = batch->mask[at];
+    return number < 0 ? -number : number;
+}
+
 #define EACH_TOKEN(batch) \
     for (int64_t row = 0; row < (batch)->rows; row++) \
         for (int64_t column = 0, before = 0, at = row * (batch)->length; column < (batch)->length; \
-             before = (batch)->mask[at] ? (batch)->mask[at] : before, column++, at++) \
+             before = (batch)->mask[at] ? number_of(batch, at) : before, column++, at++) \
             if ((batch)->mask[at])
 
 int64_t bertc_texts(const struct bertc_batch *batch) {
     int64_t texts = 0;
     EACH_TOKEN(batch) {
-        if (batch->mask[at] == before) continue;
-        if (batch->mask[at] != column + 1) return -1;
+        if (number_of(batch, at) == before) continue;
+        if (batch->mask[at] != column + 1) return -1; /* nor may a text's first token be one that nothing sees */
         texts++;
     }
     return texts;
@@ -280,24 +291,30 @@ static const char *read_batch(const struct bertc_engine *engine, struct context 
         free(context->position);
         free(context->place);
         free(context->first);
+        free(context->seen);
         context->most_tokens = 0;
         context->id = malloc((size_t)entries * sizeof *context->id);
         context->type = malloc((size_t)entries * sizeof *context->type);
         context->position = malloc((size_t)entries * sizeof *context->position);
         context->place = malloc((size_t)entries * sizeof *context->place);
         context->first = malloc(((size_t)entries + 1) * sizeof *context->first);
-        if (!context->id || !context->type || !context->position || !context->place || !context->first) return NO_MEMORY;
+        context->seen = malloc(((size_t)entries + 1) * sizeof *context->seen);
+        if (!context->id || !context->type || !context->position || !context->place || !context->first || !context->seen)
+            return NO_MEMORY;
         context->most_tokens = entries;
     }
     const struct bertc_step *embed = engine->embed;
     const int typed = batch->types && embed->types > 1;
     int64_t count = 0, found = 0, length = 0;
     EACH_TOKEN(batch) {
-        const int64_t number = batch->mask[at];
+        const int64_t number = number_of(batch, at);
         if (number != before) {
-            if (number != column + 1) return "a text does not start in the column that its mask names";
+            if (batch->mask[at] != column + 1) return "a text does not start in the column that its mask names";
+            context->seen[found] = 0;
             context->first[found++] = (int32_t)count;
         }
+        if (batch->mask[at] > 0 && ++context->seen[found - 1] != count + 1 - context->first[found - 1])
+            return "a token that others see stands behind one that nothing sees";
         const int64_t id = batch->ids[at], type = typed ? batch->types[at] : 0, position = column + 1 - number;
         if (id < 0 || id >= embed->vocabulary) return "a token's id is outside of the vocabulary";
         if (type < 0 || (typed && type >= embed->types)) return "a token's type is outside of the model's";
@@ -326,6 +343,7 @@ static int frame_fill(const struct bertc_engine *engine, const struct context *c
     for (int64_t text = first; text <= last; text++) {
         frame->start[text - first] = context->first[text] - begin;
         frame->text[text - first] = (int32_t)text;
+        if (text < last) frame->seen[text - first] = context->seen[text];
     }
     frame->id = context->id + begin;
     frame->type = context->type + begin;
@@ -390,6 +408,7 @@ static void leave(const struct bertc_step *step, struct frame *frame, float *con
             memmove(rows + to * row, rows + from * row, (size_t)(each ? length : 1) * row);
         }
         frame->text[texts] = number;
+        frame->seen[texts] = frame->seen[text];
         frame->start[texts++] = tokens;
         tokens += length;
     }

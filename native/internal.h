@@ -17,6 +17,7 @@ struct frame {
     int32_t *id, *type, *position; /* [tokens] */
     int64_t *place;    /* [tokens]: row * length + column of the batch */
     int32_t *text;     /* [texts]: numbers in the batch */
+    int32_t *seen;     /* [texts]: how many tokens, the first ones, are keys of the text */
     int32_t passed;    /* EXITs that these texts went past */
     void **buffer;     /* [plan->buffers] */
     /* what is allocated, and for how much */

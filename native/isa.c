@@ -758,7 +758,8 @@ struct keys {
 INLINE struct keys keys_of(const struct head *h, int query, int last) {
     const int near = h->step->near;
     if (!near) return (struct keys){0, h->keys};
-    return (struct keys){query < near ? 0 : query - near + 1, least(h->keys, last - 1 + near)};
+    /* A query that is no key may be too far from all of them; it gets the last one, so that there is something to add. */
+    return (struct keys){query < near ? 0 : least(query - near + 1, h->keys - 1), least(h->keys, last - 1 + near)};
 }
 
 /* Products of queries (0) or keys (1) with the embeddings of the text's distances, from such a row of the head's on. */
@@ -1006,7 +1007,8 @@ static NOINLINE void attention(const struct bertc_step *step, const struct frame
     for (int unit = first; unit < last; unit++) {
         const int text = unit / step->heads, length = frame->start[text + 1] - frame->start[text];
         const int each = step->rows == BERTC_TOKENS;
-        const int keys = each || !step->near ? length : least(length, step->near); /* a text's row is its first token's */
+        const int shown = frame->seen[text];
+        const int keys = each || !step->near ? shown : least(shown, step->near); /* a text's row is its first token's */
         struct head head = {.step = step, .frame = frame, .number = unit % step->heads, .size = size,
                             .query = each ? frame->start[text] : text, .queries = each ? length : 1,
                             .key = frame->start[text], .keys = keys, .depth = up(size, DEPTH),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -61,10 +61,16 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "token-classification.conll").write_text("\n\n".join(words) + "\n", encoding="utf-8")
     pairs = "".join(f'"{a}","{b}",{i % 5}\n' for i, (a, b) in enumerate(pairwise(texts)))
     (folder / "feature-extraction.csv").write_text("sentence1,sentence2,score\n" + pairs, encoding="utf-8")
+    (folder / "late-interaction.csv").write_text("query,passage,score\n" + ranked_lines(texts), encoding="utf-8")
     questions = [{"question": "what is it", "context": text, "answers": [text.split()[0]]} for text in texts]
     lines = "".join(json.dumps(question) + "\n" for question in questions)
     (folder / "question-answering.jsonl").write_text(lines, encoding="utf-8")
     return folder
+
+
+def ranked_lines(texts: Sequence[str]) -> str:
+    """Return lines of a query, a document and a relevance: four documents for each query."""
+    return "".join(f'"what is {index // 4}","{text}",{index % 4}\n' for index, text in enumerate(texts))
 
 
 @pytest.fixture(scope="session")

@@ -28,6 +28,7 @@ ARCHITECTURES = {
     "token-classification": "BertForTokenClassification",
     "question-answering": "BertForQuestionAnswering",
     "feature-extraction": "BertModel",
+    "late-interaction": "HF_ColBERT",
 }
 DEFAULT_LABELS = {
     "sequence-classification": ("negative", "positive"),
@@ -35,7 +36,21 @@ DEFAULT_LABELS = {
     "token-classification": ("O", "B-person", "I-person"),
     "question-answering": (),
     "feature-extraction": (),
+    "late-interaction": (),
 }
+TINY_METADATA: dict[str, Any] = {
+    "dim": 48,
+    "query_token_id": "the",
+    "doc_token_id": "a",
+    "query_maxlen": 12,
+    "doc_maxlen": 128,
+    "mask_punctuation": True,
+    "attend_to_mask_tokens": False,
+    "similarity": "cosine",
+    "interaction": "colbert",
+}
+"""What stands in the artifact.metadata of a tiny ColBERT, beside much else."""
+
 SAFETENSORS_NAMES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16", "float64": "F64", "int64": "I64"}
 
 
@@ -89,11 +104,16 @@ def write_tiny_bert(
     tensors = tiny_tensors(task, sizes, scores=len(names), seed=seed)
     _write_weights(path, tensors, dtype, shards)
     write_tokenizer(path, words, positions)
+    if task == "late-interaction":
+        write_json(path / "artifact.metadata", TINY_METADATA)
     return path
 
 
 def write_tiny_sentences(path: Path, *, modules: Sequence[str] = ("Transformer", "Pooling", "Normalize")) -> Path:
-    """Write a random encoder in the layout of sentence-transformers: mean pooling, by default normalised."""
+    """Write a random encoder in the layout of sentence-transformers: mean pooling, by default normalised.
+
+    The first "Dense" is [64 -> 48] with bias and tanh, each further one narrower by 16.
+    """
     write_tiny_bert(path, task="feature-extraction")
     folders = ["" if kind == "Transformer" else f"{index}_{kind}" for index, kind in enumerate(modules)]
     entries = [
@@ -107,7 +127,55 @@ def write_tiny_sentences(path: Path, *, modules: Sequence[str] = ("Transformer",
         if kind == "Pooling":
             flags = {"pooling_mode_cls_token": False, "pooling_mode_mean_tokens": True}
             write_json(path / folder / "config.json", flags)
+    dense = [folder for folder, kind in zip(folders, modules, strict=True) if kind == "Dense"]
+    for number, folder in enumerate(dense):
+        write_tiny_dense(path / folder, (64 - 16 * number, 48 - 16 * number), seed=number)
     return path
+
+
+def write_tiny_pylate(path: Path, *, dense: int = 1, **settings: Any) -> Path:
+    """Write a random late-interaction model in PyLate's layout, with so many projections; `settings` override entries
+    of config_sentence_transformers.json (None removes one)."""
+    write_tiny_bert(path, task="feature-extraction")
+    folders = ["", *(f"{number}_Dense" for number in range(1, dense + 1))]
+    kinds = ["sentence_transformers.models.Transformer", *["pylate.models.Dense.Dense"] * dense]
+    entries = [{"path": folder, "type": kind} for folder, kind in zip(folders, kinds, strict=True)]
+    write_json(path / "modules.json", entries)
+    write_json(path / "sentence_bert_config.json", {"max_seq_length": 7, "do_lower_case": False})
+    usual: dict[str, Any] = {
+        "query_prefix": "the",
+        "document_prefix": "a",
+        "query_length": 12,
+        "document_length": 30,
+        "attend_to_expansion_tokens": False,
+        "do_query_expansion": True,
+        "skiplist_words": [".", ","],
+        "similarity_fn_name": "MaxSim",
+        "default_prompt_name": None,
+        **settings,
+    }
+    write_json(path / "config_sentence_transformers.json", {k: v for k, v in usual.items() if v is not None})
+    identity = {"bias": False, "activation_function": "torch.nn.modules.linear.Identity", "use_residual": False}
+    for number, folder in enumerate(folders[1:]):
+        write_tiny_dense(path / folder, (64 - 16 * number, 48 - 16 * number), seed=number, **identity)
+    return path
+
+
+def write_tiny_dense(folder: Path, sizes: tuple[int, int], *, seed: int = 0, **config: Any) -> None:
+    """Write a random module Dense with bias and tanh; `config` overrides entries of its config.json."""
+    folder.mkdir(exist_ok=True)
+    entries = {
+        "in_features": sizes[0],
+        "out_features": sizes[1],
+        "bias": True,
+        "activation_function": "torch.nn.modules.activation.Tanh",
+        **config,
+    }
+    write_json(folder / "config.json", entries)
+    tensors = _linear(np.random.default_rng(seed), "linear", sizes[::-1])
+    if not entries["bias"]:
+        del tensors["linear.bias"]
+    write_safetensors(folder / "model.safetensors", tensors)
 
 
 def tiny_tensors(task: str, sizes: Mapping[str, int], *, scores: int, seed: int = 0) -> dict[str, NDArray[np.float32]]:
@@ -120,6 +188,8 @@ def tiny_tensors(task: str, sizes: Mapping[str, int], *, scores: int, seed: int 
         tensors |= _linear(generator, f"{prefix}pooler.dense", shape)
     if task == "question-answering":
         tensors |= _linear(generator, "qa_outputs", (2, sizes["hidden_size"]))
+    elif task == "late-interaction":
+        tensors["linear.weight"] = _random(generator, "linear.weight", (TINY_METADATA["dim"], sizes["hidden_size"]))
     elif task != "feature-extraction":
         tensors |= _linear(generator, "classifier", (scores, sizes["hidden_size"]))
     return tensors

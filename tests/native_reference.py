@@ -24,12 +24,13 @@ F32 = np.float32
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """Where a text lies: row and columns of the padded batch, first row of the buffers."""
+    """Where a text lies: row and columns of the padded batch, first row of the buffers; `seen` tokens are keys."""
 
     row: int
     column: int
     length: int
     first: int
+    seen: int
 
     @property
     def tokens(self) -> slice:
@@ -44,10 +45,12 @@ def texts_of(batch: Batch) -> list[Text]:
     texts: list[Text] = []
     first = 0
     for row, mask in enumerate(batch.mask):
-        for number in [each for each in np.unique(mask) if each]:
-            (columns,) = np.nonzero(mask == number)
+        for number in [each for each in np.unique(np.abs(mask)) if each]:
+            (columns,) = np.nonzero(np.abs(mask) == number)
+            seen = int((mask == number).sum())
+            assert (mask[columns[:seen]] == number).all()
             assert columns.size == columns[-1] - columns[0] + 1 and columns[0] == number - 1
-            texts.append(Text(row, int(columns[0]), columns.size, first))
+            texts.append(Text(row, int(columns[0]), columns.size, first, seen))
             first += columns.size
     return texts
 
@@ -312,9 +315,10 @@ def _attention(run: _Run, step: Step) -> None:
             scores = raw * F32(step.scaling) + _distance_bias(run, step, head, *raw.shape)
             if step.distances:
                 scores += _distances(run, step, head, queries, text)
-            if step.near:
-                away = np.abs(np.arange(text.length) - np.arange(len(raw))[:, None])
-                scores = np.where(away < step.near, scores, F32(-np.inf))
+            keys, places = np.arange(text.length), np.arange(len(raw))[:, None]
+            visible = (keys < text.seen) & ((np.abs(keys - places) < step.near) | (step.near == 0))
+            visible[~visible.any(axis=1), text.seen - 1] = True  # too far from all keys: the last one
+            scores = np.where(visible, scores, F32(-np.inf))
             probs = np.exp(scores - scores.max(axis=1, keepdims=True))
             probs = probs / probs.sum(axis=1, keepdims=True)
             if step.flag:

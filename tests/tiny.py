@@ -35,6 +35,7 @@ OUTPUTS = {
     "token-classification": ("logits",),
     "question-answering": ("start_logits", "end_logits"),
     "feature-extraction": ("last_hidden_state", "sentence_embedding"),
+    "late-interaction": ("last_hidden_state", "token_embeddings"),
 }
 """What a task's engine gives out: names that users ask for."""
 

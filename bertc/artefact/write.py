@@ -24,6 +24,7 @@ from bertc.calibrate.table import text_from_table
 from bertc.checkpoint import Checkpoint
 from bertc.checkpoint.cross_encoder import FILE as SENTENCE_CONFIG_FILE
 from bertc.checkpoint.files import contained_path, read_json
+from bertc.checkpoint.interaction_files import METADATA
 from bertc.evaluate.rows_file import write_rows
 from bertc.recipe import text_from_recipe
 from bertc.report.html.page import html_from_report
@@ -79,13 +80,13 @@ def write_artefact(folder: Path, facts: BuildFacts, report: Report) -> None:
 
 
 def _copy_sentence_files(folder: Path, checkpoint: Checkpoint) -> None:
-    """Copy what sentence-transformers reads: modules.json, every folder that it names, and its settings.
+    """Copy what sentence-transformers, PyLate and ColBERT read: modules, every folder that they name, and settings.
 
     The encoder's folder becomes the artefact's own, where its configuration, tokenizer and model lie.
     """
     root, encoder = checkpoint.path, checkpoint.weights.files[0].parent
     names = [(encoder / name, name) for name in SENTENCE_FILES]
-    names += [(root / name, name) for name in (SENTENCE_CONFIG_FILE, MODULES_FILE)]
+    names += [(root / name, name) for name in (SENTENCE_CONFIG_FILE, MODULES_FILE, METADATA)]
     modules = read_json(root / MODULES_FILE) if (root / MODULES_FILE).is_file() else []
     for module in modules:
         place = contained_path(root, module.get("path", ""), root / MODULES_FILE)

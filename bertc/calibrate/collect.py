@@ -150,12 +150,12 @@ def _observe(
 
 
 def _unpadded(values: Array, mask: NDArray[np.int64]) -> Iterator[Array]:
-    """Yield the values of real tokens: [tokens, channels], or per row [heads, n, n] of attention's [B, N, S, S]."""
+    """Yield real tokens' values: [tokens, channels], or per row [heads, tokens, seen] of attention's [B, N, S, S]."""
     if values.ndim == 3:
         yield values[mask.astype(bool)]
         return
-    if mask.all():
+    if (mask > 0).all():
         yield values
         return
-    for row, tokens in zip(values, mask.sum(axis=1), strict=True):
-        yield row[:, :tokens, :tokens]
+    for row, tokens, seen in zip(values, (mask != 0).sum(axis=1), (mask > 0).sum(axis=1), strict=True):
+        yield row[:, :tokens, :seen]

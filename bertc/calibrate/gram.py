@@ -72,7 +72,7 @@ def grams_from_batches(
     interpreter = Interpreter(graph, observe_sites=True)
     batches = list(batches_from_features(features, TOKENS_PER_BATCH))
     step = max(1, sum(feature.length for feature in features) // SAMPLE)
-    sampled = sum(len(range(0, int(batch.mask.sum()), step)) for batch in batches)
+    sampled = sum(len(range(0, int(np.count_nonzero(batch.mask)), step)) for batch in batches)
     sums: dict[Site, Gram] = {}
     rows = taken = 0
     progress.stage("second moments", total=len(features))

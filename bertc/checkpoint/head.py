@@ -12,6 +12,9 @@ from bertc.errors import InputError
 from bertc.evaluate.task import HeadFiles, Task
 from bertc.tasks import task_from_name, task_names
 
+LATE_INTERACTION = "HF_ColBERT"
+"""What Stanford's ColBERT calls its class in config.json; PyLate's modules say the same without a name."""
+
 
 def head_from_files(files: HeadFiles, *, task: str | None = None) -> Head:
     """Return the head of a checkpoint, or of the `task` that the user asks for.
@@ -28,6 +31,8 @@ def head_from_files(files: HeadFiles, *, task: str | None = None) -> Head:
 def _task(files: HeadFiles) -> Task:
     """Return the task by the architecture's name, else by a CRF, sentence-transformers' modules, or the weights."""
     tasks = [task_from_name(name) for name in task_names()]
+    if files.sentences is not None and files.sentences.pooling is None:
+        return _only([task for task in tasks if task.has_architecture(LATE_INTERACTION)], files)
     architectures = files.config.get("architectures")
     if isinstance(architectures, list) and architectures:
         name = str(architectures[0])
@@ -42,7 +47,8 @@ def _task(files: HeadFiles) -> Task:
     if files.crf:
         return _only([task for task in tasks if task.crf], files)
     if files.sentences is not None:
-        return _only([task for task in tasks if task.sentence_modules], files)
+        pooled = [task for task in tasks if task.sentence_modules and not task.has_architecture(LATE_INTERACTION)]
+        return _only(pooled, files)
     found = [task for task in tasks if any(name in files.weights for name in task.head_weights)]
     return _only(found or [task for task in tasks if not task.head_weights], files)
 

@@ -10,19 +10,24 @@ from bertc.checkpoint.checkpoint import Checkpoint, architecture_from_config
 from bertc.checkpoint.config_json import config_from_path, family_from_config
 from bertc.checkpoint.crf_tensors import crf_from_weights, crf_names, notes_on_crf
 from bertc.checkpoint.cross_encoder import FILE, squash_from_files
+from bertc.checkpoint.dense_modules import WithModules, dense_weights
 from bertc.checkpoint.exit_classifiers import exits_from_weights, is_exit, refuse_fastbert, with_last_classifier
 from bertc.checkpoint.google_folder import CONFIG, is_google_folder, notes_on_google_folder
-from bertc.checkpoint.head import head_from_files
+from bertc.checkpoint.head import LATE_INTERACTION, head_from_files
 from bertc.checkpoint.hub import local_folder
+from bertc.checkpoint.interaction_files import METADATA, InteractionFiles, interaction_from_files
 from bertc.checkpoint.inventory import check_config, check_tensors
 from bertc.checkpoint.parted_weights import PartedWeights
 from bertc.checkpoint.quantizers import notes_on_quantizers
 from bertc.checkpoint.sentence_modules import SentenceModules, sentence_modules_from_path
+from bertc.checkpoint.text_encoder import TextEncoder
 from bertc.checkpoint.tokenizer import TOKENIZER_FILES, text_encoder_from_path
 from bertc.checkpoint.weights import weights_from_path
 from bertc.core.digest import digest_from_files
+from bertc.core.head import Head
 from bertc.core.plugins import FAMILIES
 from bertc.evaluate.task import HeadFiles
+from bertc.ir.architecture import Architecture
 from bertc.tasks import task_from_name
 
 
@@ -65,19 +70,24 @@ def checkpoint_from_path(path: str | Path, *, task: str | None = None) -> Checkp
         *notes_on_crf(config, head.crf),
         *check_tensors(folder, others, architecture, heads, behind=() if head.crf is None else of_crf),
     )
-    encoder = text_encoder_from_path(folder, config, sentences=of_task.sentence_modules)
+    projected = {each.folder: dense_weights(root / each.folder) for each in head.projections if each.folder}
+    late = of_task.has_architecture(LATE_INTERACTION)
+    encoder = text_encoder_from_path(folder, config, sentences=of_task.sentence_modules and not late)
+    if late:
+        head, encoder = _with_interaction(root, folder, head, encoder, architecture)
     files = _small_files(root, folder, modules)
     adapter = folder / ADAPTER_CONFIG
-    digested = (*files, *weights.files, *([adapter] if adapter.is_file() else []))
+    beside = tuple(file for each in projected.values() for file in each.files)
+    digested = (*files, *weights.files, *beside, *([adapter] if adapter.is_file() else []))
     return Checkpoint(
         path=root,
         family=family,
         config=config,
-        weights=parted,
+        weights=WithModules(parted, projected) if projected else parted,
         encoder=encoder,
         head=head,
         digest=digest_from_files(root, digested),
-        parameters=weights.parameters,
+        parameters=weights.parameters + sum(each.parameters for each in projected.values()),
         ignored_bytes=weights.ignored_bytes,
         files=files,
         quantizers=weights.quantizers,
@@ -86,9 +96,25 @@ def checkpoint_from_path(path: str | Path, *, task: str | None = None) -> Checkp
     )
 
 
+def _with_interaction(
+    root: Path, folder: Path, head: Head, encoder: TextEncoder, architecture: Architecture
+) -> tuple[Head, TextEncoder]:
+    """Return the head and the tokenizer of a model that compares tokens, with what the files say of that."""
+    interaction = interaction_from_files(
+        InteractionFiles(
+            root=root,
+            folder=folder,
+            encoder=encoder,
+            projection=head.projections[-1],
+            windows=tuple(window for window in architecture.windows if window is not None),
+        )
+    )
+    return replace(head, interaction=interaction), encoder.with_interaction(interaction)
+
+
 def _small_files(root: Path, folder: Path, modules: SentenceModules | None) -> tuple[Path, ...]:
     """Return the files beside the weights that say something of the model."""
     configuration = CONFIG if is_google_folder(folder) else "config.json"
     small = [folder / name for name in (configuration, *TOKENIZER_FILES)]
-    small += [root / name for name in ("modules.json", FILE) if modules is None]
+    small += [root / name for name in ("modules.json", FILE) if modules is None] + [root / METADATA]
     return tuple(file for file in (*small, *(modules.files if modules else ())) if file.is_file())

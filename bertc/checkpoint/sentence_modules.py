@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 
 from bertc.checkpoint.cross_encoder import FILE, is_cross_encoder
+from bertc.checkpoint.dense_modules import projection_from_folder
 from bertc.checkpoint.files import contained_path, read_json, read_object, read_object_if_there
 from bertc.checkpoint.safetensors_file import SafetensorsFile
 from bertc.checkpoint.weights import MappedWeights
-from bertc.core.head import Pooling, Similarity
+from bertc.core.head import Pooling, Projection, Similarity
 from bertc.errors import InputError
 
 POOLING_FLAGS = {
@@ -24,23 +25,31 @@ POOLING_FLAGS = {
     "pooling_mode_mean_tokens": Pooling.MEAN,
     "pooling_mode_max_tokens": Pooling.MAX,
 }
-ORDER = ("Transformer", "WeightedLayerPooling", "Pooling", "Normalize")
+ORDER = ("Transformer", "WeightedLayerPooling", "Pooling", "Dense", "Normalize")
 SUPPORTED = ", ".join(ORDER)
+PYLATE = "pylate.models."
+"""What the layer of a model begins with that keeps a vector for every token."""
+
+MAX_SIM = "MaxSim"
+Modules = list[tuple[str, Path, str]]
+"""Each module's kind, its folder, and its class by its whole name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SentenceModules:
     """What modules.json says. `folder` holds the encoder's own files, `files` are those the modules were read from.
 
-    `layer_weights` has one entry per layer output, embeddings first, and sums to 1; None without such a module.
+    `pooling` is None where every token keeps its vector. `layer_weights` has one entry per layer output, embeddings
+    first, and sums to 1; None without such a module. `projections` are the linear layers behind, in their order.
     `dimensions` and `similarity` are those of config_sentence_transformers.json.
     """
 
     folder: Path
-    pooling: Pooling
+    pooling: Pooling | None
     normalize: bool
     layer_weights: tuple[float, ...] | None
     files: tuple[Path, ...]
+    projections: tuple[Projection, ...] = ()
     dimensions: int | None = None
     similarity: Similarity | None = None
 
@@ -53,46 +62,64 @@ def sentence_modules_from_path(root: Path) -> SentenceModules | None:
     config = read_object_if_there(root / FILE)
     _refuse_prompts(root, config)
     modules = _modules(path)
-    if list(modules) == ["Transformer"] and modules["Transformer"] == root and is_cross_encoder(root):
+    kinds = [kind for kind, _, _ in modules]
+    folders = {kind: place for kind, place, _ in modules}
+    if kinds == ["Transformer"] and folders["Transformer"] == root and is_cross_encoder(root):
         return None  # a cross-encoder is a classifier
-    _check_whole(path, modules)
-    folder = modules["Transformer"]
+    _check_whole(path, kinds)
     files = [path, *([root / FILE] if (root / FILE).is_file() else [])]
-    pooling_file = modules["Pooling"] / "config.json"
-    files.append(pooling_file)
-    layer_weights = None
-    if "WeightedLayerPooling" in modules:
-        layer_weights = _layer_weights(modules["WeightedLayerPooling"])
-        files += [modules["WeightedLayerPooling"] / name for name in ("config.json", "model.safetensors")]
+    pooling = layer_weights = None
+    if "Pooling" in folders:
+        files.append(folders["Pooling"] / "config.json")
+        pooling = _pooling(files[-1])
+    if "WeightedLayerPooling" in folders:
+        layer_weights = _layer_weights(folders["WeightedLayerPooling"])
+        files += [folders["WeightedLayerPooling"] / name for name in ("config.json", "model.safetensors")]
+    dense = [(place, name) for kind, place, name in modules if kind == "Dense"]
     return SentenceModules(
-        folder=folder,
-        pooling=_pooling(pooling_file),
-        normalize="Normalize" in modules,
+        folder=folders["Transformer"],
+        pooling=pooling,
+        normalize="Normalize" in folders,
         layer_weights=layer_weights,
-        files=tuple(files),
-        dimensions=_dimensions(root, config),
-        similarity=_similarity(root, config),
+        files=(*files, *(place / "config.json" for place, _ in dense)),
+        projections=tuple(
+            projection_from_folder(root, place, of_tokens=pooling is None, reads_always_tokens=name.startswith(PYLATE))
+            for place, name in dense
+        ),
+        dimensions=_dimensions(root, config, pooled=pooling is not None),
+        similarity=_similarity(root, config, pooled=pooling is not None),
     )
 
 
-def _modules(path: Path) -> dict[str, Path]:
-    """Return the modules' folders by kind, checked for kind and order."""
+def _modules(path: Path) -> Modules:
+    """Return the modules, checked for kind."""
     entries = read_json(path)
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise InputError(f"{path} is no list of modules; download the checkpoint again")
-    modules: dict[str, Path] = {}
+    modules: Modules = []
     for entry in entries:
-        kind = str(entry.get("type"))
-        name = kind.rpartition(".")[2]
-        if name not in ORDER or not kind.startswith("sentence_transformers.") or name in modules:
-            raise InputError(f"{path}: the module {kind} is not supported; bertc computes one each of {SUPPORTED}")
-        modules[name] = contained_path(path.parent, entry.get("path", ""), path)
+        name = str(entry.get("type"))
+        kind = name.rpartition(".")[2]
+        known = name.startswith("sentence_transformers.") or (name.startswith(PYLATE) and kind == "Dense")
+        twice = kind != "Dense" and any(kind == other for other, _, _ in modules)
+        if kind not in ORDER or not known or twice:
+            raise InputError(
+                f"{path}: the module {name} is not supported; bertc computes one each of {SUPPORTED} (Dense may come "
+                "several times)"
+            )
+        modules.append((kind, contained_path(path.parent, entry.get("path", ""), path), name))
     return modules
 
 
-def _check_whole(path: Path, modules: dict[str, Path]) -> None:
-    if list(modules) != [name for name in ORDER if name in modules] or not {"Transformer", "Pooling"} <= set(modules):
-        raise InputError(f"{path}: the modules are {', '.join(modules)}; bertc computes {SUPPORTED} in this order")
+def _check_whole(path: Path, kinds: list[str]) -> None:
+    """Refuse another order, and modules that neither pool nor project what the tokens are."""
+    of_tokens = kinds[:1] == ["Transformer"] and set(kinds[1:]) == {"Dense"}
+    pooled = kinds == sorted(kinds, key=ORDER.index) and {"Transformer", "Pooling"} <= set(kinds)
+    if not of_tokens and not pooled:
+        raise InputError(
+            f"{path}: the modules are {', '.join(kinds)}; bertc computes {SUPPORTED} in this order, or Transformer and "
+            "Dense for a vector of every token"
+        )
 
 
 def _pooling(path: Path) -> Pooling:
@@ -131,17 +158,21 @@ def _count(value: Any) -> int:
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 1_000 else -1
 
 
-def _dimensions(root: Path, config: dict[str, Any]) -> int | None:
+def _dimensions(root: Path, config: dict[str, Any], *, pooled: bool) -> int | None:
     kept = config.get("truncate_dim")
+    if kept is not None and not pooled:
+        raise InputError(f"{root / FILE}: truncate_dim is set, but the vectors of tokens are not cut; remove it")
     if kept is not None and (isinstance(kept, bool) or not isinstance(kept, int) or kept < 1):
         raise InputError(f"{root / FILE}: truncate_dim is {kept!r}, not a number of dimensions; correct the file")
     return kept
 
 
-def _similarity(root: Path, config: dict[str, Any]) -> Similarity | None:
+def _similarity(root: Path, config: dict[str, Any], *, pooled: bool) -> Similarity | None:
     named = config.get("similarity_fn_name")
-    if named is None or named == Similarity.COSINE:
+    if named is None or named == (Similarity.COSINE if pooled else MAX_SIM):
         return None
+    if not pooled:
+        raise InputError(f"{root / FILE}: similarity_fn_name {named!r} is not supported; tokens take {MAX_SIM}")
     if named not in set(Similarity):
         raise InputError(
             f"{root / FILE}: similarity_fn_name {named!r} is not supported; bertc computes {', '.join(Similarity)}"

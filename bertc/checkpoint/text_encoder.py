@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from bertc.checkpoint.tokens import (
     join_tokens,
     tokens_from_encoding,
 )
+from bertc.core.head import Interaction
 from bertc.errors import InputError
 
 __all__ = ["EncodedText", "TextEncoder"]
@@ -53,7 +55,7 @@ class TextEncoder:
 
     `max_length` is the default limit in tokens, `positions` the largest one the model can take, `pad_id` the id to pad
     with, `unknown_id` that of what the vocabulary cannot spell (-1: there is none), `vocab_size` the number of ids of
-    the tokenizer.
+    the tokenizer. `interaction` says what a model that compares tokens makes of texts, None for others.
 
     A text of many characters is not tokenized whole. A prefix of 16 characters per wanted token, cut before white
     space, is tokenized first; if it gives fewer tokens than wanted (and 128 more, which the cut could have changed),
@@ -66,6 +68,7 @@ class TextEncoder:
         "_pair",
         "_single",
         "_tokenizer",
+        "interaction",
         "max_length",
         "pad_id",
         "positions",
@@ -91,11 +94,24 @@ class TextEncoder:
         self._files = dict(files)
         self._single = frame_from_probe(tokenizer.encode("a"), 1, types=token_types)
         self._pair = frame_from_probe(tokenizer.encode("a", "a"), 2, types=token_types)
+        self.interaction: Interaction | None = None
         self.max_length = max_length
         self.positions = positions
         self.pad_id = placeholders.pad
         self.unknown_id = -1 if placeholders.unknown is None else placeholders.unknown
         self.vocab_size = tokenizer.get_vocab_size(with_added_tokens=True)
+
+    def token_id(self, token: str) -> int | None:
+        """Return the id of a token of the vocabulary, special ones included; None for what is none."""
+        found: int | None = self._tokenizer.token_to_id(token)
+        return found
+
+    def with_interaction(self, interaction: Interaction) -> TextEncoder:
+        """Return the same tokenizer for a model that compares tokens, whose longer text is the default length."""
+        found = copy(self)
+        found.interaction = interaction
+        found.max_length = max(interaction.query_length, interaction.document_length)
+        return found
 
     @property
     def ordinary_ids(self) -> tuple[int, ...]:

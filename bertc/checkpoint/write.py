@@ -27,7 +27,8 @@ def write_checkpoint(checkpoint: Checkpoint, folder: Path, changed: Mapping[str,
     from safetensors.numpy import save_file
 
     weights = checkpoint.weights
-    parts: dict[str, list[NDArray[np.float32]]] = {}
+    beside = {f"{each.module}.": each.folder for each in checkpoint.head.projections if each.folder}
+    parts: dict[str, dict[str, list[NDArray[np.float32]]]] = {"": {}}
     for name in weights:
         values = changed.get(name)
         if values is None:
@@ -37,8 +38,8 @@ def write_checkpoint(checkpoint: Checkpoint, folder: Path, changed: Mapping[str,
                 f"the new values of {name} are not finite, or have the shape {list(values.shape)} in the place of "
                 f"{list(weights.shape(name))}; the checkpoint was not written"
             )
-        parts.setdefault(weights.stored_name(name), []).append(values)
-    tensors = {name: np.ascontiguousarray(np.concatenate(rows), np.float32) for name, rows in parts.items()}
+        home = next((place for prefix, place in beside.items() if name.startswith(prefix)), "")
+        parts.setdefault(home, {}).setdefault(weights.stored_name(name), []).append(values)
     unknown = sorted(set(changed) - set(weights))
     if unknown:
         raise InputError(f"{checkpoint.path} has no tensor {unknown[0]}, so it cannot be replaced")
@@ -54,4 +55,6 @@ def write_checkpoint(checkpoint: Checkpoint, folder: Path, changed: Mapping[str,
         place = folder / file.relative_to(checkpoint.path)
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, place)
-    save_file(tensors, encoder / "model.safetensors", metadata={"format": "pt"})
+    for home, stored in parts.items():
+        tensors = {name: np.ascontiguousarray(np.concatenate(rows), np.float32) for name, rows in stored.items()}
+        save_file(tensors, (folder / home if home else encoder) / "model.safetensors", metadata={"format": "pt"})

@@ -13,7 +13,7 @@ from bertc.core.feature import Feature
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """Features padded on the right to one length: int64 [rows, length], mask 1 for a token.
+    """Features padded on the right to one length: int64 [rows, length]; mask 1 for a token, -1 for one nothing sees.
 
     Several features can share a row: the mask of each one's tokens then is 1 + the column in which it starts
     (`bertc.ir.sentences`), and `starts` says where that is.
@@ -38,8 +38,9 @@ class Batch:
         return self.starts[number] if self.starts else (number, 0)
 
     def feeds(self, names: Sequence[str]) -> dict[str, NDArray[np.int64]]:
-        """Return the inputs a session asks for."""
-        every = {"input_ids": self.input_ids, "attention_mask": self.mask, "token_type_ids": self.token_type_ids}
+        """Return the inputs a session asks for; in a graph's mask, what nothing sees is as padding is."""
+        mask = np.maximum(self.mask, 0)
+        every = {"input_ids": self.input_ids, "attention_mask": mask, "token_type_ids": self.token_type_ids}
         return {name: every[name] for name in names}
 
 
@@ -53,11 +54,17 @@ def batch_from_features(features: Sequence[Feature], order: Sequence[int]) -> Ba
         ids[row, : feature.length] = feature.input_ids
         types[row, : feature.length] = feature.token_type_ids
         mask[row, : feature.length] = 1
+        if feature.seen is not None:
+            mask[row, feature.seen : feature.length] = -1
     return Batch(input_ids=ids, token_type_ids=types, mask=mask, order=tuple(order))
 
 
 def packed_batch_from_features(features: Sequence[Feature], rows: Sequence[Sequence[int]]) -> Batch:
-    """Put the features at each row's places beside each other and pad the rows to the longest of them."""
+    """Put the features at each row's places beside each other and pad the rows to the longest of them.
+
+    All of their tokens are seen: in a graph, what is not belongs to the row's first text.
+    """
+    assert all(features[place].seen is None for row in rows for place in row)
     length = max(sum(features[place].length for place in row) for row in rows)
     ids, types, mask = (np.zeros((len(rows), length), np.int64) for _ in range(3))
     starts = []

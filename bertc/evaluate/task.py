@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from bertc.core.example import Example
 from bertc.core.feature import Feature
-from bertc.core.head import Head, Pooling, Similarity
+from bertc.core.head import Head, Interaction, Pooling, Projection, Similarity
 from bertc.core.outputs import Output
 from bertc.data.columns import Layout
 from bertc.data.rows import Row
@@ -50,6 +50,10 @@ class Encoder(Protocol):
     Lengths are in tokens, special ones included.
     """
 
+    @property
+    def interaction(self) -> Interaction | None:
+        """What makes queries and documents of texts, for a model that compares their tokens."""
+
     def encode_batch(
         self, texts: Sequence[str], pairs: Sequence[str] | None = None, *, max_length: int
     ) -> Sequence[Any]:
@@ -79,8 +83,8 @@ class Sentences(Protocol):
     """What sentence-transformers' modules say: how tokens become a sentence's vector."""
 
     @property
-    def pooling(self) -> Pooling:
-        """How token vectors are pooled."""
+    def pooling(self) -> Pooling | None:
+        """How token vectors are pooled; None where every token keeps its own."""
 
     @property
     def normalize(self) -> bool:
@@ -89,6 +93,10 @@ class Sentences(Protocol):
     @property
     def layer_weights(self) -> tuple[float, ...] | None:
         """The mix of hidden states, embeddings first; None for the last layer alone."""
+
+    @property
+    def projections(self) -> tuple[Projection, ...]:
+        """The linear layers behind pooling, or behind the encoder where nothing is pooled."""
 
     @property
     def dimensions(self) -> int | None:
@@ -151,8 +159,10 @@ class HeadBuilder(Protocol):
     def arch(self) -> Architecture:
         """Sizes, and the names of a family's weights."""
 
-    def linear(self, x: ir.Value, prefix: str, sizes: tuple[int, int], gemm: str, out: str) -> ir.Value:
-        """Write x W + b of the weights `prefix`.weight and .bias; sizes: (in, out)."""
+    def linear(
+        self, x: ir.Value, prefix: str, sizes: tuple[int, int], gemm: str, out: str, *, bias: bool = True
+    ) -> ir.Value:
+        """Write x W + b of the weights `prefix`.weight and .bias, without `bias` x W alone; sizes: (in, out)."""
 
     def dense(self, x: ir.Value) -> ir.Value:
         """Write the layers that a family has before its classifier; x: [..., hidden]."""

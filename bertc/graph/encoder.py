@@ -132,13 +132,16 @@ class _Builder:
             return self.emit.constant(value, np.zeros(size, np.float32))
         return self.weight(value, f"{prefix}.bias", (size,))
 
-    def linear(self, x: ir.Value, prefix: str, sizes: tuple[int, int], gemm: str, out: str) -> ir.Value:
-        """Write x W + b with the GEMM's value named `gemm`, the sum's `out`. sizes: (in, out)."""
+    def linear(
+        self, x: ir.Value, prefix: str, sizes: tuple[int, int], gemm: str, out: str, *, bias: bool = True
+    ) -> ir.Value:
+        """Write x W + b with the GEMM's value named `gemm`, the sum's `out`; without `bias` x W. sizes: (in, out)."""
         fan_in, fan_out = sizes
         weight = self.weight(f"{gemm}.weight", f"{prefix}.weight", (fan_out, fan_in), transposed=True)
-        bias = self.bias_of(f"{gemm}.bias", prefix, fan_out)
         product = self.emit.op("MatMul", x, weight, name=gemm)
-        return self.emit.op("Add", product, bias, name=out)
+        if not bias:
+            return product
+        return self.emit.op("Add", product, self.bias_of(f"{gemm}.bias", prefix, fan_out), name=out)
 
     def norm(self, x: ir.Value, prefix: str, name: str, width: int) -> ir.Value:
         """Write the family's norm over the last axis, which is so wide."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from bertc.calibrate.method import RangeMethod
 from bertc.checkpoint import Checkpoint
+from bertc.core.head import Head
 from bertc.errors import InputError
 from bertc.export.engine_options import EngineOptions
 from bertc.ir.architecture import Architecture, Norm
@@ -17,6 +18,9 @@ from bertc.recipe import CalibrationRecipe, QuantizationRecipe, Recipe
 from bertc.runtime.batch_plan import row_length_from_lengths
 from bertc.runtime.machine.cpu import cpu_features
 from bertc.targets import Target, target_from_name
+
+EVERYWHERE = "native, --target ort-cpu or --target openvino"
+"""The targets that run every part of a model."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,13 +56,14 @@ def plan_from_recipe(recipe: Recipe, checkpoint: Checkpoint, lengths: Sequence[i
             )
         architecture = checkpoint.architecture
         check_attention(target.attentions, attention, architecture=architecture, length=longest, scheme=scheme)
+    packs = target.packs_rows and not hides_tokens(checkpoint.head)
     return Plan(
         target=target,
         scheme=scheme,
         method=method_from_recipe(recipe.calibration),
         correction=correction_from_recipe(recipe.quantization),
         options=EngineOptions(attention=attention, lengths=tuple(sorted(lengths)), longest=longest),
-        row_length=row_length_from_lengths(lengths, longest) if target.packs_rows else None,
+        row_length=row_length_from_lengths(lengths, longest) if packs else None,
         threads=recipe.engine.threads,
     )
 
@@ -69,8 +74,18 @@ def check_architecture(plan: Plan, checkpoint: Checkpoint) -> None:
     if feature is not None:
         raise InputError(
             f"{checkpoint.path}: this model ({checkpoint.family}) has {feature}, which the target {plan.target.name} "
-            "does not run; build it with --target native, --target ort-cpu or --target openvino"
+            f"does not run; build it with --target {EVERYWHERE}"
         )
+    if hides_tokens(checkpoint.head) and not plan.target.unseen_tokens:
+        raise InputError(
+            f"{checkpoint.path}: queries are filled up with tokens that no other token sees, which the target "
+            f"{plan.target.name} leaves away as padding; build it with --target {EVERYWHERE}"
+        )
+
+
+def hides_tokens(head: Head) -> bool:
+    """Say whether texts of a head may end with tokens that nothing attends to."""
+    return head.interaction is not None and head.interaction.hides_filler
 
 
 def feature_beyond(target: Target, architecture: Architecture) -> str | None:

@@ -23,7 +23,7 @@ from bertc.checkpoint.tokenizer import text_encoder_from_path
 from bertc.core.batch import Batch
 from bertc.core.crf import Crf, Over
 from bertc.core.feature import Feature
-from bertc.core.head import Exit, Head, Pooling, Problem, Similarity, Squash
+from bertc.core.head import Exit, Head, Interaction, Pooling, Problem, Projection, Similarity, Squash
 from bertc.data.labels import has_text
 from bertc.data.rows import Row, row_from_texts
 from bertc.errors import EnvironmentLackError, InputError
@@ -53,9 +53,12 @@ class Predictor(Closing):
         self.manifest = manifest
         self.head = head_from_document(document.get("head"), folder)
         self.task: Task = task_from_name(self.head.task)
+        pooled = self.task.sentence_modules and self.head.interaction is None
         self.encoder: TextEncoder = text_encoder_from_path(
-            folder, config_from_path(folder), sentences=self.task.sentence_modules, built=True
+            folder, config_from_path(folder), sentences=pooled, built=True
         )
+        if self.head.interaction is not None:
+            self.encoder = self.encoder.with_interaction(self.head.interaction)
         self.max_length = int(document.get("max_length") or self.encoder.max_length)
         row_length = document.get("row_length") if packing else None
         self.row_length = None if row_length is None else int(row_length)
@@ -211,8 +214,20 @@ def head_from_document(document: Any, folder: Path) -> Head:
             pooling=None if document["pooling"] is None else Pooling(document["pooling"]),
             normalize=bool(document["normalize"]),
             layer_weights=None if weights is None else tuple(map(float, weights)),
+            projections=tuple(
+                Projection(
+                    folder=str(each["folder"]),
+                    sizes=(int(each["sizes"][0]), int(each["sizes"][1])),
+                    bias=bool(each["bias"]),
+                    tanh=bool(each["tanh"]),
+                )
+                for each in document.get("projections", ())
+            ),
             dimensions=None if document.get("dimensions") is None else int(document["dimensions"]),
             similarity=None if document.get("similarity") is None else Similarity(document["similarity"]),
+            interaction=(
+                None if document.get("interaction") is None else interaction_from_document(document["interaction"])
+            ),
             squash=None if document.get("squash") is None else Squash(document["squash"]),
             crf=None if document.get("crf") is None else crf_from_document(document["crf"]),
             exits=tuple(
@@ -223,6 +238,21 @@ def head_from_document(document: Any, folder: Path) -> Head:
         )
     except (AssertionError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{folder}/{HEAD_FILE} describes no head; build the artefact again") from error
+
+
+def interaction_from_document(document: Mapping[str, Any]) -> Interaction:
+    """Read how tokens are compared. Raises `KeyError`, `TypeError` or `ValueError` if it is no description of that."""
+    markers = (document[name] for name in ("query_marker", "document_marker", "filler"))
+    query, text, filler = (None if id is None else int(id) for id in markers)
+    return Interaction(
+        query_marker=query,
+        document_marker=text,
+        query_length=int(document["query_length"]),
+        document_length=int(document["document_length"]),
+        filler=filler,
+        filler_seen=bool(document["filler_seen"]),
+        skipped=tuple(map(int, document["skipped"])),
+    )
 
 
 def crf_from_document(document: Mapping[str, Any]) -> Crf:

@@ -58,7 +58,7 @@ def facts_from_score(score: Score | MetricPart) -> Iterator[Fact]:
     yield "metric", f"{score.metric} {values}, {score.samples} {score.unit}"
     yield "drop", f"{figure(score.drop, sign=True)}{interval_text(score.drop_ci95)}"
     if score.agreement is not None:
-        what = "decisions" if score.unit == "rows" else "orders of a query's first ten rows"
+        what = "decisions" if score.unit == "rows" else "first rows of a query"
         yield "agreement", f"{figure(score.agreement)} of the float model's {what}"
 
 

@@ -39,8 +39,11 @@ Group = list[list[int]]
 def planned_batches(features: Sequence[Feature], tokens: int, *, row_length: int | None) -> Iterator[Batch]:
     """Put features into batches of about `tokens` tokens at most, sorted by length or packed, whichever costs less.
 
-    `row_length` is what a packed row holds at most; None packs nothing.
+    `row_length` is what a packed row holds at most; None packs nothing, and so do features with tokens that nothing
+    sees.
     """
+    if any(feature.seen is not None for feature in features):
+        row_length = None
     lengths = [feature.length for feature in features]
     for group in cheapest_groups(lengths, tokens, row_length=row_length):
         if all(len(row) == 1 for row in group):

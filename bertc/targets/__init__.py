@@ -91,6 +91,9 @@ class Target:
     rms_norm: bool = True
     """Whether it runs RMSNorm."""
 
+    unseen_tokens: bool = True
+    """Whether tokens that nothing attends to have outputs: those that fill a query up."""
+
     lets_texts_leave: bool = False
     """Whether its engine computes a text no further than the first classifier that is certain of it."""
 

@@ -33,4 +33,5 @@ TARGET = Target(
     rotary_positions=False,
     distance_embeddings=False,
     rms_norm=False,
+    unseen_tokens=False,
 )

@@ -20,7 +20,7 @@ from bertc.data.usual import QUERY
 from bertc.errors import InputError
 from bertc.evaluate.task import Encoder, Task
 
-SCORING, RANKING = "sequence-classification", "text-ranking"
+SCORING, RANKING, COMPARING = "sequence-classification", "text-ranking", "late-interaction"
 
 MEMBERS = tuple(name for name in vars(Task) if not name.startswith("_"))
 
@@ -56,11 +56,15 @@ def layout_from_head(head: Head) -> Layout:
 
 
 def head_of_rows(head: Head, rows: Sequence[Row]) -> Head:
-    """Return the head as rows are to judge it: a score that is given to several rows of a query ranks them."""
+    """Return the head as rows are to judge it: a score that is given to several rows of a query ranks them, and one of
+    compared tokens that is not is a regression."""
     names = Counter(row.group for row in rows if row.group and len(row.texts) == 2)
-    if head.task != SCORING or head.problem != Problem.REGRESSION or max(names.values(), default=0) < 2:
-        return head
-    return replace(head, task=RANKING)
+    ranked = max(names.values(), default=0) >= 2
+    if head.task == COMPARING:
+        return replace(head, problem=None if ranked else Problem.REGRESSION)
+    return (
+        replace(head, task=RANKING) if ranked and head.task == SCORING and head.problem == Problem.REGRESSION else head
+    )
 
 
 def checked_rows(task: Task, rows: Sequence[Row], head: Head, encoder: Encoder) -> tuple[Row, ...]:

@@ -56,11 +56,17 @@ class FeatureExtraction:
         modules = files.sentences
         if modules is None:
             return Head(task=self.name, pooling=Pooling.MEAN)
+        if modules.pooling is None:
+            raise InputError(
+                f"{files.folder}: its modules give a vector for every token and none for the text; choose the task "
+                "late-interaction"
+            )
         return Head(
             task=self.name,
             pooling=modules.pooling,
             normalize=modules.normalize,
             layer_weights=modules.layer_weights,
+            projections=modules.projections,
             dimensions=modules.dimensions,
             similarity=modules.similarity,
         )
@@ -73,8 +79,9 @@ class FeatureExtraction:
         )
 
     def emit_head(self, builder: HeadBuilder, head: Head, states: Sequence[ir.Value]) -> Sequence[SizedValue]:
-        """Write the layer mix, pooling and normalisation."""
+        """Write the layer mix, pooling, projections and normalisation."""
         from bertc.ir.pooling import emit_mix, emit_normalized, emit_pooled
+        from bertc.tasks._projections import emit_projections
 
         emit, hidden = builder.emit, builder.arch.hidden
         tokens = states[-1]
@@ -88,10 +95,11 @@ class FeatureExtraction:
             tokens = emit_mix(emit, states, head.layer_weights)
         assert head.pooling is not None
         pooled = emit_pooled(emit, builder.packing, tokens, hidden, head.pooling)
+        pooled, full = emit_projections(builder, head.projections, pooled, hidden)
         if head.normalize:
             pooled = emit_normalized(emit, pooled)
-        width = hidden if head.dimensions is None else min(head.dimensions, hidden)
-        if width < hidden:  # behind the normalisation, as sentence-transformers does: the length is then below 1
+        width = full if head.dimensions is None else min(head.dimensions, full)
+        if width < full:  # behind the normalisation, as sentence-transformers does: the length is then below 1
             bounds = [
                 emit.constant(f"head.{name}", np.array([at], np.int64)) for name, at in (("from", 0), ("to", width))
             ]

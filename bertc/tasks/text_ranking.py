@@ -6,8 +6,8 @@ A cross-encoder with one score is a regression by its files. It is judged as a r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,30 +16,34 @@ from numpy.typing import NDArray
 from bertc.core.example import Example
 from bertc.core.feature import Feature
 from bertc.core.head import Head, Problem, Squash
-from bertc.core.number_text import figure
 from bertc.data.columns import Layout
-from bertc.data.labels import check_texts, is_labelled, number_from_label
+from bertc.data.labels import check_texts
 from bertc.data.rows import Row
 from bertc.data.usual import ID, LABEL, QUERY, TEXT_A, TEXT_B, schema_from_layout
 from bertc.errors import InputError
 from bertc.evaluate.formulas import Array
 from bertc.evaluate.metric import Metric
-from bertc.evaluate.metrics.average_precision import map_metric
 from bertc.evaluate.metrics.fidelity import distance_metric
-from bertc.evaluate.metrics.ndcg import ndcg_metric
-from bertc.evaluate.metrics.ranking import GOLD, SCORES, agreement_metrics, queries_of
-from bertc.evaluate.metrics.reciprocal_rank import mrr_metric
-from bertc.evaluate.reference import LEAST_ROWS, Floor, Reading
-from bertc.evaluate.row_table import hash_value
+from bertc.evaluate.metrics.ranking import SCORES, agreement_metrics
+from bertc.evaluate.reference import Floor, Reading
 from bertc.evaluate.task import HeadFiles, RawOutputs, Task, Tensors, Truth
 from bertc.tasks._classifier import TextClassifier, squashed
 from bertc.tasks._labels import CLASSIFIERS, labels_from_files
+from bertc.tasks._ranking import (
+    NOTE,
+    floor_of_ranking,
+    gold_of_rows,
+    metric_at,
+    query_numbers,
+    ranked_rows,
+    ranking_metrics,
+    ranking_readings,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 LAYOUT = Layout(choices=((TEXT_A, TEXT_B),), optional=(QUERY, LABEL, ID), whole_groups=True)
-METRICS: Mapping[str, Callable[[int | None], Metric]] = {"ndcg": ndcg_metric, "mrr": mrr_metric, "map": map_metric}
 
 
 @dataclass(frozen=True)
@@ -71,31 +75,20 @@ class TextRanking(TextClassifier):
 
     def schema(self, head: Head) -> str:
         """Return the help on columns."""
-        note = (
-            "The label is the relevance of the text to the query, from 0 (none). Rows are of the same query if their "
-            "group is the same or, without such a column, their first text."
-        )
-        return schema_from_layout(self.name, self.layout, note)
+        return schema_from_layout(self.name, self.layout, NOTE)
 
     def check_rows(self, rows: Sequence[Row], head: Head) -> tuple[Row, ...]:
         """Map relevances to floats and name each row's query. Raises `InputError` for a negative relevance, and where
         some rows have a query and others have none."""
         check_texts(rows, (2,), self.name)
-        grouped = [bool(row.group) for row in rows]
-        if any(grouped) and not all(grouped):
-            missing = rows[grouped.index(False)]
-            raise InputError(f"{missing.place}: has no query though other rows have one; fill the cell")
-        named = tuple(replace(row, group=row.group or row.texts[0]) for row in rows)
-        if not is_labelled(named):
-            return tuple(replace(row, label=None) for row in named)
-        return tuple(replace(row, label=_relevance(row)) for row in named)
+        return ranked_rows(rows)
 
     def row_outputs(
         self, rows: Sequence[Row], features: Sequence[Feature], raw: RawOutputs, head: Head
     ) -> NDArray[np.void]:
         """Return the logit and the query of each row, `SCORES`."""
         found = np.zeros(len(rows), SCORES)
-        found["query"] = _queries(rows)
+        found["query"] = query_numbers(rows)
         for feature, values in zip(features, raw["logits"], strict=True):
             found["score"][feature.row] = values[0]
         return found
@@ -114,37 +107,20 @@ class TextRanking(TextClassifier):
 
     def gold(self, rows: Sequence[Row], head: Head) -> NDArray[np.void] | None:
         """Return the relevance and the query of each row, `GOLD`, or None without labels."""
-        if not rows or rows[0].label is None:
-            return None
-        found = np.zeros(len(rows), GOLD)
-        found["relevance"] = [row.label for row in rows]
-        found["query"] = _queries(rows)
-        return found
+        return gold_of_rows(rows)
 
     def metrics(self, head: Head) -> tuple[Metric, ...]:
         """Return ndcg@10, mrr@10 and map."""
-        return ndcg_metric(), mrr_metric(), map_metric()
+        return ranking_metrics()
 
     def floor(self, head: Head, gold: Any) -> Floor:
         """Return what the rows in any order score; too few queries with rows of more and of less relevance tell
         nothing."""
-        telling = [rows for rows in queries_of(gold["query"]) if np.ptp(gold["relevance"][rows]) > 0]
-        alike = ""
-        if len(telling) < LEAST_ROWS:
-            alike = (
-                f"{len(telling)} queries have rows of more and of less relevance, too few to tell one order from "
-                "another (is the column of queries the right one?)"
-            )
-        tied = np.zeros(len(gold), SCORES)
-        tied["query"] = gold["query"]
-        value = ndcg_metric().value(gold, tied) if telling else 0.0
-        return Floor(value=value, words=f"the {figure(value)} of a random order", alike=alike)
+        return floor_of_ranking(gold)
 
     def readings(self, head: Head, gold: Any, graded: Any) -> list[Reading]:
         """Return the relevances turned round: ranks that begin with the best, or distances."""
-        turned = gold.copy()
-        turned["relevance"] = gold["relevance"].max() - gold["relevance"]
-        return [Reading(cause="the scale is turned round", words="the least as the most relevant", gold=turned)]
+        return ranking_readings(gold)
 
     def metric(self, head: Head, base: str, label: str, threshold: float | None) -> Metric | None:
         """Return None: a text is not told by labels."""
@@ -152,7 +128,7 @@ class TextRanking(TextClassifier):
 
     def metric_at(self, head: Head, base: str, cutoff: int | None) -> Metric | None:
         """Return ndcg, mrr or map over so many ranks."""
-        return METRICS[base](cutoff) if base in METRICS else None
+        return metric_at(base, cutoff)
 
     def fidelity(self, head: Head) -> tuple[Metric, ...]:
         """Return the agreement of pairs, that of the first ten rows of each query, and the logits' squared error."""
@@ -189,19 +165,6 @@ class TextRanking(TextClassifier):
         from torch.nn import functional
 
         return functional.mse_loss(outputs["logits"].float(), teacher["logits"].float(), reduction="sum")
-
-
-def _relevance(row: Row) -> float:
-    value = number_from_label(row)
-    if value < 0:
-        raise InputError(f"{row.place}: the relevance {value:g} is negative; write 0 for a text that is not relevant")
-    return value
-
-
-def _queries(rows: Sequence[Row]) -> NDArray[np.uint64]:
-    """Return a number for each row's query, the same in every shard."""
-    numbers = {group: hash_value(group) for group in {row.group for row in rows}}
-    return np.array([numbers[row.group] for row in rows], np.uint64)
 
 
 def _squared_error(reference: Any, outputs: Any) -> Array:

@@ -30,12 +30,13 @@ LABELS, LOGITS, HIDDEN, ATTENTION = "labels", "logits", "hidden", "attention"
 class Part:
     """Some examples, padded to one length: the network's inputs, and what its outputs are compared with.
 
-    `mask` bool [B, S] is True for a token; `scored` and `gold` as in `Example`, padded and stacked; `known` bool [B]
-    says which examples have a label.
+    `mask` bool [B, S] is True for a token, `seen` for one that others attend to; `scored` and `gold` as in `Example`,
+    padded and stacked; `known` bool [B] says which examples have a label.
     """
 
     feeds: dict[str, Tensor]
     mask: Tensor
+    seen: Tensor
     scored: Tensor | None
     gold: Tensor | None
     known: Tensor
@@ -55,7 +56,8 @@ def part_from_examples(examples: Sequence[Example] | Mapping[int, Example], orde
     names = ("input_ids", "attention_mask", "token_type_ids")
     return Part(
         feeds={name: torch.from_numpy(array).to(device) for name, array in batch.feeds(names).items()},
-        mask=torch.from_numpy(batch.mask.astype(bool)).to(device),
+        mask=torch.from_numpy(batch.mask != 0).to(device),
+        seen=torch.from_numpy(batch.mask > 0).to(device),
         scored=None if scored is None else torch.from_numpy(scored).to(device),
         gold=_stacked_gold(chosen, length, device),
         known=torch.tensor([example.gold is not None for example in chosen], device=device),
@@ -129,7 +131,7 @@ class Objective:
             found[HIDDEN] = hidden_loss(pairs, part.mask) / units.tokens
         if ATTENTION in self.weights:
             pairs = [(student[ours], teacher[theirs]) for ours, theirs in self.attention_pairs()]
-            found[ATTENTION] = attention_loss(pairs, part.mask, self.scaling) / units.tokens
+            found[ATTENTION] = attention_loss(pairs, part.mask, part.seen, self.scaling) / units.tokens
         return found
 
     def total(self, losses: Mapping[str, Tensor]) -> Tensor:
@@ -152,13 +154,13 @@ def hidden_loss(pairs: Sequence[tuple[Tensor, Tensor]], mask: Tensor) -> Tensor:
     return torch.stack([(relative_error(ours, theirs) * mask).sum() for ours, theirs in pairs]).mean()
 
 
-def attention_loss(pairs: Sequence[tuple[Tensor, Tensor]], mask: Tensor, scaling: float) -> Tensor:
+def attention_loss(pairs: Sequence[tuple[Tensor, Tensor]], mask: Tensor, seen: Tensor, scaling: float) -> Tensor:
     """Return KL(teacher || student) of the attention, averaged over layers and heads, summed over tokens (queries).
 
     As in MiniLM (Wang et al. 2020, arXiv:2002.10957, eq. 4), of every layer. pairs: raw scores [B, heads, S, S], on
-    which the softmax of `scaling` times the score over the keys that are tokens gives the attention.
+    which the softmax of `scaling` times the score over the keys that are seen gives the attention.
     """
-    hidden = ~mask[:, None, None, :]
+    hidden = ~seen[:, None, None, :]
     distances = []
     for ours, theirs in pairs:
         shown = [(scores.float() * scaling).masked_fill(hidden, LOWEST) for scores in (ours, theirs)]

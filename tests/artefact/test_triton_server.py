@@ -22,6 +22,7 @@ DIMS = {
     "token-classification": {"logits": [-1, 3]},
     "question-answering": {"start_logits": [-1], "end_logits": [-1]},
     "feature-extraction": {"last_hidden_state": [-1, HIDDEN], "sentence_embedding": [HIDDEN]},
+    "late-interaction": {"last_hidden_state": [-1, HIDDEN], "token_embeddings": [-1, 48]},
 }
 SERVICE = Service(name="tiny", backend="onnxruntime", file="model.onnx", gpu=False)
 

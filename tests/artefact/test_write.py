@@ -13,11 +13,21 @@ from bertc.artefact.layout import HEAD_FILE, ROWS_FILE, SENTENCE_FILES
 from bertc.artefact.manifest import read_manifest, verify_artefact
 from bertc.artefact.write import write_artefact
 from bertc.checkpoint import checkpoint_from_path
+from bertc.checkpoint.files import read_object
+from bertc.errors import InputError
 from bertc.jobs.inspect import kind_of_path
+from bertc.jobs.predict import head_from_document
 from bertc.recipe import recipe_from_path
 from bertc.report.parts.built import report_from_facts
 from bertc.report.parts.facts import BuildFacts
-from tests.fixtures import edit_json, write_json, write_safetensors, write_tiny_sentences
+from tests.fixtures import (
+    edit_json,
+    write_json,
+    write_safetensors,
+    write_tiny_bert,
+    write_tiny_pylate,
+    write_tiny_sentences,
+)
 from tests.report.sample_facts import facts_of
 from tests.tiny import TinyModel, engine_scheme, tiny_scheme
 
@@ -76,6 +86,27 @@ def test_an_embedder_keeps_the_files_of_sentence_transformers(
     for name in ("modules.json", "1_Pooling/config.json"):
         assert (tmp_path / "out" / name).read_bytes() == (source / name).read_bytes()
     assert {"modules.json", "1_Pooling/config.json"} <= set(read_manifest(tmp_path / "out").files)
+
+
+def test_layers_and_settings_of_other_tools_travel_as_they_are(facts: BuildFacts, tmp_path: Path) -> None:
+    sources = {
+        "dense": (write_tiny_sentences(tmp_path / "a", modules=("Transformer", "Pooling", "Dense")), "2_Dense"),
+        "pylate": (write_tiny_pylate(tmp_path / "b"), "1_Dense"),
+    }
+    for name, (source, folder) in sources.items():
+        names = written(tmp_path / name, replace(facts, checkpoint=checkpoint_from_path(source)))
+        for file in (f"{folder}/model.safetensors", f"{folder}/config.json", "modules.json"):
+            assert file in names and (tmp_path / name / file).read_bytes() == (source / file).read_bytes()
+    source = write_tiny_bert(tmp_path / "c", task="late-interaction")
+    written(tmp_path / "stanford", replace(facts, checkpoint=checkpoint_from_path(source)))
+    document = read_object(tmp_path / "stanford" / "artifact.metadata")
+    assert document == read_object(source / "artifact.metadata")
+    head = checkpoint_from_path(source).head
+    described = read_object(tmp_path / "stanford" / HEAD_FILE)["head"]
+    assert head_from_document(described, tmp_path) == head
+    del described["interaction"]["filler"]
+    with pytest.raises(InputError, match=r"bertc\.json describes no head; build the artefact again"):
+        head_from_document(described, tmp_path)
 
 
 @pytest.mark.parametrize("encoder", ["", "0_Transformer"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import onnx_ir as ir
@@ -202,3 +203,19 @@ def test_a_dead_channel_of_the_model_has_the_factor_one(tiny_classifier: TinyMod
     assert table.smoothing[Site(0, Role.ATTENTION_NORM)][5] == 1
     assert table.smoothing[Site(0, Role.ACTIVATION)][9] == 1
     assert tiny_classifier.table.smoothing[Site(0, Role.ACTIVATION)][9] != 1
+
+
+def test_what_nothing_sees_is_observed_as_a_query_and_not_as_a_key(
+    tiny_classifier: TinyModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Alone, padded, and beside the same text without those tokens: counts are of tokens, and of tokens times seen."""
+    features = tuple(replace(feature, seen=max(1, feature.length - 3)) for feature in tiny_classifier.features[:7])
+    model = replace(tiny_classifier, features=features)
+    alone, together = lonely(model, monkeypatch), crowded(model, monkeypatch)
+    tokens = sum(feature.length for feature in features)
+    pairs = sum(feature.length * int(feature.seen or 0) for feature in features)
+    for table in (alone, together):
+        assert table.sites[Site(0, Role.GELU)].counts.sum() == tokens * 128
+        assert table.sites[Site(1, Role.PROBS)].counts.sum() == pairs * HEADS
+    seen = calibrated(tiny_classifier.graph, tiny_classifier.features[:7])
+    assert seen.sites[Site(1, Role.PROBS)].counts.sum() > pairs * HEADS

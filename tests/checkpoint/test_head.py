@@ -191,7 +191,10 @@ def test_pooling_that_bertc_cannot(sentences: Path, config: dict[str, Any]) -> N
 @pytest.mark.parametrize(
     ("modules", "told"),
     [
-        (("Transformer", "Pooling", "Dense", "Normalize"), r"module sentence_transformers\.models\.Dense is not"),
+        (("Transformer", "Pooling", "LayerNorm"), r"module sentence_transformers\.models\.LayerNorm is not"),
+        (("Transformer", "Pooling", "Normalize", "Dense"), "the modules are Transformer, Pooling, Normalize, Dense"),
+        (("Transformer", "Dense", "Pooling"), "the modules are Transformer, Dense, Pooling"),
+        (("Transformer", "Dense", "Normalize"), "the modules are Transformer, Dense, Normalize"),
         (("Transformer", "Normalize", "Pooling"), "the modules are Transformer, Normalize, Pooling"),
         (("Transformer", "Pooling", "Pooling"), r"module sentence_transformers\.models\.Pooling is not"),
         (("Transformer",), "the modules are Transformer; bertc computes"),

@@ -16,7 +16,7 @@ import pytest
 import bertc as package
 from bertc.evaluate.reference import LEAST_ROWS
 from tests.endtoend.conftest import ANY_DROP, POSITIONS, TEXTS, Bertc, Place, report_of, write_labelled, write_place
-from tests.fixtures import edit_json, write_tiny_bert, write_tiny_sentences
+from tests.fixtures import edit_json, write_tiny_bert, write_tiny_pylate, write_tiny_sentences
 
 ROWS = 20
 PAIRS = tuple(pairwise(TEXTS))[:ROWS]
@@ -91,6 +91,7 @@ WORDS = ["\n".join(f"{w}\t{TAGS[i % 4]}" for i, w in enumerate(text.split())) + 
 ASKED = [json.dumps({"question": "who is it", "context": t, "answers": [t.split()[1]]}) for t in TEXTS[:ROWS]]
 SIMILAR = table("sentence1\tsentence2\tscore", SCORED)
 REGRESSION = {"problem_type": "regression"}
+PROJECTED = ("Transformer", "Pooling", "Dense", "Normalize")
 MULTI_LABEL = {"problem_type": "multi_label_classification"}
 
 KINDS = {
@@ -135,6 +136,26 @@ KINDS = {
         metric="f1",
         answer=lambda answer: isinstance(answer["answer"], str) and is_number(answer["score"]),
         pair=True,
+    ),
+    "late interaction, ranked": Kind(
+        checkpoint=model("late-interaction"),
+        data=table("query\tpassage\tlabel", RANKED),
+        metric="ndcg@10",
+        answer=lambda answer: is_number(answer["score"]),
+        pair=True,
+        samples=RANKED_QUERIES,
+    ),
+    "late interaction, graded": Kind(
+        checkpoint=lambda folder: write_tiny_pylate(folder / "model", dense=2),
+        data=SIMILAR,
+        metric="spearman",
+        answer=lambda answer: np.shape(answer["query"]) == (12, 32) and np.shape(answer["document"])[1] == 32,
+    ),
+    "embeddings, dense": Kind(
+        checkpoint=lambda folder: write_tiny_sentences(folder / "model", modules=PROJECTED),
+        data=SIMILAR,
+        metric="spearman",
+        answer=lambda answer: is_embedding(answer) and len(answer["embedding"]) == 48,
     ),
     "embeddings, cls": Kind(checkpoint=embedder("cls_token"), data=SIMILAR, metric="spearman", answer=is_embedding),
     "embeddings, mean": Kind(checkpoint=embedder("mean_tokens"), data=SIMILAR, metric="spearman", answer=is_embedding),

@@ -11,7 +11,7 @@ import numpy as np
 
 from bertc.core.crf import Crf, Over
 from bertc.core.feature import Feature
-from bertc.core.head import Head, Pooling, Problem
+from bertc.core.head import Head, Interaction, Pooling, Problem
 from bertc.data.rows import Row, row_from_texts
 
 INTENT = Head(task="sequence-classification", labels=("ham", "spam"), problem=Problem.SINGLE_LABEL)
@@ -31,7 +31,9 @@ WHOLE = replace(TAGGER, crf=replace(TAGGER.crf, over=Over.TOKENS))
 QA = Head(task="question-answering")
 EMBED = Head(task="feature-extraction", pooling=Pooling.MEAN)
 RANK = Head(task="text-ranking", labels=("LABEL_0",), problem=Problem.REGRESSION)
-HEADS = (INTENT, TOPIC, MULTI, STARS, NER, TAGGER, WHOLE, QA, EMBED, RANK)
+COLBERT = Head(task="late-interaction", normalize=True)
+PAIRS = replace(COLBERT, problem=Problem.REGRESSION)
+HEADS = (INTENT, TOPIC, MULTI, STARS, NER, TAGGER, WHOLE, QA, EMBED, RANK, COLBERT, PAIRS)
 HIDDEN = 8
 
 
@@ -59,6 +61,16 @@ class Encoded:
 
 class ToyEncoder:
     """[CLS]=1, [SEP]=2; a piece's id is the sum of its letters."""
+
+    interaction = Interaction(
+        query_marker=101,
+        document_marker=102,
+        query_length=14,
+        document_length=20,
+        filler=103,
+        filler_seen=False,
+        skipped=(5, 50),
+    )
 
     def encode_batch(
         self, texts: Sequence[str], pairs: Sequence[str] | None = None, *, max_length: int
@@ -120,19 +132,20 @@ def toy_rows(head: Head, count: int = 40, *, labelled: bool = True, seed: int = 
             fields = {"answers": (words[0], words[-1]) if labelled else (), "group": f"article {index % 7}"}
         elif labelled:
             fields = {"label": _label(head, random)}
-        if head.task == "text-ranking":
+        if head in (RANK, COLBERT):
             fields["group"] = f"query {index % 7}"
         second = {
             "question-answering": ("which " + text, text),
             "feature-extraction": (text, text[::-1]),
             "text-ranking": (f"query {index % 7}", text),
+            "late-interaction": (f"query {index % 7}" if head == COLBERT else text[::-1], text),
         }
         rows.append(row_from_texts(*second.get(head.task, (text,)), line=index + 1, source="toy", **fields))
     return tuple(rows)
 
 
 def _label(head: Head, random: np.random.Generator) -> Any:
-    if head.problem == Problem.REGRESSION or head.task == "feature-extraction":
+    if head.problem == Problem.REGRESSION or head.task in ("feature-extraction", "late-interaction"):
         return f"{random.random():.3f}"
     if head.problem == Problem.MULTI_LABEL:
         return ",".join(label for label in head.labels if random.random() < 0.5) or "a"
@@ -154,6 +167,8 @@ def toy_raw(head: Head, features: Sequence[Feature], *, noise: float = 0.0, seed
         }
     if head.task == "feature-extraction":
         return {"embedding": [values(feature, (HIDDEN,), 0) for feature in features]}
+    if head.task == "late-interaction":
+        return {"vectors": [values(feature, (feature.length, HIDDEN), 0) for feature in features]}
     per_token = head.task == "token-classification"
     shapes = [((f.length,) if per_token else ()) + (len(head.labels),) for f in features]
     return {"logits": [values(feature, shape, 0) for feature, shape in zip(features, shapes, strict=True)]}

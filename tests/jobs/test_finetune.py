@@ -32,7 +32,13 @@ from tests.fixtures import tiny_tensors, write_safetensors, write_tiny_bert
 from tests.tiny import engine_scheme, tiny_scheme
 from tests.train.runs import figures, recipe_of, run, weights_of
 
-TASKS = ("sequence-classification", "token-classification", "question-answering", "feature-extraction")
+TASKS = (
+    "sequence-classification",
+    "token-classification",
+    "question-answering",
+    "feature-extraction",
+    "late-interaction",
+)
 
 
 class Noted(Silent):
@@ -63,7 +69,7 @@ def stop_at(monkeypatch: pytest.MonkeyPatch, step: int, error: BaseException) ->
 def test_every_task_learns_to_be_its_teacher(task: str, tmp_path: Path, checkpoint_of: PathOf, data_of: PathOf) -> None:
     out = tmp_path / "out"
     distill = {"logits": 1.0, "hidden": 1.0, "attention": 1.0}
-    labels = 0.0 if task == "feature-extraction" else 0.1
+    labels = 0.0 if task in ("feature-extraction", "late-interaction") else 0.1
     recipe = recipe_of(checkpoint_of(task), data_of(task), steps=30, learning_rate=1e-3, distill=distill, labels=labels)
     report = run(recipe, out)
     looks = report["curve"]

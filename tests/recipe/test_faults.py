@@ -89,8 +89,9 @@ FAULTS = (
     ),
     (
         'task = "sequence-clasification"',
-        'task is "sequence-clasification", but it takes "feature-extraction", "question-answering", '
-        '"sequence-classification", "text-ranking" or "token-classification" (did you mean sequence-classification?)',
+        'task is "sequence-clasification", but it takes "feature-extraction", "late-interaction", '
+        '"question-answering", "sequence-classification", "text-ranking" or '
+        '"token-classification" (did you mean sequence-classification?)',
     ),
     (
         '[engine]\ntarget = "ort_cpu"',

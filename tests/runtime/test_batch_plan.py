@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import onnx_ir as ir
 import pytest
 
-from bertc.core.batch import Batch, packed_batch_from_features
+from bertc.core.batch import Batch, batch_from_features, packed_batch_from_features
 from bertc.core.head import Head
 from bertc.export.ort import lower as ort
 from bertc.runtime import batch_plan as packing
@@ -53,6 +54,25 @@ def test_few_tokens_are_left_free() -> None:
 def test_a_text_goes_where_it_leaves_least_free() -> None:
     assert packed_rows([5, 6, 2, 3], 8) == [[1, 2], [0, 3]]
     assert packed_rows([], 8) == [] and packed_rows([8], 8) == [[0]]
+
+
+def test_texts_with_tokens_that_nothing_sees_have_rows_of_their_own() -> None:
+    features = [replace(feature, seen=2) if row == 3 else feature for row, feature in enumerate(random_features(9))]
+    assert any(batch.starts for batch in planned_batches(random_features(9), 64, row_length=64))
+    batches = list(planned_batches(features, 64, row_length=64))
+    assert not any(batch.starts for batch in batches)
+    (mask,) = [batch.mask[batch.order.index(3)] for batch in batches if 3 in batch.order]
+    assert mask[: features[3].length].tolist() == [1, 1] + [-1] * (features[3].length - 2)
+    with pytest.raises(AssertionError):
+        packed_batch_from_features(features, [[3, 1]])
+
+
+def test_a_graph_reads_such_tokens_as_padding() -> None:
+    features = [replace(feature, seen=2) for feature in random_features(3, shortest=4)]
+    batch = batch_from_features(features, range(3))
+    assert batch.feeds(["attention_mask"])["attention_mask"].sum(axis=1).tolist() == [2, 2, 2]
+    plain = random_features(3, shortest=4)
+    assert [each.cache_key() for each in features] != [each.cache_key() for each in plain]
 
 
 @pytest.mark.parametrize("tokens", [1, 64, 200, 100_000])

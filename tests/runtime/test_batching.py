@@ -23,6 +23,7 @@ NAMES = {
     "token-classification": {"logits"},
     "question-answering": {"start_logits", "end_logits"},
     "feature-extraction": {"embedding"},
+    "late-interaction": {"vectors"},
 }
 
 

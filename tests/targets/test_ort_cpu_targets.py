@@ -74,7 +74,7 @@ def test_the_dynamic_target_quantizes_the_encoder_and_spares_the_head(
     assert (found.gemms_int8, found.gemms_float) == (6 * LAYERS, 0)
     head = {
         **dict.fromkeys(("sequence-classification", "text-ranking"), 2),
-        **dict.fromkeys(("token-classification", "question-answering"), 1),
+        **dict.fromkeys(("token-classification", "question-answering", "late-interaction"), 1),
         "feature-extraction": 0,
     }
     floats = sum(found.operators.get(kind, 0) for kind in ("MatMul", "Gemm", "FusedMatMul", "FusedGemm"))

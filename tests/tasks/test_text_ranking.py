@@ -128,7 +128,7 @@ def test_queries_are_the_samples_and_the_warning_says_which_do_not_count() -> No
     assert (found.accuracy.samples, found.accuracy.unit) == (5, "queries")
     assert "1 of 6 queries do not count in ndcg@10" in found.warnings[0]
     facts = dict(facts_from_score(found.accuracy))
-    assert facts["metric"].endswith("5 queries") and "of a query's first ten rows" in facts["agreement"]
+    assert facts["metric"].endswith("5 queries") and "first rows of a query" in facts["agreement"]
     assert not compared(np.arange(30.0), np.arange(30.0)).warnings
 
 

@@ -231,10 +231,10 @@ def test_hidden_states_and_attention_leave_padding_out() -> None:
         for query in range(LENGTHS[row])
     )
     pair = (torch.from_numpy(scores[0]), torch.from_numpy(scores[1]))
-    assert float(attention_loss([pair], part.mask, 0.5)) == pytest.approx(float(expected), rel=1e-4)
+    assert float(attention_loss([pair], part.mask, part.seen, 0.5)) == pytest.approx(float(expected), rel=1e-4)
     scores[0][1, :, 3:] += 9  # queries that are padding
     scores[0][1, :, :, 3:] += 9  # and keys
-    assert float(attention_loss([pair], part.mask, 0.5)) == pytest.approx(float(expected), rel=1e-4)
+    assert float(attention_loss([pair], part.mask, part.seen, 0.5)) == pytest.approx(float(expected), rel=1e-4)
 
 
 def test_an_objective_weighs_what_is_asked_for_and_wants_no_more() -> None:

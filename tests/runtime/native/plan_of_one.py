@@ -27,7 +27,7 @@ PROPERTY = settings(
 class PlanOfOne:
     """Builds a plan of one kernel whose input is any matrix: a word's embedding is a row of it."""
 
-    def __init__(self, rows: Array, lengths: list[int]) -> None:
+    def __init__(self, rows: Array, lengths: list[int], *, unseen: bool = False) -> None:
         self.arrays: dict[str, Array] = {
             "word": rows.astype(np.float32),
             "position": np.zeros((LONGEST, rows.shape[1]), np.float32),
@@ -49,7 +49,10 @@ class PlanOfOne:
         generator = np.random.default_rng(sum(lengths))
         texts = [
             Feature(
-                input_ids=generator.integers(0, len(rows), length), token_type_ids=np.zeros(length, np.int64), row=row
+                input_ids=generator.integers(0, len(rows), length),
+                token_type_ids=np.zeros(length, np.int64),
+                row=row,
+                seen=int(generator.integers(1, length + 1)) if unseen else None,
             )
             for row, length in enumerate(lengths)
         ]

@@ -25,6 +25,7 @@ NEAR = st.sampled_from([0, 0, 1, 2, 5, 16, 17, 65, 150])
     biased=BIAS,
     near=NEAR,
     texts=lengths(),
+    unseen=st.booleans(),
 )
 def test_attention_over_codes(
     instruction_set: str,
@@ -36,8 +37,10 @@ def test_attention_over_codes(
     biased: str,
     near: int,
     texts: list[int],
+    unseen: bool,
 ) -> None:
-    plan, n = PlanOfOne(np.random.default_rng(size).integers(-128, 128, (WORDS, 3 * heads * size)), texts), heads * size
+    inputs = np.random.default_rng(size).integers(-128, 128, (WORDS, 3 * heads * size))
+    plan, n = PlanOfOne(inputs, texts, unseen=unseen), heads * size
     codes = plan.codes(3 * n, 128)
     rows, query = Rows.TOKENS, codes
     if first:
@@ -109,11 +112,13 @@ def test_attention_over_codes_with_probabilities_in_float(
     biased=BIAS,
     near=NEAR,
     texts=lengths(),
+    unseen=st.booleans(),
 )
 def test_attention_over_numbers(
-    instruction_set: str, heads: int, size: int, flag: bool, biased: str, near: int, texts: list[int]
+    instruction_set: str, heads: int, size: int, flag: bool, biased: str, near: int, texts: list[int], unseen: bool
 ) -> None:
-    plan, n = PlanOfOne(np.random.default_rng(size).normal(0, 1, (WORDS, 3 * heads * size)), texts), heads * size
+    inputs = np.random.default_rng(size).normal(0, 1, (WORDS, 3 * heads * size))
+    plan, n = PlanOfOne(inputs, texts, unseen=unseen), heads * size
     added = plan.added(biased, heads, n, Rows.TOKENS, 1)
     plan.steps.append(
         Step(

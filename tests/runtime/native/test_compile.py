@@ -27,6 +27,7 @@ from bertc.runtime.native.compile import plan_from_graph
 from bertc.runtime.native.kernel_plan import NO_BUFFER, Activation, Op, Plan, Rows, Step, Type
 from bertc.runtime.native.plan_check import check_plan
 from tests.conftest import TinyOf
+from tests.fixtures import write_tiny_sentences
 from tests.native_reference import run_plan
 from tests.tiny import (
     LAYERS,
@@ -291,6 +292,7 @@ HEADS: dict[str, dict[str, Any]] = {
     "short": {"pooling": Pooling.MEAN, "normalize": True, "dimensions": 24},
     "mix": {"pooling": Pooling.MEAN, "layer_weights": (1.0, 2.0, 1.0)},
 }
+PROJECTED = ("Transformer", "Pooling", "Dense", "Dense", "Normalize")
 
 
 @pytest.mark.parametrize("name", HEADS)
@@ -299,6 +301,15 @@ def test_sentence_vectors(name: str, chosen: tuple[str, str | None] | None, tmp_
     model = tiny_model(tmp_path, task="feature-extraction", head=Head(task="feature-extraction", **HEADS[name]))
     graph = model.graph if chosen is None else int8_graph(model, scheme(*chosen))
     check_same(graph, model.graph, BATCHES["packed"])
+
+
+@pytest.mark.parametrize("chosen", [None, ("2", "channel")])
+def test_layers_behind_the_pooling(chosen: tuple[str, str | None] | None, tmp_path: Path) -> None:
+    checkpoint = checkpoint_from_path(write_tiny_sentences(tmp_path, modules=PROJECTED))
+    graph, features = graph_from_checkpoint(checkpoint), random_features(8)
+    table = calibrated(graph, features)
+    model = TinyModel(checkpoint=checkpoint, graph=graph, features=features, table=table)
+    check_same(graph if chosen is None else int8_graph(model, scheme(*chosen)), graph, BATCHES["packed"])
 
 
 @pytest.mark.parametrize("hidden, heads, intermediate", [(48, 4, 80), (72, 3, 100), (130, 2, 70)])

@@ -1,0 +1,131 @@
+"""Linear layers that lie in folders of their own beside the encoder: sentence-transformers' Dense, and PyLate's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bertc.checkpoint.checkpoint import Weights
+from bertc.checkpoint.files import read_object
+from bertc.checkpoint.weights import MappedWeights, weights_from_path
+from bertc.core.head import Projection
+from bertc.errors import InputError
+
+CONFIG = "config.json"
+ACTIVATIONS = {"Identity": False, "Tanh": True}
+"""torch.nn's activations that a layer may have, and whether each is tanh; the library's own default is Tanh."""
+
+SENTENCE, TOKENS = "sentence_embedding", "token_embeddings"
+"""What a module may read, by the library's names."""
+
+
+def projection_from_folder(root: Path, folder: Path, *, of_tokens: bool, reads_always_tokens: bool) -> Projection:
+    """Read the layer in a `folder` of the checkpoint `root`, which stands behind tokens or behind their pooling.
+
+    `reads_always_tokens`: PyLate's class does, whatever its file says. Raises `InputError` for what bertc does not
+    compute, and where weights and configuration disagree.
+    """
+    path = folder / CONFIG
+    if folder == root:
+        raise InputError(f"{root}/modules.json: a Dense has no folder of its own; save the checkpoint again")
+    config = read_object(path)
+    sizes = tuple(config.get(name) for name in ("in_features", "out_features"))
+    if not all(isinstance(size, int) and not isinstance(size, bool) and 0 < size < 1_000_000 for size in sizes):
+        raise InputError(f"{path}: in_features and out_features are {sizes[0]!r} and {sizes[1]!r}; correct the file")
+    bias = config.get("bias", True)
+    if not isinstance(bias, bool):
+        raise InputError(f"{path}: bias is {bias!r}, not true or false; correct the file")
+    if config.get("use_residual"):
+        raise InputError(f"{path}: use_residual is set, which bertc does not compute; train the layer without")
+    _check_place(path, config, TOKENS if of_tokens else SENTENCE, ignored=reads_always_tokens and of_tokens)
+    found = Projection(
+        folder=folder.relative_to(root).as_posix(),
+        sizes=(int(sizes[0]), int(sizes[1])),
+        bias=bias,
+        tanh=_is_tanh(path, config.get("activation_function", "torch.nn.modules.activation.Tanh")),
+    )
+    _check_weights(folder, found)
+    return found
+
+
+def dense_weights(folder: Path) -> MappedWeights:
+    """Open a layer's weights, linear.weight [out, in] and linear.bias [out]."""
+    return weights_from_path(folder, prefix="")
+
+
+class WithModules:
+    """An encoder's weights and those of modules in folders of their own, whose names begin with the folder's.
+
+    See `Weights` for the interface; `files` are the encoder's.
+    """
+
+    def __init__(self, encoder: Weights, modules: Mapping[str, Weights]) -> None:
+        """Take the encoder's weights, and each folder's."""
+        self._encoder = encoder
+        self._places = {f"{folder}.{name}": (weights, name) for folder, weights in modules.items() for name in weights}
+        self.files = encoder.files
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the tensor names."""
+        yield from self._encoder
+        yield from self._places
+
+    def __contains__(self, name: object) -> bool:
+        """Say whether a tensor of that name exists."""
+        return name in self._places or name in self._encoder
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Return the shape of a tensor without reading it. Raises `InputError` if it is missing."""
+        weights, own = self._places.get(name, (self._encoder, name))
+        return weights.shape(own)
+
+    def stored_name(self, name: str) -> str:
+        """Return the name that a tensor has in its file. Raises `InputError` if it is missing."""
+        weights, own = self._places.get(name, (self._encoder, name))
+        return weights.stored_name(own)
+
+    def array(self, name: str) -> NDArray[np.float32]:
+        """Read one tensor as float32. Raises `InputError` if it is missing or holds NaN or infinity."""
+        weights, own = self._places.get(name, (self._encoder, name))
+        return weights.array(own)
+
+
+def _is_tanh(path: Path, named: Any) -> bool:
+    kind = str(named).rpartition(".")[2]
+    if not str(named).startswith("torch.nn.") or kind not in ACTIVATIONS:
+        raise InputError(
+            f"{path}: the activation_function {named} is not supported; bertc computes torch.nn's "
+            f"{' and '.join(ACTIVATIONS)}"
+        )
+    return ACTIVATIONS[kind]
+
+
+def _check_place(path: Path, config: Mapping[str, Any], place: str, *, ignored: bool) -> None:
+    """Refuse a layer that reads or writes something else than what comes before and behind it."""
+    read = config.get("module_input_name") or SENTENCE
+    written = config.get("module_output_name") or read
+    if not ignored and {read, written} != {place}:
+        raise InputError(
+            f"{path}: the layer reads {read} and writes {written}, and where it stands bertc computes {place}; let "
+            "module_input_name and module_output_name name that, if it is what the layer was trained for"
+        )
+
+
+def _check_weights(folder: Path, found: Projection) -> None:
+    weights = dense_weights(folder)
+    wanted: dict[str, tuple[int, ...]] = {"linear.weight": found.sizes[::-1]}
+    if found.bias:
+        wanted["linear.bias"] = found.sizes[1:]
+    there = {name: weights.shape(name) for name in weights}
+    if there != wanted:
+        raise InputError(
+            f"{folder} holds {_shapes(there)} where its {CONFIG} says {_shapes(wanted)}; save the module again"
+        )
+
+
+def _shapes(shapes: Mapping[str, tuple[int, ...]]) -> str:
+    return ", ".join(f"{name} {list(shape)}" for name, shape in sorted(shapes.items()))
