@@ -32,10 +32,13 @@ enum bertc_op {
     BERTC_ATTENTION = 4, /* out = heads of softmax(q k^T scaling + distance_bias) v within each text */
     BERTC_FINISH = 5,    /* out = finish(in), in f32 or codes: quantize, dequantize, activation, addition */
     BERTC_FIRST = 6,     /* out [texts] = the row of each text's first token of in [tokens] */
-    BERTC_POOL = 7,      /* out f32 [texts] = mean (flag 0) or maximum (flag 1) of each text's rows of in f32 */
+    BERTC_POOL = 7,      /* out f32 [texts] = mean (flag 0) or maximum (flag 1) of each text's rows of in f32, or the log
+                          * of 1 + the maximum, at least 0 (flag 2) */
     BERTC_UNIT = 8,      /* out f32 = rows of in f32 divided by their Euclidean length, at least epsilon */
     BERTC_ROTARY = 9,    /* out f32 or codes = heads of in f32 turned by their tokens' positions; a text's row: its first's */
-    BERTC_EXIT = 10      /* texts leave: those whose softmax of in f32 [texts] has an entropy below epsilon log n */
+    BERTC_EXIT = 10,     /* texts leave: those whose softmax of in f32 [texts] has an entropy below epsilon log n */
+    BERTC_MARKED = 11    /* out [texts] = the row of each text's first token with the id `token` of in [tokens], its first if
+                          * none has it */
 };
 
 /* What follows a product, for each column n of a step, in this order:
@@ -56,7 +59,7 @@ enum bertc_op {
  * the token's place p: y[i] = x[i] cos[p][i] - x[i + d / 2] sin[p][i], y[i + d / 2] = x[i + d / 2] cos[p][i] + x[i] sin[p][i]. */
 struct bertc_step {
     int32_t op;
-    int32_t rows;         /* enum bertc_rows: of `out`; of `in` too, but for FIRST, POOL, and ATTENTION's keys and values */
+    int32_t rows;         /* enum bertc_rows: of `out`; of `in` too, but for FIRST, MARKED, POOL, and ATTENTION's keys and values */
     int32_t in[3];        /* buffers; attention: query, key, value; EXIT: see above; -1: none */
     int32_t in_column[3]; /* the first column that is read */
     int32_t in_zero;      /* zero point of in's codes as stored (128 for a symmetric one); attention: of all three */
@@ -70,6 +73,7 @@ struct bertc_step {
     int32_t activation; /* enum bertc_activation */
     int32_t k, n;       /* columns of in and out as they are; weights are padded to multiples of BERTC_PANEL */
     int32_t heads;
+    int32_t token;        /* MARKED: an id */
     int32_t flag;         /* POOL, NORM: see above. 1 for ATTENTION: probabilities have codes; EMBED: tables in INT8; GEMM_INT8:
                            * weights are 2:4; GEMM_F32: a product in BF16, see bf16.h */
     int32_t probs_high;   /* ATTENTION: largest code of a probability, 127 or 255 */

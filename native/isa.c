@@ -619,11 +619,19 @@ static NOINLINE void finish_rows(const struct bertc_step *step, const struct fra
     finish_block(&block, from_codes ? CODES : FLOATS);
 }
 
-static void first_rows(const struct bertc_step *step, const struct frame *frame, int piece, int pieces) {
+/* The row of a text that FIRST or MARKED gives. */
+static int row_of_text(const struct bertc_step *step, const struct frame *frame, int text) {
+    const int begin = frame->start[text], end = frame->start[text + 1];
+    for (int row = begin; step->op == BERTC_MARKED && row < end; row++)
+        if (frame->id[row] == step->token) return row;
+    return begin;
+}
+
+static void one_row_each(const struct bertc_step *step, const struct frame *frame, int piece, int pieces) {
     int first, last;
     share(frame->texts, piece, pieces, &first, &last);
     for (int text = first; text < last; text++) {
-        const int token = frame->start[text];
+        const int token = row_of_text(step, frame, text);
         if (is_codes(frame, step->out))
             memcpy(codes(frame, step->out, text, step->out_column), codes(frame, step->in[0], token, step->in_column[0]),
                    (size_t)step->n);
@@ -648,6 +656,8 @@ static void pool(const struct bertc_step *step, const struct frame *frame, int p
             }
             vf_store_part(out + n, step->flag ? sum : vf_div(sum, vf_set1((float)(end - begin))), count);
         }
+        /* In double, so that every library's logarithm rounds to the same float. */
+        for (int n = 0; step->flag == 2 && n < step->n; n++) out[n] = out[n] > 0.0f ? (float)log1p((double)out[n]) : 0.0f;
     }
 }
 
@@ -1070,6 +1080,7 @@ static int pieces_of(const struct bertc_step *step, const struct frame *frame, i
         return least(frame->texts * step->heads, most);
     case BERTC_POOL:
     case BERTC_FIRST:
+    case BERTC_MARKED:
         return least(frame->texts, most);
     default: {
         const int pieces = least((rows + ROWS_OF_PIECE - 1) / ROWS_OF_PIECE, most);
@@ -1109,7 +1120,8 @@ static void run_step(const struct bertc_step *step, const struct frame *frame, i
         finish_rows(step, frame, piece, pieces);
         break;
     case BERTC_FIRST:
-        first_rows(step, frame, piece, pieces);
+    case BERTC_MARKED:
+        one_row_each(step, frame, piece, pieces);
         break;
     case BERTC_POOL:
         pool(step, frame, piece, pieces);

@@ -29,6 +29,8 @@ ARCHITECTURES = {
     "question-answering": "BertForQuestionAnswering",
     "feature-extraction": "BertModel",
     "late-interaction": "HF_ColBERT",
+    "fill-mask": "BertForMaskedLM",
+    "sparse-embedding": "BertForMaskedLM",
 }
 DEFAULT_LABELS = {
     "sequence-classification": ("negative", "positive"),
@@ -37,6 +39,8 @@ DEFAULT_LABELS = {
     "question-answering": (),
     "feature-extraction": (),
     "late-interaction": (),
+    "fill-mask": (),
+    "sparse-embedding": (),
 }
 TINY_METADATA: dict[str, Any] = {
     "dim": 48,
@@ -105,7 +109,7 @@ def write_tiny_bert(
     _write_weights(path, tensors, dtype, shards)
     write_tokenizer(path, words, positions)
     if task == "late-interaction":
-        write_json(path / "artifact.metadata", TINY_METADATA)
+        write_json(path / "artifact.metadata", TINY_METADATA | {"doc_maxlen": positions})
     return path
 
 
@@ -190,6 +194,8 @@ def tiny_tensors(task: str, sizes: Mapping[str, int], *, scores: int, seed: int 
         tensors |= _linear(generator, "qa_outputs", (2, sizes["hidden_size"]))
     elif task == "late-interaction":
         tensors["linear.weight"] = _random(generator, "linear.weight", (TINY_METADATA["dim"], sizes["hidden_size"]))
+    elif task in ("fill-mask", "sparse-embedding"):
+        tensors |= _token_scores(generator, sizes["vocab_size"], sizes["hidden_size"])
     elif task != "feature-extraction":
         tensors |= _linear(generator, "classifier", (scores, sizes["hidden_size"]))
     return tensors
@@ -302,6 +308,15 @@ def _random(generator: np.random.Generator, name: str, shape: tuple[int, ...]) -
 def _linear(generator: np.random.Generator, name: str, shape: tuple[int, ...]) -> dict[str, NDArray[np.float32]]:
     weight, bias = f"{name}.weight", f"{name}.bias"
     return {weight: _random(generator, weight, shape), bias: _random(generator, bias, shape[:1])}
+
+
+def _token_scores(generator: np.random.Generator, vocabulary: int, hidden: int) -> dict[str, NDArray[np.float32]]:
+    """Return BERT's head of a masked language model, whose last matrix is the embedding table."""
+    transform = "cls.predictions.transform"
+    vectors = {f"{transform}.LayerNorm.weight": hidden, f"{transform}.LayerNorm.bias": hidden}
+    vectors["cls.predictions.bias"] = vocabulary
+    found = {name: _random(generator, name, (size,)) for name, size in vectors.items()}
+    return found | _linear(generator, f"{transform}.dense", (hidden, hidden))
 
 
 def _as_bytes(array: NDArray[Any], kind: str) -> bytes:

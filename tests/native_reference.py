@@ -346,11 +346,19 @@ def _first(run: _Run, step: Step) -> None:
     run.buffers[step.out][:, : step.n] = run.read(step, step.n)[[text.first for text in run.texts]]
 
 
+def _marked(run: _Run, step: Step) -> None:
+    x = run.read(step, step.n)
+    for number, text in enumerate(run.texts):
+        marks = np.flatnonzero(run.batch.input_ids[text.row, text.columns] == step.token)
+        run.buffers[step.out][number, : step.n] = x[text.first + (int(marks[0]) if marks.size else 0)]
+
+
 def _pool(run: _Run, step: Step) -> None:
     x = run.read(step, step.n)
     for number, text in enumerate(run.texts):
         rows = x[text.tokens]
-        run.buffers[step.out][number, : step.n] = rows.max(axis=0) if step.flag else rows.mean(axis=0)
+        pooled = rows.max(axis=0) if step.flag else rows.mean(axis=0)
+        run.buffers[step.out][number, : step.n] = np.log1p(np.maximum(pooled, 0)) if step.flag == 2 else pooled
 
 
 def _unit(run: _Run, step: Step) -> None:
@@ -378,6 +386,7 @@ KERNELS = {
     Op.ATTENTION: _attention,
     Op.FINISH: _finish,
     Op.FIRST: _first,
+    Op.MARKED: _marked,
     Op.POOL: _pool,
     Op.UNIT: _unit,
     Op.ROTARY: _rotary,

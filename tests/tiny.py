@@ -36,6 +36,8 @@ OUTPUTS = {
     "question-answering": ("start_logits", "end_logits"),
     "feature-extraction": ("last_hidden_state", "sentence_embedding"),
     "late-interaction": ("last_hidden_state", "token_embeddings"),
+    "fill-mask": ("logits",),
+    "sparse-embedding": ("sentence_embedding",),
 }
 """What a task's engine gives out: names that users ask for."""
 

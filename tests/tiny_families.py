@@ -84,6 +84,7 @@ CLASSES = {
     "token-classification": "ForTokenClassification",
     "question-answering": "ForQuestionAnswering",
     "feature-extraction": "Model",
+    "fill-mask": "ForMaskedLM",
 }
 OWN_CLASSES = {"t5": {"token-classification": "T5ForTokenClassification", "feature-extraction": "T5EncoderModel"}}
 """transformers' classes of a family that has not all of them, or calls them otherwise."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -81,10 +81,24 @@ class AdaptedWeights:
         self._names = dict.fromkeys((*(name for name in base if name not in factors), *added))
         self._replaced = set() if own else self._replaced
         self.files = base.files if own else (*base.files, *tensors.files)
-        self.ignored_bytes = base.ignored_bytes
         self.quantizers = base.quantizers
         self.notes = base.notes
-        self.parameters = sum(math.prod(self.shape(name)) for name in self._names)
+
+    @property
+    def ignored_bytes(self) -> int:
+        """The stored size of what is left out of the base model."""
+        return self._base.ignored_bytes
+
+    @property
+    def parameters(self) -> int:
+        """The number of weights that are the model's."""
+        return sum(math.prod(self.shape(name)) for name in self._names)
+
+    def include(self, names: Iterable[str]) -> None:
+        """Let tensors that are left out of the base model be the model's, because its head reads them."""
+        wanted = tuple(names)
+        self._base.include(wanted)
+        self._names |= dict.fromkeys(name for name in wanted if name in self._base)
 
     def __iter__(self) -> Iterator[str]:
         """Iterate over the tensor names."""

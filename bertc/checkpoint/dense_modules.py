@@ -33,9 +33,6 @@ def projection_from_folder(root: Path, folder: Path, *, of_tokens: bool, reads_a
     if folder == root:
         raise InputError(f"{root}/modules.json: a Dense has no folder of its own; save the checkpoint again")
     config = read_object(path)
-    sizes = tuple(config.get(name) for name in ("in_features", "out_features"))
-    if not all(isinstance(size, int) and not isinstance(size, bool) and 0 < size < 1_000_000 for size in sizes):
-        raise InputError(f"{path}: in_features and out_features are {sizes[0]!r} and {sizes[1]!r}; correct the file")
     bias = config.get("bias", True)
     if not isinstance(bias, bool):
         raise InputError(f"{path}: bias is {bias!r}, not true or false; correct the file")
@@ -44,7 +41,7 @@ def projection_from_folder(root: Path, folder: Path, *, of_tokens: bool, reads_a
     _check_place(path, config, TOKENS if of_tokens else SENTENCE, ignored=reads_always_tokens and of_tokens)
     found = Projection(
         folder=folder.relative_to(root).as_posix(),
-        sizes=(int(sizes[0]), int(sizes[1])),
+        sizes=(_size(path, config, "in_features"), _size(path, config, "out_features")),
         bias=bias,
         tanh=_is_tanh(path, config.get("activation_function", "torch.nn.modules.activation.Tanh")),
     )
@@ -92,6 +89,13 @@ class WithModules:
         """Read one tensor as float32. Raises `InputError` if it is missing or holds NaN or infinity."""
         weights, own = self._places.get(name, (self._encoder, name))
         return weights.array(own)
+
+
+def _size(path: Path, config: Mapping[str, Any], name: str) -> int:
+    value = config.get(name)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 1_000_000:
+        raise InputError(f"{path}: {name} is {value!r}, not a number of channels; correct the file")
+    return value
 
 
 def _is_tanh(path: Path, named: Any) -> bool:

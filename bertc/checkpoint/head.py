@@ -34,7 +34,8 @@ def _task(files: HeadFiles) -> Task:
     if files.sentences is not None and files.sentences.pooling is None:
         return _only([task for task in tasks if task.has_architecture(LATE_INTERACTION)], files)
     architectures = files.config.get("architectures")
-    if isinstance(architectures, list) and architectures:
+    sparse = files.sentences is not None and files.sentences.sparse
+    if isinstance(architectures, list) and architectures and not sparse:
         name = str(architectures[0])
         found = [task for task in tasks if task.has_architecture(name)]
         if found:
@@ -48,7 +49,7 @@ def _task(files: HeadFiles) -> Task:
         return _only([task for task in tasks if task.crf], files)
     if files.sentences is not None:
         pooled = [task for task in tasks if task.sentence_modules and not task.has_architecture(LATE_INTERACTION)]
-        return _only(pooled, files)
+        return _only([task for task in pooled if task.token_scores == sparse], files)
     found = [task for task in tasks if any(name in files.weights for name in task.head_weights)]
     return _only(found or [task for task in tasks if not task.head_weights], files)
 

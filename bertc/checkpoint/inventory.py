@@ -74,6 +74,7 @@ READ_KEYS = frozenset(
         *("global_rope_theta", "local_rope_theta", "layer_types", "rope_parameters", "rope_scaling"),
         *("is_encoder_decoder", "d_model", "num_layers", "num_heads", "d_kv", "d_ff", "feed_forward_proj"),
         *("relative_attention_max_distance", "layer_norm_epsilon", "dense_act_fn", "is_gated_act"),
+        *("tie_word_embeddings", "decoder_bias", "legacy"),
     )
 )
 
@@ -146,11 +147,11 @@ HARMLESS_KEYS: Mapping[str, str] = MappingProxyType(
             (
                 *("summary_type", "summary_use_proj", "summary_activation", "pooler_fc_size", "pooler_type"),
                 *("pooler_num_attention_heads", "pooler_num_fc_layers", "pooler_size_per_head"),
-                *("cross_attention_hidden_size", "tie_encoder_decoder", "tie_word_embeddings", "tie_weights_"),
+                *("cross_attention_hidden_size", "tie_encoder_decoder", "tie_weights_"),
                 *("down_scale_factor", "gap_size", "net_structure_type", "num_memory_blocks"),
-                *("legacy", "conv_act", "conv_groups"),
+                *("conv_act", "conv_groups"),
                 *("num_decoder_layers", "scale_decoder_outputs", "n_positions"),
-                *("label2id", "n_special", "sinusoidal_pos_embds", "auto_map", "custom_pipelines", "decoder_bias"),
+                *("label2id", "n_special", "sinusoidal_pos_embds", "auto_map", "custom_pipelines"),
             ),
             "of parts that these heads do not have, or that the weights already contain; code is never run",
         ),

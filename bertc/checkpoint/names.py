@@ -24,6 +24,7 @@ HEADS = {
     "output_bias": "classifier.bias",
     "cls/squad/output_weights": "qa_outputs.weight",
     "cls/squad/output_bias": "qa_outputs.bias",
+    "cls/predictions/output_bias": "cls.predictions.bias",
 }
 
 
@@ -73,6 +74,8 @@ def torch_name(stored: str) -> str:
 
     >>> torch_name("bert/encoder/layer_3/attention/self/query/kernel:0")
     'bert.encoder.layer.3.attention.self.query.weight'
+    >>> torch_name("cls/predictions/output_bias")
+    'cls.predictions.bias'
     >>> torch_name("bert/embeddings/word_embeddings")
     'bert.embeddings.word_embeddings.weight'
     """

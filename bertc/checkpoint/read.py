@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,8 +22,9 @@ from bertc.checkpoint.parted_weights import PartedWeights
 from bertc.checkpoint.quantizers import notes_on_quantizers
 from bertc.checkpoint.sentence_modules import SentenceModules, sentence_modules_from_path
 from bertc.checkpoint.text_encoder import TextEncoder
+from bertc.checkpoint.token_scores import with_token_scores
 from bertc.checkpoint.tokenizer import TOKENIZER_FILES, text_encoder_from_path
-from bertc.checkpoint.weights import weights_from_path
+from bertc.checkpoint.weights import MappedWeights, weights_from_path
 from bertc.core.digest import digest_from_files
 from bertc.core.head import Head
 from bertc.core.plugins import FAMILIES
@@ -50,15 +52,19 @@ def checkpoint_from_path(path: str | Path, *, task: str | None = None) -> Checkp
     architecture = architecture_from_config(family, config)
     whole = with_last_classifier(weights, architecture.layers)
     of_crf = crf_names(folder, weights)
-    files_of_head = HeadFiles(
-        folder=folder, config=config, weights=whole, spans=architecture.spans, sentences=modules, crf=bool(of_crf)
-    )
-    head = head_from_files(files_of_head, task=task)
+    told = HeadFiles(folder=folder, config=config, weights=whole, spans=architecture.spans, sentences=modules)
+    told = replace(told, crf=bool(of_crf), token_scores=architecture.token_scores)
+    head = head_from_files(told, task=task)
+    of_task = task_from_name(head.task)
+    late = of_task.has_architecture(LATE_INTERACTION)
+    encoder = text_encoder_from_path(folder, config, sentences=of_task.sentence_modules and not late)
+    behind: tuple[str, ...] = ()
     if head.problem is not None:
         head = replace(head, squash=squash_from_files(root, config, head.problem, len(head.labels)))
-    of_task = task_from_name(head.task)
     if of_crf and of_task.crf:
-        head = replace(head, crf=crf_from_weights(folder, config, weights, of_crf, head.labels))
+        behind, head = of_crf, replace(head, crf=crf_from_weights(folder, config, weights, of_crf, head.labels))
+    if of_task.token_scores:
+        behind, head = with_token_scores(head, folder, weights, encoder, architecture)
     heads = of_task.head_weights and (*of_task.head_weights, f"{architecture.spans}.weight")
     parted = PartedWeights(whole, architecture.joined) if architecture.joined else whole
     exits, others = exits_from_weights(parted, architecture), [name for name in parted if not is_exit(name)]
@@ -68,17 +74,12 @@ def checkpoint_from_path(path: str | Path, *, task: str | None = None) -> Checkp
         *check_config(folder, config),
         *notes_on_quantizers(folder, weights.quantizers, architecture),
         *notes_on_crf(config, head.crf),
-        *check_tensors(folder, others, architecture, heads, behind=() if head.crf is None else of_crf),
+        *check_tensors(folder, others, architecture, heads, behind=behind),
     )
     projected = {each.folder: dense_weights(root / each.folder) for each in head.projections if each.folder}
-    late = of_task.has_architecture(LATE_INTERACTION)
-    encoder = text_encoder_from_path(folder, config, sentences=of_task.sentence_modules and not late)
     if late:
         head, encoder = _with_interaction(root, folder, head, encoder, architecture)
     files = _small_files(root, folder, modules)
-    adapter = folder / ADAPTER_CONFIG
-    beside = tuple(file for each in projected.values() for file in each.files)
-    digested = (*files, *weights.files, *beside, *([adapter] if adapter.is_file() else []))
     return Checkpoint(
         path=root,
         family=family,
@@ -86,7 +87,7 @@ def checkpoint_from_path(path: str | Path, *, task: str | None = None) -> Checkp
         weights=WithModules(parted, projected) if projected else parted,
         encoder=encoder,
         head=head,
-        digest=digest_from_files(root, digested),
+        digest=digest_from_files(root, _digested(folder, files, weights.files, projected)),
         parameters=weights.parameters + sum(each.parameters for each in projected.values()),
         ignored_bytes=weights.ignored_bytes,
         files=files,
@@ -110,6 +111,15 @@ def _with_interaction(
         )
     )
     return replace(head, interaction=interaction), encoder.with_interaction(interaction)
+
+
+def _digested(
+    folder: Path, files: Sequence[Path], weights: Sequence[Path], projected: Mapping[str, MappedWeights]
+) -> tuple[Path, ...]:
+    """Return all files that say what the model computes."""
+    beside = (file for each in projected.values() for file in each.files)
+    adapter = folder / ADAPTER_CONFIG
+    return (*files, *weights, *beside, *([adapter] if adapter.is_file() else []))
 
 
 def _small_files(root: Path, folder: Path, modules: SentenceModules | None) -> tuple[Path, ...]:

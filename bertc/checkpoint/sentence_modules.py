@@ -26,7 +26,11 @@ POOLING_FLAGS = {
     "pooling_mode_max_tokens": Pooling.MAX,
 }
 ORDER = ("Transformer", "WeightedLayerPooling", "Pooling", "Dense", "Normalize")
-SUPPORTED = ", ".join(ORDER)
+SPARSE = ("Transformer", "SpladePooling")
+SUPPORTED = f"{', '.join(ORDER)} or {' and '.join(SPARSE)}"
+OLDER = {"MLMTransformer": "Transformer"}
+"""What sentence-transformers 5 calls a transformer whose head is read."""
+
 PYLATE = "pylate.models."
 """What the layer of a model begins with that keeps a vector for every token."""
 
@@ -41,7 +45,7 @@ class SentenceModules:
 
     `pooling` is None where every token keeps its vector. `layer_weights` has one entry per layer output, embeddings
     first, and sums to 1; None without such a module. `projections` are the linear layers behind, in their order.
-    `dimensions` and `similarity` are those of config_sentence_transformers.json.
+    `dimensions` and `similarity` are those of config_sentence_transformers.json. `sparse`: the vector is SPLADE's.
     """
 
     folder: Path
@@ -52,6 +56,7 @@ class SentenceModules:
     projections: tuple[Projection, ...] = ()
     dimensions: int | None = None
     similarity: Similarity | None = None
+    sparse: bool = False
 
 
 def sentence_modules_from_path(root: Path) -> SentenceModules | None:
@@ -68,10 +73,11 @@ def sentence_modules_from_path(root: Path) -> SentenceModules | None:
         return None  # a cross-encoder is a classifier
     _check_whole(path, kinds)
     files = [path, *([root / FILE] if (root / FILE).is_file() else [])]
+    sparse = "SpladePooling" in folders
     pooling = layer_weights = None
-    if "Pooling" in folders:
-        files.append(folders["Pooling"] / "config.json")
-        pooling = _pooling(files[-1])
+    if "Pooling" in folders or sparse:
+        files.append(folders["SpladePooling" if sparse else "Pooling"] / "config.json")
+        pooling = _splade(files[-1]) if sparse else _pooling(files[-1])
     if "WeightedLayerPooling" in folders:
         layer_weights = _layer_weights(folders["WeightedLayerPooling"])
         files += [folders["WeightedLayerPooling"] / name for name in ("config.json", "model.safetensors")]
@@ -87,7 +93,8 @@ def sentence_modules_from_path(root: Path) -> SentenceModules | None:
             for place, name in dense
         ),
         dimensions=_dimensions(root, config, pooled=pooling is not None),
-        similarity=_similarity(root, config, pooled=pooling is not None),
+        similarity=_similarity(root, config, _usual_similarity(pooling, sparse=sparse)),
+        sparse=sparse,
     )
 
 
@@ -100,9 +107,10 @@ def _modules(path: Path) -> Modules:
     for entry in entries:
         name = str(entry.get("type"))
         kind = name.rpartition(".")[2]
+        kind = OLDER.get(kind, kind)
         known = name.startswith("sentence_transformers.") or (name.startswith(PYLATE) and kind == "Dense")
         twice = kind != "Dense" and any(kind == other for other, _, _ in modules)
-        if kind not in ORDER or not known or twice:
+        if kind not in (*ORDER, *SPARSE) or not known or twice:
             raise InputError(
                 f"{path}: the module {name} is not supported; bertc computes one each of {SUPPORTED} (Dense may come "
                 "several times)"
@@ -113,8 +121,10 @@ def _modules(path: Path) -> Modules:
 
 def _check_whole(path: Path, kinds: list[str]) -> None:
     """Refuse another order, and modules that neither pool nor project what the tokens are."""
+    if tuple(kinds) == SPARSE:
+        return
     of_tokens = kinds[:1] == ["Transformer"] and set(kinds[1:]) == {"Dense"}
-    pooled = kinds == sorted(kinds, key=ORDER.index) and {"Transformer", "Pooling"} <= set(kinds)
+    pooled = {"Transformer", "Pooling"} <= set(kinds) <= set(ORDER) and kinds == sorted(kinds, key=ORDER.index)
     if not of_tokens and not pooled:
         raise InputError(
             f"{path}: the modules are {', '.join(kinds)}; bertc computes {SUPPORTED} in this order, or Transformer and "
@@ -132,6 +142,16 @@ def _pooling(path: Path) -> Pooling:
         what = named if named is not None else ", ".join(chosen) or "none"
         raise InputError(f"{path}: the pooling {what} is not supported; bertc computes one of cls, mean and max")
     return POOLING_FLAGS[chosen[0]]
+
+
+def _splade(path: Path) -> Pooling:
+    config = read_object(path)
+    for name, usual in (("pooling_strategy", "max"), ("activation_function", "relu")):
+        if config.get(name, usual) != usual:
+            raise InputError(
+                f"{path}: {name} {config[name]!r} is not supported; bertc computes SPLADE with {usual!r} alone"
+            )
+    return Pooling.MAX
 
 
 def _layer_weights(folder: Path) -> tuple[float, ...]:
@@ -167,12 +187,19 @@ def _dimensions(root: Path, config: dict[str, Any], *, pooled: bool) -> int | No
     return kept
 
 
-def _similarity(root: Path, config: dict[str, Any], *, pooled: bool) -> Similarity | None:
-    named = config.get("similarity_fn_name")
-    if named is None or named == (Similarity.COSINE if pooled else MAX_SIM):
-        return None
-    if not pooled:
+def _usual_similarity(pooling: Pooling | None, *, sparse: bool) -> str:
+    if pooling is None:
+        return MAX_SIM
+    return Similarity.DOT if sparse else Similarity.COSINE
+
+
+def _similarity(root: Path, config: dict[str, Any], usual: str) -> Similarity | None:
+    """Return how vectors are compared, None for the cosine and for tokens; `usual` is it where the files do not say."""
+    named = config.get("similarity_fn_name") or usual
+    if usual == MAX_SIM and named != usual:
         raise InputError(f"{root / FILE}: similarity_fn_name {named!r} is not supported; tokens take {MAX_SIM}")
+    if named == Similarity.COSINE or usual == MAX_SIM:
+        return None
     if named not in set(Similarity):
         raise InputError(
             f"{root / FILE}: similarity_fn_name {named!r} is not supported; bertc computes {', '.join(Similarity)}"

@@ -44,18 +44,21 @@ LONE_SURROGATES = re.compile("[\ud800-\udfff]")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Placeholders:
-    """The ids of what stands for no text: padding, and (None: there is no such token) what cannot be spelt."""
+    """The ids of what stands for no text: padding, and (None: there is no such token) what cannot be spelt, and what is
+    to be guessed."""
 
     pad: int
     unknown: int | None
+    mask: int | None = None
 
 
 class TextEncoder:
     """The frozen tokenizer of a checkpoint. Safe to share between threads; the results depend on the arguments only.
 
     `max_length` is the default limit in tokens, `positions` the largest one the model can take, `pad_id` the id to pad
-    with, `unknown_id` that of what the vocabulary cannot spell (-1: there is none), `vocab_size` the number of ids of
-    the tokenizer. `interaction` says what a model that compares tokens makes of texts, None for others.
+    with, `unknown_id` that of what the vocabulary cannot spell (-1: there is none), `mask_id` that of what stands for a
+    token that is asked for (-1: there is none), `vocab_size` the number of ids of the tokenizer. `interaction` says
+    what a model that compares tokens makes of texts, None for others.
 
     A text of many characters is not tokenized whole. A prefix of 16 characters per wanted token, cut before white
     space, is tokenized first; if it gives fewer tokens than wanted (and 128 more, which the cut could have changed),
@@ -69,6 +72,7 @@ class TextEncoder:
         "_single",
         "_tokenizer",
         "interaction",
+        "mask_id",
         "max_length",
         "pad_id",
         "positions",
@@ -99,6 +103,7 @@ class TextEncoder:
         self.positions = positions
         self.pad_id = placeholders.pad
         self.unknown_id = -1 if placeholders.unknown is None else placeholders.unknown
+        self.mask_id = -1 if placeholders.mask is None else placeholders.mask
         self.vocab_size = tokenizer.get_vocab_size(with_added_tokens=True)
 
     def token_id(self, token: str) -> int | None:
@@ -119,6 +124,11 @@ class TextEncoder:
         added = {token.content for token in self._tokenizer.get_added_tokens_decoder().values()}
         vocabulary = self._tokenizer.get_vocab(with_added_tokens=False)
         return tuple(sorted(id for text, id in vocabulary.items() if text not in added and not PLACEHOLDER.match(text)))
+
+    def names_of_ids(self, count: int) -> tuple[str, ...]:
+        """Return the tokens with the ids 0 to `count`, as the vocabulary writes them; an id without one is <id>."""
+        names = {id: text for text, id in self._tokenizer.get_vocab(with_added_tokens=True).items()}
+        return tuple(names.get(id, f"<{id}>") for id in range(count))
 
     def encode_batch(
         self,

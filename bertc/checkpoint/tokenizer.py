@@ -93,7 +93,11 @@ def text_encoder_from_path(
             files=files,
             max_length=length,
             positions=positions,
-            placeholders=Placeholders(pad=int(pad or 0), unknown=tokenizer.token_to_id(settings["unk_token"])),
+            placeholders=Placeholders(
+                pad=int(pad or 0),
+                unknown=tokenizer.token_to_id(settings["unk_token"]),
+                mask=tokenizer.token_to_id(settings["mask_token"]),
+            ),
             token_types=types,
         )
     except BaseException as error:

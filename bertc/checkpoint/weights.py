@@ -8,7 +8,7 @@ are counted.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol
@@ -73,9 +73,9 @@ SOURCES: Mapping[str, Callable[[Path], TensorFile]] = MappingProxyType(
 class MappedWeights:
     """The model's tensors in one or more files; see `Weights` for its interface.
 
-    `files` are the weight files, `ignored_bytes` the stored size of what is left out, `parameters` the number of
-    weights that are not. `quantizers` are the buffers of fake quantizers, small and read at once. `wrapper` is what all
-    stored names begin with ("module."), and is no part of any name here; `notes` say so.
+    `files` are the weight files, `ignored_bytes` the stored size of what is left out. `quantizers` are the buffers of
+    fake quantizers, small and read at once. `wrapper` is what all stored names begin with ("module."), and is no part
+    of any name here; `notes` say so.
     """
 
     def __init__(self, files: tuple[TensorFile, ...], *, prefix: str) -> None:
@@ -89,13 +89,28 @@ class MappedWeights:
         self.quantizers: dict[str, NDArray[np.float32]] = {}
         self._smoothed: dict[str, NDArray[np.float32]] = {}
         self._tensors: dict[str, tuple[TensorFile, str]] = {}
+        self._left_out: dict[str, tuple[TensorFile, str]] = {}
         for file in files:
             for stored in file:
                 self._add(file, stored, plain_name(stored.removeprefix(self.wrapper), prefix))
         self._check_smoothed()
-        self.parameters = sum(math.prod(self.shape(name)) for name in self._tensors)
         if not self._tensors:
             raise InputError(f"{self.files[0]} holds no weights of a model; download or save the checkpoint again")
+
+    @property
+    def parameters(self) -> int:
+        """The number of weights that are the model's."""
+        return sum(math.prod(self.shape(name)) for name in self._tensors)
+
+    def include(self, names: Iterable[str]) -> None:
+        """Let tensors that are left out be the model's, because its head reads them; those that are not there stay so.
+
+        A head of pre-training is left out of every model but a masked language model.
+        """
+        for name in names:
+            if name in self._left_out:
+                self._tensors[name] = file, stored = self._left_out.pop(name)
+                self.ignored_bytes -= file.size(stored)
 
     def __iter__(self) -> Iterator[str]:
         """Iterate over the tensor names."""
@@ -131,16 +146,18 @@ class MappedWeights:
         return values
 
     def _find(self, name: str) -> tuple[TensorFile, str]:
-        if name not in self._tensors:
+        found = self._tensors.get(name) or self._left_out.get(name)
+        if found is None:
             raise InputError(
                 f"{self.files[0].parent} lacks the tensor {name}; use a checkpoint of this architecture with all of "
                 "its weights"
             )
-        return self._tensors[name]
+        return found
 
     def _add(self, file: TensorFile, stored: str, name: str) -> None:
         if IGNORED.search(name):
             self.ignored_bytes += file.size(stored)
+            self._left_out[name] = (file, stored)
             return
         for ending, done in CONVERTED:
             if f".{name}".endswith(ending):

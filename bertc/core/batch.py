@@ -39,7 +39,7 @@ class Batch:
 
     def feeds(self, names: Sequence[str]) -> dict[str, NDArray[np.int64]]:
         """Return the inputs a session asks for; in a graph's mask, what nothing sees is as padding is."""
-        mask = np.maximum(self.mask, 0)
+        mask = self.mask if self.mask.min(initial=0) == 0 else np.maximum(self.mask, 0)
         every = {"input_ids": self.input_ids, "attention_mask": mask, "token_type_ids": self.token_type_ids}
         return {name: every[name] for name in names}
 

@@ -119,6 +119,7 @@ class Head:
     `squash` is the function behind a regression's score, None for the score itself. `crf` decides on the tags of a text
     together, None where each token's scores decide alone. `exits` are the classifiers that are computed besides the
     last; with an `exit_threshold` a text leaves at the first one whose uncertainty (`bertc.core.exits`) is below.
+    `mask` is the id of the token that stands in a text where one is asked for, None for a head that asks for none.
     """
 
     task: str
@@ -135,6 +136,7 @@ class Head:
     crf: Crf | None = None
     exits: tuple[Exit, ...] = ()
     exit_threshold: float | None = None
+    mask: int | None = None
 
     @property
     def without_exits(self) -> Head:

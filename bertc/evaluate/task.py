@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from bertc.evaluate.metric import Metric
     from bertc.evaluate.reference import Floor, Reading
-    from bertc.ir.architecture import Architecture
+    from bertc.ir.architecture import Architecture, TokenScores
     from bertc.ir.emit import Emitter
     from bertc.ir.sentences import Packing
 
@@ -53,6 +53,14 @@ class Encoder(Protocol):
     @property
     def interaction(self) -> Interaction | None:
         """What makes queries and documents of texts, for a model that compares their tokens."""
+
+    @property
+    def mask_id(self) -> int:
+        """The id of the token that stands for one that is asked for, -1 where there is none."""
+
+    @property
+    def unknown_id(self) -> int:
+        """The id of what the vocabulary cannot spell, -1 where there is none."""
 
     def encode_batch(
         self, texts: Sequence[str], pairs: Sequence[str] | None = None, *, max_length: int
@@ -106,18 +114,24 @@ class Sentences(Protocol):
     def similarity(self) -> Similarity | None:
         """How two vectors are compared; None for the cosine."""
 
+    @property
+    def sparse(self) -> bool:
+        """Whether the vector has a number for each token of the vocabulary (SPLADE)."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeadFiles:
     """What a checkpoint's files say of its head; `folder` is for messages, `sentences` None without modules.json.
 
-    `spans` is what the family calls the linear layer of question answering; `crf` says that a CRF decides on tags.
+    `spans` is what the family calls the linear layer of question answering, `token_scores` the layers of a masked
+    language model's head, None for a family without; `crf` says that a CRF decides on tags.
     """
 
     folder: Path
     config: Mapping[str, Any]
     weights: Shapes
     spans: str
+    token_scores: TokenScores | None = None
     sentences: Sentences | None = None
     crf: bool = False
 
@@ -164,8 +178,15 @@ class HeadBuilder(Protocol):
     ) -> ir.Value:
         """Write x W + b of the weights `prefix`.weight and .bias, without `bias` x W alone; sizes: (in, out)."""
 
+    @property
+    def ids(self) -> ir.Value:
+        """The tokens' ids, int64 [batch, length]."""
+
     def dense(self, x: ir.Value) -> ir.Value:
         """Write the layers that a family has before its classifier; x: [..., hidden]."""
+
+    def token_scores(self, x: ir.Value, out: str) -> ir.Value:
+        """Write a masked language model's head; x: [..., hidden], returns [..., vocabulary], called `out`."""
 
 
 class Truth(Protocol):
@@ -213,6 +234,10 @@ class Task(Protocol):
     @property
     def sentence_modules(self) -> bool:
         """Whether sentence-transformers' files belong to such a model: its modules, and its length of texts."""
+
+    @property
+    def token_scores(self) -> bool:
+        """Whether the head scores the tokens of the vocabulary: the head's labels are their names."""
 
     @property
     def crf(self) -> bool:

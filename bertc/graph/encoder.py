@@ -76,6 +76,7 @@ class _Builder:
             for name in INPUTS
             if name != "token_type_ids" or self.arch.token_types > 1
         }
+        self.ids = self.inputs["input_ids"]
         self.packing = emit_packing(self.emit, self.inputs["attention_mask"])
         self.bias = self.relative_bias()
         self.relative = self.relative_tables()
@@ -157,9 +158,8 @@ class _Builder:
         Returns what the first layer's GEMMs read, and what is added to.
         """
         arch, emit, width = self.arch, self.emit, self.arch.embedding_size
-        ids = self.inputs["input_ids"]
         words = self.weight("embeddings.word", arch.word_embeddings, (arch.vocabulary, width))
-        total = emit.op("Gather", words, ids, name="embeddings.words")
+        total = emit.op("Gather", words, self.ids, name="embeddings.words")
         first = self.positions()
         if arch.token_type_embeddings:
             shape = (arch.token_types, width)
@@ -288,9 +288,11 @@ class _Builder:
         if arch.gated:
             halves = (f"layer.{layer}.intermediate_active", f"layer.{layer}.intermediate_gate")
             first, gate = emit.ops("Split", wide, names=halves, axis=-1, num_outputs=2)
-            active = emit.op("Mul", self.activation(first, f"layer.{layer}.activated"), gate, name=name)
+            active = emit.op(
+                "Mul", self.activation(first, f"layer.{layer}.activated", arch.activation), gate, name=name
+            )
         else:
-            active = self.activation(wide, name)
+            active = self.activation(wide, name, arch.activation)
         sizes = (arch.intermediate, arch.hidden)
         gemm = Site(layer, Role.OUTPUT_GEMM).name
         return self.linear(active, names.output, sizes, gemm, f"layer.{layer}.output_biased")
@@ -303,11 +305,11 @@ class _Builder:
             self.rotary[base] = self.emit.constant(f"{name}.cos", cos), self.emit.constant(f"{name}.sin", sin)
         return self.rotary[base]
 
-    def activation(self, x: ir.Value, name: str) -> ir.Value:
-        """Write the feed-forward activation."""
-        if self.arch.activation is Activation.RELU:
+    def activation(self, x: ir.Value, name: str, kind: Activation) -> ir.Value:
+        """Write an activation."""
+        if kind is Activation.RELU:
             return self.emit.op("Relu", x, name=name)
-        approximate = "tanh" if self.arch.activation is Activation.GELU_TANH else "none"
+        approximate = "tanh" if kind is Activation.GELU_TANH else "none"
         return self.emit.op("Gelu", x, name=name, approximate=approximate)
 
     def dense(self, x: ir.Value) -> ir.Value:
@@ -319,6 +321,24 @@ class _Builder:
             how = {"approximate": "none"} if activation == "Gelu" else {}
             x = self.emit.op(activation, x, name=f"head.dense_{number}_active", **how)
         return x if arch.dense_norm is None else self.norm(x, arch.dense_norm, "head.dense_norm", arch.hidden)
+
+    def token_scores(self, x: ir.Value, out: str) -> ir.Value:
+        """Write a masked language model's head; x: [..., hidden], returns [..., vocabulary], called `out`."""
+        arch, names = self.arch, self.arch.token_scores
+        assert names is not None, "the task has refused a family without"
+        sizes = (arch.hidden, arch.embedding_size)
+        x = self.linear(x, names.dense, sizes, "head.transform_gemm", "head.transform")
+        x = self.activation(x, "head.transform_active", names.activation)
+        x = self.norm(x, names.norm, "head.transform_norm", arch.embedding_size)
+        own = names.decoder in self.checkpoint.weights
+        table = names.decoder if own else arch.word_embeddings
+        shape = (arch.vocabulary, arch.embedding_size)
+        weight = self.weight("head.decoder_gemm.weight", table, shape, transposed=True)
+        scores = self.emit.op("MatMul", x, weight, name="head.decoder_gemm")
+        bias = next((name for name in names.biases if name in self.checkpoint.weights), None)
+        if bias is None:
+            return self.emit.op("Identity", scores, name=out)
+        return self.emit.op("Add", scores, self.weight("head.decoder_gemm.bias", bias, shape[:1]), name=out)
 
     def head(self, head: Head, states: list[ir.Value]) -> list[ir.Value]:
         """Let the task write its head; returns the graph's outputs in the task's order."""

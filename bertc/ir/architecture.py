@@ -78,6 +78,23 @@ class RelativeBias:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TokenScores:
+    """The head of a masked language model: a dense layer with an activation and a LayerNorm, as wide as the embeddings,
+    and a score for each token of the vocabulary.
+
+    dense, norm: prefixes. decoder: the last matrix's name, [vocabulary, embedding size]; where files lack it, it is the
+    table of the word embeddings. biases: names of the scores' bias; where files have two, they are alike or the
+    first is read.
+    """
+
+    dense: str
+    activation: Activation
+    norm: str
+    decoder: str
+    biases: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Architecture:
     """An encoder: attention and feed-forward by turns, each added to a residual.
 
@@ -101,7 +118,8 @@ class Architecture:
 
     A classifier reads each text's vector by `pooling`; `dense_norm` is the norm behind the `dense` layers, which heads
     for tokens have too where `dense_tokens` says so. `spans` is question answering's linear layer. The modules
-    `without_bias` have weights alone. `joined` are weights that are stored as one, by the name of that: rows of it, of
+    `without_bias` have weights alone. `token_scores` is the masked language model's head, None where the family has
+    none. `joined` are weights that are stored as one, by the name of that: rows of it, of
     equal number, one under the other. `stacked` are modules that the graph computes as one, by the name it has here:
     their rows one under the other. `unread` are tensors of the encoder that files may hold and nothing computes with.
     """
@@ -145,6 +163,7 @@ class Architecture:
     embedding: int | None = None
     embedding_projection: str | None = None
     unread: tuple[str, ...] = ()
+    token_scores: TokenScores | None = None
 
     @property
     def scaling(self) -> float:

@@ -101,8 +101,23 @@ def emit_first_places(emit: Emitter, packing: Packing) -> FirstTokens:
     return FirstTokens(places=places, sentences=sentences, slots=slots)
 
 
-def emit_unpacked(emit: Emitter, packing: Packing, tokens: ir.Value, hidden: int) -> tuple[ir.Value, ir.Value]:
-    """Write one row for each sentence again, L the longest one: [N, L, hidden], and the ordinary mask int64 [N, L]."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Places:
+    """Where the tokens of the N sentences are, L those of the longest one, int64: columns of the flattened [B * S].
+
+    firsts: [N, 1]; offsets: [L], from 0 to `longest`, which is a number; all: [N, L], of which `mask`, [N, L], has 1
+    for a token of the sentence and 0 for what is behind its end.
+    """
+
+    firsts: ir.Value
+    offsets: ir.Value
+    longest: ir.Value
+    all: ir.Value
+    mask: ir.Value
+
+
+def emit_places(emit: Emitter, packing: Packing) -> Places:
+    """Write where every sentence's tokens are."""
     zero, one = (emit.constant(f"unpacked.{name}", np.int64(value)) for name, value in (("zero", 0), ("one", 1)))
     last = emit.constant("unpacked.last", np.array([-1], np.int64))
     starts = emit.op("Reshape", _starts(emit, packing, "unpacked"), last, name="unpacked.starts")
@@ -125,9 +140,45 @@ def emit_unpacked(emit: Emitter, packing: Packing, tokens: ir.Value, hidden: int
     own = emit.op("Gather", sentences, column, axis=0, name="unpacked.own")  # [N, 1]
     mask = emit.op("Equal", found, own, name="unpacked.visible")
     mask = emit.op("Cast", mask, to=int(ir.DataType.INT64), name="unpacked.mask")
+    return Places(firsts=column, offsets=offsets, longest=longest, all=places, mask=mask)
+
+
+def emit_unpacked(emit: Emitter, packing: Packing, tokens: ir.Value, hidden: int) -> tuple[ir.Value, ir.Value]:
+    """Write one row for each sentence again, L the longest one: [N, L, hidden], and the ordinary mask int64 [N, L]."""
+    places = emit_places(emit, packing)
     shape = emit.constant("unpacked.flat", np.array([-1, hidden], np.int64))
     tokens = emit.op("Reshape", tokens, shape, name="unpacked.all_tokens")
-    return emit.op("Gather", tokens, places, axis=0, name="unpacked.tokens"), mask
+    return emit.op("Gather", tokens, places.all, axis=0, name="unpacked.tokens"), places.mask
+
+
+def emit_marked_tokens(
+    emit: Emitter, packing: Packing, ids: ir.Value, mark: int, tokens: ir.Value, hidden: int
+) -> ir.Value:
+    """Write the vector of every sentence's first token with the id `mark`, or of its first token where none has it.
+
+    ids: int64 [B, S]; tokens: [B, S, hidden]; returns [N, hidden].
+    """
+    places = emit_places(emit, packing)
+    last = emit.constant("marked.last", np.array([-1], np.int64))
+    flat = emit.op("Reshape", ids, last, name="marked.all_ids")
+    own = emit.op("Gather", flat, places.all, axis=0, name="marked.ids")  # [N, L]
+    found = emit.op("Equal", own, emit.constant("marked.id", np.int64(mark)), name="marked.found")
+    found = emit.op("Cast", found, to=int(ir.DataType.INT64), name="marked.found_ones")
+    found = emit.op("Mul", found, places.mask, name="marked.ones")
+    # The first mark is the one with most columns up to the longest sentence's end; without one that is 0.
+    left = emit.op("Sub", places.longest, places.offsets, name="marked.columns_left")
+    left = emit.op("Mul", found, left, name="marked.left")
+    axis = emit.constant("marked.axis", np.array([1], np.int64))
+    most = emit.op("ReduceMax", left, axis, keepdims=1, name="marked.most_left")  # [N, 1]
+    offset = emit.op("Sub", places.longest, most, name="marked.offset")
+    one = emit.constant("marked.one", np.int64(1))
+    longest = emit.op("Max", places.longest, one, name="marked.longest")  # a batch of no rows has nothing to divide by
+    offset = emit.op("Mod", offset, longest, name="marked.offset_or_none")
+    place = emit.op("Add", places.firsts, offset, name="marked.columns")
+    place = emit.op("Reshape", place, last, name="marked.places")  # [N]
+    shape = emit.constant("marked.flat", np.array([-1, hidden], np.int64))
+    rows = emit.op("Reshape", tokens, shape, name="marked.all_tokens")
+    return emit.op("Gather", rows, place, axis=0, name="head.marked_token")
 
 
 def emit_near(emit: Emitter, packing: Packing, window: int) -> ir.Value:
@@ -181,9 +232,37 @@ def unpack_rows(model: ir.Model) -> None:
         name, value.name = str(value.name), f"{value.name}.packed"
         plain = emit.op("Gather", node.inputs[0], first, axis=1, name=name)
         insert_after(model, value, emit, plain, list(value.uses()))
+    if "head.marked_token" in values:
+        _mark_plainly(model, values["head.marked_token"], values["marked.found"])
     for output in model.graph.outputs:
         if output.shape is not None and output.shape[0] == SENTENCES:
             output.shape = ir.Shape(["batch", *list(output.shape)[1:]])
+
+
+def _mark_plainly(model: ir.Model, marked: ir.Value, found: ir.Value) -> None:
+    """Choose the first mark of every row, in place: the greatest of what is 1 for it and 0 elsewhere."""
+    node, comparison = marked.producer(), found.producer()
+    rows = None if node is None or node.inputs[0] is None else node.inputs[0].producer()
+    assert rows is not None and comparison is not None
+    ids, mask = (
+        next(value for value in model.graph.inputs if value.name == n) for n in ("input_ids", "attention_mask")
+    )
+    emit, kind = Emitter(), int(ir.DataType.FLOAT)
+    equal = emit.op(
+        "Equal",
+        emit.op("Cast", ids, to=int(ir.DataType.INT64), name="plain.ids"),
+        comparison.inputs[1],
+        name="plain.found",
+    )
+    ones = emit.op("Cast", equal, to=kind, name="plain.found_ones")
+    ones = emit.op("Mul", ones, emit.op("Cast", mask, to=kind, name="plain.shown"), name="plain.marks")
+    counted = emit.op("CumSum", ones, emit.constant("plain.axis", np.array(1, np.int64)), name="plain.counted")
+    first = emit.op("Equal", counted, emit.constant("plain.one", np.float32(1)), name="plain.is_first")
+    first = emit.op("Mul", emit.op("Cast", first, to=kind, name="plain.first_ones"), ones, name="plain.first")
+    place = emit.op("ArgMax", first, axis=1, keepdims=1, name="plain.place")
+    name, marked.name = str(marked.name), f"{marked.name}.packed"
+    plain = emit.op("GatherND", rows.inputs[0], place, batch_dims=1, name=name)
+    insert_after(model, marked, emit, plain, list(marked.uses()))
 
 
 def _replace(value: ir.Value, replacement: ir.Value) -> None:

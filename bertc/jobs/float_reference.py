@@ -25,8 +25,9 @@ def reference_from_path(
     reference = checkpoint_from_path(path, task=checkpoint.head.task)
     if reference.head.without_exits != checkpoint.head.without_exits:
         raise InputError(
-            f"the reference {path} has another head than {checkpoint.path} (labels {', '.join(reference.head.labels)}"
-            f" and {', '.join(checkpoint.head.labels)}); name the checkpoint that this one was trained from"
+            f"the reference {path} has another head than {checkpoint.path} (labels "
+            f"{', '.join(reference.head.labels[:10])} and {', '.join(checkpoint.head.labels[:10])}); name the "
+            "checkpoint that this one was trained from"
         )
     rows = () if validation is None else validation.rows[:COMPARED_ROWS]
     task = task_from_name(checkpoint.head.task)

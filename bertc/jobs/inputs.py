@@ -223,7 +223,8 @@ def reading_of_validation(wanted: ValidationRecipe, head: Head) -> Reading | Non
 
 def _reading(dataset: Dataset, checked: Sequence[Row], head: Head) -> Reading:
     """Say how a file was read; the scheme of tags is that of the head's whole label set."""
-    labels = () if head.problem == Problem.REGRESSION else head.labels
+    named = head.problem != Problem.REGRESSION and not task_from_name(head.task).token_scores
+    labels = head.labels if named else ()
     scheme = None if checked[0].tags is None else str(scheme_from_labels(head.labels))
     return reading_from_rows(dataset, checked, labels, scheme)
 

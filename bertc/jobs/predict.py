@@ -235,6 +235,7 @@ def head_from_document(document: Any, folder: Path) -> Head:
                 for each in document.get("exits", ())
             ),
             exit_threshold=None if document.get("exit_threshold") is None else float(document["exit_threshold"]),
+            mask=None if document.get("mask") is None else int(document["mask"]),
         )
     except (AssertionError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{folder}/{HEAD_FILE} describes no head; build the artefact again") from error

@@ -56,11 +56,12 @@ class LateInteraction:
 
     name: str = "late-interaction"
     layout: Layout = LAYOUT
-    main_fidelity: str = "pair_agreement"
+    main_fidelity: str = "order_agreement"
     window: int | None = None
     head_weights: tuple[str, ...] = ("linear.weight",)
     sentence_modules: bool = True
     crf: bool = False
+    token_scores: bool = False
     no_label_loss: str = "late interaction has no loss of labels"
 
     def has_architecture(self, name: str) -> bool:

@@ -62,6 +62,7 @@ class QuestionAnswering:
     window: int | None = WINDOW_TOKENS
     head_weights: tuple[str, ...] = (SPANS,)
     sentence_modules: bool = False
+    token_scores: bool = False
     crf: bool = False
     no_label_loss: str = ""
 

@@ -56,6 +56,7 @@ class TextRanking(TextClassifier):
     window: int | None = None
     head_weights: tuple[str, ...] = CLASSIFIERS
     sentence_modules: bool = False
+    token_scores: bool = False
     crf: bool = False
     no_label_loss: str = ""
 

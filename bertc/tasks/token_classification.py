@@ -84,6 +84,7 @@ class TokenClassification:
     window: int | None = None
     head_weights: tuple[str, ...] = CLASSIFIERS
     sentence_modules: bool = False
+    token_scores: bool = False
     crf: bool = True
     no_label_loss: str = ""
 

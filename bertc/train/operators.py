@@ -112,6 +112,7 @@ OPERATORS: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "Identity": lambda x: x,
         "LayerNormalization": _layer_norm,
         "LessOrEqual": torch.le,
+        "Log": torch.log,
         "MatMul": torch.matmul,
         "Max": _maximum,
         "Min": _minimum,

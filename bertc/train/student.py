@@ -25,6 +25,7 @@ from bertc.ir.scheme import Scheme
 from bertc.ir.sites import Site, site_from_name
 from bertc.quantize.insert import TIES, quantize_graph
 from bertc.quantize.smooth import smooth_graph, unsmoothed_weights
+from bertc.tasks import task_from_name
 from bertc.train.network import Network
 from bertc.train.start import table_of_start, weights_of_start
 
@@ -48,6 +49,11 @@ def check_trainable(checkpoint: Checkpoint) -> None:
         raise InputError(
             f"{checkpoint.path}: bertc does not train models with embeddings of distances (DeBERTa); fine-tune it with "
             "transformers, and build from what that saves"
+        )
+    if task_from_name(checkpoint.head.task).token_scores:
+        raise InputError(
+            f"{checkpoint.path}: bertc does not train masked language models, whose last matrix is the embedding "
+            "table; fine-tune it with transformers, and build from what that saves"
         )
 
 

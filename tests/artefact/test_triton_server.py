@@ -12,6 +12,7 @@ from bertc.errors import InputError
 from bertc.graph.encoder import INPUTS
 from bertc.targets import target_from_name
 from tests.conftest import TinyOf
+from tests.fixtures import tiny_vocab
 from tests.tiny import OUTPUTS, TinyModel, quantized, tiny_scheme
 from tests.triton_schema import read_config, schema_from_proto
 
@@ -23,6 +24,8 @@ DIMS = {
     "question-answering": {"start_logits": [-1], "end_logits": [-1]},
     "feature-extraction": {"last_hidden_state": [-1, HIDDEN], "sentence_embedding": [HIDDEN]},
     "late-interaction": {"last_hidden_state": [-1, HIDDEN], "token_embeddings": [-1, 48]},
+    "fill-mask": {"logits": [len(tiny_vocab())]},
+    "sparse-embedding": {"sentence_embedding": [len(tiny_vocab())]},
 }
 SERVICE = Service(name="tiny", backend="onnxruntime", file="model.onnx", gpu=False)
 

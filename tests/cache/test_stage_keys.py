@@ -124,6 +124,7 @@ CHANGED_HEAD = {
     "crf": Crf(transitions=((0.0, 1.0), (0.0, 0.0)), start=(0.0, 0.0), end=(0.0, 0.0)),
     "exits": (Exit(layer=0, dense="pooler.dense", classifier="classifiers.0"),),
     "exit_threshold": 0.5,
+    "mask": 4,
 }
 CHANGED_SPARSITY = {"criterion": "magnitude", "skip": ("layer.0",), "permute": True}
 CHANGED_SCHEME = {

@@ -215,7 +215,7 @@ def test_what_nothing_sees_is_observed_as_a_query_and_not_as_a_key(
     tokens = sum(feature.length for feature in features)
     pairs = sum(feature.length * int(feature.seen or 0) for feature in features)
     for table in (alone, together):
-        assert table.sites[Site(0, Role.GELU)].counts.sum() == tokens * 128
+        assert table.sites[Site(0, Role.ACTIVATION)].counts.sum() == tokens * 128
         assert table.sites[Site(1, Role.PROBS)].counts.sum() == pairs * HEADS
     seen = calibrated(tiny_classifier.graph, tiny_classifier.features[:7])
     assert seen.sites[Site(1, Role.PROBS)].counts.sum() > pairs * HEADS

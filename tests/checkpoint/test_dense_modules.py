@@ -113,8 +113,8 @@ def test_weights_of_torch_are_read_too(tmp_path: Path) -> None:
             r"activation_function torch\.nn\.\S+\.GELU is not",
         ),
         ({"activation_function": "custom.Tanh"}, r"activation_function custom\.Tanh is not supported; bertc computes"),
-        ({"in_features": "64"}, "in_features and out_features are '64' and 48"),
-        ({"out_features": None}, "in_features and out_features are 64 and None"),
+        ({"in_features": "64"}, "in_features is '64', not a number of channels"),
+        ({"out_features": None}, "out_features is None, not a number of channels"),
         (
             {"out_features": 40},
             r"2_Dense holds linear\.bias \[48\], linear\.weight \[48, 64\] where its config\.json says",

@@ -47,6 +47,7 @@ class MeanScoring:
     window = 24
     head_weights = ("scorer.weight",)
     sentence_modules = False
+    token_scores = False
     crf = False
     no_label_loss = ""
 

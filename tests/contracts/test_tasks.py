@@ -174,7 +174,8 @@ def test_the_schema_names_every_role(head: Head) -> None:
     task = task_from_name(head.task)
     text = task.schema(head)
     assert all(column.role in text for column in task.layout.columns)
-    assert all(label in text for label in head.labels if label != "LABEL_0")
+    named = () if task.token_scores else head.labels  # a vocabulary is no help
+    assert all(label in text for label in named if label != "LABEL_0")
 
 
 def test_an_empty_set_is_refused() -> None:

@@ -33,6 +33,8 @@ class Kind:
     answer: Callable[[Answer], bool]
     pair: bool = False
     samples: int = ROWS
+    ask: str = "a good film"
+    options: tuple[str, ...] = ()
 
 
 def model(task: str = "sequence-classification", **options: Any) -> Callable[[Path], Path]:
@@ -89,6 +91,7 @@ RANKED_QUERIES = ROWS // 4
 SEVERAL = [json.dumps({"text": text, "labels": [["a"], ["a", "c"], []][i % 3]}) for i, text in enumerate(TEXTS[:ROWS])]
 WORDS = ["\n".join(f"{w}\t{TAGS[i % 4]}" for i, w in enumerate(text.split())) + "\n" for text in TEXTS[:ROWS]]
 ASKED = [json.dumps({"question": "who is it", "context": t, "answers": [t.split()[1]]}) for t in TEXTS[:ROWS]]
+MASKED = [f"{text} [MASK]\t{('good', 'bad', 'film')[i % 3]}" for i, text in enumerate(TEXTS[:ROWS])]
 SIMILAR = table("sentence1\tsentence2\tscore", SCORED)
 REGRESSION = {"problem_type": "regression"}
 PROJECTED = ("Transformer", "Pooling", "Dense", "Normalize")
@@ -157,6 +160,20 @@ KINDS = {
         metric="spearman",
         answer=lambda answer: is_embedding(answer) and len(answer["embedding"]) == 48,
     ),
+    "masks": Kind(
+        checkpoint=model("fill-mask"),
+        data=table("text\tlabel", MASKED),
+        metric="accuracy",
+        answer=lambda answer: len(answer["tokens"]) == 5 and is_number(answer["tokens"][0]["score"]),
+        ask="a good [MASK]",
+    ),
+    "embeddings, sparse": Kind(
+        checkpoint=model("fill-mask"),
+        data=SIMILAR,
+        metric="spearman",
+        answer=lambda answer: all(weight > 0 for weight in answer["tokens"].values()),
+        options=("--task", "sparse-embedding"),
+    ),
     "embeddings, cls": Kind(checkpoint=embedder("cls_token"), data=SIMILAR, metric="spearman", answer=is_embedding),
     "embeddings, mean": Kind(checkpoint=embedder("mean_tokens"), data=SIMILAR, metric="spearman", answer=is_embedding),
     "embeddings, max": Kind(checkpoint=embedder("max_tokens"), data=SIMILAR, metric="spearman", answer=is_embedding),
@@ -168,7 +185,8 @@ def test_every_head_is_built_asked_and_validated(bertc: Bertc, tmp_path: Path, k
     wanted, out = KINDS[kind], tmp_path / "out"
     checkpoint, data = wanted.checkpoint(tmp_path), wanted.data(tmp_path)
     options = ["--calibration-data", data, "--validation-data", data, "--max-drop", "2abs", "--no-cache"]
-    built = bertc("build", checkpoint, "-o", out, *options, "--any-reference")  # the weights are random
+    options += [*wanted.options, "--any-reference"]  # the weights are random
+    built = bertc("build", checkpoint, "-o", out, *options)
     assert built.code == 0, built.err
     assert not built.err
 
@@ -180,7 +198,7 @@ def test_every_head_is_built_asked_and_validated(bertc: Bertc, tmp_path: Path, k
     assert report["data"]["overlap"] == ROWS
 
     pair = ["--pair", "the red car was in paris"] if wanted.pair else []
-    asked = bertc("predict", out, "--text", "a good film", *pair)
+    asked = bertc("predict", out, "--text", wanted.ask, *pair)
     assert asked.code == 0, asked.err
     assert wanted.answer(json.loads(asked.out)), asked.out
 

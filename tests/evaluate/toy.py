@@ -11,7 +11,7 @@ import numpy as np
 
 from bertc.core.crf import Crf, Over
 from bertc.core.feature import Feature
-from bertc.core.head import Head, Interaction, Pooling, Problem
+from bertc.core.head import Head, Interaction, Pooling, Problem, Similarity
 from bertc.data.rows import Row, row_from_texts
 
 INTENT = Head(task="sequence-classification", labels=("ham", "spam"), problem=Problem.SINGLE_LABEL)
@@ -30,10 +30,13 @@ TAGGER = replace(
 WHOLE = replace(TAGGER, crf=replace(TAGGER.crf, over=Over.TOKENS))
 QA = Head(task="question-answering")
 EMBED = Head(task="feature-extraction", pooling=Pooling.MEAN)
+TOKENS = ("[MASK]", *(f"t{number}" for number in range(1, 100)))
+FILL = Head(task="fill-mask", labels=TOKENS, mask=0)
+SPARSE = Head(task="sparse-embedding", labels=TOKENS, pooling=Pooling.MAX, similarity=Similarity.DOT)
 RANK = Head(task="text-ranking", labels=("LABEL_0",), problem=Problem.REGRESSION)
 COLBERT = Head(task="late-interaction", normalize=True)
 PAIRS = replace(COLBERT, problem=Problem.REGRESSION)
-HEADS = (INTENT, TOPIC, MULTI, STARS, NER, TAGGER, WHOLE, QA, EMBED, RANK, COLBERT, PAIRS)
+HEADS = (INTENT, TOPIC, MULTI, STARS, NER, TAGGER, WHOLE, QA, EMBED, FILL, SPARSE, RANK, COLBERT, PAIRS)
 HIDDEN = 8
 
 
@@ -60,7 +63,10 @@ class Encoded:
 
 
 class ToyEncoder:
-    """[CLS]=1, [SEP]=2; a piece's id is the sum of its letters."""
+    """A piece's id is made of the sum of its letters, that of [MASK] is 0."""
+
+    mask_id = 0
+    unknown_id = -1
 
     interaction = Interaction(
         query_marker=101,
@@ -98,7 +104,7 @@ class ToyEncoder:
         number = 1 if first else 0
         sequence = [-1, *[0] * len(first), *([-1] if first else []), *[number] * len(kept), -1]
         return Encoded(
-            ids=np.array([sum(map(ord, p)) % 97 + 3 for p, _, _ in parts], np.int64),
+            ids=np.array([0 if p == "[MASK]" else sum(map(ord, p)) % 97 + 3 for p, _, _ in parts], np.int64),
             type_ids=np.array([max(s, 0) for s in sequence], np.int64),
             offsets=np.array([o for _, o, _ in parts], np.int32),
             word_ids=np.array([w for _, _, w in parts], np.int32),
@@ -111,8 +117,9 @@ def _pieces(text: str) -> list[tuple[str, tuple[int, int], int]]:
     found, position = [], 0
     for number, word in enumerate(text.split()):
         start = text.index(word, position)
-        for cut in range(0, len(word), 4):
-            piece = word[cut : cut + 4]
+        size = len(word) if word == "[MASK]" else 4
+        for cut in range(0, len(word), size):
+            piece = word[cut : cut + size]
             found.append((piece, (start + cut, start + cut + len(piece)), number))
         position = start + len(word)
     return found
@@ -125,6 +132,8 @@ def toy_rows(head: Head, count: int = 40, *, labelled: bool = True, seed: int = 
     for index in range(count):
         words = tuple(f"w{random.integers(0, 999)}x{index}" for _ in range(int(random.integers(2, 9))))
         text, fields = " ".join(words), {}
+        if head.task == "fill-mask":
+            text = " ".join(("[MASK]", *words[1:]))
         if head.task == "token-classification":
             tags = tuple(head.labels[i] for i in random.integers(0, len(head.labels), len(words)))
             fields = {"words": words, "tags": tags if labelled else None}
@@ -137,6 +146,7 @@ def toy_rows(head: Head, count: int = 40, *, labelled: bool = True, seed: int = 
         second = {
             "question-answering": ("which " + text, text),
             "feature-extraction": (text, text[::-1]),
+            "sparse-embedding": (text, text[::-1]),
             "text-ranking": (f"query {index % 7}", text),
             "late-interaction": (f"query {index % 7}" if head == COLBERT else text[::-1], text),
         }
@@ -145,7 +155,11 @@ def toy_rows(head: Head, count: int = 40, *, labelled: bool = True, seed: int = 
 
 
 def _label(head: Head, random: np.random.Generator) -> Any:
-    if head.problem == Problem.REGRESSION or head.task in ("feature-extraction", "late-interaction"):
+    if head.problem == Problem.REGRESSION or head.task in (
+        "feature-extraction",
+        "sparse-embedding",
+        "late-interaction",
+    ):
         return f"{random.random():.3f}"
     if head.problem == Problem.MULTI_LABEL:
         return ",".join(label for label in head.labels if random.random() < 0.5) or "a"
@@ -169,6 +183,8 @@ def toy_raw(head: Head, features: Sequence[Feature], *, noise: float = 0.0, seed
         return {"embedding": [values(feature, (HIDDEN,), 0) for feature in features]}
     if head.task == "late-interaction":
         return {"vectors": [values(feature, (feature.length, HIDDEN), 0) for feature in features]}
+    if head.task == "sparse-embedding":
+        return {"embedding": [np.maximum(values(feature, (len(TOKENS),), 0), 0) for feature in features]}
     per_token = head.task == "token-classification"
     shapes = [((f.length,) if per_token else ()) + (len(head.labels),) for f in features]
     return {"logits": [values(feature, shape, 0) for feature, shape in zip(features, shapes, strict=True)]}

@@ -142,5 +142,6 @@ def test_a_graph_without_packing_takes_ordinary_masks_as_before(task: str, tiny_
         assert found[name].shape == values.shape
         np.testing.assert_allclose(found[name], values, atol=1e-6)
     left = {node.op_type for node in model.graph}
-    assert not left & {"NonZero", "CumSum", "GatherND", "Mod", "Range"}
-    assert left < {node.op_type for node in tiny_of(task).graph.graph} | {"Gather"}
+    own = {"CumSum", "GatherND", "ArgMax"} if task == "fill-mask" else set()  # that find the first mask
+    assert not left & ({"NonZero", "CumSum", "GatherND", "Mod", "Range"} - own)
+    assert left < {node.op_type for node in tiny_of(task).graph.graph} | {"Gather"} | own

@@ -57,7 +57,9 @@ def test_packing_is_not_seen_in_the_answers(
     run = OrtEngine.run
     monkeypatch.setattr(OrtEngine, "run", lambda self, batch, names: ran.append(batch) or run(self, batch, names))
     short = ["good film", "who lost it", "bad"] * 10
+    short = [f"{text} [MASK]" for text in short] if task == "fill-mask" else short
     texts, pairs = (short, short[::-1]) if task == "question-answering" else (TEXTS, None)
+    texts = short if task == "fill-mask" else texts
     answers = {}
     for packing in (True, False):
         with package.load(ort_artefact_of(task), threads=1, packing=packing) as model:

@@ -73,7 +73,7 @@ def test_the_dynamic_target_quantizes_the_encoder_and_spares_the_head(
     found = optimized_from_path(path)
     assert (found.gemms_int8, found.gemms_float) == (6 * LAYERS, 0)
     head = {
-        **dict.fromkeys(("sequence-classification", "text-ranking"), 2),
+        **dict.fromkeys(("sequence-classification", "text-ranking", "fill-mask", "sparse-embedding"), 2),
         **dict.fromkeys(("token-classification", "question-answering", "late-interaction"), 1),
         "feature-extraction": 0,
     }

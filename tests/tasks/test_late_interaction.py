@@ -174,4 +174,4 @@ def test_a_target_that_leaves_padding_away_is_refused(target: str, tmp_path: Pat
 
 
 def _recipe(path: Path, target: str) -> dict[str, Any]:
-    return {"checkpoint": str(path), "output": str(path / "out"), "engine": {"target": target}}
+    return {"checkpoint": str(path), "engine": {"target": target}}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bertc.errors import InputError
-from bertc.ir.architecture import Activation, Architecture, LayerNames
+from bertc.ir.architecture import Activation, Architecture, LayerNames, TokenScores
 
 ACTIVATIONS = {
     "gelu": Activation.GELU,
@@ -60,6 +60,20 @@ def encoder_from_config(
         layer_names=tuple(layer_names(layer) for layer in range(layers)),
         dense=(),
         classifier="classifier",
+    )
+
+
+def predictions(activation: Activation, prefix: str, transform: str, norm: str) -> TokenScores:
+    """Return the names of a masked language model's head whose decoder and bias stand under a prefix.
+
+    `transform` is what its dense layer and its norm, called `norm`, have before their names.
+    """
+    return TokenScores(
+        dense=f"{transform}dense",
+        activation=activation,
+        norm=f"{transform}{norm}",
+        decoder=f"{prefix}decoder.weight",
+        biases=(f"{prefix}decoder.bias", f"{prefix}bias"),
     )
 
 

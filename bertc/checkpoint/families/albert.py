@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from bertc.checkpoint.families import bert
-from bertc.checkpoint.families._encoder import positive
+from bertc.checkpoint.families._encoder import positive, predictions
 from bertc.checkpoint.families.bert import first_position
 from bertc.errors import InputError
 from bertc.ir.architecture import Architecture, LayerNames
@@ -40,6 +40,7 @@ def architecture_from_config(config: Mapping[str, Any]) -> Architecture:
         embedding=positive(config, "embedding_size"),
         embedding_projection="encoder.embedding_hidden_mapping_in",
         dense=(("pooler", "Tanh"),),
+        token_scores=predictions(found.activation, "predictions.", "predictions.", "LayerNorm"),
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from bertc.checkpoint.families._encoder import Fields, encoder_from_config, positive
+from bertc.checkpoint.families._encoder import Fields, encoder_from_config, positive, predictions
 from bertc.ir.architecture import Architecture, LayerNames
 
 PREFIX = "bert."
@@ -21,11 +21,13 @@ FIELDS = Fields(
 
 def architecture_from_config(config: Mapping[str, Any]) -> Architecture:
     """Read BERT's dimensions. Raises `InputError` naming the field that is missing, absurd or not supported."""
+    found = encoder_from_config(config, FIELDS, _layer_names)
     return replace(
-        encoder_from_config(config, FIELDS, _layer_names),
+        found,
         token_types=positive(config, "type_vocab_size"),
         token_type_embeddings="embeddings.token_type_embeddings.weight",
         dense=(("pooler.dense", "Tanh"),),
+        token_scores=predictions(found.activation, "cls.predictions.", "cls.predictions.transform.", "LayerNorm"),
     )
 
 

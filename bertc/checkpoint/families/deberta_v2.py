@@ -12,10 +12,10 @@ from dataclasses import replace
 from typing import Any
 
 from bertc.checkpoint.families import bert
-from bertc.checkpoint.families._encoder import encoder_from_config, positive
+from bertc.checkpoint.families._encoder import encoder_from_config, positive, predictions
 from bertc.checkpoint.families.bert import first_position
 from bertc.errors import InputError
-from bertc.ir.architecture import Architecture, LayerNames, RelativeEmbeddings
+from bertc.ir.architecture import Activation, Architecture, LayerNames, RelativeEmbeddings, TokenScores
 
 __all__ = ["PREFIX", "architecture_from_config", "first_position"]
 PREFIX = "deberta."
@@ -43,6 +43,7 @@ def architecture_from_config(config: Mapping[str, Any]) -> Architecture:
         attention_terms=1 + len(terms),
         relative_embeddings=relative,
         dense=(("pooler.dense", _pooler_activation(config)),),
+        token_scores=_token_scores(config, found.activation),
     )
 
 
@@ -114,6 +115,13 @@ def _pooler_activation(config: Mapping[str, Any]) -> str:
             f"config.json: pooler_hidden_act '{name}' is not supported; supported are {', '.join(POOLER_ACTIVATIONS)}"
         )
     return POOLER_ACTIVATIONS[name]
+
+
+def _token_scores(config: Mapping[str, Any], activation: Activation) -> TokenScores:
+    """Return the masked language model's head: BERT's, or with `legacy` false that of DeBERTa's authors."""
+    if config.get("legacy", True):
+        return predictions(activation, "cls.predictions.", "cls.predictions.transform.", "LayerNorm")
+    return predictions(activation, "lm_predictions.lm_head.", "lm_predictions.lm_head.", "LayerNorm")
 
 
 def _layer_names(layer: int) -> LayerNames:

@@ -8,7 +8,7 @@ from typing import Any
 
 from bertc.checkpoint.families._encoder import Fields, encoder_from_config
 from bertc.checkpoint.families.bert import first_position
-from bertc.ir.architecture import Architecture, LayerNames
+from bertc.ir.architecture import Architecture, LayerNames, TokenScores
 
 __all__ = ["PREFIX", "architecture_from_config", "first_position"]
 PREFIX = "distilbert."
@@ -17,10 +17,18 @@ FIELDS = Fields(hidden="dim", heads="n_heads", layers="n_layers", intermediate="
 
 def architecture_from_config(config: Mapping[str, Any]) -> Architecture:
     """Read DistilBERT's dimensions. Raises `InputError` naming the field that is missing, absurd or not supported."""
+    found = encoder_from_config(config, FIELDS, _layer_names)
     return replace(
-        encoder_from_config(config, FIELDS, _layer_names),
+        found,
         epsilon=1e-12,  # a constant of huggingface/transformers, models/distilbert/modeling_distilbert.py
         dense=(("pre_classifier", "Relu"),),
+        token_scores=TokenScores(
+            dense="vocab_transform",
+            activation=found.activation,
+            norm="vocab_layer_norm",
+            decoder="vocab_projector.weight",
+            biases=("vocab_projector.bias",),
+        ),
     )
 
 

@@ -1,6 +1,7 @@
-"""ELECTRA's discriminator (Clark et al. 2020): BERT's encoder, and a classifier with a dense layer and GELU.
+"""ELECTRA (Clark et al. 2020): BERT's encoder, and a classifier with a dense layer and GELU.
 
-The small one has narrow embeddings and a projection behind them.
+The discriminator; its generator is a masked language model of the same type. The small ones have narrow embeddings and
+a projection behind them.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 from bertc.checkpoint.families import bert
 from bertc.checkpoint.families._encoder import positive
 from bertc.checkpoint.families.bert import first_position
-from bertc.ir.architecture import Architecture
+from bertc.ir.architecture import Activation, Architecture, TokenScores
 
 __all__ = ["PREFIX", "architecture_from_config", "first_position"]
 PREFIX = "electra."
@@ -28,4 +29,11 @@ def architecture_from_config(config: Mapping[str, Any]) -> Architecture:
         embedding_projection=None if embedding == found.hidden else "embeddings_project",
         dense=(("classifier.dense", "Gelu"),),
         classifier="classifier.out_proj",
+        token_scores=TokenScores(
+            dense="generator_predictions.dense",
+            activation=Activation.GELU,
+            norm="generator_predictions.LayerNorm",
+            decoder="generator_lm_head.weight",
+            biases=("generator_lm_head.bias",),
+        ),
     )

@@ -15,7 +15,7 @@ from bertc.checkpoint.families._encoder import activation, encoder_from_config, 
 from bertc.checkpoint.families.bert import first_position
 from bertc.core.head import Pooling
 from bertc.errors import InputError
-from bertc.ir.architecture import Activation, Architecture, LayerNames
+from bertc.ir.architecture import Activation, Architecture, LayerNames, TokenScores
 
 __all__ = ["PREFIX", "architecture_from_config", "first_position"]
 PREFIX = "model."
@@ -55,6 +55,9 @@ def architecture_from_config(config: Mapping[str, Any]) -> Architecture:
         dense_tokens=True,
         pooling=_pooling(config),
         spans="classifier",
+        token_scores=TokenScores(
+            dense="head.dense", activation=head, norm="head.norm", decoder="decoder.weight", biases=("decoder.bias",)
+        ),
         joined={_joined(layer): _parts(layer) for layer in range(found.layers)},
     )
 
@@ -97,6 +100,8 @@ def _without_bias(config: Mapping[str, Any], found: Architecture) -> Iterator[st
             yield from (names.attention_norm, names.output_norm)
     if not config.get("classifier_bias", False):
         yield "head.dense"
+    if not config.get("decoder_bias", True):
+        yield "decoder"
 
 
 def _kinds(config: Mapping[str, Any], layers: int) -> list[str]:

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from bertc.checkpoint.families._encoder import encoder_from_config
+from bertc.checkpoint.families._encoder import encoder_from_config, predictions
 from bertc.checkpoint.families.bert import FIELDS
 from bertc.errors import InputError
-from bertc.ir.architecture import Architecture, LayerNames, RelativeBias
+from bertc.ir.architecture import Activation, Architecture, LayerNames, RelativeBias
 
 PREFIX = "mpnet."
 BUCKETS, LONGEST = 32, 128
@@ -37,6 +37,7 @@ def architecture_from_config(config: Mapping[str, Any]) -> Architecture:
         relative_bias=RelativeBias(weight="encoder.relative_attention_bias.weight", buckets=BUCKETS, longest=LONGEST),
         dense=(("classifier.dense", "Tanh"),),
         classifier="classifier.out_proj",
+        token_scores=predictions(Activation.GELU, "lm_head.", "lm_head.", "layer_norm"),
     )
 
 

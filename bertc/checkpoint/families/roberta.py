@@ -12,8 +12,9 @@ from dataclasses import replace
 from typing import Any
 
 from bertc.checkpoint.families import bert
+from bertc.checkpoint.families._encoder import predictions
 from bertc.errors import InputError
-from bertc.ir.architecture import Architecture
+from bertc.ir.architecture import Activation, Architecture
 
 PREFIX = "roberta."
 
@@ -28,6 +29,7 @@ def architecture_from_config(config: Mapping[str, Any]) -> Architecture:
         first_position=first,
         dense=(("classifier.dense", "Tanh"),),
         classifier="classifier.out_proj",
+        token_scores=predictions(Activation.GELU, "lm_head.", "lm_head.", "layer_norm"),
     )
 
 

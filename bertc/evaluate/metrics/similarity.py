@@ -48,8 +48,11 @@ def similarity(a: NDArray[Any], b: NDArray[Any], kind: Similarity) -> Array:
     return np.asarray(-np.sqrt(((one - two) ** 2).sum(-1)))
 
 
-def embedding_metrics() -> tuple[Metric, ...]:
-    """Return mean_cosine, agreement (same nearest neighbour), recall_at_10 and logit_mse. Embeddings: [n, texts, H]."""
+def embedding_metrics(rows: int | None = None) -> tuple[Metric, ...]:
+    """Return mean_cosine, agreement (same nearest neighbour), recall_at_10 and logit_mse. Embeddings: [n, texts, H].
+
+    Neighbours are looked for among the texts of the first so many rows, and no more than 4,096 texts.
+    """
     same = Metric(
         name="agreement",
         direction=HIGHER,
@@ -57,7 +60,7 @@ def embedding_metrics() -> tuple[Metric, ...]:
         formula="ratio",
         fidelity=True,
         whole_set=True,
-        corpus=CORPUS_TEXTS,
+        corpus=CORPUS_TEXTS if rows is None else rows,
     )
     return (
         replace(same, name="mean_cosine", statistics=_mean_cosine, whole_set=False, corpus=None, bounds=(-1.0, 1.0)),

@@ -1,7 +1,8 @@
 """Products that a scheme keeps in float are BF16 where the machine that builds multiplies that faster than float32.
 
 Both operands are rounded to BF16, products and sums are float32, and every instruction set computes the same
-(native/bf16.h): the precision is the artefact's, and not that of the machine that opens it. Heads stay in float32.
+(native/bf16.h): the precision is the artefact's, and not that of the machine that opens it. Heads stay in float32, but
+for SPLADE's decoder, which is a product for every token.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ from numpy.typing import NDArray
 from bertc.runtime.native import packing
 from bertc.runtime.native.kernel_plan import Op, Plan, Step
 from bertc.runtime.native.library import multiplies_bf16
+
+SPARSE_SCORES = "head.scores"
+"""The scores of the vocabulary at every token (bertc/tasks/sparse_embedding.py)."""
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -31,8 +35,8 @@ def choose_bf16(plan: Plan, arrays: Arrays, *, pays: bool | None = None) -> tupl
 
 
 def is_of_layer(step: Step) -> bool:
-    """Say whether a product is one of the encoder's layers, and not of a head."""
-    return step.name.startswith("layer.")
+    """Say whether a product is one of the encoder's layers, or SPLADE's decoder, and not of another head."""
+    return step.name.startswith("layer.") or step.name == SPARSE_SCORES
 
 
 def _is_float(step: Step) -> bool:

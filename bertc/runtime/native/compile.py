@@ -33,6 +33,7 @@ from bertc.runtime.native.patterns import (
     dequantize_of,
     embedding_of,
     first_of,
+    marked_of,
     pooled_of,
     produced,
     quantize_of,
@@ -271,6 +272,17 @@ class _Compiler(AttentionWriter):
         tokens = None if node is None else first_of(node)
         return None if tokens is None else self.place(tokens, Rows.TEXTS)
 
+    def gathered(self, value: ir.Value, rows: Rows) -> Place | None:
+        """Write the rows of texts' marks, or the embeddings."""
+        node = value.producer()
+        marked = None if node is None else marked_of(node)
+        if marked is None:
+            return self.embedded(value, rows)
+        place = self.place(marked[0], Rows.TOKENS)
+        kind = self.buffers[place.buffer].type
+        fields: dict[str, Any] = {"op": Op.MARKED, "token": marked[1], **place.read()}
+        return self.step(kind, name=str(value.name), rows=rows, n=place.columns, **fields)
+
     def embedded(self, value: ir.Value, rows: Rows) -> Place | None:
         """Write the embeddings."""
         found = embedding_of(value)
@@ -298,7 +310,7 @@ class _Compiler(AttentionWriter):
         )
 
     def divided(self, value: ir.Value, rows: Rows) -> Place | None:
-        """Write vectors of length 1, or a text's mean or maximum."""
+        """Write vectors of length 1, or a text's mean or maximum, or SPLADE's logarithm of that."""
         node = value.producer()
         assert node is not None
         unit, pooled = unit_of(node), pooled_of(node)
@@ -332,10 +344,11 @@ class _Compiler(AttentionWriter):
 
 WRITTEN: Mapping[str, Callable[[_Compiler, ir.Value, Rows], Place | None]] = {
     "Add": _Compiler.embedded,
-    "Gather": _Compiler.embedded,
+    "Gather": _Compiler.gathered,
     "Mul": _Compiler.embedded,
     "GatherND": _Compiler.first,
     "Div": _Compiler.divided,
+    "Log": _Compiler.divided,
     "ReduceMax": _Compiler.divided,
     "Identity": _Compiler.view,
     "Squeeze": _Compiler.view,

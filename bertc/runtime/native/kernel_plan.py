@@ -69,6 +69,15 @@ class Op(IntEnum):
     UNIT = 8
     ROTARY = 9
     EXIT = 10
+    MARKED = 11
+
+
+class Pooled(IntEnum):
+    """What of a text's rows POOL gives, by its flag; LOG is log(1 + max(0, maximum))."""
+
+    MEAN = 0
+    MAXIMUM = 1
+    LOG = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +126,7 @@ class Step:
     k: int = 0
     n: int
     heads: int = 0
+    token: int = 0
     flag: int = 0
     probs_high: int = 0
     epsilon: float = 0.0

@@ -44,6 +44,7 @@ class CStep(Structure):
         ("k", c_int32),
         ("n", c_int32),
         ("heads", c_int32),
+        ("token", c_int32),
         ("flag", c_int32),
         ("probs_high", c_int32),
         ("epsilon", c_float),

@@ -14,7 +14,7 @@ from bertc.ir.emit import DOMAIN
 from bertc.ir.rotary import is_rotary, rotary_inputs
 from bertc.ir.sentences import SENTENCES
 from bertc.runtime.native.kernel_plan import Rows
-from bertc.runtime.native.patterns import embedding_of, first_of, operands, pooled_of
+from bertc.runtime.native.patterns import embedding_of, first_of, marked_of, operands, pooled_of
 
 Needed = tuple[ir.Value, Rows]
 
@@ -42,7 +42,7 @@ def _read_for(value: ir.Value, rows: Rows) -> list[Needed]:
     node = value.producer()
     if node is None or embedding_of(value) is not None:
         return []
-    tokens, pooled = first_of(node), pooled_of(node)
+    tokens, pooled = first_of(node), marked_of(node) or pooled_of(node)
     if tokens is not None:
         return [(tokens, Rows.TEXTS)]
     if pooled is not None:

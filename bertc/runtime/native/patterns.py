@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from bertc.ir.emit import array_of
 from bertc.ir.one_sided import zero_point_of
-from bertc.runtime.native.kernel_plan import Activation
+from bertc.runtime.native.kernel_plan import Activation, Pooled
 
 Array = NDArray[np.float32]
 STORED_ZERO = 128
@@ -341,8 +341,37 @@ def first_of(node: ir.Node) -> ir.Value | None:
     return None if starts is None else node.inputs[0]
 
 
-def pooled_of(node: ir.Node) -> tuple[ir.Value, bool] | None:
-    """Read the mean or the maximum of each sentence's tokens (`bertc.ir.pooling`): the tokens, and whether maximum."""
+def marked_of(node: ir.Node) -> tuple[ir.Value, int] | None:
+    """Read the choice of each sentence's token with an id (`bertc.ir.sentences`): the tokens, and the id."""
+    flat = produced(node.inputs[0], "Reshape") if node.op_type == "Gather" else None
+    if flat is None or flat.inputs[0] is None:
+        return None
+    value = node.inputs[1]
+    for op_type, place in MARKED:
+        found = produced(value, op_type)
+        if found is None:
+            return None
+        value = found.inputs[place]
+    found = produced(value, "Equal")
+    return None if found is None else (flat.inputs[0], int(array_of(found.inputs[1])))
+
+
+MARKED = (
+    *(("Reshape", 0), ("Add", 1), ("Mod", 0), ("Sub", 1), ("ReduceMax", 0)),
+    *(("Mul", 0), ("Mul", 0), ("Cast", 0)),
+)
+"""The nodes from the chosen places back to the comparison of ids, each with the input that is followed."""
+
+
+def pooled_of(node: ir.Node) -> tuple[ir.Value, Pooled] | None:
+    """Read the mean or the maximum of each sentence's tokens (`bertc.ir.pooling`), or what SPLADE makes of it: the
+    tokens, and which."""
+    if node.op_type == "Log":
+        total = produced(node.inputs[0], "Add")
+        rectified = None if total is None else produced(total.inputs[0], "Relu")
+        largest = None if rectified is None else produced(rectified.inputs[0], "ReduceMax")
+        found = None if largest is None else pooled_of(largest)
+        return None if found is None else (found[0], Pooled.LOG)
     maximum = node.op_type == "ReduceMax"
     total = node if maximum else produced(node.inputs[0], "ReduceSum") if node.op_type == "Div" else None
     shown = None if total is None else produced(total.inputs[0], "Where" if maximum else "Mul")
@@ -350,7 +379,7 @@ def pooled_of(node: ir.Node) -> tuple[ir.Value, bool] | None:
     flat = None if gathered is None else produced(gathered.inputs[0], "Reshape")
     if flat is None or flat.inputs[0] is None:
         return None
-    return flat.inputs[0], maximum
+    return flat.inputs[0], Pooled.MAXIMUM if maximum else Pooled.MEAN
 
 
 def unit_of(node: ir.Node) -> tuple[ir.Value, float] | None:

@@ -19,6 +19,7 @@ from bertc.runtime.native.kernel_plan import (
     Op,
     Output,
     Plan,
+    Pooled,
     Rows,
     Step,
     Type,
@@ -226,11 +227,16 @@ class _Check(StepCheck):
         self.expect(self.current.rows is Rows.TEXTS, "rows")
         self.type_of_out(self.source(Rows.TOKENS, self.current.n).type)
 
+    def marked(self) -> None:
+        """Check the choice of tokens with an id."""
+        self.first()
+        self.expect(self.current.token >= 0, "token")
+
     def pool(self) -> None:
         """Check a mean or maximum over tokens."""
         self.one_input()
         self.expect(self.current.rows is Rows.TEXTS, "rows")
-        self.expect(self.current.flag in (0, 1), "flag")
+        self.expect(self.current.flag in tuple(Pooled), "flag")
         self.type_of_input(self.source(Rows.TOKENS, self.current.n), Type.F32)
         self.type_of_out(Type.F32)
 
@@ -301,6 +307,7 @@ KERNELS: Mapping[Op, Callable[[_Check], None]] = {
     Op.ATTENTION: _Check.attention,
     Op.FINISH: _Check.finish_alone,
     Op.FIRST: _Check.first,
+    Op.MARKED: _Check.marked,
     Op.POOL: _Check.pool,
     Op.UNIT: _Check.unit,
     Op.ROTARY: _Check.rotary,

@@ -51,6 +51,7 @@ FIELDS: Mapping[Op, set[str]] = {
     Op.ATTENTION: ALWAYS | INPUT | SCALES | CODES | KEYS | {"in_zero", "k", "heads", "flag"},
     Op.FINISH: ALWAYS | INPUT | FINISH | CODES | {"in_zero"},
     Op.FIRST: ALWAYS | INPUT,
+    Op.MARKED: ALWAYS | INPUT | {"token"},
     Op.POOL: ALWAYS | INPUT | {"flag"},
     Op.UNIT: ALWAYS | INPUT | {"epsilon"},
     Op.ROTARY: ALWAYS | INPUT | CODES | {"heads", "positions", "cos", "sin"},

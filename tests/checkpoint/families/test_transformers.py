@@ -32,17 +32,23 @@ transformers = pytest.importorskip("transformers")
 TEXTS = [tiny_sentence(seed, 3 + 2 * seed) for seed in range(8)]
 PAIRS = [tiny_sentence(50 + seed, 2 + seed) for seed in range(8)]
 TOLERANCE = 1e-4
+MASKED = 2
+"""The column of the token that is masked for a masked language model."""
 Outputs = dict[str, NDArray[Any]]
 
 
 def theirs(folder: Path, task: str) -> tuple[Any, Outputs]:
     """Return what transformers makes of the texts and their pairs."""
-    tokens = transformers.AutoTokenizer.from_pretrained(folder)(TEXTS, PAIRS, padding=True, return_tensors="pt")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    tokens = tokenizer(TEXTS, PAIRS, padding=True, return_tensors="pt")
+    if task == "fill-mask":
+        tokens["input_ids"][:, MASKED] = tokenizer.mask_token_id
     model_type = json.loads((folder / "config.json").read_text(encoding="utf-8"))["model_type"]
     kind = getattr(transformers, class_of_family(model_type, task))
     with torch.no_grad():
         out = kind.from_pretrained(folder, dtype=torch.float32).eval()(**tokens)
-    return tokens, {name: getattr(out, name).numpy() for name in OUTPUTS[task] if hasattr(out, name)}
+    found = {name: getattr(out, name).numpy() for name in OUTPUTS[task] if hasattr(out, name)}
+    return tokens, {"logits": found["logits"][:, MASKED]} if task == "fill-mask" else found
 
 
 def largest_difference(folder: Path, task: str) -> float:
@@ -50,6 +56,8 @@ def largest_difference(folder: Path, task: str) -> float:
     tokens, expected = theirs(folder, task)
     checkpoint = checkpoint_from_path(folder)
     encoded = checkpoint.encoder.encode_batch(TEXTS, PAIRS)
+    for one in encoded if task == "fill-mask" else ():
+        one.ids[MASKED] = checkpoint.encoder.mask_id
     for one, ids, shown in zip(encoded, tokens["input_ids"], tokens["attention_mask"], strict=True):
         assert one.ids.tolist() == ids[shown.bool()].tolist()
     features = [Feature(input_ids=one.ids, token_type_ids=one.type_ids, row=row) for row, one in enumerate(encoded)]
@@ -71,6 +79,31 @@ def test_every_family_and_every_other_name_of_it_is_here() -> None:
 @pytest.mark.parametrize("model_type, task", [(each, task) for each in MODEL_TYPES for task in tasks_of_family(each)])
 def test_every_head_equals_transformers_on_pairs_with_padding(model_type: str, task: str, tmp_path: Path) -> None:
     assert largest_difference(write_tiny_family(tmp_path, model_type, task=task), task) < TOLERANCE
+
+
+HEADS = [
+    *((family, {"tie_word_embeddings": False}) for family in ("bert", "roberta", "distilbert", "modernbert", "albert")),
+    ("modernbert", {"decoder_bias": False}),
+    ("deberta-v2", {"legacy": False}),
+    ("electra", {"embedding_size": 64}),
+]
+
+
+@pytest.mark.parametrize("model_type, changes", HEADS, ids=str)
+def test_every_form_of_a_masked_language_model_equals_transformers(
+    model_type: str, changes: dict[str, Any], tmp_path: Path
+) -> None:
+    folder = write_tiny_family(tmp_path, model_type, task="fill-mask", **changes)
+    assert largest_difference(folder, "fill-mask") < TOLERANCE
+
+
+def test_a_decoder_of_its_own_that_is_missing_is_refused(tmp_path: Path) -> None:
+    folder = write_tiny_family(tmp_path, "bert", task="fill-mask")
+    edit_json(folder / "config.json", tie_word_embeddings=False)
+    with pytest.raises(InputError, match=r"lacks the tensor cls\.predictions\.decoder\.weight of a masked"):
+        checkpoint_from_path(folder)
+    with pytest.raises(InputError, match="t5 has no masked language model's head, which fill-mask needs"):
+        checkpoint_from_path(write_tiny_family(tmp_path / "t5", "t5", task="feature-extraction"), task="fill-mask")
 
 
 VARIANTS = [

@@ -98,6 +98,13 @@ def pooled(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
 
 
 @pytest.fixture(scope="session")
+def marked(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
+    """A masked language model's plan, which reads each text's mask."""
+    model = tiny_model(tmp_path_factory.mktemp("marked"), task="fill-mask")
+    return plan_from_graph(quantized(model, tiny_scheme("1")).graph)
+
+
+@pytest.fixture(scope="session")
 def bf16(pooled: Compiled) -> Compiled:
     """The same with what is float in the layers in BF16."""
     return choose_bf16(*pooled, pays=True)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bertc.runtime.native import packing
-from bertc.runtime.native.kernel_plan import Activation, Op, Rows, Step, Type
+from bertc.runtime.native.kernel_plan import Activation, Op, Pooled, Rows, Step, Type
 from tests.runtime.native.plan_of_one import LONGEST, PROPERTY, WORDS, Array, PlanOfOne, lengths
 
 pytestmark = pytest.mark.native
@@ -165,9 +165,12 @@ def test_what_follows_a_product(instruction_set: str, op: Op, ending: dict[str, 
         np.testing.assert_allclose(ours, numpy, atol=1e-4)
 
 
+ROWS = (Op.NORM, Op.POOL, Op.UNIT, Op.MARKED)
+
+
 @PROPERTY
-@given(n=st.integers(1, 200), op=st.sampled_from([Op.NORM, Op.POOL, Op.UNIT]), flag=st.booleans(), texts=lengths())
-def test_rows(instruction_set: str, n: int, op: Op, flag: bool, texts: list[int]) -> None:
+@given(n=st.integers(1, 200), op=st.sampled_from(ROWS), flag=st.sampled_from(Pooled), texts=lengths())
+def test_rows(instruction_set: str, n: int, op: Op, flag: Pooled, texts: list[int]) -> None:
     plan = PlanOfOne(np.random.default_rng(n).normal(0.3, 2, (WORDS, n)), texts)
     fields: dict[str, Any] = {"epsilon": 1e-12, "rows": Rows.TOKENS}
     if op is Op.NORM:
@@ -175,6 +178,8 @@ def test_rows(instruction_set: str, n: int, op: Op, flag: bool, texts: list[int]
         fields |= {"gamma": plan.vector("gamma", 1.5, n), "beta": beta, "flag": int(flag)}
     if op is Op.POOL:
         fields = {"rows": Rows.TEXTS, "flag": int(flag)}
+    if op is Op.MARKED:  # some texts have the token once, some several times, some not at all
+        fields = {"rows": Rows.TEXTS, "token": int(plan.batch.input_ids[0, -1])}
     plan.steps.append(
         Step(op=op, name="rows", inputs=(0, -1, -1), n=n, out=plan.buffer(Type.F32, n, fields["rows"]), **fields)
     )

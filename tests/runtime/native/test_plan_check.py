@@ -94,6 +94,7 @@ CASES: list[tuple[Op, dict[str, Any], str]] = [
     (Op.FIRST, {"rows": Rows.TOKENS}, "rows"),
     (Op.FIRST, {"inputs": (0, -1, -1)}, "does not hold f32"),
     (Op.FIRST, {"in_column": (64, 0, 0)}, "in_column is 64"),
+    (Op.FIRST, {"token": 4}, "token is 4, which this kernel does not read"),
 ]
 
 
@@ -116,7 +117,7 @@ def test_a_damaged_step_is_refused_by_its_field(op: Op, values: dict[str, Any], 
         (Op.GEMM_F32, {"flag": -1}, "flag is -1"),
         (Op.FINISH, {"k": 32}, "k is 32"),
         (Op.FINISH, {"in_zero": 300}, "in_zero is 300"),
-        (Op.POOL, {"flag": 2}, "flag is 2"),
+        (Op.POOL, {"flag": 3}, "flag is 3"),
         (Op.POOL, {"rows": Rows.TOKENS}, "rows"),
         (Op.POOL, {"n": 65}, "in_column"),
         (Op.UNIT, {"epsilon": -1.0}, "epsilon is -1.0"),
@@ -233,11 +234,25 @@ def test_tables_of_rotary_positions_are_finite(field: str, turned: Compiled) -> 
         check_plan(plan, {**arrays, name: damaged})
 
 
+def test_a_mark_is_an_id(marked: Compiled) -> None:
+    plan, arrays = marked
+    with pytest.raises(InputError, match="token is -1"):
+        check_plan(changed(plan, number_of(plan, Op.MARKED), token=-1), arrays)
+    with pytest.raises(InputError, match="rows"):
+        check_plan(changed(plan, number_of(plan, Op.MARKED), rows=Rows.TOKENS), arrays)
+
+
 def test_what_is_compiled_passes(
-    int8: Compiled, pooled: Compiled, turned: Compiled, distant: Compiled, biased: Compiled, leaving: Compiled
+    int8: Compiled,
+    pooled: Compiled,
+    turned: Compiled,
+    distant: Compiled,
+    biased: Compiled,
+    leaving: Compiled,
+    marked: Compiled,
 ) -> None:
     ops = set()
-    for plan, arrays in (int8, pooled, turned, distant, biased, leaving):
+    for plan, arrays in (int8, pooled, turned, distant, biased, leaving, marked):
         check_plan(plan, arrays)
         ops |= {step.op for step in plan.steps}
     assert ops == set(Op)

@@ -134,7 +134,7 @@ def assert_in_range(plan: Plan, arrays: Mapping[str, Array]) -> None:
             buffer = plan.buffers[number]
             column = step.out_column if number == step.out else 0
             assert number >= 0 <= column and column + columns <= buffer.width and number not in step.inputs
-            assert (buffer.type is Type.U8) <= bool(step.inverse or step.op is Op.FIRST)
+            assert (buffer.type is Type.U8) <= bool(step.inverse or step.op in (Op.FIRST, Op.MARKED))
         for place, number in enumerate(step.inputs):
             used = number != NO_BUFFER
             assert used == (step.op is not Op.EMBED and (place == 0 or step.op is Op.ATTENTION))
