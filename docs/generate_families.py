@@ -46,8 +46,10 @@ NAMES = {
     "deberta-v2": "DeBERTa v2, v3",
     "distilbert": "DistilBERT",
     "electra": "ELECTRA",
+    "eurobert": "EuroBERT (210m)",
     "modernbert": "ModernBERT",
     "mpnet": "MPNet",
+    "nomic-bert": "nomic-bert",
     "roberta": "RoBERTa, XLM-RoBERTa, CamemBERT",
     "t5": "T5, FLAN-T5 (the encoder)",
 }

@@ -22,7 +22,8 @@
 
 enum bertc_type { BERTC_F32 = 0, BERTC_U8 = 1 };
 enum bertc_rows { BERTC_TOKENS = 0, BERTC_TEXTS = 1 };
-enum bertc_activation { BERTC_NONE = 0, BERTC_RELU = 1, BERTC_GELU = 2, BERTC_GELU_TANH = 3, BERTC_TANH = 4, BERTC_SIGMOID = 5 };
+enum bertc_activation { BERTC_NONE = 0, BERTC_RELU = 1, BERTC_GELU = 2, BERTC_GELU_TANH = 3, BERTC_TANH = 4, BERTC_SIGMOID = 5,
+                        BERTC_SILU = 6 };
 
 enum bertc_op {
     BERTC_EMBED = 0,     /* out f32 = word[id] + position[first + p] + type[t], of which word alone is always there */

@@ -84,6 +84,8 @@ INLINE vf activated(vf x, int activation) {
         return vf_fma(vf_set1(2.0f), sigmoid(vf_add(x, x)), vf_set1(-1.0f));
     case BERTC_SIGMOID:
         return sigmoid(x);
+    case BERTC_SILU:
+        return vf_mul(x, sigmoid(x));
     default:
         return x;
     }

@@ -164,6 +164,8 @@ def activated(activation: Activation, y: Array) -> Array:
         return np.tanh(y)
     if activation is Activation.SIGMOID:
         return np.asarray(1 / (1 + np.exp(-y)), F32)
+    if activation is Activation.SILU:
+        return np.asarray(y / (1 + np.exp(-y)), F32)
     return y
 
 

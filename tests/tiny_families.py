@@ -57,6 +57,27 @@ CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
             **{f"{name}_token_id": BRACKETED.index("[SEP]") for name in ("eos", "sep")},
         },
     ),
+    "eurobert": (
+        "EuroBert",
+        {
+            **{name: SIZES[name] for name in ("hidden_size", "num_attention_heads", "max_position_embeddings")},
+            "num_hidden_layers": 2,
+            "intermediate_size": 96,
+            "pad_token_id": BRACKETED.index("[PAD]"),
+            "mask_token_id": BRACKETED.index("[MASK]"),
+            "bos_token_id": BRACKETED.index("[CLS]"),
+            "eos_token_id": BRACKETED.index("[SEP]"),
+        },
+    ),
+    "nomic-bert": (
+        "NomicBert",
+        {
+            **{name: size for name, size in SIZES.items() if name != "intermediate_size"},
+            "intermediate_size": 96,
+            "bos_token_id": None,
+            "eos_token_id": None,
+        },
+    ),
     "t5": (
         "T5",
         {
@@ -86,7 +107,19 @@ CLASSES = {
     "feature-extraction": "Model",
     "fill-mask": "ForMaskedLM",
 }
-OWN_CLASSES = {"t5": {"token-classification": "T5ForTokenClassification", "feature-extraction": "T5EncoderModel"}}
+OWN_CLASSES = {
+    "t5": {"token-classification": "T5ForTokenClassification", "feature-extraction": "T5EncoderModel"},
+    "nomic-bert": {
+        "sequence-classification": "NomicBertForSequenceClassification",
+        "token-classification": "NomicBertForTokenClassification",
+        "feature-extraction": "NomicBertModel",
+    },
+    "eurobert": {
+        "sequence-classification": "EuroBertForSequenceClassification",
+        "token-classification": "EuroBertForTokenClassification",
+        "feature-extraction": "EuroBertModel",
+    },
+}
 """transformers' classes of a family that has not all of them, or calls them otherwise."""
 
 PADDING_FIRST = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
@@ -98,7 +131,8 @@ ALBERT_FIRST = ("<pad>", "<unk>", "[CLS]", "[SEP]", "[MASK]")
 
 def class_of_family(model_type: str, task: str) -> str:
     """Return the name of transformers' class for a task."""
-    return OWN_CLASSES.get(model_type, {}).get(task) or f"{CONFIGS[model_type][0]}{CLASSES[task]}"
+    family = model_type.replace("_", "-")
+    return OWN_CLASSES.get(family, {}).get(task) or f"{CONFIGS[family][0]}{CLASSES[task]}"
 
 
 def tasks_of_family(model_type: str) -> tuple[str, ...]:
@@ -215,7 +249,7 @@ def write_unigram(path: Path) -> int:
 
 
 def _modernbert_byte_level(path: Path) -> int:
-    """Write ModernBERT's tokenizer over the tiny texts' words: tokenizer.json with a byte-level BPE in BERT's frame."""
+    """Write a tokenizer over the tiny texts' words: tokenizer.json with a byte-level BPE in BERT's frame."""
     trained = _trained_byte_level(BRACKETED)
     frame = [(token, BRACKETED.index(token)) for token in ("[CLS]", "[SEP]")]
     trained.post_processor = processors.TemplateProcessing(
@@ -247,5 +281,6 @@ TOKENIZERS = {
     "deberta-v2": write_unigram,
     "t5": _t5_unigram,
     "modernbert": _modernbert_byte_level,
+    "eurobert": _modernbert_byte_level,
 }
 """What writes a family's tokenizer and returns the size of the vocabulary, where it is neither BERT's nor RoBERTa's."""

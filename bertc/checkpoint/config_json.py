@@ -42,6 +42,8 @@ SIZES = {
     "num_heads": (1, 4_096),
     "d_kv": (1, 65_536),
     "d_ff": (1, 1_000_000),
+    "head_dim": (1, 65_536),
+    "num_key_value_heads": (1, 4_096),
 }
 SYNONYMS = {"qdqbert": "bert", "xlm-roberta": "roberta", "camembert": "roberta"}
 """Model types that compute what a family computes: transformers' QDQBERT is BERT with fake quantizers."""
@@ -58,7 +60,7 @@ def config_from_path(folder: Path) -> Mapping[str, Any]:
         files_beside = index_from_folder(folder) is not None
         remedy = FILES_BESIDE if files_beside else "give the folder of a Hugging Face checkpoint"
         raise InputError(f"{folder} holds no config.json; {remedy}")
-    config = config_from_google(read_object(path)) if google else read_object(path)
+    config = config_from_google(read_object(path)) if google else _in_usual_words(read_object(path))
     for name, (least, most) in SIZES.items():
         _check_size(path, config, name, least, most)
     hidden, heads = config.get("hidden_size"), config.get("num_attention_heads")
@@ -70,6 +72,14 @@ def config_from_path(folder: Path) -> Mapping[str, Any]:
     if isinstance(epsilon, bool) or not isinstance(epsilon, int | float) or not 0 < epsilon < 1:
         raise InputError(f"{path}: layer_norm_eps is {epsilon!r}, not a number between 0 and 1; correct the file")
     return MappingProxyType(config)
+
+
+def _in_usual_words(config: dict[str, Any]) -> dict[str, Any]:
+    """Return config.json in the words of transformers, where a family has others as well and puts them into those."""
+    family = str(config.get("model_type")).replace("_", "-")
+    module = FAMILIES.module(family) if family in FAMILIES.names() else None
+    usual = getattr(module, "usual_config", None)
+    return config if usual is None else dict(usual(config))
 
 
 def family_from_config(config: Mapping[str, Any], folder: Path) -> str:

@@ -71,7 +71,8 @@ READ_KEYS = frozenset(
         *("tokenizer_class", "sentence_transformers", "sbert_ce_default_activation_function"),
         *("hidden_activation", "norm_eps", "norm_bias", "attention_bias", "mlp_bias", "classifier_bias"),
         *("classifier_activation", "classifier_pooling", "local_attention", "global_attn_every_n_layers"),
-        *("global_rope_theta", "local_rope_theta", "layer_types", "rope_parameters", "rope_scaling"),
+        *("global_rope_theta", "local_rope_theta", "layer_types", "rope_parameters", "rope_scaling", "rope_theta"),
+        *("num_key_value_heads", "head_dim", "rms_norm_eps", "clf_pooling"),
         *("is_encoder_decoder", "d_model", "num_layers", "num_heads", "d_kv", "d_ff", "feed_forward_proj"),
         *("relative_attention_max_distance", "layer_norm_epsilon", "dense_act_fn", "is_gated_act"),
         *("tie_word_embeddings", "decoder_bias", "legacy"),
@@ -149,7 +150,7 @@ HARMLESS_KEYS: Mapping[str, str] = MappingProxyType(
                 *("pooler_num_attention_heads", "pooler_num_fc_layers", "pooler_size_per_head"),
                 *("cross_attention_hidden_size", "tie_encoder_decoder", "tie_weights_"),
                 *("down_scale_factor", "gap_size", "net_structure_type", "num_memory_blocks"),
-                *("conv_act", "conv_groups"),
+                *("conv_act", "conv_groups", "pretraining_tp"),
                 *("num_decoder_layers", "scale_decoder_outputs", "n_positions"),
                 *("label2id", "n_special", "sinusoidal_pos_embds", "auto_map", "custom_pipelines"),
             ),
@@ -194,7 +195,8 @@ def check_tensors(
         for module in (*(module for module, _ in architecture.dense), *norm):
             roots.add(module.partition(".")[0])
             read |= _linear_names(module)
-    left = [name for name in stored if name not in read and not _is_harmless(name, roots)]
+    known = {*UNREAD_HEADS, *(module.partition(".")[0] for module, _ in architecture.dense)}
+    left = [name for name in stored if name not in read and not _is_harmless(name, known, roots)]
     beyond = [name for name in left if _layer_of(name, architecture) >= architecture.layers]
     other = [name for name in left if name not in set(beyond)]
     if other:
@@ -240,10 +242,10 @@ def _linear_names(module: str) -> set[str]:
     return {f"{module}.weight", f"{module}.bias"}
 
 
-def _is_harmless(name: str, roots: set[str]) -> bool:
-    """Say whether a tensor is of a head that the task does not read, or of a loss."""
+def _is_harmless(name: str, heads: set[str], roots: set[str]) -> bool:
+    """Say whether a tensor is of a head that the task does not read (it reads those in `roots`), or of a loss."""
     root = name.partition(".")[0]
-    return (root in UNREAD_HEADS and root not in roots) or LOSSES.search(name) is not None
+    return (root in heads and root not in roots) or LOSSES.search(name) is not None
 
 
 def _layer_of(name: str, architecture: Architecture) -> int:

@@ -309,6 +309,8 @@ class _Builder:
         """Write an activation."""
         if kind is Activation.RELU:
             return self.emit.op("Relu", x, name=name)
+        if kind is Activation.SILU:  # x / (1 + e^-x); a node of its own has ONNX from opset 24 on
+            return self.emit.op("Mul", x, self.emit.op("Sigmoid", x, name=f"{name}_sigmoid"), name=name)
         approximate = "tanh" if kind is Activation.GELU_TANH else "none"
         return self.emit.op("Gelu", x, name=name, approximate=approximate)
 

@@ -15,6 +15,7 @@ class Activation(StrEnum):
     GELU = "gelu"
     GELU_TANH = "gelu_tanh"
     RELU = "relu"
+    SILU = "silu"
 
 
 class Norm(StrEnum):
@@ -116,7 +117,8 @@ class Architecture:
     `attention_terms` products, divided by sqrt(head size * terms) if it is `scaled`. Heads are `head_width` wide, or
     divide the hidden size.
 
-    A classifier reads each text's vector by `pooling`; `dense_norm` is the norm behind the `dense` layers, which heads
+    A classifier reads each text's vector by `pooling`, in front of the `dense` layers, or behind them where
+    `dense_before_pooling` says so; `dense_norm` is the norm behind the `dense` layers, which heads
     for tokens have too where `dense_tokens` says so. `spans` is question answering's linear layer. The modules
     `without_bias` have weights alone. `token_scores` is the masked language model's head, None where the family has
     none. `joined` are weights that are stored as one, by the name of that: rows of it, of
@@ -155,6 +157,7 @@ class Architecture:
     pooling: Pooling = Pooling.CLS
     dense_norm: str | None = None
     dense_tokens: bool = False
+    dense_before_pooling: bool = False
     spans: str = "qa_outputs"
     joined: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     stacked: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

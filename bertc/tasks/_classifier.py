@@ -36,7 +36,12 @@ class TextClassifier:
         from bertc.tasks._exits import emit_exit
 
         arch = builder.arch
-        x = builder.dense(emit_pooled(builder.emit, builder.packing, states[-1], arch.hidden, arch.pooling))
+
+        def pooled(tokens: ir.Value) -> ir.Value:
+            return emit_pooled(builder.emit, builder.packing, tokens, arch.hidden, arch.pooling)
+
+        before = arch.dense_before_pooling
+        x = pooled(builder.dense(states[-1])) if before else builder.dense(pooled(states[-1]))
         scores = len(head.labels)
         logits = builder.linear(x, arch.classifier, (arch.hidden, scores), "head.classifier_gemm", "logits")
         exits = [emit_exit(builder, each, states[each.layer + 1], scores) for each in head.exits]

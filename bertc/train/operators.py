@@ -127,6 +127,7 @@ OPERATORS: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "Relu": torch.relu,
         "Reshape": _reshape,
         "Shape": _shape,
+        "Sigmoid": torch.sigmoid,
         "Size": lambda x: x.numel(),
         "Slice": _slice,
         "Softmax": lambda x, *, axis: torch.softmax(x.float(), axis),

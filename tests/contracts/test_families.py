@@ -37,6 +37,8 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "norm_rel_ebd": "layer_norm",
     },
     "modernbert": {"model_type": "modernbert", **BERT},
+    "eurobert": {"model_type": "eurobert", **BERT},
+    "nomic-bert": {"model_type": "nomic_bert", **BERT},
     "mpnet": {"model_type": "mpnet", **BERT, "pad_token_id": 1},
     "t5": {
         "model_type": "t5",
@@ -65,7 +67,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
 ACTIVATION = {"distilbert": "activation", "modernbert": "hidden_activation", "t5": "feed_forward_proj"}
 """The field that names the activation, where it is not hidden_act."""
 
-LONGEST = {"t5": 2048}
+LONGEST = {"t5": 2048, "nomic-bert": 2048}
 """How many tokens a text may have in a family without a table of positions, where config.json does not say."""
 
 NAMES = FAMILIES.names()

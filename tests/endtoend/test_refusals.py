@@ -130,7 +130,7 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     "another vocabulary": (config(vocab_size=100), "vocab_size"),
     "an unknown family": (config(model_type="xlnet"), "xlnet"),
     "no family": (config(model_type=None), "model_type"),
-    "an unknown activation": (config(hidden_act="swish"), "swish"),
+    "an unknown activation": (config(hidden_act="mish"), "mish"),
     "relative positions": (config(position_embedding_type="relative_key"), "relative_key"),
     "config.json cut off": (broken_config, "config.json"),
     "no config.json": (lambda checkpoint: (checkpoint / "config.json").unlink(), "config.json"),

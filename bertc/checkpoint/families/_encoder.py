@@ -18,6 +18,8 @@ ACTIVATIONS = {
     "gelu_python_tanh": Activation.GELU_TANH,
     "gelu_pytorch_tanh": Activation.GELU_TANH,
     "relu": Activation.RELU,
+    "silu": Activation.SILU,
+    "swish": Activation.SILU,
 }
 
 
@@ -99,6 +101,38 @@ def activation(config: Mapping[str, Any], name: str) -> Activation:
     if found not in ACTIVATIONS:
         raise InputError(f"config.json: {name} '{found}' is not supported; supported are {', '.join(ACTIVATIONS)}")
     return ACTIVATIONS[found]
+
+
+def epsilon(config: Mapping[str, Any], name: str, usual: float) -> float:
+    """Return what a norm adds below its root. Raises `InputError` for what is no small number."""
+    found = config.get(name, usual)
+    if isinstance(found, bool) or not isinstance(found, int | float) or not 0 < found < 1:
+        raise InputError(f"config.json: {name} is {found!r}, not a number between 0 and 1; correct the file")
+    return float(found)
+
+
+def rotary_base(config: Mapping[str, Any], parameters: Any, field: str, usual: float, of: str = "") -> float:
+    """Return the base of rotary positions: of transformers 5's `parameters`, or else the hub's entry `field`.
+
+    `of` says of which layers, for messages. Raises `InputError` for positions that are scaled, or not of whole heads.
+    """
+    parameters = parameters if isinstance(parameters, Mapping) else {}
+    if parameters.get("rope_type", "default") != "default" or config.get("rope_scaling"):
+        raise InputError(
+            f"config.json: the rotary positions{of} are scaled ({parameters or config['rope_scaling']}), which "
+            "bertc does not compute; take a model with plain ones"
+        )
+    part = parameters.get("partial_rotary_factor", 1.0)
+    if part != 1:
+        raise InputError(
+            f"config.json: the rotary positions{of} turn a part of each head ({part!r}), and bertc turns whole ones; "
+            "take a model with those"
+        )
+    base = parameters.get("rope_theta", config.get(field, usual))
+    base = base if base is not None else usual
+    if isinstance(base, bool) or not isinstance(base, int | float) or not base > 1:
+        raise InputError(f"config.json: the rotary base{of} must be a number above 1, not {base!r}")
+    return float(base)
 
 
 def refuse_variants(config: Mapping[str, Any]) -> None:

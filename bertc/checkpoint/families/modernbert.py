@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from bertc.checkpoint.families import bert
-from bertc.checkpoint.families._encoder import activation, encoder_from_config, positive
+from bertc.checkpoint.families._encoder import activation, encoder_from_config, epsilon, positive, rotary_base
 from bertc.checkpoint.families.bert import first_position
 from bertc.core.head import Pooling
 from bertc.errors import InputError
@@ -41,7 +41,7 @@ def architecture_from_config(config: Mapping[str, Any]) -> Architecture:
         raise InputError(f"config.json: heads of {found.head_size} channels have no pairs to turn; check hidden_size")
     return replace(
         found,
-        epsilon=_epsilon(config),
+        epsilon=epsilon(config, "norm_eps", 1e-5),
         word_embeddings="embeddings.tok_embeddings.weight",
         position_embeddings=None,
         embeddings_norm="embeddings.norm",
@@ -123,31 +123,12 @@ def _base(config: Mapping[str, Any], kind: str) -> float:
     """Return the base of the rotary positions of a kind of layer, in either spelling. Refuses scaled positions."""
     field, usual = BASES[kind]
     found = config.get("rope_parameters")
-    parameters = found.get(kind) if isinstance(found, Mapping) else None
-    parameters = parameters if isinstance(parameters, Mapping) else {}
-    scaled = parameters.get("rope_type", "default") != "default"
-    if scaled or config.get("rope_scaling"):
-        raise InputError(
-            f"config.json: the rotary positions of {kind} are scaled ({parameters or config['rope_scaling']}), which "
-            "bertc does not compute; take a model with plain ones"
-        )
-    base = parameters.get("rope_theta", config.get(field, usual))
-    base = base if base is not None else usual
-    if isinstance(base, bool) or not isinstance(base, int | float) or not base > 1:
-        raise InputError(f"config.json: the rotary base of {kind} must be a number above 1, not {base!r}")
-    return float(base)
+    return rotary_base(config, found.get(kind) if isinstance(found, Mapping) else None, field, usual, f" of {kind}")
 
 
 def _window(config: Mapping[str, Any]) -> int:
     """Return how many positions a local query sees to each side: half of `local_attention`."""
     return positive({"local_attention": 128, **config}, "local_attention") // 2
-
-
-def _epsilon(config: Mapping[str, Any]) -> float:
-    epsilon = config.get("norm_eps", 1e-5)
-    if isinstance(epsilon, bool) or not isinstance(epsilon, int | float) or not 0 < epsilon < 1:
-        raise InputError(f"config.json: norm_eps is {epsilon!r}, not a number between 0 and 1; correct the file")
-    return float(epsilon)
 
 
 def _pooling(config: Mapping[str, Any]) -> Pooling:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from bertc.checkpoint.families._encoder import activation, positive
+from bertc.checkpoint.families._encoder import activation, epsilon, positive
 from bertc.checkpoint.families.bert import first_position
 from bertc.errors import InputError
 from bertc.ir.architecture import Activation, Architecture, LayerNames, Norm, RelativeBias
@@ -41,7 +41,7 @@ def architecture_from_config(config: Mapping[str, Any]) -> Architecture:
         vocabulary=positive(config, "vocab_size"),
         positions=positive({"max_position_embeddings": LONGEST_TEXT, **config}, "max_position_embeddings"),
         token_types=0,
-        epsilon=_epsilon(config),
+        epsilon=epsilon(config, "layer_norm_epsilon", 1e-6),
         activation=function,
         word_embeddings="shared.weight",
         position_embeddings=None,
@@ -89,15 +89,6 @@ def _feed_forward(config: Mapping[str, Any]) -> tuple[bool, Activation]:
     if "dense_act_fn" in config:
         return gated, activation(config, "dense_act_fn")
     return gated, activation({"feed_forward_proj": usual}, "feed_forward_proj")
-
-
-def _epsilon(config: Mapping[str, Any]) -> float:
-    epsilon = config.get("layer_norm_epsilon", 1e-6)
-    if isinstance(epsilon, bool) or not isinstance(epsilon, int | float) or not 0 < epsilon < 1:
-        raise InputError(
-            f"config.json: layer_norm_epsilon is {epsilon!r}, not a number between 0 and 1; correct the file"
-        )
-    return float(epsilon)
 
 
 def _relative_bias(config: Mapping[str, Any]) -> RelativeBias:

@@ -53,6 +53,7 @@ class Activation(IntEnum):
     GELU_TANH = 3
     TANH = 4
     SIGMOID = 5
+    SILU = 6
 
 
 class Op(IntEnum):

@@ -20,8 +20,17 @@ STORED_ZERO = 128
 
 
 def alone(value: ir.Value) -> bool:
-    """Say whether one node reads a value, and nobody else."""
-    return len(value.uses()) == 1 and not value.is_graph_output()
+    """Say whether one node reads a value, and nobody else; a SiLU is one."""
+    readers = [use.node for use in value.uses()]
+    others = [node for node in readers if node.op_type != "Sigmoid" or _silu_of(node) not in readers]
+    return len(others) == 1 and not value.is_graph_output()
+
+
+def _silu_of(sigmoid: ir.Node) -> ir.Node | None:
+    """Return the product of a sigmoid and what the sigmoid is of; None where it stands for itself."""
+    uses = sigmoid.outputs[0].uses()
+    product = uses[0].node if len(uses) == 1 else None
+    return product if product is not None and product.op_type == "Mul" and sigmoid.inputs[0] in product.inputs else None
 
 
 def produced(value: ir.Value | None, op_type: str) -> ir.Node | None:
@@ -151,22 +160,34 @@ def _rank(value: ir.Value) -> tuple[bool, bool]:
 
 def _gate(chain: Chain, node: ir.Node) -> Chain:
     """Take the product of two halves apart: the one behind an activation is the step's own."""
-    if node.op_type != "Mul" or len(operands(node)) != 2:
+    if node.op_type != "Mul" or len(operands(node)) != 2 or activation_of(node) is not None:
         return chain
     for own, gate in (operands(node), operands(node)[::-1]):
         producer = own.producer()
-        if producer is not None and producer.op_type in ACTIVATIONS and alone(own):
+        if producer is not None and activation_of(producer) is not None and alone(own):
             return replace(chain, source=own, residual=gate, gated=True)
     return chain
 
 
 def _activation(chain: Chain, node: ir.Node) -> Chain:
-    found = ACTIVATIONS.get(node.op_type)
-    if found is None:
-        return chain
+    found = activation_of(node)
+    return chain if found is None else replace(chain, source=found[0], activation=found[1])
+
+
+def activation_of(node: ir.Node) -> tuple[ir.Value, Activation] | None:
+    """Read an activation: what it is of, and which."""
     source = node.inputs[0]
-    assert source is not None
-    return replace(chain, source=source, activation=found(node))
+    if node.op_type == "Mul":
+        sigmoid = next((each for each in map(_sigmoid, node.inputs) if each is not None), None)
+        if sigmoid is None or _silu_of(sigmoid) is not node or sigmoid.inputs[0] is None:
+            return None
+        return sigmoid.inputs[0], Activation.SILU
+    found = ACTIVATIONS.get(node.op_type)
+    return None if found is None or source is None else (source, found(node))
+
+
+def _sigmoid(value: ir.Value | None) -> ir.Node | None:
+    return produced(value, "Sigmoid")
 
 
 def _gelu(node: ir.Node) -> Activation:

@@ -40,6 +40,9 @@ Its own choice is 32, which nobody asked for and the simulator does not know.
 """
 GEMM = "FullyConnected"
 NORMS = ("MVN", "RMS")  # LayerNorm, RMSNorm
+PART_OF_NORM = ".above_zero"
+"""In an RMSNorm's values (`bertc.ir.rms_norm`), which OpenVINO leaves in its parts behind a sum that took a scale."""
+
 LAYER = re.compile(r"layer\.(\d+)\.([\w.]+)")
 OPERANDS = ("query", "key", "value")
 SCORES, PROBS_CODES, CONTEXT = "scores", "probs.codes", "context_heads"
@@ -117,14 +120,14 @@ class _Executed:
     """A node of the execution graph: its kind, precision, and what it computes as layer and value.
 
     `int8_inputs` counts the inputs that arrive as codes. The precision alone does not tell: it is the first input's,
-    and an attention in float may name the mask's. `head`: it reads a value of the head.
+    and an attention in float may name the mask's. `norm`: it is a norm of the layers, or has the root of one.
     """
 
     kind: str
     precision: str
     computed: tuple[tuple[int, str], ...]
     int8_inputs: int
-    head: bool
+    norm: bool
 
     @property
     def int8(self) -> bool:
@@ -140,7 +143,7 @@ class _Executed:
 def optimized_from_path(model: Path, *, precision: Precision = "f32") -> Optimized:
     """Let OpenVINO compile a model and count what it runs, from its execution graph.
 
-    `fused`: attentions that are one node, those with both products in INT8 (as one node or several), LayerNorms, and
+    `fused`: attentions that are one node, those with both products in INT8 (as one node or several), norms, and
     GELUs inside a GEMM. Raises `EnvironmentLackError` for GEMMs that are neither INT8 nor in the precision.
     """
     openvino = _openvino()
@@ -157,7 +160,7 @@ def optimized_from_path(model: Path, *, precision: Precision = "f32") -> Optimiz
         fused={
             "attention": sum(len(node.layers(CONTEXT)) for node in nodes if node.kind == "Subgraph"),
             INT8_ATTENTION: len(_int8_attentions(nodes)),
-            "layer_norm": sum(node.kind in NORMS and not node.head for node in nodes),
+            "layer_norm": sum(node.norm for node in nodes),
             "gelu": sum(len(node.layers("gelu")) for node in gemms),
         },
         gemms_int8=int8,
@@ -185,13 +188,14 @@ def _executed(node: Any) -> _Executed:
     if facts["layerType"] == GEMM:
         # A GEMM whose bias is 0 has lost its own name; its weights have theirs.
         names += f",{_names(node.input(1).get_source_output().get_node())}"
+    # A norm has lost its own name; what it reads has not.
+    head = any("head." in _names(value.get_source_output().get_node()) for value in node.inputs()[:1])
     return _Executed(
         kind=facts["layerType"],
         precision=facts["runtimePrecision"],
         computed=tuple((int(layer), name) for layer, name in LAYER.findall(names)),
         int8_inputs=sources.count("i8"),
-        # A norm has lost its own name; what it reads has not.
-        head=any("head." in _names(value.get_source_output().get_node()) for value in node.inputs()[:1]),
+        norm=(facts["layerType"] in NORMS or PART_OF_NORM in names) and not head,
     )
 
 

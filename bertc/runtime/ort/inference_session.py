@@ -27,7 +27,7 @@ FUSED = {
         "SimplifiedLayerNormalization",
     ),
     "skip_layer_norm": ("SkipLayerNormalization",),
-    "gelu": ("Gelu", "FastGelu", "BiasGelu", "Relu"),
+    "gelu": ("Gelu", "FastGelu", "BiasGelu", "Relu", "QuickGelu"),  # the last one is a SiLU as well
 }
 INT8_GEMMS = {
     "QAttention": 3,

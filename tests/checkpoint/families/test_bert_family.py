@@ -50,7 +50,7 @@ def test_activations(name: str, activation: Activation) -> None:
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"hidden_act": "silu"}, "hidden_act 'silu' is not supported; supported are gelu"),
+        ({"hidden_act": "mish"}, "hidden_act 'mish' is not supported; supported are gelu"),
         ({"hidden_act": ["gelu"]}, "hidden_act"),
         ({"position_embedding_type": "relative_key"}, "position_embedding_type 'relative_key'"),
         ({"is_decoder": True}, "is_decoder"),

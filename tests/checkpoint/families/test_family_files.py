@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from bertc.checkpoint.families import albert, distilbert, electra, modernbert, mpnet, roberta, t5
+from bertc.checkpoint.families import albert, distilbert, electra, eurobert, modernbert, mpnet, nomic_bert, roberta, t5
+from bertc.core.head import Pooling
 from bertc.errors import InputError
 from bertc.ir.architecture import Activation, Norm
 from tests.contracts.test_families import CONFIGS
@@ -19,6 +20,8 @@ FILES = {
     "albert": albert,
     "modernbert": modernbert,
     "t5": t5,
+    "eurobert": eurobert,
+    "nomic-bert": nomic_bert,
 }
 
 
@@ -31,6 +34,8 @@ FILES = {
         ("mpnet", (("classifier.dense", "Tanh"),), "classifier.out_proj"),
         ("albert", (("pooler", "Tanh"),), "classifier"),
         ("modernbert", (("head.dense", "Gelu"),), "classifier"),
+        ("eurobert", (("dense", "Gelu"),), "classifier"),
+        ("nomic-bert", (("pooler.dense", "Tanh"),), "classifier"),
     ],
 )
 def test_heads(family: str, dense: tuple[tuple[str, str], ...], classifier: str) -> None:
@@ -122,6 +127,59 @@ def test_modernbert_s_biases_are_those_that_the_configuration_names() -> None:
     assert not modernbert.architecture_from_config(CONFIGS["modernbert"] | biased).without_bias
 
 
+def test_eurobert_is_rms_norms_rotary_positions_and_a_gate() -> None:
+    found = eurobert.architecture_from_config(CONFIGS["eurobert"] | {"rope_theta": 5e4, "num_key_value_heads": 4})
+    assert (found.norm, found.rotary_bases, found.activation) == (Norm.RMS, (5e4,) * 3, Activation.SILU)
+    assert found.norm_first and found.bare_residual and found.gated and found.dense_before_pooling
+    assert found.layer_names[0].output_norm == "layers.1.input_layernorm" and found.layer_names[2].output_norm == "norm"
+    assert found.stacked["layers.1.mlp.gate_up_proj"] == ("layers.1.mlp.gate_proj", "layers.1.mlp.up_proj")
+    assert {"layers.1.self_attn.q_proj", "layers.2.mlp.down_proj"} <= found.without_bias
+    biased = eurobert.architecture_from_config(CONFIGS["eurobert"] | {"attention_bias": True, "mlp_bias": True})
+    assert not biased.without_bias
+
+
+@pytest.mark.parametrize("field", ["classifier_pooling", "clf_pooling"])
+def test_eurobert_s_pooling_has_two_names(field: str) -> None:
+    found = eurobert.architecture_from_config(CONFIGS["eurobert"] | {field: "bos"})
+    assert (found.pooling, found.dense_before_pooling) == (Pooling.CLS, False)
+
+
+def test_nomic_bert_s_two_spellings_say_the_same() -> None:
+    usual = nomic_bert.architecture_from_config(CONFIGS["nomic-bert"])
+    hub = {"n_embd": 48, "n_head": 4, "n_layer": 3, "n_inner": 96, "vocab_size": 99, "n_positions": 50}
+    assert nomic_bert.architecture_from_config({**hub, "type_vocab_size": 2, "rotary_emb_base": 1000}) == usual
+    assert (usual.rotary_bases, usual.activation, usual.gated) == ((1000.0,) * 3, Activation.SILU, True)
+    forward = usual.layer_names[1].intermediate
+    assert usual.stacked[forward] == ("encoder.layers.1.mlp.fc12", "encoder.layers.1.mlp.fc11")
+    assert forward in usual.without_bias and "encoder.layers.0.norm1" not in usual.without_bias
+    padded = nomic_bert.architecture_from_config(hub | {"pad_vocab_size_multiple": 64, "rotary_scaling_factor": 2})
+    assert (padded.vocabulary, padded.positions) == (128, 50)
+    longer = hub | {"n_positions": 8192}
+    assert nomic_bert.architecture_from_config(longer).positions == 8192
+    assert nomic_bert.architecture_from_config(longer | {"rotary_scaling_factor": 2}).positions == 2048
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"prenorm": True}, "prenorm is True, and bertc computes nomic-bert without"),
+        ({"moe_every_n_layers": 2, "activation_function": "gelu"}, "moe_every_n_layers is 2"),
+        ({"qkv_proj_bias": True}, "qkv_proj_bias is True"),
+        ({"activation_function": "gelu"}, "activation_function is 'gelu', .* with 'swiglu' alone"),
+        ({"rotary_emb_fraction": 0.5}, "rotary_emb_fraction is 0.5"),
+        ({"scale_attn_weights": False}, "scale_attn_weights is False"),
+        ({"rotary_emb_base": 0}, "the rotary base must be a number above 1, not 0"),
+        ({"n_inner": None}, "intermediate_size must be a positive integer, not None"),
+        ({"pad_vocab_size_multiple": 0}, "pad_vocab_size_multiple must be a positive integer, not 0"),
+    ],
+)
+def test_another_nomic_bert_of_the_hub_is_refused(change: dict[str, Any], message: str) -> None:
+    hub = {"n_embd": 48, "n_head": 4, "n_layer": 3, "n_inner": 96, "vocab_size": 99}
+    assert nomic_bert.architecture_from_config(hub).layers == 3
+    with pytest.raises(InputError, match=message):
+        nomic_bert.architecture_from_config(hub | change)
+
+
 def test_t5_is_rms_norms_without_bias_and_scores_that_are_not_scaled() -> None:
     found = t5.architecture_from_config(CONFIGS["t5"])
     assert (found.norm, found.scaling, found.attention_size) == (Norm.RMS, 1.0, 48)
@@ -182,11 +240,19 @@ def test_distilbert_has_no_token_types() -> None:
         ),
         ("modernbert", {"classifier_pooling": "max"}, "classifier_pooling must be 'cls' or 'mean', not 'max'"),
         ("modernbert", {"classifier_activation": "gelu_new"}, "classifier_activation 'gelu_tanh' is not supported"),
+        ("eurobert", {"num_key_value_heads": 2}, "num_key_value_heads 2 are shared by num_attention_heads 4"),
+        ("eurobert", {"head_dim": 7}, "heads of 7 channels have no pairs to turn"),
+        ("eurobert", {"classifier_pooling": "max"}, "classifier_pooling must be one of late, mean, bos, not 'max'"),
+        ("eurobert", {"rope_theta": 1}, "the rotary base must be a number above 1, not 1"),
+        ("eurobert", {"rope_parameters": {"rope_type": "yarn"}}, "the rotary positions are scaled"),
+        ("eurobert", {"rope_parameters": {"partial_rotary_factor": 0.5}}, "turn a part of each head"),
+        ("eurobert", {"rms_norm_eps": 0}, "rms_norm_eps is 0, not a number between 0 and 1"),
+        ("eurobert", {"is_decoder": True}, "is_decoder"),
         ("modernbert", {"norm_eps": 2}, "norm_eps is 2, not a number between 0 and 1"),
         ("modernbert", {"hidden_size": 36}, "heads of 9 channels have no pairs to turn"),
         ("t5", {"d_kv": 0}, "d_kv must be a positive integer, not 0"),
         ("t5", {"num_layers": None}, "num_layers must be a positive integer, not None"),
-        ("t5", {"feed_forward_proj": "gated-silu"}, "feed_forward_proj 'silu' is not supported"),
+        ("t5", {"feed_forward_proj": "gated-mish"}, "feed_forward_proj 'mish' is not supported"),
         ("t5", {"is_gated_act": "yes"}, "is_gated_act must be true or false, not 'yes'"),
         ("t5", {"layer_norm_epsilon": 0}, "layer_norm_epsilon is 0, not a number between 0 and 1"),
         ("t5", {"relative_attention_num_buckets": 2}, "leave no buckets for far tokens"),
@@ -197,7 +263,7 @@ def test_distilbert_has_no_token_types() -> None:
         ("roberta", {"is_encoder_decoder": True}, "is_encoder_decoder is set, but bertc compiles encoders only"),
         ("distilbert", {"n_heads": 5}, "dim 48 is not a multiple of n_heads 5"),
         ("distilbert", {"dim": None}, "dim must be a positive integer, not None"),
-        ("distilbert", {"activation": "silu"}, "activation 'silu' is not supported"),
+        ("distilbert", {"activation": "mish"}, "activation 'mish' is not supported"),
     ],
 )
 def test_what_is_absurd_or_another_model_is_refused_by_its_field(

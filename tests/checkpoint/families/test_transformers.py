@@ -106,6 +106,35 @@ def test_a_decoder_of_its_own_that_is_missing_is_refused(tmp_path: Path) -> None
         checkpoint_from_path(write_tiny_family(tmp_path / "t5", "t5", task="feature-extraction"), task="fill-mask")
 
 
+NOMIC_OF_THE_HUB = {
+    "model_type": "nomic_bert",
+    "activation_function": "swiglu",
+    "attn_pdrop": 0.0,
+    "causal": False,
+    "dense_seq_output": True,
+    "fused_bias_fc": True,
+    "layer_norm_epsilon": 1e-12,
+    "max_trained_positions": 128,
+    "mlp_fc1_bias": False,
+    "mlp_fc2_bias": False,
+    "n_embd": 64,
+    "n_head": 2,
+    "n_inner": 96,
+    "n_layer": 2,
+    "n_positions": 512,
+    "pad_vocab_size_multiple": 1,
+    "parallel_block": False,
+    "prenorm": False,
+    "qkv_proj_bias": False,
+    "rotary_emb_fraction": 1.0,
+    "rotary_emb_interleaved": False,
+    "rotary_emb_scale_base": None,
+    "rotary_scaling_factor": 2,
+    "scale_attn_weights": True,
+    "type_vocab_size": 2,
+    "use_flash_attn": True,
+    "use_rms_norm": False,
+}
 VARIANTS = [
     {"classifier_pooling": "mean"},
     {"attention_bias": True, "mlp_bias": True, "norm_bias": True, "classifier_bias": True},
@@ -120,7 +149,54 @@ def test_every_variant_of_modernbert_equals_transformers(changes: dict[str, Any]
     assert largest_difference(write_tiny_family(tmp_path, "modernbert", **changes), task) < TOLERANCE
 
 
-@pytest.mark.parametrize("forward", ["relu", "gated-relu"])
+EUROBERTS = [
+    {"classifier_pooling": "mean"},
+    {"classifier_pooling": "bos", "hidden_act": "gelu"},
+    {"attention_bias": True, "mlp_bias": True},
+    {"head_dim": 16, "rms_norm_eps": 1e-3},
+]
+
+
+@pytest.mark.parametrize("changes", EUROBERTS, ids=lambda changes: "-".join(map(str, changes.values())))
+def test_every_variant_of_eurobert_equals_transformers(changes: dict[str, Any], tmp_path: Path) -> None:
+    task = "sequence-classification"
+    assert largest_difference(write_tiny_family(tmp_path, "eurobert", **changes), task) < TOLERANCE
+
+
+def test_eurobert_as_the_hub_spells_it_equals_transformers(tmp_path: Path) -> None:
+    task = "token-classification"
+    folder = write_tiny_family(tmp_path, "eurobert", task=task, labels=["O", "B-a"])
+    edit_json(folder / "config.json", rope_parameters=None, classifier_pooling=None, rope_theta=500.0)
+    assert largest_difference(folder, task) < TOLERANCE
+
+
+@pytest.mark.parametrize("changes", [{"head_dim": 16}, {"hidden_act": "gelu"}], ids=str)
+def test_every_variant_of_nomic_bert_equals_transformers(changes: dict[str, Any], tmp_path: Path) -> None:
+    task = "feature-extraction"
+    folder = write_tiny_family(tmp_path, "nomic-bert", task=task, **changes)
+    assert largest_difference(folder, task) < TOLERANCE
+
+
+@pytest.mark.parametrize("base", [1000.0, 30.0])
+def test_nomic_bert_as_the_hub_spells_it_equals_transformers(
+    base: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = "sequence-classification"
+    folder = write_tiny_family(tmp_path, "nomic-bert", rope_parameters={"rope_type": "default", "rope_theta": base})
+    known = theirs(folder, task)
+    monkeypatch.setattr("tests.checkpoint.families.test_transformers.theirs", lambda folder, task: known)
+    config = json.loads((folder / "config.json").read_bytes())
+    kept = {name: config[name] for name in ("architectures", "id2label", "label2id")}
+    spelled = {**NOMIC_OF_THE_HUB, **kept, "vocab_size": config["vocab_size"], "rotary_emb_base": base}
+    (folder / "config.json").write_text(json.dumps(spelled), encoding="utf-8")
+    checkpoint = checkpoint_from_path(folder)
+    assert checkpoint.encoder.max_length == 128 and not checkpoint.notes
+    assert largest_difference(folder, task) < TOLERANCE
+    edit_json(folder / "config.json", rotary_emb_base=2 * base)
+    assert largest_difference(folder, task) > 10 * TOLERANCE
+
+
+@pytest.mark.parametrize("forward", ["relu", "gated-relu", "gated-silu"])
 def test_every_feed_forward_of_t5_equals_transformers(forward: str, tmp_path: Path) -> None:
     task = "feature-extraction"
     folder = write_tiny_family(tmp_path, "t5", task=task, feed_forward_proj=forward, d_kv=32)
@@ -155,6 +231,9 @@ def test_modernbert_as_the_hub_spells_it_equals_transformers(tmp_path: Path) -> 
         ("electra", {"hidden_act": "relu"}),
         ("distilbert", {"activation": "relu"}),
         ("modernbert", {"local_attention": 4}),
+        ("eurobert", {"hidden_act": "gelu"}),
+        ("eurobert", {"rope_parameters": {"rope_type": "default", "rope_theta": 20.0}}),
+        ("eurobert", {"classifier_pooling": "mean"}),
     ],
 )
 def test_another_activation_is_seen(
@@ -181,9 +260,11 @@ def family_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]
     return of
 
 
+GATED = ("eurobert", "nomic-bert")
 WITH_NATIVE = ("roberta", "electra", "distilbert", "mpnet", "albert")
 BUILT = [
-    *itertools.product([*WITH_NATIVE, "modernbert"], ["ort-cpu", "ort-cpu-dynamic", "openvino"]),
+    *itertools.product([*WITH_NATIVE, "modernbert", *GATED], ["ort-cpu", "ort-cpu-dynamic", "openvino"]),
+    *(pytest.param(each, "native", marks=pytest.mark.native) for each in GATED),
     *(pytest.param(each, "native", marks=pytest.mark.native) for each in WITH_NATIVE),
 ]
 
@@ -207,7 +288,7 @@ def test_a_family_goes_through_a_build_and_answers(
     assert bertc("predict", out, "--text", "good film").code == 0
 
 
-@pytest.mark.parametrize("model_type", ["roberta", "electra", "distilbert", "mpnet", "modernbert"])
+@pytest.mark.parametrize("model_type", ["roberta", "electra", "distilbert", "mpnet", "modernbert", *GATED])
 def test_what_is_trained_and_pruned_opens_in_transformers(
     model_type: str, family_of: Callable[[str], Path], bertc: Bertc, rows: Path, tmp_path: Path
 ) -> None:

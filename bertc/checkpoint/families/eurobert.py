@@ -1,0 +1,92 @@
+"""EuroBERT (Boizard et al. 2025): RMSNorm first, rotary positions, a feed-forward gated by SiLU, and no biases.
+
+The entries of the hub's files (`rope_theta`, `clf_pooling`) and those of transformers 5 (`rope_parameters`,
+`classifier_pooling`) are read. Its classifier pools "late": a mean of every token's scores, which is the classifier of
+the mean of what stands behind the dense layer, since a linear layer of a mean is the mean of linear layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from bertc.checkpoint.families._encoder import encoder_from_config, epsilon, positive, rotary_base
+from bertc.checkpoint.families.bert import FIELDS, first_position
+from bertc.core.head import Pooling
+from bertc.errors import InputError
+from bertc.ir.architecture import Architecture, LayerNames, Norm
+
+__all__ = ["PREFIX", "architecture_from_config", "first_position"]
+PREFIX = "model."
+BASE = 10_000.0
+LATE = "late"
+POOLINGS = {LATE: Pooling.MEAN, "mean": Pooling.MEAN, "bos": Pooling.CLS}
+
+
+def architecture_from_config(config: Mapping[str, Any]) -> Architecture:
+    """Read EuroBERT's dimensions. Raises `InputError` naming the field that is missing, absurd or not supported."""
+    given = {"hidden_act": "silu", **config}
+    found = encoder_from_config(given, FIELDS, lambda layer: _layer_names(layer, positive(config, FIELDS.layers)))
+    _refuse_shared_heads(config, found.heads)
+    head = found.head_size if config.get("head_dim") is None else positive(config, "head_dim")
+    if head % 2:
+        raise InputError(f"config.json: heads of {head} channels have no pairs to turn; check hidden_size and head_dim")
+    pooling = config.get("classifier_pooling") or config.get("clf_pooling") or LATE
+    if pooling not in POOLINGS:
+        raise InputError(f"config.json: classifier_pooling must be one of {', '.join(POOLINGS)}, not {pooling!r}")
+    base = rotary_base(config, config.get("rope_parameters"), "rope_theta", BASE)
+    return replace(
+        found,
+        head_width=head,
+        epsilon=epsilon(config, "rms_norm_eps", 1e-5),
+        word_embeddings="embed_tokens.weight",
+        position_embeddings=None,
+        embeddings_norm="layers.0.input_layernorm",
+        norm_first=True,
+        bare_residual=True,
+        norm=Norm.RMS,
+        gated=True,
+        rotary_bases=(base,) * found.layers,
+        without_bias=frozenset(_without_bias(config, found)),
+        stacked={
+            each.intermediate: (f"layers.{layer}.mlp.gate_proj", f"layers.{layer}.mlp.up_proj")
+            for layer, each in enumerate(found.layer_names)
+        },
+        dense=(("dense", "Gelu"),),
+        pooling=POOLINGS[pooling],
+        dense_before_pooling=pooling == LATE,
+    )
+
+
+def _refuse_shared_heads(config: Mapping[str, Any], heads: int) -> None:
+    """Refuse keys and values that several heads of queries share."""
+    shared = config.get("num_key_value_heads")
+    if shared not in (None, heads):
+        raise InputError(
+            f"config.json: num_key_value_heads {shared} are shared by num_attention_heads {heads}, and bertc computes "
+            "a head of keys and values for each; take a model with as many (EuroBERT-210m)"
+        )
+
+
+def _layer_names(layer: int, layers: int) -> LayerNames:
+    prefix = f"layers.{layer}"
+    return LayerNames(
+        query=f"{prefix}.self_attn.q_proj",
+        key=f"{prefix}.self_attn.k_proj",
+        value=f"{prefix}.self_attn.v_proj",
+        attention_output=f"{prefix}.self_attn.o_proj",
+        attention_norm=f"{prefix}.post_attention_layernorm",
+        intermediate=f"{prefix}.mlp.gate_up_proj",
+        output=f"{prefix}.mlp.down_proj",
+        output_norm="norm" if layer + 1 == layers else f"layers.{layer + 1}.input_layernorm",
+    )
+
+
+def _without_bias(config: Mapping[str, Any], found: Architecture) -> Iterator[str]:
+    """Give the modules whose bias the configuration switches off, as it does where it says nothing."""
+    for each in found.layer_names:
+        if not config.get("attention_bias", False):
+            yield from (each.query, each.key, each.value, each.attention_output)
+        if not config.get("mlp_bias", False):
+            yield from (each.intermediate, each.output)
