@@ -37,6 +37,7 @@ OF_FAMILY: Mapping[str, Mapping[str, Any]] = {
     "electra": {"embedding_size": 16},
     "mpnet": {"relative_attention_num_buckets": 32},
     "t5": {"d_model": 64, "num_layers": 2, "num_heads": 2, "d_kv": 32, "d_ff": 128},
+    "xlnet": {"d_model": 64, "n_layer": 2, "n_head": 2, "d_inner": 128},
 }
 """Entries of config.json that a family has beside the usual ones."""
 
@@ -52,6 +53,7 @@ NAMES = {
     "nomic-bert": "nomic-bert",
     "roberta": "RoBERTa, XLM-RoBERTa, CamemBERT",
     "t5": "T5, FLAN-T5 (the encoder)",
+    "xlnet": "XLNet",
 }
 PROOF = {
     "albert": (
@@ -97,7 +99,7 @@ def table_text() -> str:
 
 def _cells(architecture: Architecture) -> Iterator[str]:
     for name in SHOWN:
-        yield "yes" if feature_beyond(target_from_name(name), architecture) is None else "no"
+        yield "yes" if feature_beyond(target_from_name(name), architecture)[0] is None else "no"
 
 
 def readme_text(text: str) -> str:

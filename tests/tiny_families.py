@@ -9,7 +9,7 @@ from typing import Any
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 
 from bertc.checkpoint.vocabulary import MPNET_TOKENS, ROBERTA_TOKENS, byte_level_from_files, word_piece_from_file
-from tests.fixtures import DEFAULT_LABELS, LETTERS, tiny_sentence, tiny_vocab, write_json, write_tokenizer
+from tests.fixtures import DEFAULT_LABELS, LETTERS, edit_json, tiny_sentence, tiny_vocab, write_json, write_tokenizer
 
 SIZES = {
     "hidden_size": 64,
@@ -92,6 +92,18 @@ CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
             "relative_attention_max_distance": 12,
         },
     ),
+    "xlnet": (
+        "XLNet",
+        {
+            "d_model": 64,
+            "n_layer": 2,
+            "n_head": 2,
+            "d_inner": 128,
+            "pad_token_id": 5,
+            "bos_token_id": 1,
+            "eos_token_id": 2,
+        },
+    ),
     "distilbert": (
         "DistilBert",
         {"dim": 64, "n_heads": 2, "n_layers": 2, "hidden_dim": 128, "max_position_embeddings": 128, "pad_token_id": 0},
@@ -119,6 +131,12 @@ OWN_CLASSES = {
         "token-classification": "EuroBertForTokenClassification",
         "feature-extraction": "EuroBertModel",
     },
+    "xlnet": {
+        "sequence-classification": "XLNetForSequenceClassification",
+        "token-classification": "XLNetForTokenClassification",
+        "question-answering": "XLNetForQuestionAnsweringSimple",
+        "feature-extraction": "XLNetModel",
+    },
 }
 """transformers' classes of a family that has not all of them, or calls them otherwise."""
 
@@ -126,6 +144,7 @@ PADDING_FIRST = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
 """RoBERTa's special tokens by their ids."""
 
 MPNET_FIRST = ("<s>", "<pad>", "</s>", "[UNK]", "<mask>")
+XLNET_FIRST = ("<unk>", "<s>", "</s>", "<cls>", "<sep>", "<pad>", "<mask>", "<eod>", "<eop>")
 ALBERT_FIRST = ("<pad>", "<unk>", "[CLS]", "[SEP]", "[MASK]")
 
 
@@ -216,6 +235,20 @@ def _t5_unigram(path: Path) -> int:
     return max(len(pieces), 100)
 
 
+def _xlnet_unigram(path: Path) -> int:
+    """Write XLNet's tokenizer, and that it gives segments, which those of transformers before 5 did by themselves."""
+    import transformers
+
+    words = sorted({word for seed in range(200) for word in tiny_sentence(seed, 12).split()})
+    letters = sorted({letter for word in words for letter in word})
+    pieces = [*((word, 0.0) for word in XLNET_FIRST), *((f"▁{word}", -3.0) for word in words)]
+    pieces += [("▁", -9.0), *((letter, -10.0) for letter in letters)]
+    names = ["input_ids", "token_type_ids", "attention_mask"]
+    transformers.XLNetTokenizer(vocab=pieces, model_max_length=128).save_pretrained(path)
+    edit_json(path / "tokenizer_config.json", model_input_names=names)
+    return max(len(pieces), 100)
+
+
 def write_byte_level(path: Path, positions: int, *, fast: bool = True, prefix_space: bool = True) -> int:
     """Write RoBERTa's tokenizer over the tiny texts' words: vocab.json, merges.txt and (when `fast`) tokenizer.json."""
     trained = _trained_byte_level(PADDING_FIRST)
@@ -280,6 +313,7 @@ TOKENIZERS = {
     "albert": _albert_unigram,
     "deberta-v2": write_unigram,
     "t5": _t5_unigram,
+    "xlnet": _xlnet_unigram,
     "modernbert": _modernbert_byte_level,
     "eurobert": _modernbert_byte_level,
 }

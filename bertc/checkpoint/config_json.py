@@ -44,6 +44,9 @@ SIZES = {
     "d_ff": (1, 1_000_000),
     "head_dim": (1, 65_536),
     "num_key_value_heads": (1, 4_096),
+    "n_layer": (1, 1_000),
+    "n_head": (1, 4_096),
+    "d_inner": (1, 1_000_000),
 }
 SYNONYMS = {"qdqbert": "bert", "xlm-roberta": "roberta", "camembert": "roberta"}
 """Model types that compute what a family computes: transformers' QDQBERT is BERT with fake quantizers."""

@@ -25,6 +25,10 @@ WITH_TYPES = frozenset(
 """transformers' classes that give the second text of a pair the type 1; all others, their base too, give 0."""
 
 
+OWN_CLASSES = {"xlnet": "XLNetTokenizer"}
+"""The class of a model type whose files name none, where that class gives no types although the model has them."""
+
+
 def tokenizer_settings(folder: Path) -> dict[str, Any]:
     """Return tokenizer_config.json with what special_tokens_map.json adds, and the tokens of added_tokens.json."""
     settings = read_object_if_there(folder / "tokenizer_config.json")
@@ -82,11 +86,14 @@ def has_token_types(settings: Mapping[str, Any], config: Mapping[str, Any]) -> b
     False
     >>> has_token_types({}, {"model_type": "bert"})
     True
+    >>> has_token_types({}, {"model_type": "xlnet"})
+    False
     """
     names = settings.get("model_input_names")
     if isinstance(names, list):
         return "token_type_ids" in names
     named = settings.get("tokenizer_class") or config.get("tokenizer_class")
+    named = named or OWN_CLASSES.get(str(config.get("model_type")))
     return not isinstance(named, str) or named.removesuffix("Fast") in WITH_TYPES
 
 

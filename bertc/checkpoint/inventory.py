@@ -21,7 +21,7 @@ HARMLESS_TENSORS: Mapping[str, str] = MappingProxyType(
         r"(^|\.)position_ids$|^embeddings\.token_type_ids$": "buffers that count from 0",
         r"^(predictions|sop_classifier)\.": "heads of ALBERT's pre-training",
         r"^(cls|lm_head|vocab_transform|vocab_layer_norm|vocab_projector|discriminator_predictions|generator_\w+)\."
-        r"|^(lm|mask)_predictions\.|^decoder\.(weight|bias)$": "heads of pre-training",
+        r"|^(lm|mask)_predictions\.|^lm_loss\.|^decoder\.(weight|bias)$": "heads of pre-training",
         r"^decoder\.(embed_tokens|block|final_layer_norm)\.": "T5's decoder, which T5EncoderModel does not have",
         r"^optimizer\.|^global_step$|[./](adam_m|adam_v|exp_avg|exp_avg_sq)(/|$|\.)|^(exp_avg|exp_avg_sq)\.": (
             "an optimizer's state (TensorFlow's and torch's names)"
@@ -36,7 +36,10 @@ HARMLESS_TENSORS: Mapping[str, str] = MappingProxyType(
 
 IGNORED = re.compile("|".join(HARMLESS_TENSORS))
 
-UNREAD_HEADS = ("pooler", "classifier", "pre_classifier", "qa_outputs", "head")
+UNREAD_HEADS = (
+    *("pooler", "classifier", "pre_classifier", "qa_outputs", "head"),
+    *("sequence_summary", "logits_proj"),
+)
 """What stands on an encoder. A head that the task does not read is another task's, and transformers drops it too."""
 
 LOSSES = re.compile(r"^(criterion|loss|loss_fct|loss_fn|class_weights)(\.|$)")
@@ -76,6 +79,8 @@ READ_KEYS = frozenset(
         *("is_encoder_decoder", "d_model", "num_layers", "num_heads", "d_kv", "d_ff", "feed_forward_proj"),
         *("relative_attention_max_distance", "layer_norm_epsilon", "dense_act_fn", "is_gated_act"),
         *("tie_word_embeddings", "decoder_bias", "legacy"),
+        *("n_layer", "n_head", "d_inner", "d_head", "ff_activation", "attn_type", "bi_data", "clamp_len"),
+        *("summary_type", "summary_use_proj", "summary_activation"),
     )
 )
 
@@ -146,7 +151,8 @@ HARMLESS_KEYS: Mapping[str, str] = MappingProxyType(
         ),
         **dict.fromkeys(
             (
-                *("summary_type", "summary_use_proj", "summary_activation", "pooler_fc_size", "pooler_type"),
+                *("pooler_fc_size", "pooler_type", "start_n_top", "end_n_top"),
+                *("mem_len", "reuse_len", "same_length", "use_mems_eval", "use_mems_train", "untie_r"),
                 *("pooler_num_attention_heads", "pooler_num_fc_layers", "pooler_size_per_head"),
                 *("cross_attention_hidden_size", "tie_encoder_decoder", "tie_weights_"),
                 *("down_scale_factor", "gap_size", "net_structure_type", "num_memory_blocks"),
@@ -218,9 +224,12 @@ def _encoder_names(architecture: Architecture) -> Iterator[str]:
     yield from architecture.unread
     if architecture.relative_embeddings is not None:
         yield from _relative_names(architecture.relative_embeddings)
+    for prefix in () if architecture.relative_sinusoids is None else architecture.relative_sinusoids.attentions:
+        yield from (f"{prefix}.{name}" for name in ("r.weight", "r_r_bias", "r_s_bias", "seg_embed"))
     if architecture.relative_bias is not None:
         yield architecture.relative_bias.weight
-    yield from _linear_names(architecture.embeddings_norm)
+    if architecture.embeddings_norm is not None:
+        yield from _linear_names(architecture.embeddings_norm)
     if architecture.embedding_projection is not None:
         yield from _linear_names(architecture.embedding_projection)
     for layer in architecture.layer_names:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bertc.checkpoint.adapters import ADAPTER_CONFIG, adapted_weights, refuse_adapter_alone
-from bertc.checkpoint.checkpoint import Checkpoint, architecture_from_config
+from bertc.checkpoint.checkpoint import Checkpoint, Weights, architecture_from_config
 from bertc.checkpoint.config_json import config_from_path, family_from_config
 from bertc.checkpoint.crf_tensors import crf_from_weights, crf_names, notes_on_crf
 from bertc.checkpoint.cross_encoder import FILE, squash_from_files
@@ -15,9 +15,11 @@ from bertc.checkpoint.dense_modules import WithModules, dense_weights
 from bertc.checkpoint.exit_classifiers import exits_from_weights, is_exit, refuse_fastbert, with_last_classifier
 from bertc.checkpoint.google_folder import CONFIG, is_google_folder, notes_on_google_folder
 from bertc.checkpoint.head import LATE_INTERACTION, head_from_files
+from bertc.checkpoint.heads_apart import JoinedHeads
 from bertc.checkpoint.hub import local_folder
 from bertc.checkpoint.interaction_files import METADATA, InteractionFiles, interaction_from_files
 from bertc.checkpoint.inventory import check_config, check_tensors
+from bertc.checkpoint.one_segment import notes_on_segments
 from bertc.checkpoint.parted_weights import PartedWeights
 from bertc.checkpoint.quantizers import notes_on_quantizers
 from bertc.checkpoint.sentence_modules import SentenceModules, sentence_modules_from_path
@@ -66,7 +68,8 @@ def checkpoint_from_path(path: str | Path, *, task: str | None = None) -> Checkp
     if of_task.token_scores:
         behind, head = with_token_scores(head, folder, weights, encoder, architecture)
     heads = of_task.head_weights and (*of_task.head_weights, f"{architecture.spans}.weight")
-    parted = PartedWeights(whole, architecture.joined) if architecture.joined else whole
+    parted: Weights = PartedWeights(whole, architecture.joined) if architecture.joined else whole
+    parted = JoinedHeads(parted, architecture) if architecture.apart else parted
     exits, others = exits_from_weights(parted, architecture), [name for name in parted if not is_exit(name)]
     notes = (
         *weights.notes,
@@ -93,7 +96,7 @@ def checkpoint_from_path(path: str | Path, *, task: str | None = None) -> Checkp
         files=files,
         quantizers=weights.quantizers,
         exits=exits,
-        notes=notes,
+        notes=(*notes, *notes_on_segments(architecture, encoder)),
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +52,18 @@ class Placeholders:
     mask: int | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pairs:
+    """How a tokenizer puts two texts together.
+
+    Without `types` all tokens have the type 0, also those of the second text. `context_first`: a question stands behind
+    its context.
+    """
+
+    types: bool = True
+    context_first: bool = False
+
+
 class TextEncoder:
     """The frozen tokenizer of a checkpoint. Safe to share between threads; the results depend on the arguments only.
 
@@ -67,6 +79,7 @@ class TextEncoder:
     """
 
     __slots__ = (
+        "_context_first",
         "_files",
         "_pair",
         "_single",
@@ -88,16 +101,14 @@ class TextEncoder:
         max_length: int,
         positions: int,
         placeholders: Placeholders,
-        token_types: bool = True,
+        pairs: Pairs,
     ) -> None:
-        """Take a tokenizer without truncation and padding, and the content of the `files` beside tokenizer.json.
-
-        Without `token_types` all tokens have the type 0, also those of a pair's second text.
-        """
+        """Take a tokenizer without truncation and padding, and the content of the `files` beside tokenizer.json."""
         self._tokenizer = tokenizer
         self._files = dict(files)
-        self._single = frame_from_probe(tokenizer.encode("a"), 1, types=token_types)
-        self._pair = frame_from_probe(tokenizer.encode("a", "a"), 2, types=token_types)
+        self._context_first = pairs.context_first
+        self._single = frame_from_probe(tokenizer.encode("a"), 1, types=pairs.types)
+        self._pair = frame_from_probe(tokenizer.encode("a", "a"), 2, types=pairs.types)
         self.interaction: Interaction | None = None
         self.max_length = max_length
         self.positions = positions
@@ -117,6 +128,12 @@ class TextEncoder:
         found.interaction = interaction
         found.max_length = max(interaction.query_length, interaction.document_length)
         return found
+
+    @property
+    def gives_types(self) -> bool:
+        """Whether some tokens of a pair have another type than 0."""
+        runs = (*self._pair.types, np.array(self._pair.text_types))
+        return any(bool(run.any()) for run in runs)
 
     @property
     def ordinary_ids(self) -> tuple[int, ...]:
@@ -198,7 +215,8 @@ class TextEncoder:
         """Tokenize a question with a context of any length, as windows of at most `max_length` tokens in their order.
 
         Neighbouring windows share `stride` context tokens. A question is cut to 64 tokens (then all windows are
-        `truncated`). Raises `InputError` if `stride` leaves no room to go forward.
+        `truncated`). `sequence_ids` are 0 for the question and 1 for the context, whichever comes first. Raises
+        `InputError` if `stride` leaves no room to go forward.
         """
         room = self._room(max_length, self._pair)
         asked = self._tokens([question], MAX_QUESTION_TOKENS)[0].part(0, MAX_QUESTION_TOKENS)
@@ -213,6 +231,8 @@ class TextEncoder:
         starts = range(0, max(count - stride, 1), width - stride)
         parts = (whole.part(start, start + width) for start in starts)
         windows = (Tokens(part.ids, part.offsets, part.words) for part in parts)  # a window is not a cut
+        if self._context_first:
+            return [_exchanged(assemble(self._pair, [window, asked])) for window in windows]
         return [assemble(self._pair, [asked, window]) for window in windows]
 
     def save(self, directory: Path) -> list[Path]:
@@ -267,6 +287,12 @@ class TextEncoder:
             encoding = self._tokenizer.encode(_clean(part), add_special_tokens=False)
             tokens = tokens_from_encoding(encoding, cut=len(part) < len(text))
         return tokens
+
+
+def _exchanged(encoded: EncodedText) -> EncodedText:
+    """Let the first of two texts be the pair, and the second be the text."""
+    ids = encoded.sequence_ids
+    return replace(encoded, sequence_ids=np.where(ids < 0, ids, 1 - ids).astype(np.int8))
 
 
 def _clean(text: str) -> str:

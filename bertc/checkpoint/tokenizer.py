@@ -25,7 +25,7 @@ from bertc.checkpoint.declared_tokens import (
 )
 from bertc.checkpoint.files import read_bytes, read_object_if_there
 from bertc.checkpoint.google_folder import lower_case_from_vocabulary
-from bertc.checkpoint.text_encoder import Placeholders, TextEncoder
+from bertc.checkpoint.text_encoder import Pairs, Placeholders, TextEncoder
 from bertc.checkpoint.vocabulary import (
     BERT_TOKENS,
     TOKENS,
@@ -47,6 +47,10 @@ TOKENIZER_FILES = (
 )
 SENTENCEPIECE_FILES = ("spm.model", "spiece.model", "sentencepiece.bpe.model")
 """SentencePiece's own files by the names of DeBERTa, ALBERT and XLM-RoBERTa, of which tokenizer.json has all."""
+
+PADDING_SIDES = {"xlnet": "left"}
+"""Where the tokenizers of a family pad unless their files say it. transformers' examples and pipelines put a question
+behind its context where padding is at the left; an engine is never padded there."""
 
 INSANE_LENGTH = 10**9  # transformers writes about 1e30 for "no limit"
 # Entries that are no part of the tokenizer's meaning: code to run, and the places of somebody else's machine.
@@ -98,7 +102,7 @@ def text_encoder_from_path(
                 unknown=tokenizer.token_to_id(settings["unk_token"]),
                 mask=tokenizer.token_to_id(settings["mask_token"]),
             ),
-            token_types=types,
+            pairs=Pairs(types=types, context_first=settings.get("padding_side", PADDING_SIDES.get(family)) == "left"),
         )
     except BaseException as error:
         # The library raises plain Exception, or a Rust panic that is not even one.

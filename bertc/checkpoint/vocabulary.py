@@ -27,11 +27,13 @@ ROBERTA_TOKENS = {
 }
 MPNET_TOKENS = ROBERTA_TOKENS | {"unk_token": "[UNK]"}
 ALBERT_TOKENS = BERT_TOKENS | {"unk_token": "<unk>", "pad_token": "<pad>"}
+XLNET_TOKENS = {role: f"<{role.removesuffix('_token')}>" for role in BERT_TOKENS}
 TOKENS: Mapping[str, Mapping[str, str]] = {
     "roberta": ROBERTA_TOKENS,
     "mpnet": MPNET_TOKENS,
     "albert": ALBERT_TOKENS,
     "t5": ALBERT_TOKENS,
+    "xlnet": XLNET_TOKENS,
 }
 """What transformers' code calls the special tokens of families that do not call them as BERT does."""
 
@@ -92,8 +94,11 @@ def add_frame(path: Path, tokenizer: Tokenizer, settings: Mapping[str, Any], fam
     ids = _special_ids(path, vocab, settings, ("cls_token", "sep_token"))
     first, last = settings["cls_token"], settings["sep_token"]
     pair = f"{last} $B {last}" if family in TWO_SEPARATORS else f"$B:1 {last}:1"
+    single, pair = f"{first} $A {last}", f"{first} $A {last} {pair}"
+    if family == "xlnet":
+        single, pair = f"$A {last} {first}:2", f"$A {last} $B:1 {last}:1 {first}:2"
     tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"{first} $A {last}", pair=f"{first} $A {last} {pair}", special_tokens=list(ids.values())
+        single=single, pair=pair, special_tokens=list(ids.values())
     )
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from bertc.checkpoint.checkpoint import Checkpoint
 from bertc.checkpoint.config_json import CONFIG_FILE
 from bertc.checkpoint.google_folder import is_google_folder
+from bertc.checkpoint.heads_apart import stored_values
 from bertc.errors import InputError
 
 
@@ -39,7 +40,8 @@ def write_checkpoint(checkpoint: Checkpoint, folder: Path, changed: Mapping[str,
                 f"{list(weights.shape(name))}; the checkpoint was not written"
             )
         home = next((place for prefix, place in beside.items() if name.startswith(prefix)), "")
-        parts.setdefault(home, {}).setdefault(weights.stored_name(name), []).append(values)
+        stored = stored_values(checkpoint.architecture, name, values)
+        parts.setdefault(home, {}).setdefault(weights.stored_name(name), []).append(stored)
     unknown = sorted(set(changed) - set(weights))
     if unknown:
         raise InputError(f"{checkpoint.path} has no tensor {unknown[0]}, so it cannot be replaced")
@@ -55,6 +57,6 @@ def write_checkpoint(checkpoint: Checkpoint, folder: Path, changed: Mapping[str,
         place = folder / file.relative_to(checkpoint.path)
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, place)
-    for home, stored in parts.items():
-        tensors = {name: np.ascontiguousarray(np.concatenate(rows), np.float32) for name, rows in stored.items()}
+    for home, written in parts.items():
+        tensors = {name: np.ascontiguousarray(np.concatenate(rows), np.float32) for name, rows in written.items()}
         save_file(tensors, (folder / home if home else encoder) / "model.safetensors", metadata={"format": "pt"})

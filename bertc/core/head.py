@@ -21,6 +21,7 @@ class Pooling(StrEnum):
     """How token vectors become one sentence vector."""
 
     CLS = "cls"
+    LAST = "last"
     MEAN = "mean"
     MAX = "max"
 

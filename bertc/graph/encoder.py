@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from bertc.checkpoint import Checkpoint
 from bertc.core.head import Head
 from bertc.errors import InputError
-from bertc.graph.relative_tables import tables_from_weights
+from bertc.graph.relative_tables import segments_from_weights, tables_from_sinusoids, tables_from_weights
 from bertc.ir.architecture import Activation, LayerNames, Norm
 from bertc.ir.attention import OP_TYPES, AttentionInputs, attention_function
 from bertc.ir.disentangled import Distances, Tables, emit_distances, emit_position_scores, rows_of_distances
@@ -26,8 +26,9 @@ from bertc.ir.rms_norm import OP_TYPE as RMS_NORM
 from bertc.ir.rms_norm import rms_norm_function
 from bertc.ir.rotary import OP_TYPE as ROTARY
 from bertc.ir.rotary import RotaryInputs, rotary_function, rotary_tables
+from bertc.ir.segments import SegmentKeys, emit_same_segment, emit_segment_scores
 from bertc.ir.sentences import SENTENCES, emit_near, emit_packing
-from bertc.ir.sites import PROJECTION, Role, Site
+from bertc.ir.sites import PROJECTION, WORDS, Role, Site
 from bertc.tasks import task_from_name
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
@@ -80,6 +81,7 @@ class _Builder:
         self.packing = emit_packing(self.emit, self.inputs["attention_mask"])
         self.bias = self.relative_bias()
         self.relative = self.relative_tables()
+        self.segments = self.segment_keys()
         sizes = sorted({size for size in self.arch.windows if size is not None})
         self.windows = {size: emit_near(self.emit, self.packing, size) for size in sizes}
 
@@ -159,7 +161,7 @@ class _Builder:
         """
         arch, emit, width = self.arch, self.emit, self.arch.embedding_size
         words = self.weight("embeddings.word", arch.word_embeddings, (arch.vocabulary, width))
-        total = emit.op("Gather", words, self.ids, name="embeddings.words")
+        total = emit.op("Gather", words, self.ids, name=WORDS)
         first = self.positions()
         if arch.token_type_embeddings:
             shape = (arch.token_types, width)
@@ -173,6 +175,9 @@ class _Builder:
         if first is not None:
             total = emit.op("Add", total, first, name="embeddings.sum")
         hidden = Site(0, Role.HIDDEN).name
+        if arch.embeddings_norm is None:
+            plain = emit.op("Identity", total, name=hidden)
+            return plain, plain
         if arch.embedding_projection is None:
             normed = self.norm(total, arch.embeddings_norm, hidden, width)
             return normed, total if arch.bare_residual else normed
@@ -205,18 +210,37 @@ class _Builder:
 
     def relative_tables(self) -> tuple[Distances, list[Tables]] | None:
         """Write a batch's distances, and read the embeddings of distances of all layers, where the family has those."""
-        found = self.arch.relative_embeddings
+        embeddings, sinusoids = self.arch.relative_embeddings, self.arch.relative_sinusoids
+        if sinusoids is not None:
+            every = np.arange(2 * sinusoids.longest + 1)
+            tables = tables_from_sinusoids(self.array, self.arch, sinusoids)
+        elif embeddings is not None:
+            every, tables = rows_of_distances(embeddings), tables_from_weights(self.array, self.arch, embeddings)
+        else:
+            return None
+        return emit_distances(self.emit, self.inputs["input_ids"], every), tables
+
+    def segment_keys(self) -> tuple[ir.Value, list[SegmentKeys]] | None:
+        """Write which tokens are of one segment, and read what that adds to the scores of all layers, if anything."""
+        found = self.arch.relative_sinusoids
         if found is None:
             return None
-        distances = emit_distances(self.emit, self.inputs["input_ids"], rows_of_distances(found))
-        return distances, tables_from_weights(self.array, self.arch, found)
+        same = emit_same_segment(self.emit, self.inputs["token_type_ids"])
+        return same, segments_from_weights(self.array, self.arch, found)
 
     def attention_bias(self, layer: int, query: ir.Value, key: ir.Value) -> ir.Value | None:
         """Write what a layer adds to its scores; None where that is nothing."""
         if self.relative is None:
             return self.bias
-        distances, tables = self.relative
-        return emit_position_scores(self.emit, query, key, tables[layer], distances, f"layer.{layer}.")
+        (distances, tables), prefix = self.relative, f"layer.{layer}."
+        scores = emit_position_scores(self.emit, query, key, tables[layer], distances, prefix)
+        if self.segments is None:
+            return scores
+        same, keys = self.segments
+        of_segments = emit_segment_scores(self.emit, query, same, keys[layer], prefix)
+        total = self.emit.op("Add", scores, of_segments, name=f"{prefix}distance_and_segment_scores")
+        total.dtype, total.shape = ir.DataType.FLOAT, scores.shape
+        return total
 
     def layer(self, layer: int, names: LayerNames, x: ir.Value, residual: ir.Value) -> tuple[ir.Value, ir.Value]:
         """Write one encoder layer. x: what its first GEMMs read, residual: what is added to, both [B, S, H].

@@ -67,6 +67,31 @@ class RelativeEmbeddings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RelativeSinusoids:
+    """Sinusoids of distances whose products with queries are parts of a score, and segments, which are another (XLNet).
+
+    `attentions` are the prefixes of each layer's weights: `r.weight` projects the sinusoids as keys, `r_r_bias` is what
+    is added to queries before they meet those, [heads, head size]. `seg_embed` has the keys of tokens of the query's
+    own segment and of others, [2, heads, head size], and `r_s_bias` is what is added to queries before they meet those.
+    Distances beyond `longest` have its sinusoids.
+    """
+
+    attentions: tuple[str, ...]
+    longest: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Apart:
+    """A weight that is stored as `name` with its heads apart, [out, heads, head size] or [heads, head size].
+
+    `turned`: as [in, heads, head size], and so transposed.
+    """
+
+    name: str
+    turned: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RelativeBias:
     """A number for each head and each bucket of distances, which every layer adds to its scores.
 
@@ -112,10 +137,11 @@ class Architecture:
     linear layer with the prefix `classifier`; other heads are named alike in all families. The position table has
     `first_position` rows before that of a text's first token, and `positions` from there on; without a table,
     `positions` is how long a text may be. A single token type is part of every token; with several, each token says its
-    own. The embeddings are `embedding` wide, and where there is an `embedding_projection` (a prefix), a linear layer
-    behind their norm makes them `hidden` wide. Layers with the same names share their weights. A score is a sum of
-    `attention_terms` products, divided by sqrt(head size * terms) if it is `scaled`. Heads are `head_width` wide, or
-    divide the hidden size.
+    own; without a table of them, they are segments (`RelativeSinusoids`). Without an `embeddings_norm` the embeddings
+    are the first layer's input. The embeddings are `embedding` wide, and where there is an `embedding_projection` (a
+    prefix), a linear layer behind their norm makes them `hidden` wide. Layers with the same names share their weights.
+    A score is a sum of `attention_terms` products, divided by sqrt(head size * terms) if it is `scaled`. Heads are
+    `head_width` wide, or divide the hidden size.
 
     A classifier reads each text's vector by `pooling`, in front of the `dense` layers, or behind them where
     `dense_before_pooling` says so; `dense_norm` is the norm behind the `dense` layers, which heads
@@ -123,7 +149,8 @@ class Architecture:
     `without_bias` have weights alone. `token_scores` is the masked language model's head, None where the family has
     none. `joined` are weights that are stored as one, by the name of that: rows of it, of
     equal number, one under the other. `stacked` are modules that the graph computes as one, by the name it has here:
-    their rows one under the other. `unread` are tensors of the encoder that files may hold and nothing computes with.
+    their rows one under the other. `apart` are weights that are stored with their heads apart. `unread` are tensors of
+    the encoder that files may hold and nothing computes with.
     """
 
     hidden: int
@@ -139,7 +166,7 @@ class Architecture:
     word_embeddings: str
     position_embeddings: str | None
     token_type_embeddings: str | None
-    embeddings_norm: str
+    embeddings_norm: str | None
     layer_names: tuple[LayerNames, ...]
     dense: tuple[tuple[str, str], ...]
     classifier: str
@@ -163,6 +190,8 @@ class Architecture:
     stacked: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     relative_bias: RelativeBias | None = None
     relative_embeddings: RelativeEmbeddings | None = None
+    relative_sinusoids: RelativeSinusoids | None = None
+    apart: Mapping[str, Apart] = field(default_factory=dict)
     embedding: int | None = None
     embedding_projection: str | None = None
     unread: tuple[str, ...] = ()

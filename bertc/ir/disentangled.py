@@ -1,4 +1,4 @@
-"""What distances add to the scores of attention where queries and keys meet embeddings of them (DeBERTa).
+"""What distances add to the scores of attention where queries and keys meet embeddings of them (DeBERTa, XLNet).
 
 The embeddings, projected as keys and as queries, are constants. A query has a product with each of those keys (content
 to position), a key one with each of those queries (position to content), and the score of a query and a key has of both
@@ -31,8 +31,8 @@ SCORES = "_scores"
 """What stands behind that in the names of what the scores get of them."""
 
 NO_POSITION_SCORES = (
-    "this model multiplies queries and keys with embeddings of distances (DeBERTa), which the target {} does not do; "
-    "use the target native, ort-cpu or openvino"
+    "this model multiplies queries and keys with embeddings of distances (DeBERTa, XLNet), which the target {} does "
+    "not do; use the target ort-cpu or openvino"
 )
 
 
@@ -122,11 +122,12 @@ def emit_distances(emit: Emitter, ids: ir.Value, table: NDArray[np.int64]) -> Di
 class Tables:
     """A layer's projected embeddings of distances, float [heads, rows, head size]; None where scores have no such part.
 
-    They are scaled as the scores are.
+    They are scaled as the scores are. `offset` is added to queries before they meet `keys`: [attention size].
     """
 
     keys: NDArray[np.float32] | None
     queries: NDArray[np.float32] | None
+    offset: NDArray[np.float32] | None = None
 
 
 def emit_position_scores(
@@ -135,6 +136,8 @@ def emit_position_scores(
     """Write what distances add to a layer's scores, [B, N, S, S]. query, key: [B, S, hidden]."""
     of_queries, of_keys = (f"{prefix}{name}" for name in PRODUCTS)
     parts = []
+    if tables.offset is not None:
+        query = emit.op("Add", query, emit.constant(f"{of_queries}_offset", tables.offset), name=f"{of_queries}_query")
     if tables.keys is not None:
         products = _emit_products(emit, query, tables.keys, distances.falling, of_queries)
         parts.append(_emit_shifted(emit, products, distances, f"{of_queries}{SCORES}"))

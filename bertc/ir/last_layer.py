@@ -1,4 +1,4 @@
-"""Compute of the last layer only what a classifier reads: each sentence's first token.
+"""Compute of the last layer only what a classifier reads: each sentence's first token, or its last.
 
 Keys and values of the last layer are needed for every token; its queries, and all that follows them, only for the
 tokens that the head reads. Rows do not touch each other outside attention, so the answers stay the same. Of the
@@ -17,21 +17,23 @@ from bertc.ir.disentangled import cut_position_scores
 from bertc.ir.edit import insert_after, remove_unused, values_by_name
 from bertc.ir.emit import Emitter
 from bertc.ir.rms_norm import is_norm
-from bertc.ir.sentences import FirstTokens, emit_first_places, packing_of
+from bertc.ir.segments import PAIRS, SAME
+from bertc.ir.sentences import FIRST_TOKEN, LAST_TOKEN, FirstTokens, emit_first_places, packing_of
+from bertc.ir.sites import WORDS
 
 
 def slice_last_layer(graph: ir.Model) -> ir.Model:
     """Return a classifier's graph, float or Q/DQ, with a last layer for first tokens; another head's as it is."""
     values = values_by_name(graph)
-    first = values.get("head.first_token")
-    if first is None or len(values["encoder.output"].uses()) != 1:
+    name = LAST_TOKEN if LAST_TOKEN in values else FIRST_TOKEN
+    if name not in values or len(values["encoder.output"].uses()) != 1:
         return graph  # token-wise heads, and embeddings, which are served with the tokens beside them
     model = graph.clone()
     values = values_by_name(model)
     emit = Emitter()
-    firsts = emit_first_places(emit, packing_of(model))
+    firsts = emit_first_places(emit, packing_of(model), last=name == LAST_TOKEN)
     attention = _before(values["encoder.output"], lambda node: node.op_type in OP_TYPES)
-    hidden = _before(inputs_of(attention).query, is_norm).outputs[0]
+    hidden = _before(inputs_of(attention).query, _begins_a_layer).outputs[0]
     kept = cut_position_scores(model, str(attention.outputs[0].name).removesuffix("context"), firsts.places)
     rows = _Rows(model, emit, hidden, firsts)
     inputs = inputs_of(attention)
@@ -39,6 +41,10 @@ def slice_last_layer(graph: ir.Model) -> ir.Model:
     for value in kept:
         whole |= rows.nodes_to(value)
         rows.done[value] = value
+    if SAME in values:
+        pairs = firsts.select(emit, values[PAIRS], "first.same_segment_pairs")  # [B, Q, S]
+        axis = emit.constant("first.segment_axis", np.array([1], np.int64))
+        rows.done[values[SAME]] = emit.op("Unsqueeze", pairs, axis, name="first.same_segment")
     if inputs.bias is not None and not kept:
         whole |= rows.nodes_to(inputs.bias)
     for node in rows.nodes_to(values["encoder.output"]) - whole:
@@ -49,7 +55,7 @@ def slice_last_layer(graph: ir.Model) -> ir.Model:
     attention.replace_input_with(SENTENCES_INPUT, firsts.sentences)
     if inputs.near is not None:
         attention.replace_input_with(attention.inputs.index(inputs.near), rows.of(inputs.near, whole))
-    gather = values["head.first_token"].producer()
+    gather = values[name].producer()
     assert gather is not None
     gather.replace_input_with(1, firsts.slots)
     insert_after(model, hidden, emit, hidden, ())
@@ -76,6 +82,11 @@ def _cut_bias(model: ir.Model, attention: ir.Node, bias: ir.Value, firsts: First
     for constant in emit.initializers:
         model.graph.register_initializer(constant)
     attention.replace_input_with(BIAS_INPUT, chosen)
+
+
+def _begins_a_layer(node: ir.Node) -> bool:
+    """Say whether a node gives a layer's input: a norm, or the embeddings of a model that has none behind them."""
+    return is_norm(node) or node.outputs[0].name == WORDS
 
 
 def _before(value: ir.Value, wanted: Callable[[ir.Node], bool]) -> ir.Node:

@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from bertc.core.head import Pooling
 from bertc.ir.emit import Emitter
-from bertc.ir.sentences import Packing, emit_first_tokens, emit_unpacked
+from bertc.ir.sentences import Packing, emit_first_tokens, emit_last_tokens, emit_unpacked
 
 
 def emit_mix(emit: Emitter, states: Sequence[ir.Value], weights: Sequence[float]) -> ir.Value:
@@ -28,6 +28,8 @@ def emit_pooled(emit: Emitter, packing: Packing, tokens: ir.Value, hidden: int, 
     """Write one vector per sentence, its padding left out. tokens: [B, S, hidden]; returns [N, hidden]."""
     if pooling is Pooling.CLS:
         return emit_first_tokens(emit, packing, tokens)
+    if pooling is Pooling.LAST:
+        return emit_last_tokens(emit, packing, tokens)
     sentences, mask = emit_unpacked(emit, packing, tokens, hidden)
     axes = emit.constant("head.last", np.array([-1], np.int64))
     mask = emit.op("Unsqueeze", mask, axes, name="head.mask")  # [N, L, 1]

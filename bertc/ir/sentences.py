@@ -19,6 +19,9 @@ from bertc.ir.emit import Emitter, array_of
 SENTENCES = "sentences"
 """The dimension of outputs that have one entry for each sentence, not for each row."""
 
+FIRST_TOKEN, LAST_TOKEN = "head.first_token", "head.last_token"
+"""Names of what a head reads of each sentence."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Packing:
@@ -63,9 +66,18 @@ def emit_first_tokens(emit: Emitter, packing: Packing, tokens: ir.Value, prefix:
     return emit.op("GatherND", tokens, coordinates, name=f"{prefix}.first_token")
 
 
+def emit_last_tokens(emit: Emitter, packing: Packing, tokens: ir.Value) -> ir.Value:
+    """Write the vector of every sentence's last token, row by row. tokens: [B, S, hidden]; returns [N, hidden]."""
+    ends = emit.op("NonZero", _ends(emit, packing, "last"), name="last.ends")
+    coordinates = emit.op("Transpose", ends, perm=[1, 0], name="last.end_places")  # [N, 2]
+    return emit.op("GatherND", tokens, coordinates, name=LAST_TOKEN)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FirstTokens:
     """The first tokens of a batch's rows, Q of them in the row that has most; other rows fill up with any token.
+
+    Where a head reads each sentence's last token, these are those.
 
     places: their columns, and sentences: their numbers, int64 [B, Q]; slots: row and place there of each of the N
     sentences, int64 [N, 2].
@@ -82,9 +94,9 @@ class FirstTokens:
         return emit.op("GatherND", tokens, coordinates, name=name, batch_dims=1)
 
 
-def emit_first_places(emit: Emitter, packing: Packing) -> FirstTokens:
-    """Write where every row's first tokens are."""
-    starts = _starts(emit, packing, "first")
+def emit_first_places(emit: Emitter, packing: Packing, *, last: bool = False) -> FirstTokens:
+    """Write where every row's first tokens are, or with `last` the last tokens of the sentences there."""
+    starts = _ends(emit, packing, "first") if last else _starts(emit, packing, "first")
     axis = emit.constant("first.axis", np.array([1], np.int64))
     ones = emit.op("Cast", starts, to=int(ir.DataType.INT64), name="first.ones")
     counts = emit.op("ReduceSum", ones, axis, keepdims=0, name="first.counts")
@@ -223,8 +235,8 @@ def unpack_rows(model: ir.Model) -> None:
         _replace(values["unpacked.tokens"], flattened.inputs[0])
         (mask,) = [value for value in model.graph.inputs if value.name == "attention_mask"]
         _replace(values["unpacked.mask"], mask)
-    if "head.first_token" in values:
-        value = values["head.first_token"]
+    if FIRST_TOKEN in values:
+        value = values[FIRST_TOKEN]
         node = value.producer()
         assert node is not None
         emit = Emitter()
@@ -274,3 +286,16 @@ def _starts(emit: Emitter, packing: Packing, prefix: str) -> ir.Value:
     """Write which tokens are the first of a sentence: bool [B, S]. An ordinary mask's are the first column."""
     zero = emit.constant(f"{prefix}.first_position", np.int64(0))
     return emit.op("Equal", packing.positions, zero, name=f"{prefix}.is_first")
+
+
+def _ends(emit: Emitter, packing: Packing, prefix: str) -> ir.Value:
+    """Write which tokens are the last of a sentence, bool [B, S]: one of each, in a row of padding the first column."""
+    axes = [emit.constant(f"{prefix}.axis_{axis}", np.array([axis], np.int64)) for axis in (1, 2)]
+    zero = emit.constant(f"{prefix}.zero", np.int64(0))
+    own = emit.op("Unsqueeze", packing.sentence, axes[1], name=f"{prefix}.own")
+    numbers = emit.op("Unsqueeze", packing.mask, axes[0], name=f"{prefix}.numbers")
+    positions = emit.op("Unsqueeze", packing.positions, axes[0], name=f"{prefix}.all_positions")
+    shown = emit.op("Equal", own, numbers, name=f"{prefix}.is_own")  # [B, S, S]
+    shown = emit.op("Where", shown, positions, zero, name=f"{prefix}.own_positions")
+    last = emit.op("ReduceMax", shown, axes[1], keepdims=0, name=f"{prefix}.last_positions")
+    return emit.op("Equal", packing.positions, last, name=f"{prefix}.is_last")

@@ -51,6 +51,9 @@ RESIDUALS = (Role.HIDDEN, Role.ATTENTION_NORM)
 PROJECTION = "embeddings.projection"
 """The product that makes narrow embeddings as wide as the layers, where a family has it. It stays in float."""
 
+WORDS = "embeddings.words"
+"""The rows of the word embeddings."""
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Site:

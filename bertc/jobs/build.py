@@ -282,8 +282,7 @@ def check_model_fusion(
         optimized = model.files.optimized()
         quantized = model.lowered.quantized
         if quantized is not None and quantization is not None:
-            layers = base.inputs.checkpoint.architecture.layers
-            expected = plan.target.expected_fusion(quantization.scheme, layers)
+            expected = plan.target.implied_fusion(quantization.scheme, base.inputs.checkpoint.architecture)
             check_fusion(optimized, expected=expected, gemms_int8=quantized.counts.get("weights", 0))
     return optimized
 

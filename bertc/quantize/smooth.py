@@ -44,6 +44,8 @@ def smooth_graph(graph: ir.Model, table: CalibrationTable, scheme: Scheme) -> ir
         _scale_weight(model, name, factors)
     for site, factors in _smoothed_sites(table, scheme):
         if _is_folded_into_norm(graph, site, scheme):
+            if f"{site.name}.gamma" not in graph.graph.initializers and not _projected(graph):
+                _divide_embeddings(model, site, factors)
             _restore_residual(model, site, factors)
         elif site.role is not Role.CONTEXT:
             _divide(model, site, factors)
@@ -86,7 +88,8 @@ def _other_uses(value: ir.Value, site: Site) -> list[Any]:
 def _folded_factors(graph: ir.Model, table: CalibrationTable, scheme: Scheme) -> Iterator[tuple[str, Array]]:
     """Give each initializer that carries smoothing, and what it is multiplied by; one may come twice.
 
-    The first layer's input is a norm's result, or a projection's.
+    The first layer's input is a norm's result, a projection's, or the word embeddings themselves, which carry nothing:
+    their table may be codes already.
     """
     for site, factors in _smoothed_sites(table, scheme):
         inverse = np.float32(1) / factors
@@ -99,8 +102,25 @@ def _folded_factors(graph: ir.Model, table: CalibrationTable, scheme: Scheme) ->
             yield f"{value}.bias", inverse
         elif _is_folded_into_norm(graph, site, scheme):
             norm = [part for part in (f"{site.name}.gamma", f"{site.name}.beta") if part in graph.graph.initializers]
-            for part in norm or PROJECTED:  # an RMSNorm has no beta
+            for part in norm or _projected(graph):  # an RMSNorm has no beta
                 yield part, inverse
+
+
+def _projected(graph: ir.Model) -> tuple[str, ...]:
+    """Return the weights of the projection behind narrow embeddings, if there is one."""
+    return PROJECTED if PROJECTED[0] in graph.graph.initializers else ()
+
+
+def _divide_embeddings(model: ir.Model, site: Site, factors: Array) -> None:
+    """Let the first layer's input be x / m where it is the embeddings as they are."""
+    node = _value(model, site.name).producer()
+    assert node is not None and node.op_type == "Identity"
+    emit = Emitter()
+    vector = emit.constant(f"{site.name}.inverse_smoothing", np.float32(1) / factors)
+    divided = emit.op("Mul", node.inputs[0], vector, name=f"{site.name}.divided")
+    model.graph.insert_before(node, emit.nodes)
+    model.graph.register_initializer(vector)
+    node.replace_input_with(0, divided)
 
 
 def _scale_weight(model: ir.Model, name: str, factors: Array) -> None:

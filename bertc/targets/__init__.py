@@ -20,6 +20,7 @@ from bertc.core.progress import SILENCE, Progress
 from bertc.core.versions import library_versions
 from bertc.errors import InputError
 from bertc.export.engine_options import DEFAULT_OPTIONS, EngineOptions
+from bertc.ir.architecture import Architecture
 from bertc.ir.fused import AttentionNeeds
 from bertc.ir.scheme import Scheme
 from bertc.ir.sites import Role
@@ -88,6 +89,9 @@ class Target:
     distance_embeddings: bool = True
     """Whether it multiplies queries and keys with embeddings of distances (DeBERTa)."""
 
+    segments: bool = True
+    """Whether it adds products of queries with segments to scores (XLNet)."""
+
     rms_norm: bool = True
     """Whether it runs RMSNorm."""
 
@@ -107,6 +111,11 @@ class Target:
         """
         self.runtime.check_here(attention)
         self.check_cpu(cpu)
+
+    def implied_fusion(self, scheme: Scheme | None, architecture: Architecture) -> Mapping[str, int]:
+        """Return the fusions that a model's layers imply, and a norm behind the embeddings where it has one."""
+        counts = dict(self.expected_fusion(scheme, architecture.layers))
+        return counts if architecture.embeddings_norm else counts | {"layer_norm": counts["layer_norm"] - 1}
 
     def onnx_from_graph(self, graph: ir.Model, options: EngineOptions = DEFAULT_OPTIONS) -> ir.Model:
         """Lower a float or Q/DQ graph to ONNX. Raises `InputError` for what the runtime cannot take."""

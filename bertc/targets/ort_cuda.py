@@ -32,6 +32,7 @@ TARGET = Target(
     ),
     rotary_positions=False,
     distance_embeddings=False,
+    segments=False,
     rms_norm=False,
     unseen_tokens=False,
 )

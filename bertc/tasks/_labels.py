@@ -15,7 +15,7 @@ from bertc.evaluate.numbering import better_numberings
 from bertc.evaluate.reference import Reading
 from bertc.evaluate.task import HeadFiles, Task
 
-CLASSIFIERS = ("classifier.weight", "classifier.out_proj.weight")
+CLASSIFIERS = ("classifier.weight", "classifier.out_proj.weight", "logits_proj.weight")
 """The last matrix of a classifier, of texts or of tokens, in all families."""
 
 NUMBERED = "the labels are numbered differently"

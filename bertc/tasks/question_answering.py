@@ -68,7 +68,7 @@ class QuestionAnswering:
 
     def has_architecture(self, name: str) -> bool:
         """Say whether transformers calls such a model this."""
-        return name.endswith("ForQuestionAnswering")
+        return name.endswith(("ForQuestionAnswering", "ForQuestionAnsweringSimple"))
 
     def head_from_files(self, files: HeadFiles) -> Head:
         """Return the head. Raises `InputError` unless the weights give two scores, of start and end."""
@@ -119,7 +119,7 @@ class QuestionAnswering:
         for feature, start, end in zip(features, raw["start_logits"], raw["end_logits"], strict=True):
             inside, offsets = feature.detail["context"], feature.detail["offsets"]
             start, end = np.asarray(start), np.asarray(end)
-            null = float(start[0]) + float(end[0])
+            null = float(start[feature.detail["null"]]) + float(end[feature.detail["null"]])
             windows[feature.row].append(Window(start[inside], end[inside], offsets[inside], null))
         return [answer_from_windows(row.texts[1], found) for row, found in zip(rows, windows, strict=True)]
 
@@ -229,6 +229,8 @@ def _feature(index: int, window: Any) -> Feature:
         detail={
             "context": np.asarray(window.sequence_ids) == 1,
             "offsets": np.asarray(window.offsets, np.int32).reshape(-1, 2),
+            # The classifier's token says that there is no answer: XLNet's stands at the end.
+            "null": 0 if window.sequence_ids[0] < 0 else -1,
         },
     )
 

@@ -45,10 +45,11 @@ class Student:
 
 def check_trainable(checkpoint: Checkpoint) -> None:
     """Raise an `InputError` for a model whose graph has weights only in what was computed of them."""
-    if checkpoint.architecture.relative_embeddings is not None:
+    architecture = checkpoint.architecture
+    if architecture.relative_embeddings is not None or architecture.relative_sinusoids is not None:
         raise InputError(
-            f"{checkpoint.path}: bertc does not train models with embeddings of distances (DeBERTa); fine-tune it with "
-            "transformers, and build from what that saves"
+            f"{checkpoint.path}: bertc does not train models with embeddings of distances (DeBERTa, XLNet); fine-tune "
+            "it with transformers, and build from what that saves"
         )
     if task_from_name(checkpoint.head.task).token_scores:
         raise InputError(

@@ -52,6 +52,15 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "feed_forward_proj": "gated-gelu",
         "is_encoder_decoder": True,
     },
+    "xlnet": {
+        "model_type": "xlnet",
+        "d_model": 48,
+        "n_layer": 3,
+        "n_head": 4,
+        "d_inner": 96,
+        "vocab_size": 99,
+        "max_position_embeddings": 50,
+    },
     "distilbert": {
         "model_type": "distilbert",
         "dim": 48,
@@ -64,10 +73,15 @@ CONFIGS: dict[str, dict[str, Any]] = {
 }
 """A small configuration of each family: who adds a family adds one here."""
 
-ACTIVATION = {"distilbert": "activation", "modernbert": "hidden_activation", "t5": "feed_forward_proj"}
+ACTIVATION = {
+    "distilbert": "activation",
+    "modernbert": "hidden_activation",
+    "t5": "feed_forward_proj",
+    "xlnet": "ff_activation",
+}
 """The field that names the activation, where it is not hidden_act."""
 
-LONGEST = {"t5": 2048, "nomic-bert": 2048}
+LONGEST = {"t5": 2048, "nomic-bert": 2048, "xlnet": 512}
 """How many tokens a text may have in a family without a table of positions, where config.json does not say."""
 
 NAMES = FAMILIES.names()
@@ -81,7 +95,7 @@ def architecture(family: str, **changes: Any) -> Architecture:
 
 def prefixes(found: Architecture) -> list[str]:
     """Return every weight name and prefix."""
-    names = [found.word_embeddings, found.embeddings_norm]
+    names = [found.word_embeddings, *([found.embeddings_norm] if found.embeddings_norm else [])]
     names += [found.position_embeddings] if found.position_embeddings else []
     names += [found.embedding_projection] if found.embedding_projection else []
     names += [found.dense_norm] if found.dense_norm else []

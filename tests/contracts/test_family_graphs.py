@@ -48,8 +48,8 @@ from tests.tiny import (
 )
 from tests.tiny_families import tasks_of_family, write_tiny_family
 
-FAMILIES = ("mpnet", "albert", "electra", "deberta-v2", "modernbert", "t5", "eurobert", "nomic-bert")
-REFUSED = {"deberta-v2": (lower_cuda, tensorrt)}
+FAMILIES = ("mpnet", "albert", "electra", "deberta-v2", "modernbert", "t5", "eurobert", "nomic-bert", "xlnet")
+REFUSED = {"deberta-v2": (lower_cuda, tensorrt), "xlnet": (lower_cuda, tensorrt)}
 """Dialects that say in a sentence that they do not have a family's feature."""
 
 SCHEMES = [("1", None), ("2", None), ("2", "channel"), ("3", None)]
@@ -190,11 +190,12 @@ def test_a_target_says_what_its_dialect_does_with_positions_and_norms(name: str,
     assert refuses(target, family_of("deberta-v2").graph) is not target.distance_embeddings
     assert refuses(target, family_of("modernbert").graph) is not target.rotary_positions
     assert refuses(target, family_of("t5").graph) is not target.rms_norm
+    assert refuses(target, family_of("xlnet").graph) is not target.segments
     assert not refuses(target, family_of("albert").graph)
 
 
 @pytest.mark.native
-@pytest.mark.parametrize("family", ["deberta-v2", "modernbert", "t5"])
+@pytest.mark.parametrize("family", ["deberta-v2", "modernbert", "t5", "xlnet"])
 def test_a_target_refuses_a_model_before_any_text_is_read(
     family: str, family_of: FamilyOf, bertc: Bertc, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -206,12 +207,17 @@ def test_a_target_refuses_a_model_before_any_text_is_read(
     options = ("--calibration-data", rows, "--validation-data", rows, "--no-cache", "-q")
     model = family_of(family).checkpoint.path
     called = bertc("export", model, "-o", tmp_path / "out", "--target", "tensorrt", *options[:2], *options[4:])
+    beyond_native = family == "xlnet"
+    everywhere = "" if beyond_native else "native, --target "
     assert called.code == 2 and f"this model ({family}) has" in called.err
-    assert "build it with --target native, --target ort-cpu or --target openvino" in called.err
+    assert f"build it with --target {everywhere}ort-cpu or --target openvino" in called.err
     assert not list(tmp_path.iterdir())
     for command, more in (("export", options[:2] + options[4:]), ("build", options)):
         other = bertc(command, model, "-o", tmp_path / "out", *more)
-        assert other.code == 70 and "text was read" in other.err, "the default runs it"
+        if beyond_native:
+            assert other.code == 2 and "the target native does not run" in other.err
+        else:
+            assert other.code == 70 and "text was read" in other.err, "the default runs it"
 
 
 @pytest.mark.openvino

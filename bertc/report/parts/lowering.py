@@ -37,7 +37,7 @@ def quantization_part(facts: BuildFacts) -> QuantizationPart:
         sites_int8=0 if quantized is None else len(quantized.scales),
         sites_float=_float_sites(facts),
         fused=dict(facts.optimized.fused),
-        fused_expected=dict(facts.target.expected_fusion(scheme, layers)),
+        fused_expected=dict(facts.target.implied_fusion(scheme, facts.checkpoint.architecture)),
         # An attention has two products without weights.
         gemms_int8=facts.optimized.gemms_int8 + 2 * int8_attention,
         gemms_float=facts.optimized.gemms_float + 2 * (layers - int8_attention),

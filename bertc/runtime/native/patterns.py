@@ -28,7 +28,7 @@ def alone(value: ir.Value) -> bool:
 
 def _silu_of(sigmoid: ir.Node) -> ir.Node | None:
     """Return the product of a sigmoid and what the sigmoid is of; None where it stands for itself."""
-    uses = sigmoid.outputs[0].uses()
+    uses = list(sigmoid.outputs[0].uses())
     product = uses[0].node if len(uses) == 1 else None
     return product if product is not None and product.op_type == "Mul" and sigmoid.inputs[0] in product.inputs else None
 
@@ -359,7 +359,8 @@ def first_of(node: ir.Node) -> ir.Value | None:
     transposed = produced(node.inputs[1], "Transpose") if node.op_type == "GatherND" else None
     places = None if transposed is None else produced(transposed.inputs[0], "NonZero")
     starts = None if places is None else produced(places.inputs[0], "Equal")
-    return None if starts is None else node.inputs[0]
+    position = None if starts is None else starts.inputs[1]  # 0; that of a sentence's last token is computed
+    return None if position is None or position.const_value is None else node.inputs[0]
 
 
 def marked_of(node: ir.Node) -> tuple[ir.Value, int] | None:

@@ -125,7 +125,7 @@ def test_a_build_answers(target: str, bertc: Bertc, rows: Path, tmp_path: Path) 
 def test_training_says_that_it_does_not(tmp_path: Path, bertc: Bertc, rows: Path) -> None:
     folder = write_tiny_family(tmp_path / "model", "deberta-v2")
     called = bertc("finetune", folder, "-o", tmp_path / "trained", "--train-data", rows, "-q")
-    assert called.code == 2 and "embeddings of distances (DeBERTa); fine-tune it with transformers" in called.err
+    assert called.code == 2 and "embeddings of distances (DeBERTa, XLNet); fine-tune it with transformers" in called.err
 
 
 def test_products_with_positions_read_what_is_not_quantized(tmp_path: Path) -> None:

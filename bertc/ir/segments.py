@@ -1,0 +1,69 @@
+"""What segments add to the scores of attention: a product of each query with what its own segment's keys share (XLNet).
+
+A query q has one product with the embedding of its own segment, (q + b) . e_own, and one with that of all others. The
+softmax does not see what all keys of a query get, so the second may be taken off everywhere: what is left is the number
+(q + b) . (e_own - e_other), which keys of the query's own segment get. Segments are of no concern between sentences of
+one row, which do not see each other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from bertc.errors import InputError
+from bertc.ir.edit import values_by_name
+from bertc.ir.emit import Emitter
+
+SAME = "segments.same"
+PAIRS = f"{SAME}_pairs"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SegmentKeys:
+    """A layer's e_own - e_other, scaled as the scores are, and its products with what is added to queries.
+
+    keys: float32 [attention size, heads], a head's column zero in the rows of others; offsets: float32 [heads].
+    """
+
+    keys: NDArray[np.float32]
+    offsets: NDArray[np.float32]
+
+
+def has_segments(model: ir.Model) -> bool:
+    """Say whether segments add to the scores of a graph."""
+    return SAME in values_by_name(model)
+
+
+def refuse_segments(graph: ir.Model, runtime: str) -> None:
+    """Raise an `InputError` where segments add to scores, for a runtime that this is not written for."""
+    if has_segments(graph):
+        raise InputError(
+            f"{SAME}: this model adds products with segments and distances to its scores (XLNet), which bertc does not "
+            f"write for {runtime}; use the target ort-cpu or openvino"
+        )
+
+
+def emit_same_segment(emit: Emitter, types: ir.Value) -> ir.Value:
+    """Write 1 for two tokens of one segment and 0 for others, float [B, 1, S, S]. types: int64 [B, S]."""
+    first, second = (emit.constant(f"{SAME}_axis_{axis}", np.array([axis], np.int64)) for axis in (1, 2))
+    queries = emit.op("Unsqueeze", types, second, name=f"{SAME}_queries")
+    keys = emit.op("Unsqueeze", types, first, name=f"{SAME}_keys")
+    equal = emit.op("Equal", queries, keys, name=f"{SAME}_equal")
+    pairs = emit.op("Cast", equal, to=int(ir.DataType.FLOAT), name=PAIRS)
+    return emit.op("Unsqueeze", pairs, first, name=SAME)
+
+
+def emit_segment_scores(emit: Emitter, query: ir.Value, same: ir.Value, found: SegmentKeys, prefix: str) -> ir.Value:
+    """Write what segments add to a layer's scores, [B, N, S, S]. query: [B, S, attention size]."""
+    name = f"{prefix}segment"
+    keys, offsets = emit.constant(f"{name}_keys", found.keys), emit.constant(f"{name}_offsets", found.offsets)
+    products = emit.op("MatMul", query, keys, name=f"{name}_products")
+    products = emit.op("Add", products, offsets, name=f"{name}_numbers")  # [B, S, N]
+    heads = emit.op("Transpose", products, perm=[0, 2, 1], name=f"{name}_heads")
+    axis = emit.constant(f"{name}_axis", np.array([3], np.int64))
+    heads = emit.op("Unsqueeze", heads, axis, name=f"{name}_of_keys")
+    return emit.op("Mul", heads, same, name=f"{name}_scores")
