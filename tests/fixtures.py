@@ -141,6 +141,11 @@ def write_tiny_pylate(path: Path, *, dense: int = 1, **settings: Any) -> Path:
     """Write a random late-interaction model in PyLate's layout, with so many projections; `settings` override entries
     of config_sentence_transformers.json (None removes one)."""
     write_tiny_bert(path, task="feature-extraction")
+    return write_pylate_files(path, dense=dense, **settings)
+
+
+def write_pylate_files(path: Path, *, dense: int = 1, **settings: Any) -> Path:
+    """Write PyLate's files beside an encoder with vectors of 64 numbers; see `write_tiny_pylate`."""
     folders = ["", *(f"{number}_Dense" for number in range(1, dense + 1))]
     kinds = ["sentence_transformers.models.Transformer", *["pylate.models.Dense.Dense"] * dense]
     entries = [{"path": folder, "type": kind} for folder, kind in zip(folders, kinds, strict=True)]

@@ -246,6 +246,8 @@ def _scale(path: Path, config: Mapping[str, Any], module: str, rank: int) -> flo
     """Return lora_alpha / r, or / sqrt(r); `alpha_pattern` has the alpha of some modules, by the end of their names."""
     alpha = config.get("lora_alpha")
     patterns = config.get("alpha_pattern") or {}
+    if not isinstance(patterns, Mapping):
+        raise InputError(f"{path}: alpha_pattern is {patterns!r}, no object of patterns; {MERGE}")
     try:
         alpha = next((patterns[key] for key in patterns if re.match(rf"(.*\.)?({key})$", module)), alpha)
     except re.error as error:

@@ -47,6 +47,8 @@ SIZES = {
     "n_layer": (1, 1_000),
     "n_head": (1, 4_096),
     "d_inner": (1, 1_000_000),
+    "n_embd": (1, 65_536),
+    "n_inner": (1, 1_000_000),
 }
 SYNONYMS = {"qdqbert": "bert", "xlm-roberta": "roberta", "camembert": "roberta"}
 """Model types that compute what a family computes: transformers' QDQBERT is BERT with fake quantizers."""
@@ -63,9 +65,10 @@ def config_from_path(folder: Path) -> Mapping[str, Any]:
         files_beside = index_from_folder(folder) is not None
         remedy = FILES_BESIDE if files_beside else "give the folder of a Hugging Face checkpoint"
         raise InputError(f"{folder} holds no config.json; {remedy}")
-    config = config_from_google(read_object(path)) if google else _in_usual_words(read_object(path))
+    given = config_from_google(read_object(path)) if google else read_object(path)
     for name, (least, most) in SIZES.items():
-        _check_size(path, config, name, least, most)
+        _check_size(path, given, name, least, most)
+    config = given if google else _in_usual_words(given)
     hidden, heads = config.get("hidden_size"), config.get("num_attention_heads")
     if hidden is not None and heads is not None and hidden % heads != 0:
         raise InputError(

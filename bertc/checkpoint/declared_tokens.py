@@ -25,7 +25,7 @@ WITH_TYPES = frozenset(
 """transformers' classes that give the second text of a pair the type 1; all others, their base too, give 0."""
 
 
-OWN_CLASSES = {"xlnet": "XLNetTokenizer"}
+OWN_CLASSES = {"albert": "AlbertTokenizer", "xlnet": "XLNetTokenizer"}
 """The class of a model type whose files name none, where that class gives no types although the model has them."""
 
 
@@ -86,8 +86,8 @@ def has_token_types(settings: Mapping[str, Any], config: Mapping[str, Any]) -> b
     False
     >>> has_token_types({}, {"model_type": "bert"})
     True
-    >>> has_token_types({}, {"model_type": "xlnet"})
-    False
+    >>> has_token_types({}, {"model_type": "xlnet"}), has_token_types({}, {"model_type": "albert"})
+    (False, False)
     """
     names = settings.get("model_input_names")
     if isinstance(names, list):

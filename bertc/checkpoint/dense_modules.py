@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from bertc.checkpoint.checkpoint import Weights
 from bertc.checkpoint.files import read_object
-from bertc.checkpoint.weights import MappedWeights, weights_from_path
+from bertc.checkpoint.weights import SOURCES, MappedWeights
 from bertc.core.head import Projection
 from bertc.errors import InputError
 
 CONFIG = "config.json"
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 ACTIVATIONS = {"Identity": False, "Tanh": True}
 """torch.nn's activations that a layer may have, and whether each is tanh; the library's own default is Tanh."""
 
@@ -50,8 +51,15 @@ def projection_from_folder(root: Path, folder: Path, *, of_tokens: bool, reads_a
 
 
 def dense_weights(folder: Path) -> MappedWeights:
-    """Open a layer's weights, linear.weight [out, in] and linear.bias [out]."""
-    return weights_from_path(folder, prefix="")
+    """Open a layer's weights, linear.weight [out, in] and linear.bias [out]. Raises `InputError` without any."""
+    for name in WEIGHTS:
+        path = folder / name
+        if path.is_file():
+            return MappedWeights((SOURCES[path.suffix](path),), prefix="")
+    raise InputError(
+        f"{folder} holds neither {' nor '.join(WEIGHTS)}, one of which has the weights of the Dense that modules.json "
+        "names; copy it from the checkpoint"
+    )
 
 
 class WithModules:
@@ -110,9 +118,10 @@ def _is_tanh(path: Path, named: Any) -> bool:
 
 def _check_place(path: Path, config: Mapping[str, Any], place: str, *, ignored: bool) -> None:
     """Refuse a layer that reads or writes something else than what comes before and behind it."""
-    read = config.get("module_input_name") or SENTENCE
-    written = config.get("module_output_name") or read
-    if not ignored and {read, written} != {place}:
+    read, written = config.get("module_input_name"), config.get("module_output_name")
+    read = SENTENCE if read is None else read
+    written = read if written is None else written
+    if not ignored and (read != place or written != place):
         raise InputError(
             f"{path}: the layer reads {read} and writes {written}, and where it stands bertc computes {place}; let "
             "module_input_name and module_output_name name that, if it is what the layer was trained for"

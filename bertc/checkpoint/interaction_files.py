@@ -18,6 +18,7 @@ from bertc.checkpoint.files import read_object, read_object_if_there
 from bertc.checkpoint.text_encoder import TextEncoder
 from bertc.core.head import Interaction, Projection
 from bertc.errors import InputError
+from bertc.ir.architecture import Architecture
 
 METADATA = "artifact.metadata"
 USUAL_MASKS = ("[MASK]", "<mask>")
@@ -27,13 +28,13 @@ LEAST_LENGTH = 4  # a first token, a marker, one of the text, and a last token
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InteractionFiles:
     """What is known of a model in `root`, its encoder in `folder`, before its texts are: the last `projection` of its
-    tokens, which PyLate keeps in a folder and Stanford does not, and `windows`, the layers' local ones."""
+    tokens, which PyLate keeps in a folder and Stanford does not."""
 
     root: Path
     folder: Path
     encoder: TextEncoder
     projection: Projection
-    windows: tuple[int, ...]
+    architecture: Architecture
 
 
 def interaction_from_files(files: InteractionFiles) -> Interaction:
@@ -46,12 +47,39 @@ def interaction_from_files(files: InteractionFiles) -> Interaction:
                 f"{path}: a {name} has {length} tokens, and the model takes {LEAST_LENGTH} to {positions}; correct the "
                 "file"
             )
-    if found.hides_filler and found.query_length > min(files.windows, default=positions):
+    _check_skipped(path, files.encoder, found)
+    if found.hides_filler:
+        _check_filler(path, files, found)
+    return found
+
+
+def _check_skipped(path: Path, encoder: TextEncoder, found: Interaction) -> None:
+    """Refuse a model that may leave nothing of a document: some token that every one has must be kept."""
+    (empty,) = encoder.encode_batch([""])
+    always = {int(id) for id in empty.ids[empty.sequence_ids < 0]}
+    always |= set() if found.document_marker is None else {found.document_marker}
+    if found.skipped and always.issubset(found.skipped):
+        raise InputError(
+            f"{path}: documents go without every special token and without their marker, so that some would have no "
+            "token left; take one of them out of what is skipped (skiplist_words)"
+        )
+
+
+def _check_filler(path: Path, files: InteractionFiles, found: Interaction) -> None:
+    """Refuse tokens that nothing sees where the model computes them otherwise than the others."""
+    family = files.architecture
+    if family.unseen is not None:
+        entry = "attend_to_expansion_tokens" if files.projection.folder else "attend_to_mask_tokens"
+        raise InputError(
+            f"{path}: queries are filled up with tokens that no other token sees, and in this model's family "
+            f"{family.unseen}, which bertc does not compute; take a model that was trained with {entry} true"
+        )
+    narrowest = min((each for each in family.windows if each is not None), default=found.query_length)
+    if found.query_length > narrowest:
         raise InputError(
             f"{path}: queries are filled up to {found.query_length} tokens, of which the last see nothing of the text "
-            f"in this model's windows of {min(files.windows)}; bertc does not compute that, take shorter queries"
+            f"in this model's windows of {narrowest}; bertc does not compute that, take shorter queries"
         )
-    return found
 
 
 def _from_metadata(files: InteractionFiles) -> tuple[Path, Interaction]:

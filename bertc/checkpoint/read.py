@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from bertc.checkpoint.adapters import ADAPTER_CONFIG, adapted_weights, refuse_adapter_alone
+from bertc.checkpoint.adapters import ADAPTER_CONFIG, AdaptedWeights, adapted_weights, refuse_adapter_alone
 from bertc.checkpoint.checkpoint import Checkpoint, Weights, architecture_from_config
 from bertc.checkpoint.config_json import config_from_path, family_from_config
 from bertc.checkpoint.crf_tensors import crf_from_weights, crf_names, notes_on_crf
@@ -48,9 +48,7 @@ def checkpoint_from_path(path: str | Path, *, task: str | None = None) -> Checkp
     refuse_adapter_alone(folder)
     config = config_from_path(folder)
     family = family_from_config(config, folder)
-    prefix = FAMILIES.module(family).PREFIX
-    weights = adapted_weights(folder, weights_from_path(folder, prefix=prefix), prefix=prefix)
-    refuse_fastbert(folder, weights)
+    weights = _encoder_weights(folder, FAMILIES.module(family).PREFIX)
     architecture = architecture_from_config(family, config)
     whole = with_last_classifier(weights, architecture.layers)
     of_crf = crf_names(folder, weights)
@@ -68,8 +66,7 @@ def checkpoint_from_path(path: str | Path, *, task: str | None = None) -> Checkp
     if of_task.token_scores:
         behind, head = with_token_scores(head, folder, weights, encoder, architecture)
     heads = of_task.head_weights and (*of_task.head_weights, f"{architecture.spans}.weight")
-    parted: Weights = PartedWeights(whole, architecture.joined) if architecture.joined else whole
-    parted = JoinedHeads(parted, architecture) if architecture.apart else parted
+    parted = _as_linear_layers(whole, architecture)
     exits, others = exits_from_weights(parted, architecture), [name for name in parted if not is_exit(name)]
     notes = (
         *weights.notes,
@@ -100,6 +97,18 @@ def checkpoint_from_path(path: str | Path, *, task: str | None = None) -> Checkp
     )
 
 
+def _encoder_weights(folder: Path, prefix: str) -> MappedWeights | AdaptedWeights:
+    weights = adapted_weights(folder, weights_from_path(folder, prefix=prefix), prefix=prefix)
+    refuse_fastbert(folder, weights)
+    return weights
+
+
+def _as_linear_layers(whole: Weights, architecture: Architecture) -> Weights:
+    """Return the weights with what files store as one, or with its heads apart, as the layers that it is."""
+    parted = PartedWeights(whole, architecture.joined) if architecture.joined else whole
+    return JoinedHeads(parted, architecture) if architecture.apart else parted
+
+
 def _with_interaction(
     root: Path, folder: Path, head: Head, encoder: TextEncoder, architecture: Architecture
 ) -> tuple[Head, TextEncoder]:
@@ -110,7 +119,7 @@ def _with_interaction(
             folder=folder,
             encoder=encoder,
             projection=head.projections[-1],
-            windows=tuple(window for window in architecture.windows if window is not None),
+            architecture=architecture,
         )
     )
     return replace(head, interaction=interaction), encoder.with_interaction(interaction)

@@ -92,7 +92,7 @@ def sentence_modules_from_path(root: Path) -> SentenceModules | None:
             projection_from_folder(root, place, of_tokens=pooling is None, reads_always_tokens=name.startswith(PYLATE))
             for place, name in dense
         ),
-        dimensions=_dimensions(root, config, pooled=pooling is not None),
+        dimensions=_dimensions(root, config, pooling, sparse=sparse),
         similarity=_similarity(root, config, _usual_similarity(pooling, sparse=sparse)),
         sparse=sparse,
     )
@@ -178,10 +178,11 @@ def _count(value: Any) -> int:
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 1_000 else -1
 
 
-def _dimensions(root: Path, config: dict[str, Any], *, pooled: bool) -> int | None:
+def _dimensions(root: Path, config: dict[str, Any], pooling: Pooling | None, *, sparse: bool) -> int | None:
     kept = config.get("truncate_dim")
-    if kept is not None and not pooled:
-        raise InputError(f"{root / FILE}: truncate_dim is set, but the vectors of tokens are not cut; remove it")
+    if kept is not None and (pooling is None or sparse):
+        whole = "weights of the vocabulary's tokens" if sparse else "vectors of tokens"
+        raise InputError(f"{root / FILE}: truncate_dim is set, but the {whole} are not cut; remove it")
     if kept is not None and (isinstance(kept, bool) or not isinstance(kept, int) or kept < 1):
         raise InputError(f"{root / FILE}: truncate_dim is {kept!r}, not a number of dimensions; correct the file")
     return kept
@@ -195,12 +196,13 @@ def _usual_similarity(pooling: Pooling | None, *, sparse: bool) -> str:
 
 def _similarity(root: Path, config: dict[str, Any], usual: str) -> Similarity | None:
     """Return how vectors are compared, None for the cosine and for tokens; `usual` is it where the files do not say."""
-    named = config.get("similarity_fn_name") or usual
+    named = config.get("similarity_fn_name")
+    named = usual if named is None else named
     if usual == MAX_SIM and named != usual:
         raise InputError(f"{root / FILE}: similarity_fn_name {named!r} is not supported; tokens take {MAX_SIM}")
     if named == Similarity.COSINE or usual == MAX_SIM:
         return None
-    if named not in set(Similarity):
+    if not isinstance(named, str) or named not in set(Similarity):
         raise InputError(
             f"{root / FILE}: similarity_fn_name {named!r} is not supported; bertc computes {', '.join(Similarity)}"
         )

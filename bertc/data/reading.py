@@ -20,7 +20,8 @@ class Reading:
 
     `header` is None for a form that has none. `columns` says which column filled which role, `labels` what a label of
     the file means to the checkpoint (the first 50 that differ), `scheme` in which form tags are. `labelled` of the
-    `rows` have a label, None where labels do not matter; `left_out` counts what is no row.
+    `rows` have a label, None where labels do not matter; `left_out` counts what is no row, and labels that mean nothing
+    to the task.
     """
 
     form: str
@@ -70,16 +71,21 @@ class Reading:
 def reading_from_rows(
     dataset: Dataset, checked: Sequence[Row], labels: Sequence[str], scheme: str | None = None
 ) -> Reading:
-    """Compare a file's rows with what a task's `check_rows` made of them; `labels` are the head's names."""
+    """Compare a file's rows with what a task's `check_rows` made of them; `labels` are the head's names.
+
+    An id below 0 is no label of the file: the text itself has what is right.
+    """
+    read = [row.labelled and not (isinstance(row.label, int) and row.label < 0) for row in checked]
+    unread = sum(row.labelled and not kept for row, kept in zip(dataset.rows, read, strict=True))
     return Reading(
         form=dataset.form,
         header=dataset.header,
         columns=dataset.columns,
         labels=_meanings(dataset.rows, checked, labels) if labels else {},
         rows=len(checked),
-        labelled=sum(row.labelled for row in checked),
+        labelled=sum(read),
         scheme=scheme,
-        left_out=dict(dataset.left_out),
+        left_out={**dataset.left_out, **({"labels": unread} if unread else {})},
     )
 
 

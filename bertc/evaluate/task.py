@@ -59,6 +59,10 @@ class Encoder(Protocol):
         """The id of the token that stands for one that is asked for, -1 where there is none."""
 
     @property
+    def positions(self) -> int:
+        """The most tokens that the model can take."""
+
+    @property
     def unknown_id(self) -> int:
         """The id of what the vocabulary cannot spell, -1 where there is none."""
 

@@ -147,7 +147,8 @@ class Architecture:
     `dense_before_pooling` says so; `dense_norm` is the norm behind the `dense` layers, which heads
     for tokens have too where `dense_tokens` says so. `spans` is question answering's linear layer. The modules
     `without_bias` have weights alone. `token_scores` is the masked language model's head, None where the family has
-    none. `joined` are weights that are stored as one, by the name of that: rows of it, of
+    none. `unseen` says what the family does with tokens that no other attends to and bertc does not, None for nothing.
+    `joined` are weights that are stored as one, by the name of that: rows of it, of
     equal number, one under the other. `stacked` are modules that the graph computes as one, by the name it has here:
     their rows one under the other. `apart` are weights that are stored with their heads apart. `unread` are tensors of
     the encoder that files may hold and nothing computes with.
@@ -196,6 +197,7 @@ class Architecture:
     embedding_projection: str | None = None
     unread: tuple[str, ...] = ()
     token_scores: TokenScores | None = None
+    unseen: str | None = None
 
     @property
     def scaling(self) -> float:

@@ -38,7 +38,8 @@ def refuse_rms_norm(graph: ir.Model, runtime: str) -> None:
 def emit_rms_norm(emit: Emitter, x: ir.Value, gamma: ir.Value, epsilon: ir.Value, prefix: str) -> ir.Value:
     """Write the body; epsilon: float []. Returns x's shape."""
     axes = emit.op("Constant", value_ints=[-1], name=f"{prefix}axes")
-    squares = emit.op("Mul", x, x, name=f"{prefix}squares")
+    two = emit.op("Constant", value_float=2.0, name=f"{prefix}two")
+    squares = emit.op("Pow", x, two, name=f"{prefix}squares")  # of x * x OpenVINO makes no RMS behind an INT8 product
     mean = emit.op("ReduceMean", squares, axes, name=f"{prefix}mean", keepdims=1)
     root = emit.op("Sqrt", emit.op("Add", mean, epsilon, name=f"{prefix}above_zero"), name=f"{prefix}root")
     return emit.op("Mul", emit.op("Div", x, root, name=f"{prefix}normed"), gamma, name=f"{prefix}scaled")

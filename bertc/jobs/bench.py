@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from statistics import fmean, median
@@ -25,7 +25,7 @@ from bertc.errors import InputError
 from bertc.jobs.predict import Predictor, predictor_from_path
 from bertc.runtime.latency import Call, full_batch, repeated, time_turns
 from bertc.runtime.machine.cpu import pinned
-from bertc.tasks import checked_rows
+from bertc.tasks import unanswered_rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,8 +181,8 @@ def _run(predictor: Predictor, batch: Batch) -> object:
 def _encoded(predictor: Predictor, texts: Texts) -> list[Feature]:
     """Read the file as an artefact's task does, without labels."""
     dataset = dataset_from_path(texts.path, layout=predictor.task.layout, columns=texts.columns, limit=texts.limit)
-    bare = [replace(row, label=None, tags=None, answers=()) for row in dataset.rows]
-    return predictor.features_from_rows(checked_rows(predictor.task, bare, predictor.head, predictor.encoder))
+    rows = unanswered_rows(predictor.task, dataset.rows, predictor.head, predictor.encoder)
+    return predictor.features_from_rows(rows)
 
 
 def _timed(work: _Work, contenders: Mapping[str, _Contender], rounds: int) -> Iterator[Timing]:

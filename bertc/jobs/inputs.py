@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
@@ -31,7 +31,7 @@ from bertc.prune.layers import skipped_gemms
 from bertc.prune.stage import Sparsity
 from bertc.recipe import CalibrationRecipe, Recipe, SparsityRecipe, ValidationRecipe
 from bertc.search.held import HeldOut, budget_on_held_out, check_enough, held_out_rows
-from bertc.tasks import checked_rows, head_of_rows, layout_from_head, task_from_name
+from bertc.tasks import checked_rows, head_of_rows, layout_from_head, task_from_name, unanswered_rows
 
 NO_TEXT = "there is no calibration text; name a file with --calibration-data"
 
@@ -235,11 +235,8 @@ def calibration_from_recipe(calibration: CalibrationRecipe, checkpoint: Checkpoi
         raise InputError(NO_TEXT)
     task = task_from_name(checkpoint.head.task)
     dataset = dataset_from_path(calibration.data, layout=task.layout, columns=calibration.columns)
-    chosen = [
-        replace(row, label=None, tags=None, answers=())
-        for row in sample_rows(dataset, calibration.samples, seed=calibration.seed)
-    ]
-    rows = checked_rows(task, chosen, checkpoint.head, checkpoint.encoder)
+    chosen = sample_rows(dataset, calibration.samples, seed=calibration.seed)
+    rows = unanswered_rows(task, chosen, checkpoint.head, checkpoint.encoder)
     features = task.features_from_rows(rows, checkpoint.encoder, max_length)
     return Encoded(
         path=calibration.data,

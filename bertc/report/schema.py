@@ -246,7 +246,7 @@ class ReadingPart(Part):
 
     `header` is null for a form that has none; `labels` is what a label of the file means to the checkpoint; `labelled`
     of the `rows` have a label, null where labels do not matter; `scheme` is that of the tags; `left_out` counts what is
-    no row.
+    no row, and labels that mean nothing to the task.
     """
 
     form: str

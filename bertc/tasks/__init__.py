@@ -19,6 +19,7 @@ from bertc.data.rows import Row
 from bertc.data.usual import QUERY
 from bertc.errors import InputError
 from bertc.evaluate.task import Encoder, Task
+from bertc.tasks._tokens import first_labels_spelt
 
 SCORING, RANKING, COMPARING = "sequence-classification", "text-ranking", "late-interaction"
 
@@ -71,7 +72,15 @@ def checked_rows(task: Task, rows: Sequence[Row], head: Head, encoder: Encoder) 
     """Check rows for a task; raw text of a task that reads words gets the tokenizer's. Raises `InputError`."""
     if any(column.role == "words" for choice in task.layout.choices for column in choice):
         rows = [row if row.words is not None else _in_words(row, encoder) for row in rows]
+    if head.mask is not None:
+        rows = first_labels_spelt(rows, head, encoder)
     return task.check_rows(rows, head)
+
+
+def unanswered_rows(task: Task, rows: Sequence[Row], head: Head, encoder: Encoder) -> tuple[Row, ...]:
+    """Check rows whose texts alone are wanted, as to calibrate or to time: neither labels nor masks matter."""
+    bare = [replace(row, label=None, tags=None, answers=()) for row in rows]
+    return checked_rows(task, bare, replace(head, mask=None), encoder)
 
 
 def _in_words(row: Row, encoder: Encoder) -> Row:

@@ -6,6 +6,7 @@ text's hash chooses, which then is the right one. Only the mask's vector meets t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -27,7 +28,7 @@ from bertc.evaluate.metric import HIGHER, Metric
 from bertc.evaluate.metrics.fidelity import agreement_metric, distance_metric, divergence, squared_error
 from bertc.evaluate.reference import Floor, Reading, floor_near_zero
 from bertc.evaluate.task import Encoder, HeadBuilder, HeadFiles, RawOutputs, SizedValue, Task, Tensors, Truth
-from bertc.tasks._tokens import BIASES, check_token_scores
+from bertc.tasks._tokens import BIASES, SIGNS, check_token_scores
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -42,8 +43,8 @@ REPLACED = -1
 UNKNOWN = -1
 """The gold, and the rank, of a mask of which nobody says what is right."""
 
-SPACES = ("", "▁", "Ġ")
-"""What a vocabulary writes before a token that begins a word."""
+USUAL_MASKS = re.compile(r"\[mask\]|<mask>", re.IGNORECASE)
+"""How the families spell their masks."""
 
 LAYOUT = Layout(choices=((TEXT,),), optional=(LABEL, ID))
 
@@ -112,21 +113,24 @@ class FillMask:
 
     def check_rows(self, rows: Sequence[Row], head: Head) -> tuple[Row, ...]:
         """Map the masks' tokens to ids. Raises `InputError` for a token that the vocabulary lacks, for a text with two
-        masks, and where some texts have one and some none."""
+        masks, or with another family's and a label, and where some texts have one and some none.
+
+        With a head that reads no mask all texts are taken as they are.
+        """
         check_texts(rows, (1,), self.name)
+        whole = tuple(replace(row, label=REPLACED, tags=None, answers=()) for row in rows)
+        if head.mask is None:
+            return whole
         mask = _mask(head)
         counts = [row.texts[0].count(mask) for row in rows]
-        if not any(counts):
-            return tuple(replace(row, label=REPLACED, tags=None, answers=()) for row in rows)
         for row, count in zip(rows, counts, strict=True):
-            if count != 1:
-                raise InputError(
-                    f"{row.place}: the text has {mask} {count} times, and one token is found at a time; write it once"
-                )
+            _check_masks(row, mask, count, some=any(counts))
+        if not any(counts):
+            return whole
         if not is_labelled(rows):
             return tuple(row if row.label is None else replace(row, label=None) for row in rows)
         ids = {token: id for id, token in enumerate(head.labels)}
-        return tuple(replace(row, label=_id(row, ids)) for row in rows)
+        return tuple(replace(row, label=_id(row, mask, ids)) for row in rows)
 
     def features_from_rows(self, rows: Sequence[Row], encoder: Encoder, max_length: int) -> list[Feature]:
         """Encode each row; `detail` has the right token as gold. Raises `InputError` for a mask that is cut off."""
@@ -134,15 +138,16 @@ class FillMask:
         features = []
         for index, (row, item) in enumerate(zip(rows, encoded, strict=True)):
             ids, gold = np.array(item.ids, np.int64), UNKNOWN
-            if row.label == REPLACED:
+            if row.label == REPLACED and encoder.mask_id not in ids:
                 places = np.flatnonzero((np.asarray(item.sequence_ids) >= 0) & (ids != encoder.unknown_id))
                 if places.size:
                     place = places[int(row.hash, 16) % places.size]
                     gold, ids[place] = int(ids[place]), encoder.mask_id
             elif encoder.mask_id not in ids:
-                raise InputError(_lost_mask(row, max_length, cut=bool(item.truncated)))
-            else:
-                gold = UNKNOWN if row.label is None else row.label
+                longer = max_length < encoder.positions
+                raise InputError(_lost_mask(row, max_length, cut=bool(item.truncated), longer=longer))
+            elif row.label not in (None, REPLACED):
+                gold = row.label
             features.append(
                 Feature(
                     input_ids=ids,
@@ -246,21 +251,48 @@ def _mask(head: Head) -> str:
     return head.labels[head.mask]
 
 
-def _lost_mask(row: Row, max_length: int, *, cut: bool) -> str:
+def _check_masks(row: Row, mask: str, count: int, *, some: bool) -> None:
+    """Refuse a text that has not as many masks as its data set has: one each where `some` text has any."""
+    other = None if count or not row.labelled else USUAL_MASKS.search(row.texts[0])
+    if other is not None:
+        raise InputError(f"{row.place}: the text has {other[0]}, and this model's mask is {mask}; write that instead")
+    if some and not count:
+        raise InputError(
+            f"{row.place}: the text has no {mask}, and others have it; either every text has it once, or none has"
+        )
+    if count > 1:
+        raise InputError(
+            f"{row.place}: the text has {mask} {count} times, and one token is found at a time; write it once"
+        )
+
+
+def _lost_mask(row: Row, max_length: int, *, cut: bool, longer: bool) -> str:
     if cut:
+        remedy = ", or raise max_length" if longer else ""
         return (
             f"{row.place}: the mask lies behind the first {max_length} tokens, which are all that is read; shorten the "
-            "text before it, or raise max_length"
+            f"text before it{remedy}"
         )
     return f"{row.place}: the tokenizer does not read the mask as one token; add it to tokenizer.json's added_tokens"
 
 
-def _id(row: Row, ids: Mapping[str, int]) -> int:
-    """Return the id of a row's token, which may be given without the vocabulary's sign for a blank before it."""
+def _id(row: Row, mask: str, ids: Mapping[str, int]) -> int:
+    """Return the id of a row's token. Without the vocabulary's sign for a blank it is what can stand at the mask: a
+    token with the sign behind white space, without it behind anything else, and either at a text's beginning."""
     given = str(row.label).strip()
-    for space in SPACES:
-        if space + given in ids:
-            return ids[space + given]
+    if given == mask:
+        raise InputError(f"{row.place}: the label is {mask} itself; give the token that belongs in its place")
+    before = row.texts[0].partition(mask)[0]
+    signed = [sign + given for sign in SIGNS if sign + given in ids]
+    choices = [*signed, given] if before[-1:].isspace() else [given] if before else [given, *signed]
+    for token in choices:
+        if token in ids:
+            return ids[token]
+    if signed:
+        raise InputError(
+            f"{row.place}: the vocabulary has {signed[0]!r}, which begins a word, and no {given!r}, which goes on with "
+            f"one; write a blank before {mask}, or the token with its sign"
+        )
     raise InputError(
         f"{row.place}: the vocabulary has no token {given[:60]!r}; give what belongs at the mask as one of its tokens"
     )

@@ -79,9 +79,10 @@ class LateInteraction:
             sizes = (files.weights.shape(name)[1], width)
             return Head(task=self.name, normalize=True, projections=(Projection(folder="", sizes=sizes, bias=False),))
         if modules.pooling is not None:
+            other = "sparse-embedding" if modules.sparse else "feature-extraction"
             raise InputError(
-                f"{files.folder}: its modules pool the tokens into one vector of the text; choose the task "
-                "feature-extraction, or take a model whose tokens keep theirs"
+                f"{files.folder}: its modules pool the tokens into one vector of the text; choose the task {other}, or "
+                "take a model whose tokens keep theirs"
             )
         return Head(task=self.name, normalize=True, projections=modules.projections)
 
@@ -172,6 +173,8 @@ class LateInteraction:
             return [f"{prediction['score']:.4f}"]
         return [
             f"as a {name}: {len(vectors)} vectors of {len(vectors[0])} numbers (--json prints all)"
+            if vectors
+            else f"as a {name}: no vectors"
             for name, vectors in prediction.items()
         ]
 

@@ -119,6 +119,7 @@ OPERATORS: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "Mod": torch.remainder,
         "Mul": torch.mul,
         "NonZero": lambda x: torch.nonzero(x).T,
+        "Pow": torch.pow,
         "Range": _range,
         "ReduceL2": lambda x, axes, *, keepdims=1: x.float().norm(dim=axes, keepdim=bool(keepdims)),
         "ReduceMax": _largest,

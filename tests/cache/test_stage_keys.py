@@ -20,7 +20,7 @@ from bertc.calibrate.method import RangeMethod
 from bertc.calibrate.table import CalibrationTable
 from bertc.core.crf import Crf
 from bertc.core.feature import Feature
-from bertc.core.head import Exit, Head, Pooling
+from bertc.core.head import Exit, Head, Interaction, Pooling, Projection
 from bertc.core.outputs import Output
 from bertc.data.encoded import Encoded
 from bertc.data.rows import row_from_texts
@@ -125,6 +125,10 @@ CHANGED_HEAD = {
     "exits": (Exit(layer=0, dense="pooler.dense", classifier="classifiers.0"),),
     "exit_threshold": 0.5,
     "mask": 4,
+    "projections": (Projection(folder="2_Dense", sizes=(8, 4), bias=True, tanh=True),),
+    "interaction": Interaction(
+        query_marker=1, document_marker=2, query_length=8, document_length=16, filler=3, filler_seen=False
+    ),
 }
 CHANGED_SPARSITY = {"criterion": "magnitude", "skip": ("layer.0",), "permute": True}
 CHANGED_SCHEME = {

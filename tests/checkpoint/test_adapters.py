@@ -211,6 +211,7 @@ def test_the_digest_is_of_the_adapter_too(base: Path) -> None:
         ({"lora_alpha": None}, "lora_alpha is None"),
         ({"lora_alpha": "ten"}, "lora_alpha is 'ten'"),
         ({"alpha_pattern": {"(": 1}}, "alpha_pattern is no pattern"),
+        ({"alpha_pattern": ["query"]}, r"alpha_pattern is \['query'\], no object of patterns"),
     ],
 )
 def test_what_cannot_be_merged_exactly_is_refused_by_name(base: Path, config: dict[str, Any], told: str) -> None:

@@ -152,6 +152,7 @@ def test_the_vector_is_cut_behind_the_normalisation(tmp_path: Path) -> None:
     ("config", "told"),
     [
         ({"similarity_fn_name": "jaccard"}, "similarity_fn_name 'jaccard' is not supported"),
+        ({"similarity_fn_name": ["dot"]}, r"similarity_fn_name \['dot'\] is not supported"),
         ({"truncate_dim": 0}, "truncate_dim is 0, not a number"),
         ({"truncate_dim": "64"}, "truncate_dim is '64', not a number"),
         ({"truncate_dim": True}, "truncate_dim is True, not a number"),

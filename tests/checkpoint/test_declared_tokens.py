@@ -12,6 +12,7 @@ from bertc.checkpoint import TextEncoder, checkpoint_from_path, text_encoder_fro
 from bertc.errors import InputError
 from tests.checkpoint.encoded import encoded
 from tests.fixtures import edit_json, tiny_vocab, write_json, write_tiny_bert, write_tokenizer
+from tests.tiny_families import write_tiny_family
 
 VOCAB = [*tiny_vocab(), "[unused0]"]
 ROOM = [*VOCAB, *(f"[row{index}]" for index in range(3))]
@@ -142,3 +143,13 @@ def test_types_of_a_pair_are_transformers(tiny: Path, entries: dict[str, Any], s
     (tmp_path / "saved" / "config.json").write_bytes((tiny / "config.json").read_bytes())
     assert library(tmp_path / "saved")("good film", "bad film").get("token_type_ids", [0] * len(types)) == types
     assert encoded(encoder_of(tmp_path / "saved"), "good film", "bad film").type_ids.tolist() == types
+
+
+@pytest.mark.parametrize("family", ["albert", "bert", "deberta-v2", "electra", "mpnet", "nomic-bert", "t5", "xlnet"])
+def test_where_no_class_is_named_types_are_those_of_the_family_s_own(family: str, tmp_path: Path) -> None:
+    write_tiny_family(tmp_path, family, task="feature-extraction")
+    settings = json.loads((tmp_path / "tokenizer_config.json").read_text(encoding="utf-8"))
+    left = {name: value for name, value in settings.items() if name not in ("tokenizer_class", "model_input_names")}
+    write_json(tmp_path / "tokenizer_config.json", left)
+    types = encoded(encoder_of(tmp_path), "the good", "a b").type_ids.tolist()
+    assert types == library(tmp_path)("the good", "a b").get("token_type_ids", [0] * len(types))

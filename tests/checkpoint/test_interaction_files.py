@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +116,7 @@ def test_queries_wider_than_a_window_are_refused_where_nothing_sees_their_end(tm
             folder=tmp_path,
             encoder=checkpoint.encoder,
             projection=checkpoint.head.projections[-1],
-            windows=(window, 64),
+            architecture=replace(checkpoint.architecture, windows=(window, None, 64)),
         )
         if attend or window == 12:
             assert interaction_from_files(files).query_length == 12
@@ -124,6 +125,20 @@ def test_queries_wider_than_a_window_are_refused_where_nothing_sees_their_end(tm
                 InputError, match=r"filled up to 12 tokens, of which the last see nothing .* windows of 11"
             ):
                 interaction_from_files(files)
+
+
+@pytest.mark.parametrize("words", [["[CLS]", "a", "[SEP]"], [*tiny_vocab()]], ids=["frame", "all"])
+def test_documents_that_may_have_no_token_left_are_refused(words: list[str], tmp_path: Path) -> None:
+    path = write_tiny_pylate(tmp_path, skiplist_words=words)
+    with pytest.raises(InputError, match=r"without every special token and without their marker.*\(skiplist_words\)"):
+        checkpoint_from_path(path)
+    for kept in ("[CLS]", "a", "[SEP]"):
+        edit_json(path / "config_sentence_transformers.json", skiplist_words=[each for each in words if each != kept])
+        found = checkpoint_from_path(path).head.interaction
+        assert found is not None and IDS[kept] not in found.skipped, "a token that every document has is left"
+    edit_json(path / "config_sentence_transformers.json", skiplist_words=["[CLS]", "[SEP]"], document_prefix="")
+    with pytest.raises(InputError, match="without every special token"):
+        checkpoint_from_path(path)
 
 
 def test_the_other_task_is_named(tmp_path: Path) -> None:

@@ -8,10 +8,14 @@ from typing import Any
 
 import pytest
 
-from bertc.checkpoint.config_json import family_from_config, positions_from_config
+from bertc.checkpoint import checkpoint_from_path
+from bertc.checkpoint.config_json import config_from_path, family_from_config, positions_from_config
+from bertc.checkpoint.families import nomic_bert
+from bertc.checkpoint.inventory import READ_KEYS
 from bertc.core.plugins import FAMILIES
 from bertc.errors import InputError
 from bertc.ir.architecture import Architecture, LayerNames
+from tests.fixtures import edit_json, write_json, write_tiny_bert
 
 BERT = {
     "hidden_size": 48,
@@ -154,3 +158,48 @@ def test_the_file_is_documented_and_knows_no_arrays_and_no_nodes(family: str) ->
     assert not {"np", "numpy", "ir", "onnx_ir", "onnx"} & set(vars(module))
     assert list(inspect.signature(module.architecture_from_config).parameters) == ["config"]
     assert inspect.getdoc(module.first_position)
+
+
+HUB_NOMIC = {"model_type": "nomic_bert", "n_embd": 48, "n_head": 4, "n_layer": 3, "n_inner": 96, "vocab_size": 99}
+NAMED_OTHERWISE = {"rope_parameters", "pad_token_id"}
+OF_THE_HUB = (*nomic_bert.RENAMED, *nomic_bert.OTHERS, *nomic_bert.READ, *nomic_bert.READ_BESIDE)
+ODD: tuple[Any, ...] = (
+    *([], ["late"], {"rope_type": ["default"], "full_attention": [1]}, {"rope_theta": [1]}),
+    *("late", None, -3, 10**400),
+)
+
+
+@pytest.mark.parametrize("config", [*CONFIGS.values(), HUB_NOMIC], ids=[*CONFIGS, "nomic-bert of the hub"])
+def test_an_entry_may_have_any_value_and_is_read_or_refused(config: dict[str, Any], tmp_path: Any) -> None:
+    refused = 0
+    for name in sorted({*READ_KEYS, *OF_THE_HUB, *config}):
+        for value in ODD:
+            write_json(tmp_path / "config.json", config | {name: value})
+            try:
+                found = config_from_path(tmp_path)
+                module = FAMILIES.module(family_from_config(found, tmp_path))
+                assert positions_from_config(found, tmp_path) is not None or name == "max_position_embeddings"
+                assert module.architecture_from_config(found).layers > 0
+            except InputError as error:
+                refused += 1
+                assert name in str(error) or "rotary base" in str(error) or name in NAMED_OTHERWISE, error
+            except Exception as error:
+                raise AssertionError(f"{name} {value!r:.60}") from error
+    assert refused > 15
+
+
+def test_an_entry_of_heads_and_tokenizers_may_have_any_value(tmp_path: Any) -> None:
+    folder = write_tiny_bert(tmp_path)
+    names = ("architectures", "id2label", "num_labels", "problem_type", "tokenizer_class", "pad_token_id")
+    names += ("sentence_transformers", "sbert_ce_default_activation_function", "crf_over", "crf_constrained")
+    for name in (*names, "tie_word_embeddings"):
+        before = (folder / "config.json").read_bytes()
+        for value in ODD:
+            edit_json(folder / "config.json", **{name: value})
+            try:
+                assert checkpoint_from_path(folder).head.labels
+            except InputError:
+                pass
+            except Exception as error:
+                raise AssertionError(f"{name} {value!r:.60}") from error
+            (folder / "config.json").write_bytes(before)

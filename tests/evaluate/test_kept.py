@@ -17,7 +17,7 @@ from bertc.data.encoded import Streamed
 from bertc.data.reading import Reading
 from bertc.data.rows import UNANSWERABLE, Row
 from bertc.evaluate.kept import Shard
-from bertc.evaluate.metrics import similarity
+from bertc.evaluate.metrics import similarity, token_vectors
 from bertc.evaluate.scores import Comparison, compare_outputs, compare_shards
 from bertc.tasks import sparse_embedding, task_from_name
 from tests.evaluate.toy import EMBED, HEADS, INTENT, QA, STARS, ToyEncoder, toy_raw, toy_rows
@@ -200,6 +200,7 @@ def test_what_stays_of_a_row_is_small(head: Head, monkeypatch: pytest.MonkeyPatc
     """Beside the row itself: statistics, decisions, what labels grade, and what the rows file has."""
     monkeypatch.setattr(similarity, "CORPUS_TEXTS", 22)
     monkeypatch.setattr(sparse_embedding, "CORPUS_ROWS", 11)
+    monkeypatch.setattr(token_vectors, "CORPUS_ROWS", 11)
     task = task_from_name(head.task)
 
     def shards(rows: Sequence[Row]) -> Iterator[Shard]:

@@ -66,6 +66,7 @@ class ToyEncoder:
     """A piece's id is made of the sum of its letters, that of [MASK] is 0."""
 
     mask_id = 0
+    positions = 24
     unknown_id = -1
 
     interaction = Interaction(
@@ -163,7 +164,8 @@ def _label(head: Head, random: np.random.Generator) -> Any:
         return f"{random.random():.3f}"
     if head.problem == Problem.MULTI_LABEL:
         return ",".join(label for label in head.labels if random.random() < 0.5) or "a"
-    return head.labels[int(random.integers(len(head.labels)))]
+    first = 0 if head.mask is None else 1  # the mask, which is no label
+    return head.labels[int(random.integers(first, len(head.labels)))]
 
 
 def toy_raw(head: Head, features: Sequence[Feature], *, noise: float = 0.0, seed: int = 1) -> dict[str, list[Any]]:

@@ -117,6 +117,8 @@ def pooled(head: Head, states: Array, mask: Array) -> Array:
     shown = mask[:, :, None].astype(bool)
     if head.pooling is Pooling.CLS:
         vectors = tokens[:, 0]
+    elif head.pooling is Pooling.LAST:
+        vectors = tokens[np.arange(len(tokens)), shown.sum(axis=(1, 2)) - 1]
     elif head.pooling is Pooling.MAX:
         vectors = np.where(shown, tokens, -1e9).max(axis=1)
     else:

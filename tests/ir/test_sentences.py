@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx_ir as ir
+import onnxruntime as ort
 import pytest
 
 from bertc.core.batch import Batch, batch_from_features, packed_batch_from_features
@@ -14,8 +16,9 @@ from bertc.core.head import Head, Pooling
 from bertc.export.embeddings import store_embeddings
 from bertc.graph.encoder import graph_from_checkpoint
 from bertc.ir.edit import remove_unused
+from bertc.ir.emit import IR_VERSION, OPSET, Emitter
 from bertc.ir.interpret import Interpreter
-from bertc.ir.sentences import unpack_rows
+from bertc.ir.sentences import emit_last_tokens, emit_packing, unpack_rows
 from tests.conftest import TinyOf
 from tests.tiny import OUTPUTS, Array, TinyModel, random_features, tiny_checkpoint, tiny_model
 
@@ -145,3 +148,19 @@ def test_a_graph_without_packing_takes_ordinary_masks_as_before(task: str, tiny_
     own = {"CumSum", "GatherND", "ArgMax"} if task == "fill-mask" else set()  # that find the first mask
     assert not left & ({"NonZero", "CumSum", "GatherND", "Mod", "Range"} - own)
     assert left < {node.op_type for node in tiny_of(task).graph.graph} | {"Gather"} | own
+
+
+def test_the_last_token_is_found_in_rows_of_sentences_holes_and_padding_at_either_side() -> None:
+    mask = np.array([[1, 1, 1, 0, 0], [0, 0, 1, 1, 0], [1, 1, 3, 3, 0], [1, 0, 1, 0, 0], [0, 0, 0, 0, 0]], np.int64)
+    emit = Emitter()
+    value = ir.val("attention_mask", dtype=ir.DataType.INT64, shape=("batch", "sequence"))
+    tokens = ir.val("tokens", dtype=ir.DataType.FLOAT, shape=("batch", "sequence", 1))
+    found = emit_last_tokens(emit, emit_packing(emit, value), tokens)
+    found.dtype, found.shape = ir.DataType.FLOAT, ir.Shape(("sentences", 1))
+    graph = ir.Graph(
+        [value, tokens], [found], nodes=emit.nodes, initializers=emit.initializers, opset_imports={"": OPSET}, name="t"
+    )
+    session = ort.InferenceSession(ir.to_proto(ir.Model(graph, ir_version=IR_VERSION)).SerializeToString())
+    numbers = np.arange(mask.size, dtype=np.float32).reshape(*mask.shape, 1)
+    (last,) = session.run(None, {"attention_mask": mask, "tokens": numbers})
+    assert last.ravel().tolist() == [2, 8, 11, 13, 17, 20]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bertc.core.plugins import TARGETS
+from bertc.core.plugins import TARGETS, TASKS
 from bertc.errors import InputError
 from bertc.recipe import Recipe, recipe_from_document, recipe_from_path
 
@@ -16,6 +16,7 @@ SECTIONS = (
     "and [student]"
 )
 TARGETS = ", ".join(f'"{name}"' for name in TARGETS.names())
+TASKS = " or ".join(", ".join(f'"{name}"' for name in TASKS.names()).rsplit(", ", 1))
 
 # What stands below the line checkpoint = "model", and the sentence after the file's name.
 FAULTS = (
@@ -89,9 +90,7 @@ FAULTS = (
     ),
     (
         'task = "sequence-clasification"',
-        'task is "sequence-clasification", but it takes "feature-extraction", "late-interaction", '
-        '"question-answering", "sequence-classification", "text-ranking" or '
-        '"token-classification" (did you mean sequence-classification?)',
+        f'task is "sequence-clasification", but it takes {TASKS} (did you mean sequence-classification?)',
     ),
     (
         '[engine]\ntarget = "ort_cpu"',

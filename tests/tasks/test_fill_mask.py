@@ -10,16 +10,20 @@ import pytest
 from numpy.typing import NDArray
 
 from bertc.checkpoint import checkpoint_from_path
+from bertc.checkpoint.tokenizer import text_encoder_from_path
 from bertc.core.batch import batch_from_features, packed_batch_from_features
 from bertc.data.rows import row_from_texts
 from bertc.errors import InputError
 from bertc.evaluate.metric import metric_from_name
 from bertc.graph.encoder import graph_from_checkpoint
 from bertc.ir.interpret import Interpreter
-from bertc.tasks import task_from_name
+from bertc.jobs.inputs import reading_of_validation
+from bertc.recipe import ValidationRecipe
+from bertc.tasks import checked_rows, task_from_name, unanswered_rows
 from tests.evaluate.toy import FILL, ToyEncoder
 from tests.fixtures import tiny_vocab, write_tiny_bert, write_tokenizer
 from tests.tiny import TinyModel, tiny_checkpoint
+from tests.tiny_families import write_byte_level
 
 TASK = task_from_name("fill-mask")
 PLAIN = [row_from_texts(f"alpha{number} beta gamma delta") for number in range(20)]
@@ -79,7 +83,10 @@ def test_ranks_accuracies_and_answers() -> None:
     ("texts", "labels", "told"),
     [
         (["a [MASK] [MASK]"], None, r"has \[MASK\] 2 times"),
-        (["a [MASK]", "b c"], None, r"has \[MASK\] 0 times"),
+        (["a [MASK]", "b c"], None, r"has no \[MASK\], and others have it; either every text has it once, or none has"),
+        (["a <mask>", "b"], ["t1", "t2"], r"the text has <mask>, and this model's mask is \[MASK\]; write that"),
+        (["a [MASK]", "b [mask]"], ["t1", "t2"], r"has \[mask\], and this model's mask is \[MASK\]"),
+        (["a [MASK]"], ["[MASK]"], r"the label is \[MASK\] itself"),
         (["a [MASK]", "[MASK] b"], ["t1", ""], "no label"),
         (["a [MASK]"], ["zebra"], "no token 'zebra'"),
         ([" "], None, "the text is empty"),
@@ -91,10 +98,69 @@ def test_what_is_refused(texts: list[str], labels: list[str] | None, told: str) 
         TASK.check_rows(rows, FILL)
 
 
-def test_a_word_may_be_given_without_the_vocabulary_s_sign_for_a_blank() -> None:
-    head = replace(FILL, labels=("[MASK]", "▁paris", "Ġrome", "rome"))
-    rows = [row_from_texts(f"[MASK] {number}", label=label) for number, label in enumerate(("paris", "rome", "Ġrome"))]
-    assert [row.label for row in TASK.check_rows(rows, head)] == [1, 3, 2]
+@pytest.mark.parametrize(
+    "before, label, token",
+    [
+        ("in ", "rome", "Ġrome"),
+        (" ", "rome", "Ġrome"),
+        ("in\t", "rome", "Ġrome"),
+        ("chrono", "rome", "rome"),
+        ("(", "Ġrome", "Ġrome"),
+        ("in ", "paris", "▁paris"),
+        ("", "paris", "▁paris"),
+        ("in ", "oslo", "oslo"),
+        ("", "rome", "rome"),
+    ],
+)
+def test_what_stands_before_a_mask_says_which_of_two_tokens_a_label_is(before: str, label: str, token: str) -> None:
+    head = replace(FILL, labels=("[MASK]", "▁paris", "Ġrome", "rome", "oslo"))
+    (row,) = TASK.check_rows([row_from_texts(f"{before}[MASK] x", label=label)], head)
+    assert row.label is not None and head.labels[row.label] == token
+    with pytest.raises(InputError, match=r"'▁paris', which begins a word, and no 'paris'.* write a blank before"):
+        TASK.check_rows([row_from_texts("a-[MASK]", label="paris")], head)
+
+
+@pytest.mark.parametrize(("prefix_space", "first"), [(False, ""), (True, "Ġ")])
+def test_a_label_is_the_token_that_a_text_without_a_mask_has_there(
+    prefix_space: bool, first: str, tmp_path: Path
+) -> None:
+    write_byte_level(tmp_path, 128, prefix_space=prefix_space)
+    encoder = text_encoder_from_path(tmp_path, {"model_type": "roberta", "max_position_embeddings": 130})
+    names = encoder.names_of_ids(encoder.vocab_size)
+    head = replace(FILL, labels=names, mask=encoder.mask_id)
+    word = next(name[1:] for name in names if name.startswith("Ġ") and len(name) > 1 and name[1:] in names)
+    found = {}
+    for text in (f"<mask> {word}", f"{word} <mask>"):
+        (row,) = checked_rows(TASK, [row_from_texts(text, label=word)], head, encoder)
+        (feature,) = TASK.features_from_rows([row], encoder, 64)
+        (whole,) = encoder.encode_batch([text.replace("<mask>", word)], max_length=64)
+        (place,) = np.flatnonzero(feature.input_ids == encoder.mask_id)
+        assert whole.ids[place] == feature.detail["gold"]
+        found[text] = names[feature.detail["gold"]]
+    assert list(found.values()) == [first + word, f"Ġ{word}"]
+
+
+def test_calibration_takes_texts_as_they_are() -> None:
+    texts = ["one two", "a [MASK]", "[MASK] [MASK] c", "one two three four five six [MASK]", "a <mask>"]
+    rows = unanswered_rows(TASK, [row_from_texts(text, label="t1") for text in texts], FILL, ToyEncoder())
+    features = TASK.features_from_rows(rows, ToyEncoder(), 6)
+    assert [int((feature.input_ids == FILL.mask).sum()) for feature in features] == [1, 1, 2, 1, 1]
+    with pytest.raises(InputError, match="either every text has it once, or none has"):
+        checked_rows(TASK, [row_from_texts(text) for text in texts], FILL, ToyEncoder())
+
+
+def test_labels_that_no_mask_asks_for_are_said(tmp_path: Path) -> None:
+    said = []
+    for content in (
+        "text,label\na b,t1\nc d,t2\n",
+        "text,label\na [MASK],t1\nc [MASK],t2\n",
+        "text,label\na b,\nc d,\n",
+    ):
+        (tmp_path / "a.csv").write_text(content)
+        reading = reading_of_validation(ValidationRecipe(data=str(tmp_path / "a.csv")), FILL)
+        assert reading is not None
+        said.append(reading.sentence().partition("; columns text=text, label=label; ")[2])
+    assert said == ["2 rows, 0 with a label; 2 labels left out", "2 rows", "2 rows, 0 with a label"]
 
 
 def test_an_answer_needs_a_mask_and_a_mask_that_is_read() -> None:
@@ -110,8 +176,12 @@ def test_an_answer_needs_a_mask_and_a_mask_that_is_read() -> None:
     with pytest.raises(InputError, match="does not read the mask as one token"):
         TASK.features_from_rows(asked, Other(), 24)
     late = TASK.check_rows([row_from_texts("one two three four five six [MASK]")], FILL)
-    with pytest.raises(InputError, match="lies behind the first 6 tokens"):
+    with pytest.raises(InputError, match=r"behind the first 6 tokens, .* before it, or raise max_length$"):
         TASK.features_from_rows(late, ToyEncoder(), 6)
+    short = ToyEncoder()
+    short.positions = 6
+    with pytest.raises(InputError, match=r"behind the first 6 tokens, .*; shorten the text before it$"):
+        TASK.features_from_rows(late, short, 6)
 
 
 def test_labels_that_are_all_alike_tell_nothing() -> None:

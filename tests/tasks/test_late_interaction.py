@@ -131,6 +131,7 @@ def test_a_text_alone_is_read_as_both() -> None:
     assert np.shape(answer["query"]) == (14, 32) and np.shape(answer["document"])[1] == 32
     assert TASK.lines(answer)[0] == "as a query: 14 vectors of 32 numbers (--json prints all)"
     assert rows[0].label is None and TASK.gold(rows, COLBERT) is None
+    assert TASK.lines({"document": []}) == ["as a document: no vectors"]
 
 
 def test_rows_of_queries_rank_and_pairs_without_are_graded() -> None:

@@ -92,6 +92,17 @@ def test_another_splade_is_refused(pooling: dict[str, str], told: str, tmp_path:
         checkpoint_from_path(write_splade(tmp_path, **pooling))
 
 
+def test_what_is_said_of_other_vectors_is_refused(tmp_path: Path) -> None:
+    folder = write_splade(tmp_path)
+    with pytest.raises(InputError, match="choose the task sparse-embedding"):
+        checkpoint_from_path(folder, task="late-interaction")
+    write_json(folder / "config_sentence_transformers.json", {"truncate_dim": 16})
+    with pytest.raises(InputError, match="truncate_dim is set, but the weights of the vocabulary's tokens are not cut"):
+        checkpoint_from_path(folder)
+    write_json(folder / "config_sentence_transformers.json", {"truncate_dim": None})
+    assert checkpoint_from_path(folder).head.dimensions is None
+
+
 def test_modules_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
     folder = write_splade(tmp_path)
     entries = json.loads((folder / "modules.json").read_text(encoding="utf-8"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,8 @@ ACTIVATIONS = {
     "silu": Activation.SILU,
     "swish": Activation.SILU,
 }
+HIGHEST_BASE = 1e30
+"""Of rotary positions: what is beyond is no number that anybody trained with, and has no float32."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,10 +99,15 @@ def widths(config: Mapping[str, Any], hidden: str, heads: str) -> tuple[int, int
 
 def activation(config: Mapping[str, Any], name: str) -> Activation:
     """Return the activation between the feed-forward GEMMs. Raises `InputError` for one that no graph has."""
-    found = str(config.get(name, "gelu"))
-    if found not in ACTIVATIONS:
-        raise InputError(f"config.json: {name} '{found}' is not supported; supported are {', '.join(ACTIVATIONS)}")
-    return ACTIVATIONS[found]
+    return ACTIVATIONS[chosen(config, name, ACTIVATIONS, "gelu")]
+
+
+def chosen(config: Mapping[str, Any], name: str, supported: Collection[str], usual: str) -> str:
+    """Return which of some names an entry has. Raises `InputError` for another, and for what is no text at all."""
+    found = config.get(name, usual)
+    if not isinstance(found, str) or found not in supported:
+        raise InputError(f"config.json: {name} {found!r} is not supported; supported are {', '.join(supported)}")
+    return found
 
 
 def epsilon(config: Mapping[str, Any], name: str, usual: float) -> float:
@@ -116,11 +123,15 @@ def rotary_base(config: Mapping[str, Any], parameters: Any, field: str, usual: f
 
     `of` says of which layers, for messages. Raises `InputError` for positions that are scaled, or not of whole heads.
     """
-    parameters = parameters if isinstance(parameters, Mapping) else {}
-    if parameters.get("rope_type", "default") != "default" or config.get("rope_scaling"):
+    if not isinstance(parameters, Mapping | None):
+        raise InputError(f"config.json: rope_parameters{of} must be an object, not {parameters!r}; correct the file")
+    parameters = parameters or {}
+    plain = parameters.get("rope_type", "default") == "default"
+    scaled = f"rope_scaling {config.get('rope_scaling')}" if plain else f"rope_parameters {parameters}"
+    if not plain or config.get("rope_scaling"):
         raise InputError(
-            f"config.json: the rotary positions{of} are scaled ({parameters or config['rope_scaling']}), which "
-            "bertc does not compute; take a model with plain ones"
+            f"config.json: the rotary positions{of} are scaled ({scaled}), which bertc does not compute; take a model "
+            "with plain ones"
         )
     part = parameters.get("partial_rotary_factor", 1.0)
     if part != 1:
@@ -130,8 +141,8 @@ def rotary_base(config: Mapping[str, Any], parameters: Any, field: str, usual: f
         )
     base = parameters.get("rope_theta", config.get(field, usual))
     base = base if base is not None else usual
-    if isinstance(base, bool) or not isinstance(base, int | float) or not base > 1:
-        raise InputError(f"config.json: the rotary base{of} must be a number above 1, not {base!r}")
+    if isinstance(base, bool) or not isinstance(base, int | float) or not 1 < base < HIGHEST_BASE:
+        raise InputError(f"config.json: the rotary base{of} must be a number above 1, not {base!r:.60}")
     return float(base)
 
 

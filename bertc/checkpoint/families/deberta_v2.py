@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from bertc.checkpoint.families import bert
-from bertc.checkpoint.families._encoder import encoder_from_config, positive, predictions
+from bertc.checkpoint.families._encoder import chosen, encoder_from_config, positive, predictions
 from bertc.checkpoint.families.bert import first_position
 from bertc.errors import InputError
 from bertc.ir.architecture import Activation, Architecture, LayerNames, RelativeEmbeddings, TokenScores
@@ -31,7 +31,7 @@ def architecture_from_config(config: Mapping[str, Any]) -> Architecture:
     terms = _terms(config)
     biased = config.get("position_biased_input", True)
     found = encoder_from_config(config, bert.FIELDS, _layer_names)
-    types = config.get("type_vocab_size", 0) and positive(config, "type_vocab_size")
+    types = positive(config, "type_vocab_size") if config.get("type_vocab_size") else 0
     relative = _relative_embeddings(config, terms, found.layers)
     return replace(
         found,
@@ -44,6 +44,7 @@ def architecture_from_config(config: Mapping[str, Any]) -> Architecture:
         relative_embeddings=relative,
         dense=(("pooler.dense", _pooler_activation(config)),),
         token_scores=_token_scores(config, found.activation),
+        unseen="their embeddings are zeros and they attend to nothing",
     )
 
 
@@ -61,7 +62,7 @@ def _refuse_variants(config: Mapping[str, Any]) -> None:
                 f"config.json: {name} {config[name]!r} is not hidden_size {hidden}; bertc computes DeBERTa of one width"
             )
     heads = positive(config, "num_attention_heads")
-    if config.get("attention_head_size", hidden // heads) * heads != hidden:
+    if config.get("attention_head_size", hidden / heads) != hidden / heads:
         raise InputError(
             f"config.json: attention_head_size {config['attention_head_size']!r} times {heads} heads is not "
             f"hidden_size {hidden}; bertc computes heads that share the hidden size"
@@ -71,7 +72,7 @@ def _refuse_variants(config: Mapping[str, Any]) -> None:
 def _terms(config: Mapping[str, Any]) -> tuple[str, ...]:
     """Return which of the two products with positions a score has: a list, or names between bars."""
     given = config.get("pos_att_type") or []
-    names = [name.strip() for name in given.lower().split("|")] if isinstance(given, str) else given
+    names = _names(given) if isinstance(given, str) else given
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise InputError(
             f"config.json: pos_att_type must be names between bars or a list of names, not {given!r}; correct the file"
@@ -83,9 +84,8 @@ def _relative_embeddings(config: Mapping[str, Any], terms: tuple[str, ...], laye
     """Return where the embeddings of distances are, and how a distance finds its row; None without any."""
     if not config.get("relative_attention", False) or not terms:
         return None
-    longest = config.get("max_relative_positions", -1)
-    longest = longest if longest >= 1 else positive(config, "max_position_embeddings")
-    buckets = max(config.get("position_buckets", -1), 0)
+    longest = _count(config, "max_relative_positions") or positive(config, "max_position_embeddings")
+    buckets = _count(config, "position_buckets")
     if buckets and (buckets < 4 or longest < buckets // 2 + 2):
         raise InputError(
             f"config.json: position_buckets {buckets} with max_relative_positions {longest} has no buckets for long "
@@ -97,10 +97,12 @@ def _relative_embeddings(config: Mapping[str, Any], terms: tuple[str, ...], laye
         name = shared_name if shared else own_name
         return tuple(f"encoder.layer.{layer}.attention.self.{name}" for layer in range(layers)) if term in terms else ()
 
-    norms = [name.strip() for name in str(config.get("norm_rel_ebd", "none")).lower().split("|")]
+    norms = config.get("norm_rel_ebd", "none")
+    if not isinstance(norms, str):
+        raise InputError(f"config.json: norm_rel_ebd must be names between bars, not {norms!r}; correct the file")
     return RelativeEmbeddings(
         embeddings=DISTANCES[0],
-        norm="encoder.LayerNorm" if "layer_norm" in norms else None,
+        norm="encoder.LayerNorm" if "layer_norm" in _names(norms) else None,
         buckets=buckets,
         longest=longest,
         keys=projections("c2p", "key_proj", "pos_key_proj"),
@@ -108,13 +110,21 @@ def _relative_embeddings(config: Mapping[str, Any], terms: tuple[str, ...], laye
     )
 
 
+def _names(given: str) -> list[str]:
+    """Return the names between bars."""
+    return [name.strip() for name in given.lower().split("|")]
+
+
+def _count(config: Mapping[str, Any], name: str) -> int:
+    """Return a number, 0 where it is below 1, which says that there is none. Raises `InputError` for no number."""
+    found = config.get(name, -1)
+    if isinstance(found, bool) or not isinstance(found, int):
+        raise InputError(f"config.json: {name} must be a whole number, -1 for none, not {found!r}; correct the file")
+    return max(found, 0)
+
+
 def _pooler_activation(config: Mapping[str, Any]) -> str:
-    name = str(config.get("pooler_hidden_act", "gelu"))
-    if name not in POOLER_ACTIVATIONS:
-        raise InputError(
-            f"config.json: pooler_hidden_act '{name}' is not supported; supported are {', '.join(POOLER_ACTIVATIONS)}"
-        )
-    return POOLER_ACTIVATIONS[name]
+    return POOLER_ACTIVATIONS[chosen(config, "pooler_hidden_act", POOLER_ACTIVATIONS, "gelu")]
 
 
 def _token_scores(config: Mapping[str, Any], activation: Activation) -> TokenScores:

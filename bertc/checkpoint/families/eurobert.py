@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from bertc.checkpoint.families._encoder import encoder_from_config, epsilon, positive, rotary_base
+from bertc.checkpoint.families._encoder import chosen, encoder_from_config, epsilon, positive, rotary_base
 from bertc.checkpoint.families.bert import FIELDS, first_position
 from bertc.core.head import Pooling
 from bertc.errors import InputError
@@ -32,9 +32,8 @@ def architecture_from_config(config: Mapping[str, Any]) -> Architecture:
     head = found.head_size if config.get("head_dim") is None else positive(config, "head_dim")
     if head % 2:
         raise InputError(f"config.json: heads of {head} channels have no pairs to turn; check hidden_size and head_dim")
-    pooling = config.get("classifier_pooling") or config.get("clf_pooling") or LATE
-    if pooling not in POOLINGS:
-        raise InputError(f"config.json: classifier_pooling must be one of {', '.join(POOLINGS)}, not {pooling!r}")
+    field = "clf_pooling" if config.get("classifier_pooling") is None else "classifier_pooling"
+    pooling = chosen(config if config.get(field) is not None else {}, field, POOLINGS, LATE)
     base = rotary_base(config, config.get("rope_parameters"), "rope_theta", BASE)
     return replace(
         found,

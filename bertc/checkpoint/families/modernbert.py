@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from bertc.checkpoint.families import bert
-from bertc.checkpoint.families._encoder import activation, encoder_from_config, epsilon, positive, rotary_base
+from bertc.checkpoint.families._encoder import activation, chosen, encoder_from_config, epsilon, positive, rotary_base
 from bertc.checkpoint.families.bert import first_position
 from bertc.core.head import Pooling
 from bertc.errors import InputError
@@ -112,7 +112,7 @@ def _kinds(config: Mapping[str, Any], layers: int) -> list[str]:
         if isinstance(every, bool) or not isinstance(every, int) or every < 1:
             raise InputError(f"config.json: global_attn_every_n_layers must be a positive integer, not {every!r}")
         return [SLIDING if layer % every else FULL for layer in range(layers)]
-    if not isinstance(kinds, list) or len(kinds) != layers or not set(kinds) <= {FULL, SLIDING}:
+    if not isinstance(kinds, list) or len(kinds) != layers or not all(kind in (FULL, SLIDING) for kind in kinds):
         raise InputError(
             f"config.json: layer_types must have {layers} entries, each '{FULL}' or '{SLIDING}', and is {kinds!r}"
         )
@@ -123,7 +123,7 @@ def _base(config: Mapping[str, Any], kind: str) -> float:
     """Return the base of the rotary positions of a kind of layer, in either spelling. Refuses scaled positions."""
     field, usual = BASES[kind]
     found = config.get("rope_parameters")
-    return rotary_base(config, found.get(kind) if isinstance(found, Mapping) else None, field, usual, f" of {kind}")
+    return rotary_base(config, found.get(kind) if isinstance(found, Mapping) else found, field, usual, f" of {kind}")
 
 
 def _window(config: Mapping[str, Any]) -> int:
@@ -132,7 +132,4 @@ def _window(config: Mapping[str, Any]) -> int:
 
 
 def _pooling(config: Mapping[str, Any]) -> Pooling:
-    found = config.get("classifier_pooling", "cls")
-    if found not in (Pooling.CLS, Pooling.MEAN):
-        raise InputError(f"config.json: classifier_pooling must be 'cls' or 'mean', not {found!r}")
-    return Pooling(found)
+    return Pooling(chosen(config, "classifier_pooling", (Pooling.CLS, Pooling.MEAN), Pooling.CLS))

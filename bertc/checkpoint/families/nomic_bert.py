@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from bertc.checkpoint.families._encoder import encoder_from_config, positive, rotary_base
+from bertc.checkpoint.families._encoder import encoder_from_config, epsilon, positive, rotary_base, widths
 from bertc.checkpoint.families.bert import FIELDS, first_position
 from bertc.errors import InputError
 from bertc.ir.architecture import Architecture, LayerNames
@@ -29,6 +29,9 @@ RENAMED = {
     "n_inner": "intermediate_size",
     "layer_norm_epsilon": "layer_norm_eps",
 }
+TWICE = {**RENAMED, "n_positions": "max_position_embeddings"}
+"""Entries of one meaning, the hub's and transformers 5's."""
+
 SWIGLU = "swiglu"
 OTHERS = (
     *("prenorm", "use_rms_norm", "parallel_block", "causal", "moe_every_n_layers", "num_experts"),
@@ -76,26 +79,45 @@ def architecture_from_config(config: Mapping[str, Any]) -> Architecture:
 
 
 def usual_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the hub's entries in transformers 5's words, and those as they are. Refuses what is another model."""
+    """Return the hub's entries in transformers 5's words, and those as they are.
+
+    Raises `InputError` for another model, for sizes by the names that the file has, and where both spellings disagree.
+    """
     if "n_embd" not in config:
         return config
     _refuse_variants(config)
+    named = {name: other if name not in config and other in config else name for name, other in TWICE.items()}
+    widths(config, named["n_embd"], named["n_head"])
+    for name in ("n_layer", "n_inner"):
+        positive(config, named[name])
+    epsilon(config, named["layer_norm_epsilon"], 1e-12)
     known = {*RENAMED, *OTHERS, *READ, *READ_BESIDE, *UNREAD}
     found = {RENAMED.get(name, name): value for name, value in config.items() if name in RENAMED or name not in known}
-    longest = positive({"n_positions": LONGEST_TEXT, **config}, "n_positions")
+    longest = positive({named["n_positions"]: LONGEST_TEXT, **config}, named["n_positions"])
     if config.get("rotary_scaling_factor"):  # beyond these, the base changes with a text's length
         longest = min(longest, positive({"max_trained_positions": LONGEST_TEXT, **config}, "max_trained_positions"))
     multiple = positive({"pad_vocab_size_multiple": 1, **config}, "pad_vocab_size_multiple")
     words = positive(config, "vocab_size")
-    return found | {
+    made = {
         "hidden_act": "silu",
-        "max_position_embeddings": longest,
-        "vocab_size": -(-words // multiple) * multiple,
         "rope_parameters": {"rope_type": "default", "rope_theta": config.get("rotary_emb_base", BASE)},
     }
+    for name, value in made.items():
+        if config.get(name, value) != value:
+            raise InputError(
+                f"config.json: {name} {config[name]!r} stands beside the hub's n_embd, whose model has {value!r}; "
+                "correct the file"
+            )
+    return {**found, **made, TWICE["n_positions"]: longest, "vocab_size": -(-words // multiple) * multiple}
 
 
 def _refuse_variants(config: Mapping[str, Any]) -> None:
+    for name, other in TWICE.items():
+        if name in config and config.get(other, config[name]) != config[name]:
+            raise InputError(
+                f"config.json: {name} {config[name]!r} and {other} {config[other]!r} are two names of one entry and "
+                "differ; correct the file"
+            )
     for name in OTHERS:
         if config.get(name):
             raise InputError(

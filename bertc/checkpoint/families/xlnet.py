@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from bertc.checkpoint.families._encoder import activation, positive, widths
+from bertc.checkpoint.families._encoder import activation, chosen, positive, widths
 from bertc.checkpoint.families.bert import first_position
 from bertc.core.head import Pooling
 from bertc.errors import InputError
@@ -65,6 +65,7 @@ def architecture_from_config(config: Mapping[str, Any]) -> Architecture:
         ),
         apart=dict(pair for each in attentions for pair in _apart(each)),
         unread=("mask_emb",),
+        unseen="each of them attends to itself as well",
     )
 
 
@@ -98,10 +99,7 @@ def _refuse_variants(config: Mapping[str, Any], head: int) -> None:
 
 def _pooling(config: Mapping[str, Any]) -> Pooling:
     """Return what a classifier reads of a text. A mean is over the text alone, as transformers' is without padding."""
-    name = str(config.get("summary_type", "last"))
-    if name not in POOLINGS:
-        raise InputError(f"config.json: summary_type '{name}' is not supported; supported are {', '.join(POOLINGS)}")
-    return POOLINGS[name]
+    return POOLINGS[chosen(config, "summary_type", POOLINGS, "last")]
 
 
 def _summary(config: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:

@@ -27,9 +27,13 @@ Vectors = NDArray[np.float32]
 def max_sim(query: NDArray[Any], document: NDArray[Any]) -> float:
     """Return sum over the query's tokens of the largest dot product with one of the document's; [tokens, dim] each.
 
+    A document without tokens has the score 0.
+
     >>> max_sim(np.eye(2), np.array([[0.0, 0.5], [0.0, 1.0]]))
     1.0
     """
+    if not len(document):
+        return 0.0
     return float((query.astype(np.float64) @ document.astype(np.float64).T).max(axis=1).sum())
 
 
@@ -61,12 +65,16 @@ def token_metrics() -> tuple[Metric, ...]:
 
 
 def scores_of_queries(outputs: NDArray[Any]) -> Iterator[Array]:
-    """Yield each row's query compared with every row's document: float64 [rows] each."""
+    """Yield each row's query compared with every row's document, as `max_sim` does: float64 [rows] each."""
     documents = [tokens[1] for tokens in outputs["tokens"]]
-    starts = np.cumsum([0, *map(len, documents[:-1])])
+    lengths = np.array([len(document) for document in documents])
+    there = lengths > 0  # reduceat would give one without tokens a neighbour's
+    starts = (np.cumsum(lengths) - lengths)[there]
     every = np.concatenate(documents)
     for query, _ in outputs["tokens"]:
-        yield np.maximum.reduceat(query @ every.T, starts, axis=1).astype(np.float64).sum(axis=0)
+        scores = np.zeros(len(documents))
+        scores[there] = np.maximum.reduceat(query @ every.T, starts, axis=1).astype(np.float64).sum(axis=0)
+        yield scores
 
 
 def _over_queries(judge: Callable[[Array, Array], tuple[float, float]]) -> Callable[[Any, Any], Array]:

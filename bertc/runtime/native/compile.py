@@ -32,14 +32,11 @@ from bertc.runtime.native.patterns import (
     chain_of,
     dequantize_of,
     embedding_of,
-    first_of,
-    marked_of,
-    pooled_of,
     produced,
     quantize_of,
-    unit_of,
 )
 from bertc.runtime.native.plan_writer import Place
+from bertc.runtime.native.row_patterns import first_of, marked_of, pooled_of, unit_of
 from bertc.runtime.native.shared_buffers import share_buffers
 
 LONGEST = 1 << 14

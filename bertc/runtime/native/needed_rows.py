@@ -14,7 +14,8 @@ from bertc.ir.emit import DOMAIN
 from bertc.ir.rotary import is_rotary, rotary_inputs
 from bertc.ir.sentences import SENTENCES
 from bertc.runtime.native.kernel_plan import Rows
-from bertc.runtime.native.patterns import embedding_of, first_of, marked_of, operands, pooled_of
+from bertc.runtime.native.patterns import embedding_of, operands
+from bertc.runtime.native.row_patterns import first_of, marked_of, pooled_of
 
 Needed = tuple[ir.Value, Rows]
 

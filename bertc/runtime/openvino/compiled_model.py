@@ -40,9 +40,6 @@ Its own choice is 32, which nobody asked for and the simulator does not know.
 """
 GEMM = "FullyConnected"
 NORMS = ("MVN", "RMS")  # LayerNorm, RMSNorm
-PART_OF_NORM = ".above_zero"
-"""In an RMSNorm's values (`bertc.ir.rms_norm`), which OpenVINO leaves in its parts behind a sum that took a scale."""
-
 LAYER = re.compile(r"layer\.(\d+)\.([\w.]+)")
 OPERANDS = ("query", "key", "value")
 SCORES, PROBS_CODES, CONTEXT = "scores", "probs.codes", "context_heads"
@@ -195,7 +192,7 @@ def _executed(node: Any) -> _Executed:
         precision=facts["runtimePrecision"],
         computed=tuple((int(layer), name) for layer, name in LAYER.findall(names)),
         int8_inputs=sources.count("i8"),
-        norm=(facts["layerType"] in NORMS or PART_OF_NORM in names) and not head,
+        norm=facts["layerType"] in NORMS and not head,
     )
 
 

@@ -35,7 +35,7 @@ class Piece:
 def pieces_from_batch(batch: Batch) -> list[Piece]:
     """Cut a batch into pieces of usual shapes, its rows in their order."""
     rows, length = batch.mask.shape
-    columns = -(-length // LENGTH_STEP) * LENGTH_STEP
+    columns = max(-(-length // LENGTH_STEP), 1) * LENGTH_STEP
     pieces: list[Piece] = []
     first = 0
     for taken, padded in usual_rows(rows, columns):
@@ -61,7 +61,7 @@ def usual_rows(rows: int, length: int) -> list[tuple[int, int]]:
     ([(8, 8), (3, 3)], [(7, 8)])
     """
     if not rows:
-        return [(0, 0)]  # no rows have an answer of no rows
+        return [(0, 1)]  # no rows have an answer of no rows, which not every operator gives of an empty batch
     found: list[tuple[int, int]] = []
     while rows:
         below = _usual_below(rows)

@@ -154,6 +154,8 @@ def test_nomic_bert_s_two_spellings_say_the_same() -> None:
     assert forward in usual.without_bias and "encoder.layers.0.norm1" not in usual.without_bias
     padded = nomic_bert.architecture_from_config(hub | {"pad_vocab_size_multiple": 64, "rotary_scaling_factor": 2})
     assert (padded.vocabulary, padded.positions) == (128, 50)
+    both = {**hub, "hidden_size": 48, "max_position_embeddings": 50}
+    assert nomic_bert.architecture_from_config(both) == nomic_bert.architecture_from_config(hub)
     longer = hub | {"n_positions": 8192}
     assert nomic_bert.architecture_from_config(longer).positions == 8192
     assert nomic_bert.architecture_from_config(longer | {"rotary_scaling_factor": 2}).positions == 2048
@@ -169,7 +171,13 @@ def test_nomic_bert_s_two_spellings_say_the_same() -> None:
         ({"rotary_emb_fraction": 0.5}, "rotary_emb_fraction is 0.5"),
         ({"scale_attn_weights": False}, "scale_attn_weights is False"),
         ({"rotary_emb_base": 0}, "the rotary base must be a number above 1, not 0"),
-        ({"n_inner": None}, "intermediate_size must be a positive integer, not None"),
+        ({"n_inner": None}, "n_inner must be a positive integer, not None"),
+        ({"n_head": 5}, "n_embd 48 is not a multiple of n_head 5"),
+        ({"layer_norm_epsilon": 2}, "layer_norm_epsilon is 2, not a number between 0 and 1"),
+        ({"hidden_size": 64}, "n_embd 48 and hidden_size 64 are two names of one entry and differ"),
+        ({"n_positions": 50, "max_position_embeddings": 60}, "n_positions 50 and max_position_embeddings 60 are two"),
+        ({"hidden_act": "gelu"}, "hidden_act 'gelu' stands beside the hub's n_embd, whose model has 'silu'"),
+        ({"rope_parameters": {"rope_type": "default", "rope_theta": 20.0}}, "rope_parameters .* beside the hub's"),
         ({"pad_vocab_size_multiple": 0}, "pad_vocab_size_multiple must be a positive integer, not 0"),
     ],
 )
@@ -238,14 +246,34 @@ def test_distilbert_has_no_token_types() -> None:
             {"rope_parameters": {"full_attention": {"rope_type": "linear", "factor": 2.0}}},
             "rotary positions of full_attention are scaled",
         ),
-        ("modernbert", {"classifier_pooling": "max"}, "classifier_pooling must be 'cls' or 'mean', not 'max'"),
+        (
+            "modernbert",
+            {"classifier_pooling": "max"},
+            "classifier_pooling 'max' is not supported; .* cls, mean",
+        ),
         ("modernbert", {"classifier_activation": "gelu_new"}, "classifier_activation 'gelu_tanh' is not supported"),
         ("eurobert", {"num_key_value_heads": 2}, "num_key_value_heads 2 are shared by num_attention_heads 4"),
         ("eurobert", {"head_dim": 7}, "heads of 7 channels have no pairs to turn"),
-        ("eurobert", {"classifier_pooling": "max"}, "classifier_pooling must be one of late, mean, bos, not 'max'"),
+        (
+            "eurobert",
+            {"classifier_pooling": "max"},
+            "classifier_pooling 'max' is not supported; .* late, mean, bos",
+        ),
         ("eurobert", {"rope_theta": 1}, "the rotary base must be a number above 1, not 1"),
         ("eurobert", {"rope_parameters": {"rope_type": "yarn"}}, "the rotary positions are scaled"),
         ("eurobert", {"rope_parameters": {"partial_rotary_factor": 0.5}}, "turn a part of each head"),
+        ("eurobert", {"rope_parameters": [1]}, r"rope_parameters must be an object, not \[1\]"),
+        (
+            "eurobert",
+            {"rope_parameters": {"rope_type": "default"}, "rope_scaling": {"factor": 8.0}},
+            r"are scaled \(rope_scaling {'factor': 8.0}\)",
+        ),
+        (
+            "modernbert",
+            {"rope_parameters": {"full_attention": [1]}},
+            "rope_parameters of full_attention must be",
+        ),
+        ("eurobert", {"clf_pooling": ["late"]}, r"clf_pooling \['late'\] is not supported"),
         ("eurobert", {"rms_norm_eps": 0}, "rms_norm_eps is 0, not a number between 0 and 1"),
         ("eurobert", {"is_decoder": True}, "is_decoder"),
         ("modernbert", {"norm_eps": 2}, "norm_eps is 2, not a number between 0 and 1"),

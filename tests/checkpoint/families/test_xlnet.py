@@ -115,7 +115,7 @@ def test_where_padding_stands_makes_no_difference(tmp_path: Path) -> None:
         ({"summary_type": "attn"}, "summary_type 'attn' is not supported; supported are last, cls_index, first, mean"),
         ({"summary_activation": "mish"}, "summary_activation 'mish' is not supported; supported are gelu, relu, tanh"),
         ({"summary_use_proj": False}, "summary_use_proj is false with the summary_activation 'tanh'"),
-        ({"ff_activation": "silu"}, "ff_activation 'silu' is not supported"),
+        ({"ff_activation": "mish"}, "ff_activation 'mish' is not supported"),
         ({"architectures": ["XLNetForQuestionAnswering"]}, "train XLNetForQuestionAnsweringSimple"),
     ],
 )

@@ -47,6 +47,19 @@ def test_every_query_is_compared_with_every_document() -> None:
     np.testing.assert_allclose(list(scores_of_queries(outputs_of(tokens))), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("empty", [{0}, {3, 4}, {6}, set(range(7))], ids=str)
+def test_a_document_without_tokens_scores_nothing_and_has_no_neighbour_s_score(empty: set[int]) -> None:
+    tokens = [
+        (query, document[: 0 if row in empty else None]) for row, (query, document) in enumerate(random_tokens(7))
+    ]
+    outputs = outputs_of(tokens)
+    assert set(np.flatnonzero(outputs["score"] == 0)) == empty
+    expected = [[max_sim(query, document) for _, document in tokens] for query, _ in tokens]
+    np.testing.assert_allclose(list(scores_of_queries(outputs)), expected, atol=1e-5)
+    values = {name: metric.value(outputs, outputs) for name, metric in METRICS.items()}
+    assert values["agreement"] == 1 and values["mean_cosine"] == pytest.approx(1) and values["logit_mse"] == 0
+
+
 def test_the_same_is_perfect_and_noise_is_not() -> None:
     reference = outputs_of(random_tokens(30))
     for metric in METRICS.values():

@@ -174,8 +174,9 @@ def test_rows(instruction_set: str, n: int, op: Op, flag: Pooled, texts: list[in
     plan = PlanOfOne(np.random.default_rng(n).normal(0.3, 2, (WORDS, n)), texts)
     fields: dict[str, Any] = {"epsilon": 1e-12, "rows": Rows.TOKENS}
     if op is Op.NORM:
-        beta = "" if flag else plan.vector("beta", -0.25, n)
-        fields |= {"gamma": plan.vector("gamma", 1.5, n), "beta": beta, "flag": int(flag)}
+        of_squares = flag is Pooled.MAXIMUM  # any of two: RMSNorm takes no mean off, and adds nothing
+        beta = "" if of_squares else plan.vector("beta", -0.25, n)
+        fields |= {"gamma": plan.vector("gamma", 1.5, n), "beta": beta, "flag": int(of_squares)}
     if op is Op.POOL:
         fields = {"rows": Rows.TEXTS, "flag": int(flag)}
     if op is Op.MARKED:  # some texts have the token once, some several times, some not at all
