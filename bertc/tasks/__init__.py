@@ -18,8 +18,8 @@ from bertc.data.columns import Layout
 from bertc.data.rows import Row
 from bertc.data.usual import QUERY
 from bertc.errors import InputError
+from bertc.evaluate.spelling import first_labels_spelt
 from bertc.evaluate.task import Encoder, Task
-from bertc.tasks._tokens import first_labels_spelt
 
 SCORING, RANKING, COMPARING = "sequence-classification", "text-ranking", "late-interaction"
 

@@ -27,8 +27,9 @@ from bertc.evaluate.formulas import Array
 from bertc.evaluate.metric import HIGHER, Metric
 from bertc.evaluate.metrics.fidelity import agreement_metric, distance_metric, divergence, squared_error
 from bertc.evaluate.reference import Floor, Reading, floor_near_zero
+from bertc.evaluate.spelling import SIGNS
 from bertc.evaluate.task import Encoder, HeadBuilder, HeadFiles, RawOutputs, SizedValue, Task, Tensors, Truth
-from bertc.tasks._tokens import BIASES, SIGNS, check_token_scores
+from bertc.tasks._tokens import BIASES, check_token_scores
 
 if TYPE_CHECKING:
     import onnx_ir as ir
