@@ -199,7 +199,7 @@ def test_an_entry_of_heads_and_tokenizers_may_have_any_value(tmp_path: Any) -> N
             try:
                 assert checkpoint_from_path(folder).head.labels
             except InputError:
-                pass
+                pass  # a refusal in a sentence is as right as taking it; anything else is the fault looked for
             except Exception as error:
                 raise AssertionError(f"{name} {value!r:.60}") from error
             (folder / "config.json").write_bytes(before)
