@@ -10,7 +10,7 @@
 
 #include <stdint.h>
 
-#define BERTC_ABI 5
+#define BERTC_ABI 6
 #define BERTC_DISTANCES(longest) ((2 * (longest) + 2 * BERTC_PANEL - 1) / BERTC_PANEL * BERTC_PANEL) /* vectors may read over */
 #define BERTC_PANEL 64 /* columns of a panel of weights, and what widths and depths are padded to */
 
@@ -30,13 +30,13 @@ enum bertc_op {
     BERTC_GEMM_INT8 = 1, /* out = finish(in codes x weights codes) */
     BERTC_GEMM_F32 = 2,  /* out = finish(in f32 x weights f32) */
     BERTC_NORM = 3,      /* out f32 and / or out_codes = LayerNorm (flag 0) or RMSNorm (flag 1) of in f32 */
-    BERTC_ATTENTION = 4, /* out = heads of softmax(q k^T scaling + distance_bias) v within each text */
+    BERTC_ATTENTION = 4, /* out = heads of softmax(q k^T scaling + what places and segments add) v within each text */
     BERTC_FINISH = 5,    /* out = finish(in), in f32 or codes: quantize, dequantize, activation, addition */
-    BERTC_FIRST = 6,     /* out [texts] = the row of each text's first token of in [tokens] */
+    BERTC_FIRST = 6,     /* out [texts] = the row of each text's first token of in [tokens], or of its last, see `last` */
     BERTC_POOL = 7,      /* out f32 [texts] = mean (flag 0) or maximum (flag 1) of each text's rows of in f32, or the log
                           * of 1 + the maximum, at least 0 (flag 2) */
     BERTC_UNIT = 8,      /* out f32 = rows of in f32 divided by their Euclidean length, at least epsilon */
-    BERTC_ROTARY = 9,    /* out f32 or codes = heads of in f32 turned by their tokens' positions; a text's row: its first's */
+    BERTC_ROTARY = 9,    /* out f32 or codes = heads of in f32 turned by their tokens' positions */
     BERTC_EXIT = 10,     /* texts leave: those whose softmax of in f32 [texts] has an entropy below epsilon log n */
     BERTC_MARKED = 11    /* out [texts] = the row of each text's first token with the id `token` of in [tokens], its first if
                           * none has it */
@@ -75,6 +75,8 @@ struct bertc_step {
     int32_t k, n;       /* columns of in and out as they are; weights are padded to multiples of BERTC_PANEL */
     int32_t heads;
     int32_t token;        /* MARKED: an id */
+    int32_t last;         /* 1: a text's row is that of its last token that others see, 0: of its first (FIRST, and ATTENTION's
+                           * queries and ROTARY where there is a row for each text) */
     int32_t flag;         /* POOL, NORM: see above. 1 for ATTENTION: probabilities have codes; EMBED: tables in INT8; GEMM_INT8:
                            * weights are 2:4; GEMM_F32: a product in BF16, see bf16.h */
     int32_t probs_high;   /* ATTENTION: largest code of a probability, 127 or 255 */
@@ -87,8 +89,11 @@ struct bertc_step {
                            * -1: none */
     int32_t numbers_column[2];
     int32_t distances; /* ATTENTION: rows of those embeddings, 0: none */
+    int32_t segments, segments_column; /* ATTENTION: buffer of f32 with a number for each head (columns) and query, which a
+                                        * scaled score gets where query and key are of one type; -1: none */
     int32_t near;         /* ATTENTION: a query sees the keys that are less than so many places away, 0: all */
     int32_t vocabulary, positions, types, first_position; /* EMBED: rows of the tables, 0 types: none; without a table of
+                           * types, types that `segments` tells apart are below that number; without one of
                            * positions, and for ROTARY, positions is the longest text; ATTENTION: it is that which
                            * `distance_bias` or `distance_row` is for, 0: there is none */
     const void *weights;         /* GEMM_INT8: int8 [ceil(n/64)][ceil(k/64)*16][64][4]; GEMM_F32: f32 [ceil(n/64)][k][64].
@@ -99,7 +104,7 @@ struct bertc_step {
     const float *gamma, *beta;   /* NORM [n padded]; RMSNorm has no beta */
     const void *word, *position; /* EMBED: f32 or int8 [rows, n]; int8: times the row's scale; position may be NULL */
     const float *word_scale, *position_scale;
-    const float *type; /* EMBED: f32 [types, n] */
+    const float *type; /* EMBED: f32 [types, n], may be NULL */
     const float *distance_bias; /* ATTENTION: added to a scaled score: f32 [heads][BERTC_DISTANCES(positions)], whose
                                  * number (key - query + positions - 1) is for these places in a text */
     /* ATTENTION: a scaled score gets the query times row r of distance_key and the key times row r of distance_query, both f32

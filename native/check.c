@@ -11,6 +11,7 @@
 #include "bertc.h"
 
 #define WORDS 256 /* many: keys of the same word get the same probability, on the same side of an edge between codes */
+#define TYPES 3
 #define MOST_TEXTS 12
 #define MOST_LENGTH 150
 #define MOST_STEPS 8
@@ -65,7 +66,7 @@ static struct bertc_step *add_step(struct model *model, int op, int type, int n)
     memset(step, 0, sizeof *step);
     step->op = op;
     step->in[0] = model->plan.steps - 1;
-    step->in[1] = step->in[2] = step->out_codes = step->residual = step->numbers[0] = step->numbers[1] = -1;
+    step->in[1] = step->in[2] = step->out_codes = step->residual = step->numbers[0] = step->numbers[1] = step->segments = -1;
     step->out = model->plan.steps;
     step->n = n;
     model->buffer[model->plan.steps++] = (struct bertc_buffer){type, BERTC_TOKENS, up(n)};
@@ -111,7 +112,7 @@ static void show_last(struct model *model) {
 /* Texts of random words, padded. */
 struct texts {
     int count, length[MOST_TEXTS], longest;
-    int64_t id[MOST_TEXTS * MOST_LENGTH], mask[MOST_TEXTS * MOST_LENGTH];
+    int64_t id[MOST_TEXTS * MOST_LENGTH], mask[MOST_TEXTS * MOST_LENGTH], type[MOST_TEXTS * MOST_LENGTH];
 };
 
 static void choose_texts(struct texts *texts, int count, int longest) {
@@ -124,14 +125,15 @@ static void choose_texts(struct texts *texts, int count, int longest) {
     for (int t = 0; t < count; t++)
         for (int i = 0; i < texts->longest; i++) {
             texts->id[t * texts->longest + i] = below(WORDS);
+            texts->type[t * texts->longest + i] = below(TYPES);
             texts->mask[t * texts->longest + i] = i < texts->length[t];
         }
 }
 
 /* Run texts [first, first + count); returns f32 [count, longest, n], zeros for padding, or exits. */
 static float *run(struct bertc_engine *engine, const struct texts *texts, int first, int count, int n) {
-    const struct bertc_batch batch = {count, texts->longest, texts->id + first * texts->longest, NULL,
-                                      texts->mask + first * texts->longest};
+    const int64_t at = (int64_t)first * texts->longest;
+    const struct bertc_batch batch = {count, texts->longest, texts->id + at, texts->type + at, texts->mask + at};
     float *out = some((size_t)count * texts->longest * n, sizeof *out);
     const char *fault = bertc_run(engine, &batch, &out, NULL);
     if (!fault) return out;
@@ -381,9 +383,12 @@ static double distance_score(const struct bertc_step *step, int head, const int 
     return sum;
 }
 
+#define SEGMENT_SCALE 0.02f
+
 static const double *context_of(const struct model *model, const struct texts *texts, int text, int query) {
     static double row[8 * BERTC_PANEL], score[MOST_LENGTH];
-    const struct bertc_step *step = model->step + 2;
+    const struct bertc_step *step = model->step + model->plan.steps - 1;
+    const int64_t *type = texts->type + text * texts->longest;
     const int64_t *id = texts->id + text * texts->longest;
     const int size = step->n / step->heads, keys = texts->length[text];
     for (int head = 0; head < step->heads; head++) {
@@ -396,6 +401,8 @@ static const double *context_of(const struct model *model, const struct texts *t
             if (step->scores_requant != 0) sum = clipped(rint(sum * step->scores_requant), -128, 127);
             score[j] = sum * step->scaling;
             score[j] += distance_score(step, head, q, key, j - query);
+            if (step->segments >= 0 && type[j] == type[query])
+                score[j] += model->code[id[query] * model->columns + step->segments_column + head] * (double)SEGMENT_SCALE;
             if (step->near && abs(j - query) >= step->near) score[j] = -INFINITY;
             if (step->distance_bias)
                 score[j] += step->distance_bias[head * BERTC_DISTANCES(step->positions) + j - query + step->positions - 1];
@@ -435,6 +442,18 @@ static void add_distances(struct model *model, struct bertc_step *step) {
     step->distance_row = row;
 }
 
+/* Numbers that keys of a query's own type get: columns of the first step's, smaller. */
+static void add_segments(struct model *model) {
+    const int n = model->columns;
+    struct bertc_step *numbers = add_step(model, BERTC_FINISH, BERTC_F32, n);
+    float *scale = array(model, (size_t)up(n), sizeof(float));
+    for (int c = 0; c < n; c++) scale[c] = SEGMENT_SCALE;
+    numbers->in[0] = 0;
+    numbers->k = n;
+    numbers->scale = scale;
+    model->step[0].types = TYPES;
+}
+
 static int check_attention(const char *name, int callers) {
     static const int SIZE[] = {4, 12, 16, 30, 32, 64, 80, 96};
     const int heads = 1 + below(4), size = SIZE[below(8)], n = heads * size, in_codes = below(4) > 0;
@@ -442,8 +461,12 @@ static int check_attention(const char *name, int callers) {
     struct model model;
     open_model(&model, 3 * n, 128);
     const float spread = 3.0f / (127.0f * 127.0f * sqrtf((float)size));
+    const int segments = below(2);
+    if (segments) add_segments(&model);
     struct bertc_step *step = add_step(&model, BERTC_ATTENTION, BERTC_F32, n);
-    step->in[1] = step->in[2] = step->in[0];
+    step->segments = segments ? 2 : -1;
+    step->segments_column = segments ? below(3 * n - heads + 1) : 0;
+    step->in[0] = step->in[1] = step->in[2] = 1;
     step->in_column[1] = n;
     step->in_column[2] = 2 * n;
     step->in_zero = 128;
@@ -544,6 +567,46 @@ static int check_norm(const char *name, int callers) {
     return wrong;
 }
 
+/* --- activations ------------------------------------------------------------------------------------------------------ */
+
+static const double *activated_of(const struct model *model, const struct texts *texts, int text, int query) {
+    static double row[8 * BERTC_PANEL];
+    const struct bertc_step *step = model->step + 2;
+    const int *code = model->code + texts->id[text * texts->longest + query] * model->columns;
+    for (int c = 0; c < step->n; c++) {
+        const double x = (double)code[c] * step->scale[c] + step->bias[c], sigmoid = 1 / (1 + exp(-x));
+        const double inner = sqrt(8 / acos(-1.0)) * (x + 0.044715 * x * x * x); /* twice what the hyperbolic tangent is of */
+        row[c] = step->activation == BERTC_RELU        ? (x > 0 ? x : 0)
+                 : step->activation == BERTC_GELU      ? x * 0.5 * erfc(-x * sqrt(0.5))
+                 : step->activation == BERTC_GELU_TANH ? x / (1 + exp(-inner))
+                 : step->activation == BERTC_TANH      ? tanh(x)
+                 : step->activation == BERTC_SIGMOID   ? sigmoid
+                 : step->activation == BERTC_SILU      ? x * sigmoid
+                                                       : x;
+    }
+    return row;
+}
+
+static int check_activation(const char *name, int callers) {
+    const int n = 1 + below(300);
+    struct model model;
+    open_model(&model, n, 128);
+    struct bertc_step *step = add_step(&model, BERTC_FINISH, BERTC_F32, n);
+    float *scale = array(&model, (size_t)up(n), sizeof(float)), *bias = array(&model, (size_t)up(n), sizeof(float));
+    for (int c = 0; c < n; c++) {
+        scale[c] = 1.0f / (float)(8 + below(56));
+        bias[c] = (float)(below(201) - 100) / 100.0f;
+    }
+    step->in_zero = 128;
+    step->k = n;
+    step->scale = scale;
+    step->bias = bias;
+    step->activation = below(BERTC_SILU + 1);
+    const int wrong = check_model(&model, name, activated_of, 5e-5, 2e-5, callers);
+    close_model(&model);
+    return wrong;
+}
+
 /* --- texts that leave ------------------------------------------------------------------------------------------------- */
 
 /* The entropy of the softmax of a text's scores, divided by log n. */
@@ -558,19 +621,25 @@ static double uncertainty_of(const float *scores, int n) {
     return entropy / log(n);
 }
 
-/* What a text's tokens say at the first EXIT (its first row), at the second (the largest), and behind both (the mean). */
+/* What a text's tokens say at the first EXIT (its first row), at the second (the largest), and behind both (the mean, or
+ * the row of the first word that is marked, or the first row). */
 static void scores_of(const struct model *model, const struct texts *texts, int text, float *first, float *largest,
-                      double *mean) {
+                      double *end) {
+    const struct bertc_step *last = model->step + model->plan.steps - 1;
     const float *word = model->step[0].word;
-    const int n = model->columns;
+    const int64_t *id = texts->id + text * texts->longest;
+    const int n = model->columns, length = texts->length[text];
+    int mark = 0;
+    while (mark < length && id[mark] != last->token) mark++;
     for (int c = 0; c < n; c++) {
-        mean[c] = 0;
-        for (int i = 0; i < texts->length[text]; i++) {
-            const float x = word[texts->id[text * texts->longest + i] * n + c];
+        end[c] = 0;
+        for (int i = 0; i < length; i++) {
+            const float x = word[id[i] * n + c];
             if (!i) first[c] = x;
             largest[c] = !i || x > largest[c] ? x : largest[c];
-            mean[c] += (double)x / texts->length[text];
+            end[c] += (double)x / length;
         }
+        if (last->op == BERTC_MARKED) end[c] = word[id[mark < length ? mark : 0] * n + c];
     }
 }
 
@@ -581,8 +650,8 @@ static struct bertc_step *add_text_step(struct model *model, int op, int in) {
     return step;
 }
 
-/* Texts leave with their first row, or with their largest numbers; the others end with the mean of their tokens' codes:
- * rows of tokens in codes, and of texts in numbers, are moved. The EXITs are steps 4 and 5. */
+/* Texts leave with their first row, or with their largest numbers; the others end with the mean of their tokens' codes, or
+ * with the row of a word: rows of tokens in codes, and of texts in numbers, are moved. The EXITs are steps 4 and 5. */
 static void add_exits(struct model *model) {
     const float fine = (float)(1 << (3 + below(5)));
     const int n = model->columns;
@@ -604,7 +673,9 @@ static void add_exits(struct model *model) {
     numbers->in_zero = model->zero;
     numbers->k = n;
     numbers->scale = scale;
-    const struct bertc_step *last = add_text_step(model, BERTC_POOL, numbers->out);
+    const int marked = below(2), word_of_mark = below(WORDS);
+    struct bertc_step *last = add_text_step(model, marked ? BERTC_MARKED : BERTC_POOL, numbers->out);
+    last->token = marked ? word_of_mark : 0;
     model->output[0] = (struct bertc_output){last->out, 0, n, 0};
     model->output[1] = (struct bertc_output){-1, 0, 1, 0};
     model->plan.outputs = 2;
@@ -613,8 +684,8 @@ static void add_exits(struct model *model) {
 /* Run texts [first, first + count): their scores [count][n], and how many classifiers each went through. */
 static void run_exits(struct bertc_engine *engine, const struct texts *texts, int first, int count, float *scores,
                       float *layers) {
-    const struct bertc_batch batch = {count, texts->longest, texts->id + first * texts->longest, NULL,
-                                      texts->mask + first * texts->longest};
+    const int64_t at = (int64_t)first * texts->longest;
+    const struct bertc_batch batch = {count, texts->longest, texts->id + at, texts->type + at, texts->mask + at};
     float *out[2] = {scores, layers};
     const char *fault = bertc_run(engine, &batch, out, NULL);
     if (!fault) return;
@@ -638,14 +709,14 @@ static void choose_thresholds(struct model *model, double uncertainty[2][MOST_TE
 static int check_exits(const char *name) {
     static struct texts texts;
     static float first[MOST_TEXTS][2 * BERTC_PANEL], largest[MOST_TEXTS][2 * BERTC_PANEL];
-    static double mean[MOST_TEXTS][2 * BERTC_PANEL], uncertainty[2][MOST_TEXTS];
+    static double end[MOST_TEXTS][2 * BERTC_PANEL], uncertainty[2][MOST_TEXTS];
     const int n = 2 + below(2 * BERTC_PANEL - 1), threads = 1 + below(3);
     struct model model;
     open_model(&model, n, 128);
     add_exits(&model);
     choose_texts(&texts, 1 + below(MOST_TEXTS), below(3) ? 12 : MOST_LENGTH);
     for (int t = 0; t < texts.count; t++) {
-        scores_of(&model, &texts, t, first[t], largest[t], mean[t]);
+        scores_of(&model, &texts, t, first[t], largest[t], end[t]);
         uncertainty[0][t] = uncertainty_of(first[t], n);
         uncertainty[1][t] = uncertainty_of(largest[t], n);
     }
@@ -661,7 +732,7 @@ static int check_exits(const char *name) {
                                                                              : 3;
         wrong += layers[t] != (float)left;
         for (int c = 0; c < n; c++) {
-            const double right = left == 1 ? (double)first[t][c] : left == 2 ? (double)largest[t][c] : mean[t][c];
+            const double right = left == 1 ? (double)first[t][c] : left == 2 ? (double)largest[t][c] : end[t][c];
             wrong += !(fabs(scores[t * n + c] - right) <= (left == 3 ? 1e-3 : 0));
         }
         float own;
@@ -691,6 +762,7 @@ int main(int count, char **arguments) {
             here += check_attention(name, round % 8 == 4);
             here += check_rotary(name, round % 8 == 2);
             here += check_norm(name, round % 8 == 6);
+            here += check_activation(name, round % 8 == 6);
             here += check_exits(name);
         }
         printf("%s: %s\n", name, here ? "WRONG" : "right");

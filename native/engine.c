@@ -384,6 +384,11 @@ static double uncertainty(const float *logits, int n) {
     return (log(total) - mean / total) / log(n);
 }
 
+/* Move numbers of tokens, one for each, down. */
+static void move_down(int32_t *number, int32_t to, int32_t from, int32_t count) {
+    memmove(number + to, number + from, (size_t)count * sizeof *number);
+}
+
 /* Give out what an EXIT says of the texts that are certain, and move the others' rows together. */
 static void leave(const struct bertc_step *step, struct frame *frame, float *const *out) {
     const struct bertc_plan *plan = frame->plan;
@@ -407,6 +412,9 @@ static void leave(const struct bertc_step *step, struct frame *frame, float *con
             uint8_t *rows = frame->buffer[step->in[i]];
             memmove(rows + to * row, rows + from * row, (size_t)(each ? length : 1) * row);
         }
+        move_down(frame->id, tokens, begin, length);
+        move_down(frame->type, tokens, begin, length);
+        move_down(frame->position, tokens, begin, length);
         frame->text[texts] = number;
         frame->seen[texts] = frame->seen[text];
         frame->start[texts++] = tokens;

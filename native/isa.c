@@ -529,7 +529,7 @@ static NOINLINE void embed(const struct bertc_step *step, const struct frame *fr
                 if (step->position)
                     sum = vf_add(sum, vf_load_part((const float *)step->position + position * step->n + n, count));
             }
-            if (step->types)
+            if (step->type)
                 sum = vf_add(sum, vf_load_part(step->type + (int64_t)frame->type[t] * step->n + n, count));
             vf_store_part(out + n, sum, count);
         }
@@ -580,6 +580,11 @@ static NOINLINE void norm(const struct bertc_step *step, const struct frame *fra
     }
 }
 
+/* The place in its text of the token that a text's row is of. */
+static int place_of_text(const struct bertc_step *step, const struct frame *frame, int text) {
+    return step->last ? frame->seen[text] - 1 : 0;
+}
+
 /* Channels i and i + size / 2 of every head, turned by the angle of their token's place. */
 static NOINLINE void rotary(const struct bertc_step *step, const struct frame *frame, int piece, int pieces) {
     const int size = step->n / step->heads, half = size / 2, out_codes = is_codes(frame, step->out);
@@ -587,7 +592,8 @@ static NOINLINE void rotary(const struct bertc_step *step, const struct frame *f
     int first, last;
     share(rows_of(step, frame), piece, pieces, &first, &last);
     for (int row = first; row < last; row++) {
-        const int64_t place = step->rows == BERTC_TOKENS ? (int64_t)frame->position[row] * half : 0;
+        const int position = step->rows == BERTC_TOKENS ? frame->position[row] : place_of_text(step, frame, row);
+        const int64_t place = (int64_t)position * half;
         const float *in = floats(frame, step->in[0], row, step->in_column[0]);
         for (int i = 0; i < half; i += LANES) {
             const int count = least(LANES, half - i);
@@ -626,7 +632,7 @@ static int row_of_text(const struct bertc_step *step, const struct frame *frame,
     const int begin = frame->start[text], end = frame->start[text + 1];
     for (int row = begin; step->op == BERTC_MARKED && row < end; row++)
         if (frame->id[row] == step->token) return row;
-    return begin;
+    return begin + place_of_text(step, frame, text);
 }
 
 static void one_row_each(const struct bertc_step *step, const struct frame *frame, int piece, int pieces) {
@@ -683,6 +689,7 @@ struct head {
     const struct frame *frame;
     int number, size;   /* head, columns of a head */
     int query, queries; /* first row of the queries, how many */
+    int place;          /* of the first query in the text */
     int key, keys;      /* the same of keys and values */
     int depth;          /* size padded to DEPTH */
     int width;          /* keys padded to whole panels */
@@ -770,6 +777,8 @@ struct keys {
 INLINE struct keys keys_of(const struct head *h, int query, int last) {
     const int near = h->step->near;
     if (!near) return (struct keys){0, h->keys};
+    query += h->place;
+    last += h->place;
     /* A query that is no key may be too far from all of them; it gets the last one, so that there is something to add. */
     return (struct keys){query < near ? 0 : least(query - near + 1, h->keys - 1), least(h->keys, last - 1 + near)};
 }
@@ -788,16 +797,29 @@ static NOINLINE void multiply_distances(const struct head *h, int which, int row
                             product + (int64_t)r * h->distances + at, h->distances);
 }
 
+/* The keys of the query's own segment get a number of the query. */
+static void add_segments(const struct head *h, int query) {
+    const struct bertc_step *step = h->step;
+    const int32_t *type = h->frame->type + h->key, own = type[h->place + query];
+    const float number = *floats(h->frame, step->segments, h->query + query, step->segments_column + h->number);
+    for (int j = 0; j < h->keys; j++) h->bias[j] += type[j] == own ? number : 0.0f;
+}
+
 /* What the scores of a query get for each key, NULL: nothing. `products` are its own with distances. */
 static const float *bias_of(const struct head *h, int query, const float *products) {
     const struct bertc_step *step = h->step;
-    const int64_t start = step->positions - 1 - query;
-    if (step->distance_bias) return step->distance_bias + (int64_t)h->number * BERTC_DISTANCES(step->positions) + start;
-    if (!step->distances) return NULL;
-    const int32_t *row = step->distance_row + start;
-    for (int j = 0; j < h->keys; j++) h->bias[j] = step->distance_key ? products[row[j] - h->distance] : 0.0f;
+    const int64_t start = step->positions - 1 - (h->place + query);
+    const float *by_distance = NULL;
+    if (step->distance_bias) by_distance = step->distance_bias + (int64_t)h->number * BERTC_DISTANCES(step->positions) + start;
+    if (!step->distances && step->segments < 0) return by_distance;
+    const int32_t *row = step->distances ? step->distance_row + start : NULL;
+    if (step->distance_key)
+        for (int j = 0; j < h->keys; j++) h->bias[j] = products[row[j] - h->distance];
+    else
+        for (int j = 0; j < h->keys; j++) h->bias[j] = by_distance ? by_distance[j] : 0.0f;
     if (step->distance_query)
         for (int j = 0; j < h->keys; j++) h->bias[j] += h->of_keys[(int64_t)j * h->distances + row[j] - h->distance];
+    if (step->segments >= 0) add_segments(h, query);
     return h->bias;
 }
 
@@ -1005,8 +1027,8 @@ static size_t head_memory(struct head *h, uint8_t *memory) {
         const size_t distances = (size_t)h->distances * sizeof(float);
         PART(of_queries, float, MOST_ROWS *distances)
         PART(of_keys, float, width *distances)
-        PART(bias, float, width * sizeof(float))
     }
+    PART(bias, float, h->distances || h->step->segments >= 0 ? width * sizeof(float) : 0)
 #undef PART
     return used;
 }
@@ -1020,13 +1042,15 @@ static NOINLINE void attention(const struct bertc_step *step, const struct frame
         const int text = unit / step->heads, length = frame->start[text + 1] - frame->start[text];
         const int each = step->rows == BERTC_TOKENS;
         const int shown = frame->seen[text];
-        const int keys = each || !step->near ? shown : least(shown, step->near); /* a text's row is its first token's */
+        /* What a text's first token sees. */
+        const int keys = each || step->last || !step->near ? shown : least(shown, step->near);
         struct head head = {.step = step, .frame = frame, .number = unit % step->heads, .size = size,
                             .query = each ? frame->start[text] : text, .queries = each ? length : 1,
+                            .place = each ? 0 : place_of_text(step, frame, text),
                             .key = frame->start[text], .keys = keys, .depth = up(size, DEPTH),
                             .width = up(keys, BERTC_PANEL), .across = up(size, BERTC_PANEL)};
         if (step->distances) { /* rows never grow from key to key: the last key of the first query has the first */
-            const int32_t *row = step->distance_row + step->positions - 1;
+            const int32_t *row = step->distance_row + step->positions - 1 - head.place;
             head.distance = row[keys - 1] / BERTC_PANEL * BERTC_PANEL;
             head.distances = up(row[1 - head.queries] + 1, BERTC_PANEL) - head.distance;
         }
@@ -1051,7 +1075,7 @@ static size_t scratch_bytes(const struct bertc_plan *plan, int32_t longest) {
             most = bytes > most ? bytes : most;
         }
         if (step->op != BERTC_ATTENTION) continue;
-        struct head head = {.size = step->n / step->heads};
+        struct head head = {.step = step, .size = step->n / step->heads};
         head.width = up(longest, BERTC_PANEL);
         head.across = up(head.size, BERTC_PANEL);
         head.distances = up(step->distances, BERTC_PANEL);

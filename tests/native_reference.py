@@ -101,6 +101,15 @@ class _Run:
     def step(self, step: Step) -> None:
         KERNELS[step.op](self, step)
 
+    @staticmethod
+    def place(step: Step, text: Text) -> int:
+        """The place of the token that a text's row is of."""
+        return text.seen - 1 if step.last else 0
+
+    def places(self, step: Step, text: Text) -> Array:
+        """The places of the tokens of a text that there are rows of."""
+        return np.arange(text.length) if step.rows is Rows.TOKENS else np.array([self.place(step, text)])
+
     def array(self, step: Step, field: str) -> Array | None:
         name = getattr(step, field)
         return self.arrays[name] if name else None
@@ -275,19 +284,19 @@ def _norm(run: _Run, step: Step) -> None:
         run.buffers[step.out_codes][:, : step.n] = run.codes(step, y)
 
 
-def _distance_bias(run: _Run, step: Step, head: int, queries: int, keys: int) -> Array:
-    """Return what is added to the scores of one head of one text: [queries, keys]."""
+def _distance_bias(run: _Run, step: Step, head: int, queries: Array, keys: int) -> Array:
+    """Return what is added to the scores of one head of one text for queries at such places: [queries, keys]."""
     bias = run.array(step, "distance_bias")
     if bias is None:
-        return np.zeros((queries, keys), F32)
-    places = np.arange(keys) - np.arange(queries)[:, None] + step.positions - 1
+        return np.zeros((len(queries), keys), F32)
+    places = np.arange(keys) - queries[:, None] + step.positions - 1
     return np.asarray(bias[head, places], F32)
 
 
 def _distances(run: _Run, step: Step, head: int, queries: slice, text: Text) -> Array:
     """Return what products with embeddings of distances add to the scores of one head of one text: [queries, keys]."""
     size, count = step.n // step.heads, queries.stop - queries.start
-    places = np.arange(text.length) - np.arange(count)[:, None] + step.positions - 1
+    places = np.arange(text.length) - run.places(step, text)[:, None] + step.positions - 1
     row = run.array(step, "distance_row")
     assert row is not None
     total = np.zeros((count, text.length), F32)
@@ -303,6 +312,15 @@ def _distances(run: _Run, step: Step, head: int, queries: slice, text: Text) -> 
     return total
 
 
+def _segments(run: _Run, step: Step, head: int, queries: slice, text: Text) -> Array:
+    """Return what one type of query and key adds to the scores of one head of one text: [queries, keys]."""
+    types = run.batch.token_type_ids[text.row, text.columns]
+    own = types if step.rows is Rows.TOKENS else types[[run.place(step, text)]]
+    numbers = run.buffers[step.segments][queries, step.segments_column + head]
+    assert numbers.dtype == F32
+    return np.asarray(np.where(own[:, None] == types, numbers[:, None], F32(0)))
+
+
 def _attention(run: _Run, step: Step) -> None:
     query, key, value = (run.centred(step, step.n, place) for place in range(3))
     size = step.n // step.heads
@@ -314,10 +332,12 @@ def _attention(run: _Run, step: Step) -> None:
             raw = (query[queries, columns] @ key[text.tokens, columns].T).astype(F32)
             if step.scores_requant:
                 raw = np.clip(np.rint(raw * F32(step.scores_requant)), -128, 127).astype(F32)
-            scores = raw * F32(step.scaling) + _distance_bias(run, step, head, *raw.shape)
+            keys, places = np.arange(text.length), run.places(step, text)[:, None]
+            scores = raw * F32(step.scaling) + _distance_bias(run, step, head, places[:, 0], text.length)
             if step.distances:
                 scores += _distances(run, step, head, queries, text)
-            keys, places = np.arange(text.length), np.arange(len(raw))[:, None]
+            if step.segments != NO_BUFFER:
+                scores += _segments(run, step, head, queries, text)
             visible = (keys < text.seen) & ((np.abs(keys - places) < step.near) | (step.near == 0))
             visible[~visible.any(axis=1), text.seen - 1] = True  # too far from all keys: the last one
             scores = np.where(visible, scores, F32(-np.inf))
@@ -345,7 +365,8 @@ def _finish(run: _Run, step: Step) -> None:
 
 
 def _first(run: _Run, step: Step) -> None:
-    run.buffers[step.out][:, : step.n] = run.read(step, step.n)[[text.first for text in run.texts]]
+    rows = [text.first + run.place(step, text) for text in run.texts]
+    run.buffers[step.out][:, : step.n] = run.read(step, step.n)[rows]
 
 
 def _marked(run: _Run, step: Step) -> None:
@@ -370,7 +391,7 @@ def _unit(run: _Run, step: Step) -> None:
 
 
 def _rotary(run: _Run, step: Step) -> None:
-    places = [np.arange(text.length) if step.rows is Rows.TOKENS else [0] for text in run.texts]
+    places = [run.places(step, text) for text in run.texts]
     x = run.read(step, step.n).reshape(run.rows[step.rows], step.heads, 2, -1)
     first, second = x[:, :, 0], x[:, :, 1]
     cos, sin = run.array(step, "cos"), run.array(step, "sin")

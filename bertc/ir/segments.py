@@ -67,3 +67,20 @@ def emit_segment_scores(emit: Emitter, query: ir.Value, same: ir.Value, found: S
     axis = emit.constant(f"{name}_axis", np.array([3], np.int64))
     heads = emit.op("Unsqueeze", heads, axis, name=f"{name}_of_keys")
     return emit.op("Mul", heads, same, name=f"{name}_scores")
+
+
+def scores_without_segments(bias: ir.Value | None) -> tuple[ir.Value | None, ir.Value | None]:
+    """Read back what is added to a layer's scores: what is left without segments, and the numbers [B, S, heads] that
+    keys of a query's own segment get; None where there is no such thing."""
+    total = None if bias is None else bias.producer()
+    if total is None or total.op_type != "Add" or total.inputs[1] is None:
+        return bias, None
+    product = total.inputs[1].producer()
+    if product is None or product.op_type != "Mul" or product.inputs[1] is None or product.inputs[1].name != SAME:
+        return bias, None
+    value = product.inputs[0]
+    for op_type in ("Unsqueeze", "Transpose"):
+        node = None if value is None else value.producer()
+        assert node is not None and node.op_type == op_type, "as `emit_segment_scores` writes them"
+        value = node.inputs[0]
+    return total.inputs[0], value

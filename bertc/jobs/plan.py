@@ -20,7 +20,7 @@ from bertc.runtime.machine.cpu import cpu_features
 from bertc.targets import Target, target_from_name
 
 EVERYWHERE = "native, --target ort-cpu or --target openvino"
-"""The targets that run every part of a model but XLNet's attention."""
+"""The targets that run every part of a model."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,11 +70,11 @@ def plan_from_recipe(recipe: Recipe, checkpoint: Checkpoint, lengths: Sequence[i
 
 def check_architecture(plan: Plan, checkpoint: Checkpoint) -> None:
     """Raise `InputError` where the target cannot run the model: what its dialect would say after the calibration."""
-    feature, others = feature_beyond(plan.target, checkpoint.architecture)
+    feature = feature_beyond(plan.target, checkpoint.architecture)
     if feature is not None:
         raise InputError(
             f"{checkpoint.path}: this model ({checkpoint.family}) has {feature}, which the target {plan.target.name} "
-            f"does not run; build it with --target {others}"
+            f"does not run; build it with --target {EVERYWHERE}"
         )
     if hides_tokens(checkpoint.head) and not plan.target.unseen_tokens:
         raise InputError(
@@ -88,17 +88,17 @@ def hides_tokens(head: Head) -> bool:
     return head.interaction is not None and head.interaction.hides_filler
 
 
-def feature_beyond(target: Target, architecture: Architecture) -> tuple[str | None, str]:
-    """Return what a model has that the target does not run (None: it runs), and which targets do."""
+def feature_beyond(target: Target, architecture: Architecture) -> str | None:
+    """Return what a model has that the target does not run; None: it runs."""
     if architecture.norm is Norm.RMS and not target.rms_norm:
-        return "RMSNorm", EVERYWHERE
+        return "RMSNorm"
     if architecture.rotary_bases and not target.rotary_positions:
-        return "rotary positions", EVERYWHERE
+        return "rotary positions"
     if architecture.relative_sinusoids and not target.segments:
-        return "attention by distances and segments", "ort-cpu or --target openvino"
+        return "attention by distances and segments"
     if architecture.relative_embeddings and not target.distance_embeddings:
-        return "attention by embeddings of distances", EVERYWHERE
-    return None, EVERYWHERE
+        return "attention by embeddings of distances"
+    return None
 
 
 def scheme_from_recipe(quantization: QuantizationRecipe, *, layers: int) -> Scheme:

@@ -9,7 +9,6 @@ import onnx_ir as ir
 from bertc.export.engine_options import EngineOptions
 from bertc.ir.early_exit import let_texts_leave
 from bertc.ir.scheme import Scheme
-from bertc.ir.segments import refuse_segments
 from bertc.ir.sites import Role, Site
 from bertc.runtime.native.native_runtime import NativeRuntime
 from bertc.runtime.optimized import INT8_ATTENTION
@@ -21,7 +20,6 @@ ATTENTION_OPERANDS = (Role.QUERY, Role.KEY, Role.VALUE, Role.PROBS)
 
 def lower_graph(graph: ir.Model, options: EngineOptions) -> ir.Model:
     """Leave the graph as it is but for the threshold under which texts leave: the plan is made where it is written."""
-    refuse_segments(graph, "the native engine")
     return graph if options.exit_threshold is None else let_texts_leave(graph, options.exit_threshold)
 
 
@@ -43,6 +41,5 @@ TARGET = Target(
     static_int8=True,
     zero_points=True,
     precision="int8",
-    segments=False,
     lets_texts_leave=True,
 )

@@ -15,6 +15,7 @@ from bertc.ir.disentangled import PositionScores, position_scores_of
 from bertc.ir.emit import array_of
 from bertc.ir.relative import bias_by_distance
 from bertc.ir.rotary import is_rotary, rotary_inputs
+from bertc.ir.segments import scores_without_segments
 from bertc.ir.sentences import window_of
 from bertc.runtime.native import packing
 from bertc.runtime.native.joined import joined_quantizes
@@ -31,6 +32,9 @@ class AttentionWriter(PlanWriter, ABC):
         super().__init__()
         self.longest = 0
         """Tokens of the longest text, once the embeddings are written."""
+
+        self.last = False
+        """Whether a text's row is its last token's, and not its first's."""
 
     @abstractmethod
     def place(self, value: ir.Value, rows: Rows) -> Place:
@@ -67,6 +71,7 @@ class AttentionWriter(PlanWriter, ABC):
             n=n,
             heads=sum(node.attributes["split"].as_ints()[2] for node in nodes),
             positions=self.longest,
+            last=self.row_of_text(rows),
             **tables,
             **places[0].read(),
             **self.quantized(quantize, n, name),
@@ -103,13 +108,17 @@ class AttentionWriter(PlanWriter, ABC):
             values = [(pair.codes, each) for pair, (_, each) in zip(pairs, values, strict=True)]
         self.write_turned(values[:2])
         self.write_joined(values)
-        by_position = None if inputs.bias is None else position_scores_of(inputs.bias)
-        numbers = {} if by_position is None else self.position_scores(by_position, rows, str(node.outputs[0].name))
-        query, key, value = (self.place(*each) for each in values)
         name = str(node.outputs[0].name)
+        bias, segments = scores_without_segments(inputs.bias)
+        by_position = None if bias is None else position_scores_of(bias)
+        numbers = {} if by_position is None else self.position_scores(by_position, rows, name)
+        if segments is not None:
+            place = self.place(segments, rows)
+            numbers |= {"segments": place.buffer, "segments_column": place.column}
+        query, key, value = (self.place(*each) for each in values)
         scaling = node.attributes["scaling"].as_float()
         fields = _scales(inputs, scaling, pairs if int8 else []) | self.quantized(quantize, value.columns, name)
-        fields |= numbers or self.distance_bias(inputs.bias, name)
+        fields |= numbers if by_position is not None else numbers | self.distance_bias(bias, name)
         fields["near"] = self.near(inputs.near, name)
         return self.step(
             Type.F32 if quantize is None else Type.U8,
@@ -122,8 +131,13 @@ class AttentionWriter(PlanWriter, ABC):
             k=query.columns,
             n=value.columns,
             heads=node.attributes["split"].as_ints()[2],
+            last=self.row_of_text(rows),
             **fields,
         )
+
+    def row_of_text(self, rows: Rows) -> int:
+        """Return which token's a text's row is, as a step says it."""
+        return int(self.last and rows is Rows.TEXTS)
 
     def near(self, near: ir.Value | None, name: str) -> int:
         """Return how many places away a key is no longer seen; 0 where all are."""

@@ -1,8 +1,8 @@
 """A float or Q/DQ graph to a plan for the native engine: one kernel call for each product and what follows it.
 
 Written by demand, from the outputs back: a value is computed when something that was not fused asks for it, once for
-all tokens, or for each text's first token where nothing else of it is read. The mask, positions and packing have no
-steps: the engine knows the texts.
+all tokens, or for each text's first or last token where nothing else of it is read. The mask, positions and packing
+have no steps: the engine knows the texts.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from bertc.errors import InputError
 from bertc.ir.emit import DOMAIN, array_of
 from bertc.ir.rms_norm import is_norm, is_rms_norm
 from bertc.ir.rotary import is_rotary, rotary_inputs
+from bertc.ir.segments import has_segments
 from bertc.runtime.native import packing
 from bertc.runtime.native.attention_writer import AttentionWriter
 from bertc.runtime.native.joined import joined_chains, joined_quantizes, signature
@@ -36,11 +37,14 @@ from bertc.runtime.native.patterns import (
     quantize_of,
 )
 from bertc.runtime.native.plan_writer import Place
-from bertc.runtime.native.row_patterns import first_of, marked_of, pooled_of, unit_of
+from bertc.runtime.native.row_patterns import chosen_of, marked_of, pooled_of, unit_of
 from bertc.runtime.native.shared_buffers import share_buffers
 
 LONGEST = 1 << 14
 """Tokens of a text of a model that knows no positions but distances, of which the farthest share an embedding."""
+
+ANY_TYPE = (1 << 31) - 1
+"""More than the types of tokens that are only told apart may be."""
 
 
 def plan_from_graph(graph: ir.Model) -> tuple[Plan, Mapping[str, NDArray[Any]]]:
@@ -63,6 +67,7 @@ class _Compiler(AttentionWriter):
         self.places: dict[Needed, Place] = {}
         self.norms: dict[Needed, int] = {}
         self.exits = exits_behind_norms(graph)
+        self.last = any(found[1] for found in map(chosen_of, graph.graph) if found is not None)
 
     def plan(self) -> Plan:
         """Write all steps."""
@@ -104,9 +109,8 @@ class _Compiler(AttentionWriter):
             if self.chosen(value, rows):
                 tokens = self.place(value, Rows.TOKENS)
                 kind = self.buffers[tokens.buffer].type
-                found = self.step(
-                    kind, op=Op.FIRST, name=f"{value.name}.first", rows=rows, n=tokens.columns, **tokens.read()
-                )
+                fields: dict[str, Any] = {"op": Op.FIRST, "last": self.row_of_text(rows), **tokens.read()}
+                found = self.step(kind, name=f"{value.name}.first", rows=rows, n=tokens.columns, **fields)
             else:
                 found = self.computed(value, rows)
             self.places[value, rows] = found
@@ -264,10 +268,10 @@ class _Compiler(AttentionWriter):
             column += width
 
     def first(self, value: ir.Value, rows: Rows) -> Place | None:
-        """The first tokens' rows of a value."""
+        """The first or last tokens' rows of a value."""
         node = value.producer()
-        tokens = None if node is None else first_of(node)
-        return None if tokens is None else self.place(tokens, Rows.TEXTS)
+        chosen = None if node is None else chosen_of(node)
+        return None if chosen is None else self.place(chosen[0], Rows.TEXTS)
 
     def gathered(self, value: ir.Value, rows: Rows) -> Place | None:
         """Write the rows of texts' marks, or the embeddings."""
@@ -294,6 +298,8 @@ class _Compiler(AttentionWriter):
         self.longest = _longest(found, self.graph)
         if found.types is not None:
             fields |= {"type": self.keep(name, "type", found.types), "types": len(found.types)}
+        elif has_segments(self.graph):
+            fields["types"] = ANY_TYPE
         return self.step(
             Type.F32,
             op=Op.EMBED,

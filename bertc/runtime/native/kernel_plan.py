@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from bertc.errors import InputError
 
-ABI = 5
+ABI = 6
 PANEL = 64
 """Columns of a panel of weights, and what widths are multiples of."""
 
@@ -128,6 +128,7 @@ class Step:
     n: int
     heads: int = 0
     token: int = 0
+    last: int = 0
     flag: int = 0
     probs_high: int = 0
     epsilon: float = 0.0
@@ -138,6 +139,8 @@ class Step:
     numbers: tuple[int, int] = (NO_BUFFER, NO_BUFFER)
     numbers_column: tuple[int, int] = (0, 0)
     distances: int = 0
+    segments: int = NO_BUFFER
+    segments_column: int = 0
     near: int = 0
     vocabulary: int = 0
     positions: int = 0
@@ -174,7 +177,11 @@ class Step:
 
     def read(self) -> tuple[int, ...]:
         """Return the buffers that the step reads."""
-        return tuple(buffer for buffer in (*self.inputs, *self.numbers, self.residual) if buffer != NO_BUFFER)
+        return (*self.operands(), *((self.residual,) if self.residual != NO_BUFFER else ()))
+
+    def operands(self) -> tuple[int, ...]:
+        """Return the buffers that the step reads again when it has written a part of its rows: all but the residual."""
+        return tuple(buffer for buffer in (*self.inputs, *self.numbers, self.segments) if buffer != NO_BUFFER)
 
     def written(self) -> tuple[int, ...]:
         """Return the buffers that the step writes."""

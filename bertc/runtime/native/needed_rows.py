@@ -1,7 +1,8 @@
-"""Which values are needed for all tokens, and which for each text's first token alone: the last layer's, mostly.
+"""Which values are needed for all tokens, and which for one of each text alone: the last layer's, mostly.
 
-What a classifier reads of the last layer is its first tokens' rows. Nothing but attention mixes rows, so all that
-follows the last layer's keys and values is needed for those only (`bertc.ir.last_layer` is the same for other engines).
+What a classifier reads of the last layer is its first tokens' rows, XLNet's the last ones'. Nothing but attention mixes
+rows, so all that follows the last layer's keys and values is needed for those only (`bertc.ir.last_layer` is the same
+for other engines).
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ from bertc.ir.attention import OP_TYPES, inputs_of
 from bertc.ir.disentangled import position_scores_of
 from bertc.ir.emit import DOMAIN
 from bertc.ir.rotary import is_rotary, rotary_inputs
+from bertc.ir.segments import scores_without_segments
 from bertc.ir.sentences import SENTENCES
 from bertc.runtime.native.kernel_plan import Rows
 from bertc.runtime.native.patterns import embedding_of, operands
-from bertc.runtime.native.row_patterns import first_of, marked_of, pooled_of
+from bertc.runtime.native.row_patterns import chosen_of, marked_of, pooled_of
 
 Needed = tuple[ir.Value, Rows]
 
@@ -43,16 +45,18 @@ def _read_for(value: ir.Value, rows: Rows) -> list[Needed]:
     node = value.producer()
     if node is None or embedding_of(value) is not None:
         return []
-    tokens, pooled = first_of(node), marked_of(node) or pooled_of(node)
-    if tokens is not None:
-        return [(tokens, Rows.TEXTS)]
+    chosen, pooled = chosen_of(node), marked_of(node) or pooled_of(node)
+    if chosen is not None:
+        return [(chosen[0], Rows.TEXTS)]
     if pooled is not None:
         return [(pooled[0], Rows.TOKENS)]
     if node.domain == DOMAIN and node.op_type in OP_TYPES:
         inputs = inputs_of(node)
         found = [(inputs.query, rows), (inputs.key, Rows.TOKENS), (inputs.value, Rows.TOKENS)]
-        scores = None if inputs.bias is None else position_scores_of(inputs.bias)
-        numbers = [] if scores is None else [(scores.query, rows), (scores.key, Rows.TOKENS)]
+        bias, segments = scores_without_segments(inputs.bias)
+        scores = None if bias is None else position_scores_of(bias)
+        numbers = [(segments, rows)]
+        numbers += [] if scores is None else [(scores.query, rows), (scores.key, Rows.TOKENS)]
         return found + [(value, each) for value, each in numbers if value is not None]
     if is_rotary(node):
         return [(rotary_inputs(node).x, rows)]

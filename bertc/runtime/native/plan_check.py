@@ -99,8 +99,9 @@ class _Check(StepCheck):
         else:
             self.expect(step.first_position == 0, "first_position")
             self.expect(not step.position_scale, "position_scale")
-        self.expect(step.types >= 0 and bool(step.type) is (step.types > 0), "types")
-        if step.types:
+        self.expect(step.types >= 0 and (step.types > 0 or not step.type), "types")
+        self.types = step.types
+        if step.type:
             self.array("type", np.float32, (step.types, step.n))
 
     def table(self, field: str, rows: int) -> None:
@@ -173,8 +174,10 @@ class _Check(StepCheck):
         self.expect(step.scaling > 0, "scaling")
         self.expect(step.scores_requant >= 0, "scores_requant")
         self.expect(0 <= step.near <= self.longest, "near")
+        self.row_of_text()
         self.distance_bias()
         self.products_with_distances()
+        self.numbers_of_segments()
         self.codes(step.out)
 
     def distance_bias(self) -> None:
@@ -213,6 +216,17 @@ class _Check(StepCheck):
         if int(row.min()) < 0 or int(row.max()) >= step.distances or (np.diff(row) > 0).any():
             self.refuse("distance_row", f"has a row that is none of {step.distances}, or grows")
 
+    def numbers_of_segments(self) -> None:
+        """Check what keys of a query's own segment get: a number for each head, in a model that tells types apart."""
+        step = self.current
+        if step.segments == NO_BUFFER:
+            self.expect(step.segments_column == 0, "segments_column")
+            return
+        names, column = ("segments", "segments_column"), step.segments_column
+        found = self.read(names, step.segments, column, step.rows, step.heads, step.heads)
+        if found.type is not Type.F32 or self.types < 2:
+            self.refuse("segments", "has a buffer that does not hold f32, or a model with one type of tokens")
+
     def finish_alone(self) -> None:
         """Check a conversion of numbers or codes."""
         step = self.current
@@ -222,8 +236,9 @@ class _Check(StepCheck):
         self.finish()
 
     def first(self) -> None:
-        """Check the choice of first tokens."""
+        """Check the choice of first or last tokens."""
         self.one_input()
+        self.row_of_text()
         self.expect(self.current.rows is Rows.TEXTS, "rows")
         self.type_of_out(self.source(Rows.TOKENS, self.current.n).type)
 
@@ -254,6 +269,7 @@ class _Check(StepCheck):
         self.type_of_input(self.source(step.rows, step.n), Type.F32)
         self.expect(step.heads > 0 and step.n % (2 * step.heads) == 0, "heads")
         self.expect(step.positions == self.longest, "positions")
+        self.row_of_text()
         for field in ("cos", "sin"):
             self.array(field, np.float32, (step.positions, step.n // step.heads // 2))
         self.codes(step.out)

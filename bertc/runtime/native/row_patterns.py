@@ -15,13 +15,17 @@ MARKED = (
 """The nodes from the chosen places back to the comparison of ids, each with the input that is followed."""
 
 
-def first_of(node: ir.Node) -> ir.Value | None:
-    """Read the choice of each sentence's first token (`bertc.ir.sentences`): the tokens it is made from."""
+def chosen_of(node: ir.Node) -> tuple[ir.Value, bool] | None:
+    """Read the choice of each sentence's first or last token (`bertc.ir.sentences`): the tokens it is made from, and
+    whether it is the last."""
     transposed = produced(node.inputs[1], "Transpose") if node.op_type == "GatherND" else None
     places = None if transposed is None else produced(transposed.inputs[0], "NonZero")
     starts = None if places is None else produced(places.inputs[0], "Equal")
-    position = None if starts is None else starts.inputs[1]  # 0; that of a sentence's last token is computed
-    return None if position is None or position.const_value is None else node.inputs[0]
+    position = None if starts is None else starts.inputs[1]
+    if position is None or node.inputs[0] is None:
+        return None
+    last = produced(position, "ReduceMax") is not None
+    return (node.inputs[0], last) if last or position.const_value is not None else None
 
 
 def marked_of(node: ir.Node) -> tuple[ir.Value, int] | None:

@@ -37,10 +37,10 @@ def share_buffers(plan: Plan) -> Plan:
 
     steps = []
     for number, step in enumerate(plan.steps):
-        if step.residual not in (*step.inputs, *step.numbers):
+        if step.residual not in step.operands():
             freed(number, (step.residual,))
         placed(step)
-        freed(number, tuple(buffer for buffer in (*step.inputs, *step.numbers) if buffer != NO_BUFFER))
+        freed(number, step.operands())
         steps.append(_placed(step, place))
     outputs = tuple(replace(output, buffer=place[output.buffer]) for output in plan.outputs)
     return Plan(steps=tuple(steps), buffers=tuple(buffers), outputs=outputs)
@@ -53,6 +53,7 @@ def _placed(step: Step, place: dict[int, int]) -> Step:
         step,
         inputs=(query, key, value),
         numbers=(query_numbers, key_numbers),
+        segments=place[step.segments],
         out=place[step.out],
         out_codes=place[step.out_codes],
         residual=place[step.residual],

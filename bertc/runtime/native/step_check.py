@@ -41,7 +41,8 @@ INPUT = {"inputs", "in_column"}
 RESIDUAL = {"residual", "residual_zero", "residual_scale", "gated"}
 FINISH = {"k", "scale", "requant", "requant_scale", "bias", "activation"} | RESIDUAL
 SCALES = {"scaling", "scores_requant", "probs_inverse", "probs_high", "context_scale"}
-KEYS = {"positions", "distance_bias", "near", "numbers", "numbers_column", "distances", *DISTANCES}
+BY_DISTANCE = {"positions", "distance_bias", "numbers", "numbers_column", "distances", *DISTANCES}
+KEYS = {"near", "segments", "segments_column", "last"} | BY_DISTANCE
 EMBEDDING = {"vocabulary", "positions", "types", "first_position", "word", "position", "type"}
 FIELDS: Mapping[Op, set[str]] = {
     Op.EMBED: ALWAYS | EMBEDDING | {"flag", "word_scale", "position_scale"},
@@ -50,11 +51,11 @@ FIELDS: Mapping[Op, set[str]] = {
     Op.NORM: ALWAYS | INPUT | CODES | {"out_codes", "flag", "gamma", "beta", "epsilon"},
     Op.ATTENTION: ALWAYS | INPUT | SCALES | CODES | KEYS | {"in_zero", "k", "heads", "flag"},
     Op.FINISH: ALWAYS | INPUT | FINISH | CODES | {"in_zero"},
-    Op.FIRST: ALWAYS | INPUT,
+    Op.FIRST: ALWAYS | INPUT | {"last"},
     Op.MARKED: ALWAYS | INPUT | {"token"},
     Op.POOL: ALWAYS | INPUT | {"flag"},
     Op.UNIT: ALWAYS | INPUT | {"epsilon"},
-    Op.ROTARY: ALWAYS | INPUT | CODES | {"heads", "positions", "cos", "sin"},
+    Op.ROTARY: ALWAYS | INPUT | CODES | {"heads", "positions", "cos", "sin", "last"},
     Op.EXIT: {"op", "name", "rows", "n", "epsilon"} | INPUT,
 }
 """What each kernel reads of its step."""
@@ -73,6 +74,7 @@ class StepCheck:
         self.arrays = arrays
         self.written = [np.zeros(buffer.width, np.bool_) for buffer in plan.buffers]
         self.longest = 0
+        self.types = 0
         self.scores: set[int] = set()  # that texts leave with, by their number
         self.current = Step(op=Op.FIRST, name="", rows=Rows.TEXTS, n=0)
         self.where = ""
@@ -127,6 +129,10 @@ class StepCheck:
             self.refuse(field, f"has buffer {number} before all of its columns are written")
         return found
 
+    def row_of_text(self) -> None:
+        """Check which token's a text's row is, if the step has those."""
+        self.expect(self.current.last in ((0, 1) if self.current.rows is Rows.TEXTS else (0,)), "last")
+
     def one_input(self) -> None:
         """Refuse further inputs."""
         step = self.current
@@ -138,7 +144,7 @@ class StepCheck:
         step = self.current
         number = getattr(step, field)
         found = self.buffer(field, number)
-        if found.rows is not step.rows or number in (*step.inputs, *step.numbers):
+        if found.rows is not step.rows or number in step.operands():
             self.refuse(field, f"is buffer {number}, whose rows are not the step's, or which the step reads")
         if column < 0 or column % PANEL or column + padded(step.n) > found.width:
             self.refuse(f"{field}_column", f"is {column}, and the buffer has {found.width} columns")

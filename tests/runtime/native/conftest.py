@@ -71,6 +71,12 @@ def biased(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
 
 
 @pytest.fixture(scope="session")
+def segmented(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
+    """Distances and segments, and texts' last tokens, in mode 2."""
+    return compiled_family(tmp_path_factory.mktemp("segmented"), "xlnet", tiny_scheme("2", "channel"))
+
+
+@pytest.fixture(scope="session")
 def leaving(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
     """Two exits, at which texts leave, in mode 3: what goes on are codes."""
     checkpoint = checkpoint_with_exits(tiny_checkpoint(tmp_path_factory.mktemp("leaving"), layers=3))

@@ -42,6 +42,7 @@ class PlanOfOne:
                 n=rows.shape[1],
                 vocabulary=len(rows),
                 positions=LONGEST,
+                types=2,
                 word="word",
                 position="position",
             )
@@ -50,7 +51,7 @@ class PlanOfOne:
         texts = [
             Feature(
                 input_ids=generator.integers(0, len(rows), length),
-                token_type_ids=np.zeros(length, np.int64),
+                token_type_ids=generator.integers(0, 2, length),
                 row=row,
                 seen=int(generator.integers(1, length + 1)) if unseen else None,
             )
@@ -94,11 +95,24 @@ class PlanOfOne:
         values = np.random.default_rng(heads).normal(0, 2, (heads, distances(LONGEST))).astype(np.float32)
         return {"positions": LONGEST, "distance_bias": self.array("distance_bias", values)}
 
-    def added(self, kind: str, heads: int, n: int, rows: Rows, largest: float) -> dict[str, Any]:
+    def numbers(self, n: int, rows: Rows, last: int) -> int:
+        """Return the buffer of the first columns in numbers: of tokens, or of each text's first or last."""
+        if rows is Rows.TOKENS:
+            return 0
+        out = self.buffer(Type.F32, n, rows)
+        fields: dict[str, Any] = {"inputs": (0, -1, -1), "n": n, "out": out, "last": last}
+        self.steps.append(Step(op=Op.FIRST, name=f"{n} numbers", rows=rows, **fields))
+        return out
+
+    def added(self, kind: str, heads: int, n: int, rows: Rows, largest: float, last: int = 0) -> dict[str, Any]:
         """Return what is added to the scores: nothing, a bias, or products of the first columns with distances.
 
-        kind: "", "bias", or which of "keys" and "queries" have embeddings of distances.
+        kind: "", "bias", or which of "keys" and "queries" have embeddings of distances; with "segments", the second
+        column and those behind it are also what keys of a query's own type get.
         """
+        if "segments" in kind:
+            fields = self.added(kind.replace("segments", "").removesuffix(" and "), heads, n, rows, largest, last)
+            return fields | {"segments": self.numbers(n + 1, rows, last), "segments_column": 1}
         if kind in ("", "bias"):
             return self.distance_bias(heads, kind == "bias")
         generator, size, count = np.random.default_rng(heads), n // heads, 20 + 50 * heads
@@ -110,11 +124,8 @@ class PlanOfOne:
                 table = generator.normal(0, size**-0.5 / largest, (heads, size, count)).astype(np.float32)
                 fields[field] = self.array(field, np.stack([packing.float_panels(head) for head in table]))
                 numbers[side] = 0
-        if rows is Rows.TEXTS and numbers[0] == 0:
-            numbers[0] = self.buffer(Type.F32, n, rows)
-            self.steps.append(
-                Step(op=Op.FIRST, name="first numbers", rows=rows, inputs=(0, -1, -1), n=n, out=numbers[0])
-            )
+        if numbers[0] == 0:
+            numbers[0] = self.numbers(n, rows, last)
         return fields | {"numbers": (numbers[0], numbers[1])}
 
     def residual(self, kind: Type, n: int, factor: float = 1.0) -> int:

@@ -11,7 +11,7 @@ from bertc.runtime.native.kernel_plan import Op, Rows, Step, Type
 from tests.runtime.native.plan_of_one import PROPERTY, WORDS, PlanOfOne, lengths
 
 pytestmark = pytest.mark.native
-BIAS = st.sampled_from(["", "bias", "keys", "queries", "keys and queries"])
+BIAS = st.sampled_from(["", "bias", "keys", "queries", "keys and queries", "bias and segments", "keys and segments"])
 NEAR = st.sampled_from([0, 0, 1, 2, 5, 16, 17, 65, 150])
 
 
@@ -21,7 +21,7 @@ NEAR = st.sampled_from([0, 0, 1, 2, 5, 16, 17, 65, 150])
     size=st.sampled_from([4, 12, 16, 30, 32, 64, 80]),
     high=st.sampled_from([127, 255]),
     scores=st.booleans(),
-    first=st.booleans(),
+    chosen=st.sampled_from(["", "first", "last"]),
     biased=BIAS,
     near=NEAR,
     texts=lengths(),
@@ -33,20 +33,22 @@ def test_attention_over_codes(
     size: int,
     high: int,
     scores: bool,
-    first: bool,
+    chosen: str,
     biased: str,
     near: int,
     texts: list[int],
     unseen: bool,
 ) -> None:
-    inputs = np.random.default_rng(size).integers(-128, 128, (WORDS, 3 * heads * size))
-    plan, n = PlanOfOne(inputs, texts, unseen=unseen), heads * size
+    numbers = np.random.default_rng(size).integers(-128, 128, (WORDS, 3 * heads * size))
+    plan, n = PlanOfOne(numbers, texts, unseen=unseen), heads * size
     codes = plan.codes(3 * n, 128)
     rows, query = Rows.TOKENS, codes
-    if first:
+    last = int(chosen == "last")
+    if chosen:
         rows, query = Rows.TEXTS, plan.buffer(Type.U8, n, Rows.TEXTS)
-        plan.steps.append(Step(op=Op.FIRST, name="first", rows=rows, inputs=(codes, -1, -1), n=n, out=query))
-    added = plan.added(biased, heads, n, rows, 128)
+        inputs = (codes, -1, -1)
+        plan.steps.append(Step(op=Op.FIRST, name=chosen, rows=rows, inputs=inputs, n=n, out=query, last=last))
+    added = plan.added(biased, heads, n, rows, 128, last)
     spread = 3 / (127 * 127 * size**0.5)
     plan.steps.append(
         Step(
@@ -67,6 +69,7 @@ def test_attention_over_codes(
             context_scale=1 / (127 * high),
             out=plan.buffer(Type.F32, n, rows),
             near=near,
+            last=last,
             **added,
         )
     )

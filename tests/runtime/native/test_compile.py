@@ -199,94 +199,9 @@ def test_families(task: str, family: str, quantize: bool, tmp_path: Path) -> Non
     check_same(int8_graph(model, scheme("2", "channel")) if quantize else graph, graph, BATCHES["packed"])
 
 
-@pytest.mark.parametrize("chosen", [None, *SCHEMES])
-@pytest.mark.parametrize("task", ["sequence-classification", "token-classification"])
-def test_rotary_positions_local_windows_and_gates(
-    task: str, chosen: tuple[str, str | None] | None, tmp_path: Path
-) -> None:
-    checkpoint = checkpoint_from_path(write_tiny_family(tmp_path / "model", "modernbert", task=task))
-    graph = graph_from_checkpoint(checkpoint)
-    model = TinyModel(checkpoint=checkpoint, graph=graph, features=FEATURES, table=calibrated(graph, FEATURES))
-    whole = graph if chosen is None else int8_graph(model, scheme(*chosen))
-    for batch in BATCHES.values():
-        check_same(whole, graph, batch)
-    plan, _ = compiled(whole)
-    assert [step.near for step in plan.steps if step.op is Op.ATTENTION] == [0, 5, 0]
-    assert (plan.steps[0].position, plan.steps[0].positions, plan.steps[0].types) == ("", 128, 0)
-    turns = [step for step in plan.steps if step.op is Op.ROTARY]
-    alone = task == "sequence-classification"  # the last layer's queries are first tokens
-    assert [step.n for step in turns] == [128, 128, *([64, 64] if alone else [128])]
-    gated = [step for step in plan.steps if step.gated]
-    assert len(gated) == 3 and all(step.activation is Activation.GELU for step in gated)
-    if chosen is not None:
-        assert {step.op for step in steps_of(plan, 0)} == {Op.NORM, Op.GEMM_INT8, Op.ROTARY, Op.ATTENTION}
-        assert all(plan.buffers[step.out].type is Type.U8 for step in (*turns, *gated))
-
-
-@pytest.mark.parametrize("mode, granularity", SCHEMES)
-def test_the_codes_of_a_rotary_model_are_the_simulator_s(mode: str, granularity: str | None, tmp_path: Path) -> None:
-    """But for ties of roundings, as in models without."""
-    checkpoint = checkpoint_from_path(write_tiny_family(tmp_path / "model", "modernbert"))
-    graph = graph_from_checkpoint(checkpoint)
-    model = TinyModel(checkpoint=checkpoint, graph=graph, features=FEATURES, table=calibrated(graph, FEATURES))
-    batch = batch_from_features(random_features(40), range(40))
-    whole = quantized(model, scheme(mode, granularity)).graph
-    seen: dict[str, Array] = {}
-    run_plan(*compiled(whole), batch, seen=seen)
-    names = ["layer.0.query.codes", "layer.0.key.codes"]
-    turned = seen["+".join(names)].astype(np.int64) - 128
-    found = [*np.split(turned, 2, axis=1), seen["layer.0.value.codes"].astype(np.int64) - 128]
-    for codes, others in zip(found, run_values(whole, batch, [*names, "layer.0.value.codes"]), strict=True):
-        difference = np.abs(codes - others[batch.mask > 0].astype(np.int64))
-        assert difference.max() <= 2 and np.mean(difference > 0) <= 0.001
-    assert np.unique(turned).size > 100
-
-
-@pytest.mark.parametrize("chosen", [None, *SCHEMES])
-@pytest.mark.parametrize("task", ["sequence-classification", "token-classification"])
-def test_products_with_distances(task: str, chosen: tuple[str, str | None] | None, tmp_path: Path) -> None:
-    checkpoint = checkpoint_from_path(write_tiny_family(tmp_path / "model", "deberta-v2", task=task))
-    graph = graph_from_checkpoint(checkpoint)
-    model = TinyModel(checkpoint=checkpoint, graph=graph, features=FEATURES, table=calibrated(graph, FEATURES))
-    whole = graph if chosen is None else int8_graph(model, scheme(*chosen))
-    for batch in BATCHES.values():
-        check_same(whole, graph, batch)
-    plan, _ = compiled(whole)
-    attentions = [step for step in plan.steps if step.op is Op.ATTENTION]
-    assert all(step.distances == 16 and step.distance_key and step.distance_query for step in attentions)
-    assert attentions[-1].rows is (Rows.TEXTS if task == "sequence-classification" else Rows.TOKENS)
-    types = {plan.buffers[number].type for step in attentions for number in step.inputs}
-    assert types == {Type.F32 if chosen is None else Type.U8}
-
-
-@pytest.mark.parametrize("terms, given", [(["c2p"], (True, False)), (["p2c"], (False, True))])
-def test_one_of_the_products_with_distances(terms: list[str], given: tuple[bool, bool], tmp_path: Path) -> None:
-    """And distances that have rows of their own."""
-    changes = {"pos_att_type": terms, "position_buckets": -1, "max_relative_positions": 6}
-    graph = graph_from_checkpoint(checkpoint_from_path(write_tiny_family(tmp_path / "model", "deberta-v2", **changes)))
-    check_same(graph, graph, BATCHES["packed"])
-    for step in compiled(graph)[0].steps:
-        if step.op is Op.ATTENTION:
-            assert (bool(step.distance_key), bool(step.distance_query)) == given
-
-
-def test_a_window_as_wide_as_a_text_is_none(tmp_path: Path) -> None:
-    checkpoint = checkpoint_from_path(write_tiny_family(tmp_path / "model", "modernbert", local_attention=256))
-    plan, _ = compiled(graph_from_checkpoint(checkpoint))
-    assert {step.near for step in plan.steps} == {0}
-
-
-def test_a_window_of_another_kind_is_refused(tmp_path: Path) -> None:
-    graph = graph_from_checkpoint(checkpoint_from_path(write_tiny_family(tmp_path / "model", "modernbert")))
-    node = values_by_name(graph)["packing.window_4.near"].producer()
-    assert node is not None
-    node.op_type = "Less"
-    with pytest.raises(InputError, match=r"layer\.1\.context: the native engine lets a query see .*ort-cpu"):
-        plan_from_graph(graph)
-
-
 HEADS: dict[str, dict[str, Any]] = {
     "cls": {"pooling": Pooling.CLS},
+    "last": {"pooling": Pooling.LAST},
     "max": {"pooling": Pooling.MAX},
     "unit": {"pooling": Pooling.MEAN, "normalize": True},
     "short": {"pooling": Pooling.MEAN, "normalize": True, "dimensions": 24},

@@ -47,11 +47,12 @@ def every_plan(
     biased: Compiled,
     leaving: Compiled,
     marked: Compiled,
+    segmented: Compiled,
     bf16: Compiled,
 ) -> Mapping[str, Compiled]:
     """Plans by name, which together have every kernel."""
     found = {"int8": int8, "pooled": pooled, "sparse": sparse, "turned": turned, "distant": distant}
-    found |= {"biased": biased, "leaving": leaving, "marked": marked, "bf16": bf16}
+    found |= {"biased": biased, "leaving": leaving, "marked": marked, "bf16": bf16, "segmented": segmented}
     assert {step.op for plan, _ in found.values() for step in plan.steps} == set(Op)
     return found
 
@@ -86,7 +87,7 @@ def step_values(names: tuple[str, ...]) -> dict[str, tuple[Any, ...]]:
     small = tuple(range(-2, 14))
     found: dict[str, tuple[Any, ...]] = {"op": tuple(Op), "rows": tuple(Rows), "activation": tuple(Activation)}
     found |= dict.fromkeys(ARRAYS, names)
-    found |= dict.fromkeys(("out", "out_codes", "residual"), small)
+    found |= dict.fromkeys(("out", "out_codes", "residual", "segments"), small)
     for field in fields(Step):
         if field.name not in found and field.name != "name":
             found[field.name] = FLOATS if isinstance(field.default, float) else NUMBERS
@@ -113,6 +114,10 @@ def assert_distances_in_range(plan: Plan, arrays: Mapping[str, Array], step: Ste
             buffer = plan.buffers[number]
             assert number >= 0 <= column and column + step.n <= buffer.width and buffer.type is Type.F32
             assert arrays[step.distance_row].min() >= 0 and arrays[step.distance_row].max() < step.distances
+    if step.segments != NO_BUFFER:
+        buffer = plan.buffers[step.segments]
+        assert step.segments >= 0 <= step.segments_column and buffer.type is Type.F32 and buffer.rows is step.rows
+        assert step.segments_column + step.heads <= buffer.width
 
 
 def assert_rows_move_within(plan: Plan, step: Step) -> None:
@@ -134,7 +139,8 @@ def assert_in_range(plan: Plan, arrays: Mapping[str, Array]) -> None:
         for number in step.written():
             buffer = plan.buffers[number]
             column = step.out_column if number == step.out else 0
-            assert number >= 0 <= column and column + columns <= buffer.width and number not in step.inputs
+            assert number >= 0 <= column and column + columns <= buffer.width
+            assert number not in (*step.inputs, *step.numbers, step.segments)
             assert (buffer.type is Type.U8) <= bool(step.inverse or step.op in (Op.FIRST, Op.MARKED))
         for place, number in enumerate(step.inputs):
             used = number != NO_BUFFER
