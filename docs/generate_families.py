@@ -47,7 +47,7 @@ NAMES = {
     "deberta-v2": "DeBERTa v2, v3",
     "distilbert": "DistilBERT",
     "electra": "ELECTRA",
-    "eurobert": "EuroBERT (210m)",
+    "eurobert": "EuroBERT",
     "modernbert": "ModernBERT",
     "mpnet": "MPNet",
     "nomic-bert": "nomic-bert",
@@ -103,7 +103,7 @@ def table_text() -> str:
 
 def _cells(architecture: Architecture) -> Iterator[str]:
     for name in SHOWN:
-        yield "yes" if feature_beyond(target_from_name(name), architecture)[0] is None else "no"
+        yield "yes" if feature_beyond(target_from_name(name), architecture) is None else "no"
 
 
 def readme_text(text: str) -> str:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from bertc.checkpoint.checkpoint import Weights
 from bertc.checkpoint.files import read_object
 from bertc.checkpoint.weights import SOURCES, MappedWeights
+from bertc.checkpoint.weights_view import WeightsView
 from bertc.core.head import Projection
 from bertc.errors import InputError
 
@@ -62,7 +60,7 @@ def dense_weights(folder: Path) -> MappedWeights:
     )
 
 
-class WithModules:
+class WithModules(WeightsView):
     """An encoder's weights and those of modules in folders of their own, whose names begin with the folder's.
 
     See `Weights` for the interface; `files` are the encoder's.
@@ -70,33 +68,12 @@ class WithModules:
 
     def __init__(self, encoder: Weights, modules: Mapping[str, Weights]) -> None:
         """Take the encoder's weights, and each folder's."""
-        self._encoder = encoder
         self._places = {f"{folder}.{name}": (weights, name) for folder, weights in modules.items() for name in weights}
-        self.files = encoder.files
+        super().__init__(encoder, (*encoder, *self._places))
 
-    def __iter__(self) -> Iterator[str]:
-        """Iterate over the tensor names."""
-        yield from self._encoder
-        yield from self._places
-
-    def __contains__(self, name: object) -> bool:
-        """Say whether a tensor of that name exists."""
-        return name in self._places or name in self._encoder
-
-    def shape(self, name: str) -> tuple[int, ...]:
-        """Return the shape of a tensor without reading it. Raises `InputError` if it is missing."""
-        weights, own = self._places.get(name, (self._encoder, name))
-        return weights.shape(own)
-
-    def stored_name(self, name: str) -> str:
-        """Return the name that a tensor has in its file. Raises `InputError` if it is missing."""
-        weights, own = self._places.get(name, (self._encoder, name))
-        return weights.stored_name(own)
-
-    def array(self, name: str) -> NDArray[np.float32]:
-        """Read one tensor as float32. Raises `InputError` if it is missing or holds NaN or infinity."""
-        weights, own = self._places.get(name, (self._encoder, name))
-        return weights.array(own)
+    def source(self, name: str) -> tuple[Weights, str]:
+        """Return where a tensor is: the encoder's, or a module's."""
+        return self._places.get(name, (self._whole, name))
 
 
 def _size(path: Path, config: Mapping[str, Any], name: str) -> int:

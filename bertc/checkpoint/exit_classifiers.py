@@ -8,14 +8,12 @@ last layer's is the model's. What bertc trains is in DeeBERT's layout, without t
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from bertc.checkpoint.checkpoint import Checkpoint, Weights
+from bertc.checkpoint.weights_view import WeightsView
 from bertc.core.head import Exit, Pooling, Problem
 from bertc.errors import InputError
 from bertc.ir.architecture import Architecture
@@ -27,39 +25,25 @@ POOLER, CLASSIFIER = "pooler.dense", "classifier"
 LEAVES = ("weight", "bias")
 
 
-class AliasedWeights:
+class AliasedWeights(WeightsView):
     """Weights of which some are read under another name, or under several; see `Weights` for the interface."""
 
     def __init__(self, weights: Weights, aliases: Mapping[str, str], stored: Mapping[str, str] | None = None) -> None:
         """Take the weights, and what each new name reads. `stored` are the names under which copies are to be stored;
         None for tensors that have the new name in the place of their own.
         """
-        self._weights = weights
         self._aliases = dict(aliases)
         self._stored = dict(stored or {})
-        self._hidden = frozenset(aliases.values()) if stored is None else frozenset()
-        self.files = weights.files
+        hidden = frozenset(aliases.values()) if stored is None else frozenset()
+        super().__init__(weights, [*(name for name in weights if name not in hidden), *aliases])
 
-    def __iter__(self) -> Iterator[str]:
-        """Iterate over the tensor names, new ones last."""
-        yield from (name for name in self._weights if name not in self._hidden)
-        yield from self._aliases
-
-    def __contains__(self, name: object) -> bool:
-        """Say whether a tensor of that name exists."""
-        return name in self._aliases or (name in self._weights and name not in self._hidden)
-
-    def shape(self, name: str) -> tuple[int, ...]:
-        """Return the shape of a tensor without reading it. Raises `InputError` if it is missing."""
-        return self._weights.shape(self._aliases.get(name, name))
+    def source(self, name: str) -> tuple[Weights, str]:
+        """Return what a new name reads."""
+        return self._whole, self._aliases.get(name, name)
 
     def stored_name(self, name: str) -> str:
-        """Return the name of the tensor in its file. Raises `InputError` if it is missing."""
-        return self._stored.get(name) or self._weights.stored_name(self._aliases.get(name, name))
-
-    def array(self, name: str) -> NDArray[np.float32]:
-        """Read one tensor as float32. Raises `InputError` if it is missing or holds NaN or infinity."""
-        return self._weights.array(self._aliases.get(name, name))
+        """Return the name under which a copy is to be stored, or that of the tensor in its file."""
+        return self._stored.get(name) or super().stored_name(name)
 
 
 def refuse_fastbert(folder: Path, names: Iterable[str]) -> None:

@@ -6,22 +6,20 @@ and pruning know [out, in]; what is written back has its heads apart again (`ber
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 from numpy.typing import NDArray
 
 from bertc.checkpoint.checkpoint import Weights
+from bertc.checkpoint.weights_view import WeightsView
 from bertc.errors import InputError
 from bertc.ir.architecture import Architecture
 
 
-class JoinedHeads:
+class JoinedHeads(WeightsView):
     """A model's weights, those with their heads apart under the names of linear layers; see `Weights`."""
 
     def __init__(self, whole: Weights, architecture: Architecture) -> None:
         """Take the weights. Raises `InputError` for heads that are not those of config.json."""
-        self._whole = whole
         self._apart = architecture.apart
         self._heads = (architecture.heads, architecture.head_size)
         shown = {apart.name: name for name, apart in self._apart.items()}
@@ -32,36 +30,25 @@ class JoinedHeads:
                     f"{whole.files[0]}: {name} has the shape {list(shape)}, which does not end with {self._heads[0]} "
                     f"heads of {self._heads[1]} as config.json implies; they do not belong together"
                 )
-        self._names = tuple(shown.get(name, name) for name in whole)
-        self._known = frozenset(self._names)
-        self.files = whole.files
+        super().__init__(whole, [shown.get(name, name) for name in whole])
 
-    def __iter__(self) -> Iterator[str]:
-        """Iterate over the tensor names."""
-        return iter(self._names)
+    def source(self, name: str) -> tuple[Weights, str]:
+        """Return where the tensor with its heads apart is."""
+        return self._whole, self._apart[name].name if name in self._apart else name
 
-    def __contains__(self, name: object) -> bool:
-        """Say whether a tensor of that name exists."""
-        return name in self._known
-
-    def shape(self, name: str) -> tuple[int, ...]:
-        """Return the shape of a tensor without reading it. Raises `InputError` if it is missing."""
+    def shown_shape(self, name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape with the heads joined."""
         if name not in self._apart:
-            return self._whole.shape(name)
-        *others, heads, size = self._whole.shape(self._apart[name].name)
+            return shape
+        *others, heads, size = shape
         joined = (*others, heads * size)
         return joined[::-1] if self._apart[name].turned else joined
 
-    def stored_name(self, name: str) -> str:
-        """Return the name of the tensor in its file. Raises `InputError` if it is missing."""
-        return self._whole.stored_name(self._apart[name].name if name in self._apart else name)
-
-    def array(self, name: str) -> NDArray[np.float32]:
-        """Read one tensor as float32. Raises `InputError` if it is missing or holds NaN or infinity."""
+    def shown(self, name: str, array: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Join the heads."""
         if name not in self._apart:
-            return self._whole.array(name)
-        stored = self._whole.array(self._apart[name].name)
-        joined = stored.reshape(*stored.shape[:-2], -1)
+            return array
+        joined = array.reshape(*array.shape[:-2], -1)
         return np.ascontiguousarray(joined.T if self._apart[name].turned else joined)
 
 

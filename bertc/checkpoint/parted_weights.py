@@ -6,18 +6,19 @@ what is written back is one again (`bertc.checkpoint.write`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bertc.checkpoint.checkpoint import Weights
+from bertc.checkpoint.weights_view import WeightsView
 from bertc.errors import InputError
 
 LEAVES = (".weight", ".bias")
 
 
-class PartedWeights:
+class PartedWeights(WeightsView):
     """A model's weights, the joined ones by their parts, in order; see `Weights` for the interface."""
 
     def __init__(self, whole: Weights, joined: Mapping[str, tuple[str, ...]]) -> None:
@@ -25,7 +26,6 @@ class PartedWeights:
 
         Raises `InputError` for a joined weight whose rows do not divide.
         """
-        self._whole = whole
         self._parts: dict[str, tuple[str, int, int]] = {}
         names: list[str] = []
         for name in whole:
@@ -41,32 +41,19 @@ class PartedWeights:
                 size = rows // len(parts)
                 self._parts[part + leaf] = (name, number * size, size)
             names += [part + leaf for part in parts] or [name]
-        self._names = tuple(names)
-        self._known = frozenset(names)
-        self.files = whole.files
+        super().__init__(whole, names)
 
-    def __iter__(self) -> Iterator[str]:
-        """Iterate over the tensor names, the parts of one tensor in the order of its rows."""
-        return iter(self._names)
+    def source(self, name: str) -> tuple[Weights, str]:
+        """Return where the tensor is that has a part's rows."""
+        return self._whole, self._parts.get(name, (name,))[0]
 
-    def __contains__(self, name: object) -> bool:
-        """Say whether a tensor of that name exists."""
-        return name in self._known
+    def shown_shape(self, name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape of a part."""
+        return (self._parts[name][2], *shape[1:]) if name in self._parts else shape
 
-    def shape(self, name: str) -> tuple[int, ...]:
-        """Return the shape of a tensor without reading it. Raises `InputError` if it is missing."""
+    def shown(self, name: str, array: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return a part's rows."""
         if name not in self._parts:
-            return self._whole.shape(name)
-        joined, _, rows = self._parts[name]
-        return (rows, *self._whole.shape(joined)[1:])
-
-    def stored_name(self, name: str) -> str:
-        """Return the name of the tensor in its file, of which this may be a part. Raises `InputError` without one."""
-        return self._whole.stored_name(self._parts.get(name, (name,))[0])
-
-    def array(self, name: str) -> NDArray[np.float32]:
-        """Read one tensor as float32. Raises `InputError` if it is missing or holds NaN or infinity."""
-        if name not in self._parts:
-            return self._whole.array(name)
-        joined, start, rows = self._parts[name]
-        return np.ascontiguousarray(self._whole.array(joined)[start : start + rows])
+            return array
+        _, start, rows = self._parts[name]
+        return np.ascontiguousarray(array[start : start + rows])

@@ -23,6 +23,7 @@ from bertc.checkpoint.one_segment import notes_on_segments
 from bertc.checkpoint.parted_weights import PartedWeights
 from bertc.checkpoint.quantizers import notes_on_quantizers
 from bertc.checkpoint.sentence_modules import SentenceModules, sentence_modules_from_path
+from bertc.checkpoint.shared_heads import RepeatedHeads
 from bertc.checkpoint.text_encoder import TextEncoder
 from bertc.checkpoint.token_scores import with_token_scores
 from bertc.checkpoint.tokenizer import TOKENIZER_FILES, text_encoder_from_path
@@ -104,9 +105,11 @@ def _encoder_weights(folder: Path, prefix: str) -> MappedWeights | AdaptedWeight
 
 
 def _as_linear_layers(whole: Weights, architecture: Architecture) -> Weights:
-    """Return the weights with what files store as one, or with its heads apart, as the layers that it is."""
+    """Return the weights with what files store as one, with its heads apart, or with heads shared, as the layers that
+    it is."""
     parted = PartedWeights(whole, architecture.joined) if architecture.joined else whole
-    return JoinedHeads(parted, architecture) if architecture.apart else parted
+    joined = JoinedHeads(parted, architecture) if architecture.apart else parted
+    return RepeatedHeads(joined, architecture) if architecture.shared_heads > 1 else joined
 
 
 def _with_interaction(

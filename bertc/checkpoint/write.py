@@ -14,6 +14,7 @@ from bertc.checkpoint.checkpoint import Checkpoint
 from bertc.checkpoint.config_json import CONFIG_FILE
 from bertc.checkpoint.google_folder import is_google_folder
 from bertc.checkpoint.heads_apart import stored_values
+from bertc.checkpoint.shared_heads import values_once
 from bertc.errors import InputError
 
 
@@ -40,7 +41,8 @@ def write_checkpoint(checkpoint: Checkpoint, folder: Path, changed: Mapping[str,
                 f"{list(weights.shape(name))}; the checkpoint was not written"
             )
         home = next((place for prefix, place in beside.items() if name.startswith(prefix)), "")
-        stored = stored_values(checkpoint.architecture, name, values)
+        once = values_once(checkpoint.architecture, name, values)
+        stored = stored_values(checkpoint.architecture, name, once)
         parts.setdefault(home, {}).setdefault(weights.stored_name(name), []).append(stored)
     unknown = sorted(set(changed) - set(weights))
     if unknown:

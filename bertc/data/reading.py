@@ -71,11 +71,8 @@ class Reading:
 def reading_from_rows(
     dataset: Dataset, checked: Sequence[Row], labels: Sequence[str], scheme: str | None = None
 ) -> Reading:
-    """Compare a file's rows with what a task's `check_rows` made of them; `labels` are the head's names.
-
-    An id below 0 is no label of the file: the text itself has what is right.
-    """
-    read = [row.labelled and not (isinstance(row.label, int) and row.label < 0) for row in checked]
+    """Compare a file's rows with what a task's `check_rows` made of them; `labels` are the head's names."""
+    read = [row.labelled and not row.from_text for row in checked]
     unread = sum(row.labelled and not kept for row, kept in zip(dataset.rows, read, strict=True))
     return Reading(
         form=dataset.form,
@@ -115,7 +112,7 @@ def _meanings(rows: Sequence[Row], checked: Sequence[Row], labels: Sequence[str]
 def _pairs(given: Row, meant: Row, labels: Sequence[str]) -> Iterator[tuple[str, str]]:
     if given.tags is not None and meant.tags is not None:
         yield from zip(map(str, given.tags), map(str, meant.tags), strict=True)
-    elif meant.labelled and labels:
+    elif meant.labelled and labels and not meant.from_text:
         yield _cell_text(given.label), ", ".join(labels[index] for index in _ids(meant.label)) or "none"
 
 

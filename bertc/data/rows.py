@@ -34,8 +34,9 @@ class Row:
     `texts` is one text or a pair (for question answering: question, context; for word-by-word data: the words joined
     by a space). `label` is as the file has it until a task's `check_rows` maps it; "" is an empty cell, None
     no cell. `words` and `tags` belong to token classification, `answers` to question answering. `group` is the unit of
-    resampling (SQuAD's article, the query that a row answers), empty where a row stands for itself. `source` and
-    `line` say where the row stands, for messages; 0 if it has no line.
+    resampling (SQuAD's article, the query that a row answers), empty where a row stands for itself. `from_text` says
+    that a task takes what is right from the text itself, so that the file has no label of it. `source` and `line` say
+    where the row stands, for messages; 0 if it has no line.
     """
 
     texts: tuple[str, ...]
@@ -46,6 +47,7 @@ class Row:
     answers: tuple[str, ...] = ()
     id: str = ""
     group: str = ""
+    from_text: bool = False
     source: str = ""
     line: int = 0
 

@@ -141,7 +141,7 @@ class Architecture:
     are the first layer's input. The embeddings are `embedding` wide, and where there is an `embedding_projection` (a
     prefix), a linear layer behind their norm makes them `hidden` wide. Layers with the same names share their weights.
     A score is a sum of `attention_terms` products, divided by sqrt(head size * terms) if it is `scaled`. Heads are
-    `head_width` wide, or divide the hidden size.
+    `head_width` wide, or divide the hidden size; one of keys and values is shared by `shared_heads` heads of queries.
 
     A classifier reads each text's vector by `pooling`, in front of the `dense` layers, or behind them where
     `dense_before_pooling` says so; `dense_norm` is the norm behind the `dense` layers, which heads
@@ -178,6 +178,7 @@ class Architecture:
     norm: Norm = Norm.LAYER
     scaled: bool = True
     head_width: int | None = None
+    shared_heads: int = 1
     gated: bool = False
     rotary_bases: tuple[float, ...] = ()
     windows: tuple[int | None, ...] = ()

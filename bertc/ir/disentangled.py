@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from bertc.ir.architecture import RelativeEmbeddings
 from bertc.ir.edit import insert_after, values_by_name
 from bertc.ir.emit import Emitter, array_of
+from bertc.ir.refusal import not_written
 
 LENGTH = "relative.length"
 PRODUCTS = ("content_to_position", "position_to_content")
@@ -30,15 +31,11 @@ PRODUCTS = ("content_to_position", "position_to_content")
 SCORES = "_scores"
 """What stands behind that in the names of what the scores get of them."""
 
-NO_POSITION_SCORES = (
-    "this model multiplies queries and keys with embeddings of distances (DeBERTa, XLNet), which the target {} does "
-    "not do; use the target ort-cpu or openvino"
-)
 
-
-def has_position_scores(model: ir.Model) -> bool:
-    """Say whether distances add to the scores of a graph."""
-    return LENGTH in values_by_name(model)
+def refuse_position_scores(graph: ir.Model, runtime: str) -> None:
+    """Raise an `InputError` where distances add products to scores, for a runtime that they are not written for."""
+    if LENGTH in values_by_name(graph):
+        raise not_written(LENGTH, "attention by embeddings of distances (DeBERTa, XLNet)", runtime)
 
 
 def rows_of_distances(relative: RelativeEmbeddings) -> NDArray[np.int64]:

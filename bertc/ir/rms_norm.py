@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from bertc.errors import InputError
 from bertc.ir.emit import DOMAIN, OPSET, Emitter
+from bertc.ir.refusal import not_written
 
 OP_TYPE = "RMSNorm"
 
@@ -29,10 +29,7 @@ def refuse_rms_norm(graph: ir.Model, runtime: str) -> None:
     """Raise an `InputError` where a model has RMSNorm, for a runtime that it is not written for."""
     normed = [str(node.outputs[0].name) for node in graph.graph if is_rms_norm(node)]
     if normed:
-        raise InputError(
-            f"{normed[0]}: this model has RMSNorm, which bertc does not write for {runtime}; use the target native, "
-            "ort-cpu or openvino"
-        )
+        raise not_written(normed[0], "RMSNorm", runtime)
 
 
 def emit_rms_norm(emit: Emitter, x: ir.Value, gamma: ir.Value, epsilon: ir.Value, prefix: str) -> ir.Value:

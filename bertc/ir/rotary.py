@@ -13,8 +13,8 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from bertc.errors import InputError
 from bertc.ir.emit import DOMAIN, OPSET, Emitter
+from bertc.ir.refusal import not_written
 
 OP_TYPE = "Rotary"
 
@@ -50,10 +50,7 @@ def refuse_rotary(graph: ir.Model, runtime: str) -> None:
     """Raise an `InputError` where a model has rotary positions, for a runtime that they are not written for."""
     turned = [str(node.outputs[0].name) for node in graph.graph if is_rotary(node)]
     if turned:
-        raise InputError(
-            f"{turned[0]}: this model has rotary positions, which bertc does not write for {runtime}; use the target "
-            "native, ort-cpu or openvino"
-        )
+        raise not_written(turned[0], "rotary positions", runtime)
 
 
 def rotary_tables(base: float, positions: int, head_size: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -14,7 +14,6 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from bertc.errors import InputError
 from bertc.ir.edit import values_by_name
 from bertc.ir.emit import Emitter
 
@@ -36,15 +35,6 @@ class SegmentKeys:
 def has_segments(model: ir.Model) -> bool:
     """Say whether segments add to the scores of a graph."""
     return SAME in values_by_name(model)
-
-
-def refuse_segments(graph: ir.Model, runtime: str) -> None:
-    """Raise an `InputError` where segments add to scores, for a runtime that this is not written for."""
-    if has_segments(graph):
-        raise InputError(
-            f"{SAME}: this model adds products with segments and distances to its scores (XLNet), which bertc does not "
-            f"write for {runtime}; use the target ort-cpu or openvino"
-        )
 
 
 def emit_same_segment(emit: Emitter, types: ir.Value) -> ir.Value:

@@ -12,15 +12,13 @@ from bertc.errors import InputError
 from bertc.export.engine_options import EngineOptions
 from bertc.ir.architecture import Architecture, Norm
 from bertc.ir.fused import check_attention
+from bertc.ir.refusal import ELSEWHERE
 from bertc.ir.scheme import Scheme, scheme_from_options
 from bertc.quantize.correction_stage import CorrectionWish
 from bertc.recipe import CalibrationRecipe, QuantizationRecipe, Recipe
 from bertc.runtime.batch_plan import row_length_from_lengths
 from bertc.runtime.machine.cpu import cpu_features
 from bertc.targets import Target, target_from_name
-
-EVERYWHERE = "native, --target ort-cpu or --target openvino"
-"""The targets that run every part of a model."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,12 +72,12 @@ def check_architecture(plan: Plan, checkpoint: Checkpoint) -> None:
     if feature is not None:
         raise InputError(
             f"{checkpoint.path}: this model ({checkpoint.family}) has {feature}, which the target {plan.target.name} "
-            f"does not run; build it with --target {EVERYWHERE}"
+            f"does not run; {ELSEWHERE}"
         )
     if hides_tokens(checkpoint.head) and not plan.target.unseen_tokens:
         raise InputError(
             f"{checkpoint.path}: queries are filled up with tokens that no other token sees, which the target "
-            f"{plan.target.name} leaves away as padding; build it with --target {EVERYWHERE}"
+            f"{plan.target.name} leaves away as padding; {ELSEWHERE}"
         )
 
 

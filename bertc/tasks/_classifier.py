@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,12 +16,14 @@ from bertc.core.outputs import Output
 from bertc.data.rows import Row
 from bertc.errors import InputError
 from bertc.evaluate.task import Encoder, HeadBuilder, HeadFiles, SizedValue
+from bertc.tasks._declared import Declared
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
 
-class TextClassifier:
+@dataclass(frozen=True)
+class TextClassifier(Declared):
     """The scores of each text or pair of texts, one output with a number per label."""
 
     def outputs(self, head: Head) -> tuple[Output, ...]:

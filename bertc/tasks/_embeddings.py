@@ -24,6 +24,7 @@ from bertc.evaluate.metrics.correlation import correlation_metrics
 from bertc.evaluate.metrics.similarity import similarity
 from bertc.evaluate.reference import Floor, Reading, floor_of_scores, turned_round
 from bertc.evaluate.task import Encoder, RawOutputs, Tensors, Truth
+from bertc.tasks._declared import Declared
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,16 +33,13 @@ LAYOUT = Layout(choices=((TEXT_A, TEXT_B), (TEXT,)), optional=(LABEL, ID))
 
 
 @dataclass(frozen=True)
-class TextEmbeddings:
+class TextEmbeddings(Declared):
     """Outputs are the embeddings, float32 [rows, texts per row, H]; gold is the similarity of pairs, float64 [n]."""
 
     name: str = ""
     layout: Layout = LAYOUT
     main_fidelity: str = "mean_cosine"
-    window: int | None = None
-    head_weights: tuple[str, ...] = ()
     sentence_modules: bool = True
-    crf: bool = False
     no_label_loss: str = "embeddings have no loss of labels"
 
     def schema(self, head: Head) -> str:

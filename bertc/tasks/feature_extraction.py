@@ -29,7 +29,6 @@ class FeatureExtraction(TextEmbeddings):
     """Outputs are the embeddings, float32 [rows, texts per row, H]; gold is the similarity of pairs, float64 [n]."""
 
     name: str = "feature-extraction"
-    token_scores: bool = False
 
     def has_architecture(self, name: str) -> bool:
         """Say whether transformers calls a bare encoder this; a BertLMHeadModel is none."""

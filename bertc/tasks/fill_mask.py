@@ -29,6 +29,7 @@ from bertc.evaluate.metrics.fidelity import agreement_metric, distance_metric, d
 from bertc.evaluate.reference import Floor, Reading, floor_near_zero
 from bertc.evaluate.spelling import SIGNS
 from bertc.evaluate.task import Encoder, HeadBuilder, HeadFiles, RawOutputs, SizedValue, Task, Tensors, Truth
+from bertc.tasks._declared import Declared
 from bertc.tasks._tokens import BIASES, check_token_scores
 
 if TYPE_CHECKING:
@@ -69,17 +70,14 @@ class Filling:
 
 
 @dataclass(frozen=True)
-class FillMask:
+class FillMask(Declared):
     """Outputs are a `Filling` per row; gold are the labels' ids, int64 [n], `REPLACED` where the text has them."""
 
     name: str = "fill-mask"
     layout: Layout = LAYOUT
     main_fidelity: str = "agreement"
-    window: int | None = None
     head_weights: tuple[str, ...] = BIASES
-    sentence_modules: bool = False
     token_scores: bool = True
-    crf: bool = False
     no_label_loss: str = "a masked language model's last matrix is the embedding table, which is not trained twice"
 
     def has_architecture(self, name: str) -> bool:
@@ -119,7 +117,7 @@ class FillMask:
         With a head that reads no mask all texts are taken as they are.
         """
         check_texts(rows, (1,), self.name)
-        whole = tuple(replace(row, label=REPLACED, tags=None, answers=()) for row in rows)
+        whole = tuple(replace(row, label=REPLACED, from_text=True, tags=None, answers=()) for row in rows)
         if head.mask is None:
             return whole
         mask = _mask(head)

@@ -30,6 +30,7 @@ from bertc.evaluate.metrics.ranking import SCORES
 from bertc.evaluate.metrics.token_vectors import COMPARED, max_sim, token_metrics
 from bertc.evaluate.reference import Floor, Reading, floor_of_scores, turned_round
 from bertc.evaluate.task import Encoder, HeadBuilder, HeadFiles, RawOutputs, SizedValue, Task, Tensors, Truth
+from bertc.tasks._declared import Declared
 from bertc.tasks._ranking import (
     NOTE,
     floor_of_ranking,
@@ -51,17 +52,14 @@ QUERY_TEXT, DOCUMENT = 0, 1
 
 
 @dataclass(frozen=True)
-class LateInteraction:
+class LateInteraction(Declared):
     """Outputs are `COMPARED` [rows]; gold is `GOLD` [rows], or the grades of pairs, float64 [rows]."""
 
     name: str = "late-interaction"
     layout: Layout = LAYOUT
     main_fidelity: str = "order_agreement"
-    window: int | None = None
     head_weights: tuple[str, ...] = ("linear.weight",)
     sentence_modules: bool = True
-    crf: bool = False
-    token_scores: bool = False
     no_label_loss: str = "late interaction has no loss of labels"
 
     def has_architecture(self, name: str) -> bool:

@@ -27,6 +27,7 @@ from bertc.evaluate.metrics.spans import Answer, Window, answer_from_windows
 from bertc.evaluate.reference import Floor, Reading, floor_near_zero
 from bertc.evaluate.row_table import hash_value
 from bertc.evaluate.task import Encoder, HeadBuilder, HeadFiles, RawOutputs, SizedValue, Task, Tensors, Truth
+from bertc.tasks._declared import Declared
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -53,7 +54,7 @@ LAYOUT = Layout(
 
 
 @dataclass(frozen=True)
-class QuestionAnswering:
+class QuestionAnswering(Declared):
     """Outputs are one `Answer` per row; gold is the tuple of reference answers of each row."""
 
     name: str = "question-answering"
@@ -61,10 +62,6 @@ class QuestionAnswering:
     main_fidelity: str = "agreement"
     window: int | None = WINDOW_TOKENS
     head_weights: tuple[str, ...] = (SPANS,)
-    sentence_modules: bool = False
-    token_scores: bool = False
-    crf: bool = False
-    no_label_loss: str = ""
 
     def has_architecture(self, name: str) -> bool:
         """Say whether transformers calls such a model this."""

@@ -48,12 +48,7 @@ class SequenceClassification(TextClassifier):
     name: str = "sequence-classification"
     layout: Layout = LAYOUT
     main_fidelity: str = "agreement"
-    window: int | None = None
     head_weights: tuple[str, ...] = CLASSIFIERS
-    sentence_modules: bool = False
-    token_scores: bool = False
-    crf: bool = False
-    no_label_loss: str = ""
 
     def has_architecture(self, name: str) -> bool:
         """Say whether transformers calls such a model this."""

@@ -53,12 +53,7 @@ class TextRanking(TextClassifier):
     name: str = "text-ranking"
     layout: Layout = LAYOUT
     main_fidelity: str = "pair_agreement"
-    window: int | None = None
     head_weights: tuple[str, ...] = CLASSIFIERS
-    sentence_modules: bool = False
-    token_scores: bool = False
-    crf: bool = False
-    no_label_loss: str = ""
 
     def has_architecture(self, name: str) -> bool:
         """Return False: by its name a cross-encoder is a classifier."""

@@ -34,6 +34,7 @@ from bertc.evaluate.numbering import better_numberings
 from bertc.evaluate.reference import Floor, Reading, floor_near_zero
 from bertc.evaluate.row_table import hash_value
 from bertc.evaluate.task import Encoder, HeadBuilder, HeadFiles, RawOutputs, SizedValue, Task, Tensors, Truth
+from bertc.tasks._declared import Declared
 from bertc.tasks._labels import CLASSIFIERS, NUMBERED, labels_from_files
 
 if TYPE_CHECKING:
@@ -75,18 +76,14 @@ class Tagging:
 
 
 @dataclass(frozen=True)
-class TokenClassification:
+class TokenClassification(Declared):
     """Outputs are a `Tagging` per row; gold is the tuple of tag names of each row."""
 
     name: str = "token-classification"
     layout: Layout = LAYOUT
     main_fidelity: str = "agreement"
-    window: int | None = None
     head_weights: tuple[str, ...] = CLASSIFIERS
-    sentence_modules: bool = False
-    token_scores: bool = False
     crf: bool = True
-    no_label_loss: str = ""
 
     def has_architecture(self, name: str) -> bool:
         """Say whether transformers calls such a model this."""

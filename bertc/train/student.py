@@ -51,6 +51,11 @@ def check_trainable(checkpoint: Checkpoint) -> None:
             f"{checkpoint.path}: bertc does not train models with embeddings of distances (DeBERTa, XLNet); fine-tune "
             "it with transformers, and build from what that saves"
         )
+    if architecture.shared_heads > 1:
+        raise InputError(
+            f"{checkpoint.path}: bertc does not train models whose heads share keys and values, since it computes a "
+            "copy of those for each; fine-tune it with transformers, and build from what that saves"
+        )
     if task_from_name(checkpoint.head.task).token_scores:
         raise InputError(
             f"{checkpoint.path}: bertc does not train masked language models, whose last matrix is the embedding "

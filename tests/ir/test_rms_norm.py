@@ -61,5 +61,5 @@ def test_a_runtime_without_rms_norm_refuses_it(tmp_path: Path) -> None:
         (tensorrt.lower_graph, "TensorRT"),
         (lower_cuda.lower_graph, "ONNX Runtime's CUDA provider"),
     ):
-        with pytest.raises(InputError, match=f"has RMSNorm, which bertc does not write for {name}; use the target"):
+        with pytest.raises(InputError, match=f"RMSNorm, which bertc does not write for {name}; build it with"):
             lower(graph)

@@ -1,5 +1,7 @@
 """EuroBERT (Boizard et al. 2025): RMSNorm first, rotary positions, a feed-forward gated by SiLU, and no biases.
 
+The larger ones have fewer heads of keys and values than of queries (`bertc.checkpoint.shared_heads`).
+
 The entries of the hub's files (`rope_theta`, `clf_pooling`) and those of transformers 5 (`rope_parameters`,
 `classifier_pooling`) are read. Its classifier pools "late": a mean of every token's scores, which is the classifier of
 the mean of what stands behind the dense layer, since a linear layer of a mean is the mean of linear layers.
@@ -28,7 +30,6 @@ def architecture_from_config(config: Mapping[str, Any]) -> Architecture:
     """Read EuroBERT's dimensions. Raises `InputError` naming the field that is missing, absurd or not supported."""
     given = {"hidden_act": "silu", **config}
     found = encoder_from_config(given, FIELDS, lambda layer: _layer_names(layer, positive(config, FIELDS.layers)))
-    _refuse_shared_heads(config, found.heads)
     head = found.head_size if config.get("head_dim") is None else positive(config, "head_dim")
     if head % 2:
         raise InputError(f"config.json: heads of {head} channels have no pairs to turn; check hidden_size and head_dim")
@@ -38,6 +39,7 @@ def architecture_from_config(config: Mapping[str, Any]) -> Architecture:
     return replace(
         found,
         head_width=head,
+        shared_heads=_shared_heads(config, found.heads),
         epsilon=epsilon(config, "rms_norm_eps", 1e-5),
         word_embeddings="embed_tokens.weight",
         position_embeddings=None,
@@ -58,14 +60,17 @@ def architecture_from_config(config: Mapping[str, Any]) -> Architecture:
     )
 
 
-def _refuse_shared_heads(config: Mapping[str, Any], heads: int) -> None:
-    """Refuse keys and values that several heads of queries share."""
-    shared = config.get("num_key_value_heads")
-    if shared not in (None, heads):
+def _shared_heads(config: Mapping[str, Any], heads: int) -> int:
+    """Return how many heads of queries share one of keys and values."""
+    if config.get("num_key_value_heads") is None:
+        return 1
+    own = positive(config, "num_key_value_heads")
+    if heads % own:
         raise InputError(
-            f"config.json: num_key_value_heads {shared} are shared by num_attention_heads {heads}, and bertc computes "
-            "a head of keys and values for each; take a model with as many (EuroBERT-210m)"
+            f"config.json: num_key_value_heads {own} do not divide the {heads} heads of num_attention_heads, which "
+            "share them; correct the file"
         )
+    return heads // own
 
 
 def _layer_names(layer: int, layers: int) -> LayerNames:

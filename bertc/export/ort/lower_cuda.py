@@ -16,7 +16,7 @@ from bertc.errors import InputError
 from bertc.export.half import use_half
 from bertc.export.ort import lower as ort
 from bertc.export.ort.written_values import MICROSOFT
-from bertc.ir.disentangled import NO_POSITION_SCORES, has_position_scores
+from bertc.ir.disentangled import refuse_position_scores
 from bertc.ir.edit import insert_after, remove_unused
 from bertc.ir.emit import Emitter
 from bertc.ir.rms_norm import refuse_rms_norm
@@ -43,8 +43,7 @@ def lower_graph(graph: ir.Model, *, half: bool = False) -> ir.Model:
     """
     if any(node.op_type == "QuantizeLinear" for node in graph.graph):
         raise InputError(f"the graph is quantized: {NO_INT8}")
-    if has_position_scores(graph):
-        raise InputError(NO_POSITION_SCORES.format("ort-cuda"))
+    refuse_position_scores(graph, "ONNX Runtime's CUDA provider")
     refuse_rotary(graph, "ONNX Runtime's CUDA provider")
     refuse_rms_norm(graph, "ONNX Runtime's CUDA provider")
     model = graph.clone()

@@ -18,14 +18,13 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from bertc.errors import InputError
 from bertc.export.half import use_half
 from bertc.export.tensorrt.decomposed import lower_attention, refuse_bias
 from bertc.export.tensorrt.kernel import lower_to_kernel
 from bertc.export.tensorrt.limits import DECOMPOSED, KERNEL, PACKED, PLUGIN
 from bertc.export.tensorrt.packed import lower_to_packed
 from bertc.export.tensorrt.plugin import lower_to_plugin
-from bertc.ir.disentangled import NO_POSITION_SCORES, has_position_scores
+from bertc.ir.disentangled import refuse_position_scores
 from bertc.ir.edit import insert_after, remove_unused, set_constant
 from bertc.ir.emit import DOMAIN, OPSET, Emitter, array_of
 from bertc.ir.rms_norm import refuse_rms_norm
@@ -38,8 +37,7 @@ FLOAT_ROLES: dict[Role, str] = {}
 
 def lower_graph(graph: ir.Model, *, attention: str = DECOMPOSED, half: bool = False) -> ir.Model:
     """Return the graph in the operators that TensorRT reads. Raises `InputError` for what the attention cannot take."""
-    if has_position_scores(graph):
-        raise InputError(NO_POSITION_SCORES.format("tensorrt"))
+    refuse_position_scores(graph, "TensorRT")
     refuse_rotary(graph, "TensorRT")
     refuse_rms_norm(graph, "TensorRT")
     model = graph.clone()

@@ -136,6 +136,8 @@ def test_eurobert_is_rms_norms_rotary_positions_and_a_gate() -> None:
     assert {"layers.1.self_attn.q_proj", "layers.2.mlp.down_proj"} <= found.without_bias
     biased = eurobert.architecture_from_config(CONFIGS["eurobert"] | {"attention_bias": True, "mlp_bias": True})
     assert not biased.without_bias
+    shared = eurobert.architecture_from_config(CONFIGS["eurobert"] | {"num_key_value_heads": 2})
+    assert (found.shared_heads, shared.shared_heads, biased.shared_heads) == (1, 2, 1)
 
 
 @pytest.mark.parametrize("field", ["classifier_pooling", "clf_pooling"])
@@ -252,7 +254,9 @@ def test_distilbert_has_no_token_types() -> None:
             "classifier_pooling 'max' is not supported; .* cls, mean",
         ),
         ("modernbert", {"classifier_activation": "gelu_new"}, "classifier_activation 'gelu_tanh' is not supported"),
-        ("eurobert", {"num_key_value_heads": 2}, "num_key_value_heads 2 are shared by num_attention_heads 4"),
+        ("eurobert", {"num_key_value_heads": 3}, "num_key_value_heads 3 do not divide the 4 heads"),
+        ("eurobert", {"num_key_value_heads": 8}, "num_key_value_heads 8 do not divide the 4 heads"),
+        ("eurobert", {"num_key_value_heads": 0}, "num_key_value_heads"),
         ("eurobert", {"head_dim": 7}, "heads of 7 channels have no pairs to turn"),
         (
             "eurobert",

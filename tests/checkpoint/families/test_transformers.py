@@ -156,6 +156,8 @@ EUROBERTS = [
     {"classifier_pooling": "bos", "hidden_act": "gelu"},
     {"attention_bias": True, "mlp_bias": True},
     {"head_dim": 16, "rms_norm_eps": 1e-3},
+    {"num_key_value_heads": 1},
+    {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8, "attention_bias": True},
 ]
 
 
