@@ -88,5 +88,5 @@ def test_a_runtime_without_rotary_positions_refuses_them(tmp_path: Path) -> None
         (tensorrt.lower_graph, "TensorRT"),
         (lower_cuda.lower_graph, "ONNX Runtime's CUDA provider"),
     ):
-        with pytest.raises(InputError, match=f"rotary positions, which bertc does not write for {name}; use the tar"):
+        with pytest.raises(InputError, match=f"rotary positions, which bertc does not write for {name}; build it with"):
             lower(graph)
