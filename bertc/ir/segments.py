@@ -19,6 +19,8 @@ from bertc.ir.emit import Emitter
 
 SAME = "segments.same"
 PAIRS = f"{SAME}_pairs"
+NUMBERS = "segment_numbers"
+"""What a layer's product of queries with segments is called behind the layer's name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +54,7 @@ def emit_segment_scores(emit: Emitter, query: ir.Value, same: ir.Value, found: S
     name = f"{prefix}segment"
     keys, offsets = emit.constant(f"{name}_keys", found.keys), emit.constant(f"{name}_offsets", found.offsets)
     products = emit.op("MatMul", query, keys, name=f"{name}_products")
-    products = emit.op("Add", products, offsets, name=f"{name}_numbers")  # [B, S, N]
+    products = emit.op("Add", products, offsets, name=f"{prefix}{NUMBERS}")  # [B, S, N]
     heads = emit.op("Transpose", products, perm=[0, 2, 1], name=f"{name}_heads")
     axis = emit.constant(f"{name}_axis", np.array([3], np.int64))
     heads = emit.op("Unsqueeze", heads, axis, name=f"{name}_of_keys")

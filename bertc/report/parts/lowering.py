@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from bertc.calibrate.needs import has_histograms
 from bertc.calibrate.table import DEFAULT_PERCENTILE
+from bertc.ir.segments import NUMBERS
 from bertc.ir.sites import Role, Site
 from bertc.quantize.quantization import Quantization
 from bertc.report.parts.facts import BuildFacts
@@ -105,5 +106,7 @@ def _reason(gemm: str, reasons: Mapping[str, str]) -> str:
         return "the head: the scheme has no sites outside of the layers"
     if parts[2] == Role.HIDDEN:  # what gives the first layer its input
         return "the projection behind the embeddings: the scheme has no site for its operand"
+    if parts[2] == NUMBERS:
+        return "the product of queries with segments: the scheme has no site for its operand"
     site = Site(int(parts[1]), OPERANDS[parts[2].split("_")[0]]).name
     return f"its operand {site} is in float: {reasons.get(site, 'the scheme does not have it')}"

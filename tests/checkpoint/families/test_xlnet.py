@@ -163,7 +163,13 @@ def test_a_question_stands_behind_its_context_and_no_answer_is_the_last_token_s(
     assert window.sequence_ids[0] == 0
 
 
-BUILDS = [("ort-cpu", "1"), ("ort-cpu", "2"), pytest.param("openvino", "1", marks=pytest.mark.openvino)]
+BUILDS = [
+    pytest.param("native", "1", marks=pytest.mark.native),
+    pytest.param("native", "2", marks=pytest.mark.native),
+    ("ort-cpu", "1"),
+    ("ort-cpu", "2"),
+    pytest.param("openvino", "1", marks=pytest.mark.openvino),
+]
 
 
 @pytest.mark.parametrize("target, mode", BUILDS)
