@@ -2,7 +2,8 @@
 
 DeeBERT (Xin et al. 2020, arXiv:2004.12993) has `encoder.highway.{i}.pooler.dense` and `.classifier` for every layer and
 a last classifier of its own; PABEE (Zhou et al. 2020, arXiv:2006.04152) one pooler and `classifiers.{i}`, of which the
-last layer's is the model's. What bertc trains is in DeeBERT's layout, without the last layer's.
+last layer's is the model's. What bertc trains is in DeeBERT's layout, without the last layer's, and config.json says
+`"exit_pooling": "mean"`: its classifiers read the mean over a text's tokens, theirs the first token.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from bertc.checkpoint.checkpoint import Checkpoint, Weights
+from bertc.checkpoint.config_json import CONFIG_FILE
 from bertc.checkpoint.weights_view import WeightsView
 from bertc.core.head import Exit, Pooling, Problem
 from bertc.errors import InputError
@@ -23,6 +26,8 @@ PABEE = re.compile(r"classifiers\.(\d+)\.(weight|bias)")
 FASTBERT = re.compile(r"(^|\.)kernel\.encoder\.transformer\.\d+\.|(^|\.)classifiers\.\d+\.(output_layer|self_atten)")
 POOLER, CLASSIFIER = "pooler.dense", "classifier"
 LEAVES = ("weight", "bias")
+EXIT_POOLING = "exit_pooling"
+POOLINGS = (Pooling.CLS, Pooling.MEAN)
 
 
 class AliasedWeights(WeightsView):
@@ -56,18 +61,21 @@ def refuse_fastbert(folder: Path, names: Iterable[str]) -> None:
         )
 
 
-def exits_from_weights(weights: Weights, architecture: Architecture) -> tuple[Exit, ...]:
+def exits_from_weights(
+    folder: Path, config: Mapping[str, Any], weights: Weights, architecture: Architecture
+) -> tuple[Exit, ...]:
     """Return the exits before the last layer, in order; none for a checkpoint without.
 
-    Raises `InputError` where a part of one is missing.
+    Raises `InputError` where a part of one is missing, and for an entry of config.json that is no pooling of theirs.
     """
+    pooling = _pooling(folder, config)
     names = list(weights)
     found = {int(match[1]) for match in map(HIGHWAY.fullmatch, names) if match}
     if found:
-        exits = [Exit(layer=i, dense=f"encoder.highway.{i}.pooler.dense", classifier=_highway(i)) for i in found]
+        exits = [_highway(i, pooling) for i in found]
     else:
         found = {int(match[1]) for match in map(PABEE.fullmatch, names) if match}
-        exits = [Exit(layer=i, dense=POOLER, classifier=f"classifiers.{i}") for i in found]
+        exits = [Exit(layer=i, dense=POOLER, classifier=f"classifiers.{i}", pooling=pooling) for i in found]
     for each in exits:
         for name in (f"{module}.{leaf}" for module in (each.dense, each.classifier) for leaf in LEAVES):
             weights.shape(name)  # which says what is missing
@@ -91,7 +99,8 @@ def is_exit(name: str) -> bool:
 def checkpoint_with_exits(checkpoint: Checkpoint) -> Checkpoint:
     """Return a checkpoint whose head has all its exits.
 
-    Where it has none, those are copies of the last pooler and classifier behind each layer but the last.
+    Where it has none, those are copies of the last pooler and classifier behind each layer but the last, on the mean
+    over a text's tokens: the first token of early layers has seen too little of the others.
 
     Raises `InputError` for a model whose layers' states such a classifier cannot read.
     """
@@ -105,10 +114,7 @@ def checkpoint_with_exits(checkpoint: Checkpoint) -> Checkpoint:
         )
     if checkpoint.exits:
         return replace(checkpoint, head=replace(head, exits=checkpoint.exits))
-    exits = tuple(
-        Exit(layer=i, dense=f"encoder.highway.{i}.pooler.dense", classifier=_highway(i))
-        for i in range(architecture.layers - 1)
-    )
+    exits = tuple(_highway(i, Pooling.MEAN) for i in range(architecture.layers - 1))
     aliases = {
         f"{module}.{leaf}": f"{source}.{leaf}"
         for each in exits
@@ -118,7 +124,14 @@ def checkpoint_with_exits(checkpoint: Checkpoint) -> Checkpoint:
     prefix = checkpoint.weights.stored_name(f"{POOLER}.weight").removesuffix(f"{POOLER}.weight")
     stored = {name: f"{prefix}{name}" for name in aliases}
     weights = AliasedWeights(checkpoint.weights, aliases, stored)
-    return replace(checkpoint, weights=weights, exits=exits, head=replace(head, exits=exits))
+    return replace(
+        checkpoint,
+        config={**checkpoint.config, EXIT_POOLING: str(Pooling.MEAN)},
+        files=tuple(file for file in checkpoint.files if file != weights.files[0].parent / CONFIG_FILE),
+        weights=weights,
+        exits=exits,
+        head=replace(head, exits=exits),
+    )
 
 
 def checkpoint_with_own_exits(checkpoint: Checkpoint) -> Checkpoint:
@@ -132,5 +145,15 @@ def checkpoint_with_own_exits(checkpoint: Checkpoint) -> Checkpoint:
     return found
 
 
-def _highway(layer: int) -> str:
-    return f"encoder.highway.{layer}.classifier"
+def _highway(layer: int, pooling: Pooling) -> Exit:
+    name = f"encoder.highway.{layer}"
+    return Exit(layer=layer, dense=f"{name}.{POOLER}", classifier=f"{name}.{CLASSIFIER}", pooling=pooling)
+
+
+def _pooling(folder: Path, config: Mapping[str, Any]) -> Pooling:
+    """Read what the exits pool: the first token where nothing says it, as their authors' do."""
+    named = config.get(EXIT_POOLING, Pooling.CLS)
+    if named not in POOLINGS:
+        known = " or ".join(repr(str(each)) for each in POOLINGS)
+        raise InputError(f"{folder}/config.json: {EXIT_POOLING} is {named!r}; write {known}")
+    return Pooling(named)

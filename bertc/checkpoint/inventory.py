@@ -70,7 +70,7 @@ READ_KEYS = frozenset(
         *("norm_rel_ebd", "position_biased_input", "conv_kernel_size", "attention_head_size"),
         *("pooler_hidden_act", "pooler_hidden_size"),
         *("id2label", "num_labels", "problem_type", "position_embedding_type", "is_decoder", "add_cross_attention"),
-        *("crf_over", "crf_constrained"),
+        *("crf_over", "crf_constrained", "exit_pooling"),
         *("tokenizer_class", "sentence_transformers", "sbert_ce_default_activation_function"),
         *("hidden_activation", "norm_eps", "norm_bias", "attention_bias", "mlp_bias", "classifier_bias"),
         *("classifier_activation", "classifier_pooling", "local_attention", "global_attn_every_n_layers"),

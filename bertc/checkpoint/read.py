@@ -68,7 +68,8 @@ def checkpoint_from_path(path: str | Path, *, task: str | None = None) -> Checkp
         behind, head = with_token_scores(head, folder, weights, encoder, architecture)
     heads = of_task.head_weights and (*of_task.head_weights, f"{architecture.spans}.weight")
     parted = _as_linear_layers(whole, architecture)
-    exits, others = exits_from_weights(parted, architecture), [name for name in parted if not is_exit(name)]
+    exits = exits_from_weights(folder, config, parted, architecture)
+    others = [name for name in parted if not is_exit(name)]
     notes = (
         *weights.notes,
         *notes_on_google_folder(folder, config),

@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 LAYERS = "layers"
 """The engine's output that says how many layers a text went through, [texts]."""
 
+WEIGHTS = "head.exit_"
+"""How the names of a graph's weights of exits begin."""
+
 EXIT = re.compile(r"exit_(\d+)_logits")
 
 

@@ -45,12 +45,13 @@ class Squash(StrEnum):
 class Exit:
     """A classifier behind a layer before the last (counted from 0): the names of its modules in the checkpoint.
 
-    `dense` is the pooler's, which may be the model's own.
+    `dense` is the pooler's, which may be the model's own; `pooling` (CLS or MEAN) says what of the tokens it reads.
     """
 
     layer: int
     dense: str
     classifier: str
+    pooling: Pooling = Pooling.CLS
 
     def cache_key(self) -> Key:
         """Return all of it."""

@@ -24,28 +24,33 @@ def emit_mix(emit: Emitter, states: Sequence[ir.Value], weights: Sequence[float]
     return total
 
 
-def emit_pooled(emit: Emitter, packing: Packing, tokens: ir.Value, hidden: int, pooling: Pooling) -> ir.Value:
-    """Write one vector per sentence, its padding left out. tokens: [B, S, hidden]; returns [N, hidden]."""
+def emit_pooled(
+    emit: Emitter, packing: Packing, tokens: ir.Value, hidden: int, pooling: Pooling, prefix: str = "head"
+) -> ir.Value:
+    """Write one vector per sentence, its padding left out. tokens: [B, S, hidden]; returns [N, hidden].
+
+    The values' names begin with `prefix`, except those of the last token.
+    """
     if pooling is Pooling.CLS:
-        return emit_first_tokens(emit, packing, tokens)
+        return emit_first_tokens(emit, packing, tokens, prefix)
     if pooling is Pooling.LAST:
         return emit_last_tokens(emit, packing, tokens)
     sentences, mask = emit_unpacked(emit, packing, tokens, hidden)
-    axes = emit.constant("head.last", np.array([-1], np.int64))
-    mask = emit.op("Unsqueeze", mask, axes, name="head.mask")  # [N, L, 1]
-    axis = emit.constant("head.token_axis", np.array([1], np.int64))
+    axes = emit.constant(f"{prefix}.last", np.array([-1], np.int64))
+    mask = emit.op("Unsqueeze", mask, axes, name=f"{prefix}.mask")  # [N, L, 1]
+    axis = emit.constant(f"{prefix}.token_axis", np.array([1], np.int64))
     if pooling is Pooling.MAX:
-        visible = emit.op("Cast", mask, to=int(ir.DataType.BOOL), name="head.visible")
-        lowest = emit.constant("head.lowest", np.float32(-1e9))
-        shown = emit.op("Where", visible, sentences, lowest, name="head.shown")
-        return emit.op("ReduceMax", shown, axis, keepdims=0, name="head.pooled")
-    weights = emit.op("Cast", mask, to=int(ir.DataType.FLOAT), name="head.weights")
-    shown = emit.op("Mul", sentences, weights, name="head.shown")
-    total = emit.op("ReduceSum", shown, axis, keepdims=0, name="head.total")
-    count = emit.op("ReduceSum", weights, axis, keepdims=0, name="head.count")
-    one = emit.constant("head.count_floor", np.float32(1e-9))
-    count = emit.op("Max", count, one, name="head.count_safe")
-    return emit.op("Div", total, count, name="head.pooled")
+        visible = emit.op("Cast", mask, to=int(ir.DataType.BOOL), name=f"{prefix}.visible")
+        lowest = emit.constant(f"{prefix}.lowest", np.float32(-1e9))
+        shown = emit.op("Where", visible, sentences, lowest, name=f"{prefix}.shown")
+        return emit.op("ReduceMax", shown, axis, keepdims=0, name=f"{prefix}.pooled")
+    weights = emit.op("Cast", mask, to=int(ir.DataType.FLOAT), name=f"{prefix}.weights")
+    shown = emit.op("Mul", sentences, weights, name=f"{prefix}.shown")
+    total = emit.op("ReduceSum", shown, axis, keepdims=0, name=f"{prefix}.total")
+    count = emit.op("ReduceSum", weights, axis, keepdims=0, name=f"{prefix}.count")
+    one = emit.constant(f"{prefix}.count_floor", np.float32(1e-9))
+    count = emit.op("Max", count, one, name=f"{prefix}.count_safe")
+    return emit.op("Div", total, count, name=f"{prefix}.pooled")
 
 
 def emit_normalized(emit: Emitter, vectors: ir.Value) -> ir.Value:

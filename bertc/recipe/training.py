@@ -131,6 +131,11 @@ class TrainingRecipe(Section):
         Field(gt=0, description="The largest learning rate of the ranges, which are learnt as logarithms."),
         About(),
     ] = 0.05
+    exit_rate: Annotated[
+        float,
+        Field(gt=0, description="The largest learning rate of the classifiers of early exit."),
+        About(),
+    ] = 5e-4
     schedule: Annotated[Literal["linear", "cosine"], Field(description="How the learning rate falls."), About()] = (
         "linear"
     )

@@ -1,11 +1,12 @@
-"""The classifiers behind layers before the last: a pooler with tanh and a matrix each, on a text's first token."""
+"""The classifiers behind layers before the last: a pooler with tanh and a matrix each, on a text's first token or on
+the mean of its tokens."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from bertc.core.exits import exit_name
+from bertc.core.exits import WEIGHTS, exit_name
 from bertc.core.head import Exit, Head
 from bertc.evaluate.task import HeadBuilder, Tensors
 
@@ -16,10 +17,10 @@ if TYPE_CHECKING:
 
 def emit_exit(builder: HeadBuilder, found: Exit, states: ir.Value, scores: int) -> ir.Value:
     """Write the scores [texts, scores] of one exit from its layer's states [batch, length, hidden]."""
-    from bertc.ir.sentences import emit_first_tokens
+    from bertc.ir.pooling import emit_pooled
 
-    hidden, prefix = builder.arch.hidden, f"head.exit_{found.layer}"
-    x = emit_first_tokens(builder.emit, builder.packing, states, prefix)
+    hidden, prefix = builder.arch.hidden, f"{WEIGHTS}{found.layer}"
+    x = emit_pooled(builder.emit, builder.packing, states, hidden, found.pooling, prefix)
     x = builder.linear(x, found.dense, (hidden, hidden), f"{prefix}.dense_gemm", f"{prefix}.dense")
     x = builder.emit.op("Tanh", x, name=f"{prefix}.dense_active")
     sizes = (hidden, scores)

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from bertc.core.example import Example
+from bertc.core.exits import exit_name
 from bertc.data.rows import Row
 from bertc.evaluate.task import Tensors
 from bertc.tasks import outputs_from_head, task_from_name
@@ -74,6 +75,7 @@ class Evaluation:
     def measure(self, student: torch.nn.Module, teacher: torch.nn.Module | None) -> dict[str, float | None]:
         """Return the loss, the task's main metric where there are labels, and the agreement with a teacher.
 
+        Then the metric (without labels the agreement) of each exit, as `accuracy_1` for that behind the first layer.
         What is not defined on these rows is None.
         """
         head = self.held.objective.head
@@ -90,6 +92,19 @@ class Evaluation:
         if teacher is not None:
             agreement = task_from_name(head.task).fidelity(head)[0]
             found[agreement.name] = _defined(agreement.value(self._theirs, ours))
+        return found | self._scores_of_exits(outputs)
+
+    def _scores_of_exits(self, outputs: Sequence[Tensors]) -> dict[str, float | None]:
+        """Return what each exit is worth, by the name of the metric and the number of layers before it."""
+        head = self.held.objective.head
+        found: dict[str, float | None] = {}
+        for each in head.exits:
+            answers = self._row_outputs([{**values, "logits": values[exit_name(each.layer)]} for values in outputs])
+            scores = self._score(answers)
+            if not scores and self._teacher:
+                agreement = task_from_name(head.task).fidelity(head)[0]
+                scores = {agreement.name: _defined(agreement.value(self._theirs, answers))}
+            found |= {f"{name}_{each.layer + 1}": value for name, value in scores.items()}
         return found
 
     def score_of_teacher(self, teacher: torch.nn.Module) -> dict[str, float | None]:

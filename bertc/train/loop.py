@@ -17,6 +17,7 @@ import torch
 from torch.nn.parallel import DistributedDataParallel
 
 from bertc.core.example import Example
+from bertc.core.exits import WEIGHTS as EXIT_WEIGHTS
 from bertc.core.progress import Progress
 from bertc.errors import InputError
 from bertc.recipe import TrainingRecipe
@@ -24,6 +25,7 @@ from bertc.train.batches import Order, parts_of_share, steps_from, units_of_step
 from bertc.train.distributed import Processes
 from bertc.train.held_out import LOSS, Evaluation
 from bertc.train.losses import Objective, part_from_examples
+from bertc.train.network import Network
 from bertc.train.replace import Replacement
 from bertc.train.state import StateFolder
 from bertc.train.step_plan import Pace, Plan, plan_from_recipe, rate_of_step
@@ -75,8 +77,8 @@ class Lesson:
     `evaluation` is None where nothing is held out, `replacement` where no token is replaced.
     """
 
-    network: torch.nn.Module
-    teacher: torch.nn.Module | None
+    network: Network
+    teacher: Network | None
     examples: Sequence[Example]
     objective: Objective
     evaluation: Evaluation | None
@@ -313,23 +315,19 @@ class Trainer:
         return evaluation.score_of_teacher(teacher)
 
 
-def _optimizer(network: torch.nn.Module, recipe: TrainingRecipe) -> torch.optim.AdamW:
-    """Return AdamW: matrices decay, vectors do not, and the logarithms of scales have a rate of their own."""
-    groups: dict[str, list[torch.nn.Parameter]] = {"matrices": [], "vectors": [], "scales": []}
-    for _, parameter in network.named_parameters():
-        kind = "scales" if parameter.ndim == 0 else "matrices" if parameter.ndim > 1 else "vectors"
-        groups[kind].append(parameter)
-    rates = {"scales": recipe.scale_rate}
-    decays = {"matrices": recipe.weight_decay}
+def _optimizer(network: Network, recipe: TrainingRecipe) -> torch.optim.AdamW:
+    """Return AdamW: matrices decay, vectors do not; the logarithms of scales and the exits have rates of their own."""
+    exits = {id(weight) for name, weight in network.initializer_parameters().items() if name.startswith(EXIT_WEIGHTS)}
+    groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
+    for parameter in network.parameters():
+        own = recipe.exit_rate if id(parameter) in exits else recipe.learning_rate
+        rate = own if parameter.ndim else recipe.scale_rate
+        decay = recipe.weight_decay if parameter.ndim > 1 else 0.0
+        groups.setdefault((rate, decay), []).append(parameter)
     return torch.optim.AdamW(
         [
-            {
-                "params": parameters,
-                "weight_decay": decays.get(kind, 0.0),
-                "largest_rate": rates.get(kind, recipe.learning_rate),
-            }
-            for kind, parameters in groups.items()
-            if parameters
+            {"params": parameters, "weight_decay": decay, "largest_rate": rate}
+            for (rate, decay), parameters in groups.items()
         ],
         lr=recipe.learning_rate,
         fused=True,

@@ -1,4 +1,4 @@
-"""Classifiers behind earlier layers: DeeBERT's and PABEE's are read as their authors compute them, others refused."""
+"""Classifiers behind earlier layers: DeeBERT's and PABEE's are read as their authors compute them, ours on means."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from bertc.checkpoint import Checkpoint, checkpoint_from_path
-from bertc.checkpoint.exit_classifiers import checkpoint_with_exits, checkpoint_with_own_exits
+from bertc.checkpoint.exit_classifiers import EXIT_POOLING, checkpoint_with_exits, checkpoint_with_own_exits
 from bertc.checkpoint.write import write_checkpoint
 from bertc.core.batch import batch_from_features
 from bertc.core.exits import exit_name
-from bertc.core.head import Exit
+from bertc.core.head import Exit, Pooling
 from bertc.errors import InputError
 from bertc.graph.encoder import graph_from_checkpoint
 from bertc.ir.interpret import Interpreter
@@ -61,25 +61,43 @@ def pabee(tensors: Tensors) -> Tensors:
 
 def hidden_states(checkpoint: Checkpoint) -> list[NDArray[np.float32]]:
     """What each layer gives for the first token, [texts, hidden]."""
+    return [states[:, 0] for states in token_states(checkpoint)]
+
+
+def mean_states(checkpoint: Checkpoint) -> list[NDArray[np.float32]]:
+    """The mean of what each layer gives for a text's tokens, [texts, hidden]."""
+    mask = (BATCH.mask != 0)[..., None]
+    return [(states * mask).sum(1) / mask.sum(1) for states in token_states(checkpoint)]
+
+
+def token_states(checkpoint: Checkpoint) -> list[NDArray[np.float32]]:
+    """What each layer gives, [texts, length, hidden]."""
     graph = graph_from_checkpoint(checkpoint)
     values = {value.name: value for node in graph.graph for value in node.outputs}
     names = [*(f"layer.{layer}.hidden" for layer in range(1, LAYERS)), "encoder.output"]
     graph.graph.outputs.extend(values[name] for name in names)
     found = Interpreter(graph).run(BATCH)
-    return [found[name][:, 0] for name in names]
+    return [found[name] for name in names]
 
 
 def applied(module: Tensors, x: NDArray[np.float32]) -> NDArray[np.float32]:
     return x @ module["weight"].T + module["bias"]
 
 
-def test_deebert_has_a_pooler_and_a_classifier_behind_every_layer(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "config, pooled",
+    [({}, hidden_states), ({EXIT_POOLING: "cls"}, hidden_states), ({EXIT_POOLING: "mean"}, mean_states)],
+)
+def test_deebert_has_a_pooler_and_a_classifier_behind_every_layer(
+    config: dict[str, str], pooled: Callable[[Checkpoint], list[NDArray[np.float32]]], tmp_path: Path
+) -> None:
     """As `BertHighway.forward` computes it; the last layer's highway stays unread, its classifier is the model's."""
-    checkpoint = checkpoint_from_path(rewritten(tmp_path, deebert))
+    checkpoint = checkpoint_from_path(rewritten(tmp_path, deebert, config=config))
+    assert checkpoint.notes == ()
     assert [each.layer for each in checkpoint.exits] == [0, 1]
     assert checkpoint.head.exits == ()
     found = Interpreter(graph_from_checkpoint(checkpoint_with_exits(checkpoint))).run(BATCH)
-    for layer, states in enumerate(hidden_states(checkpoint)[:-1]):
+    for layer, states in enumerate(pooled(checkpoint)[:-1]):
         expected = applied(linear(10 + layer, 2), np.tanh(applied(linear(layer, HIDDEN), states)))
         np.testing.assert_allclose(found[exit_name(layer)], expected, atol=1e-4)
 
@@ -113,8 +131,25 @@ def test_exits_to_train_begin_as_the_last_classifier_and_are_written_in_deeberts
     stored = load_file(tmp_path / "written" / "model.safetensors")
     assert stored["bert.encoder.highway.1.classifier.bias"].tolist() == [1, 2]
     again = checkpoint_from_path(tmp_path / "written")
+    assert {each.pooling for each in again.exits} == {Pooling.MEAN}
     assert again.exits == checkpoint.exits
     assert checkpoint_with_exits(again).head == checkpoint.head
+    assert dict(again.config) == {**checkpoint_from_path(tmp_path / "plain").config, EXIT_POOLING: "mean"}
+
+
+def test_exits_of_others_that_are_trained_further_stay_on_the_first_token(tmp_path: Path) -> None:
+    checkpoint = checkpoint_with_own_exits(checkpoint_from_path(rewritten(tmp_path / "deebert", deebert)))
+    write_checkpoint(checkpoint, tmp_path / "written", {})
+    again = checkpoint_from_path(tmp_path / "written")
+    assert {each.pooling for each in again.exits} == {Pooling.CLS}
+    assert EXIT_POOLING not in again.config
+
+
+@pytest.mark.parametrize("named", ["max", "MEAN", 1, ["mean"]], ids=repr)
+def test_a_pooling_that_is_none_of_theirs_is_refused(named: object, tmp_path: Path) -> None:
+    path = rewritten(tmp_path, deebert, config={EXIT_POOLING: named})
+    with pytest.raises(InputError, match=r"exit_pooling is .*; write 'cls' or 'mean'"):
+        checkpoint_from_path(path)
 
 
 @pytest.mark.parametrize(

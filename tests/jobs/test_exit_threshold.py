@@ -19,6 +19,8 @@ from bertc.jobs.exit_threshold import Scores, largest_threshold
 from bertc.report.html.page import html_from_report
 from bertc.report.schema import report_from_json
 from tests.artefacts import Bertc, PathOf
+from tests.train.runs import recipe_of
+from tests.train.runs import run as run_recipe
 
 pytestmark = pytest.mark.native
 RELAXED = ("--max-drop", "2abs", "--any-reference", "--no-cache")
@@ -44,6 +46,37 @@ def test_exits_are_trained_beside_the_last_classifier(trained: Path, classifier:
     assert not np.array_equal(learnt, before.weights.array("classifier.weight"))
     report = json.loads((trained / "training.json").read_text(encoding="utf-8"))
     assert report["losses"] == {"logits": 1.0, "labels": 1.0}
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_while_training_each_exit_is_measured_on_what_is_held_out(
+    early: bool, classifier: Path, rows: Path, tmp_path: Path
+) -> None:
+    fields = {"early_exit": early, "distill": {"logits": 1.0}, "labels": 1.0, "steps": 2}
+    curve = run_recipe(recipe_of(classifier, rows, **fields), tmp_path / "out")["curve"]
+    measured = [name for name in curve[-1] if name.startswith("held_out_accuracy")]
+    assert measured == ["held_out_accuracy", "held_out_accuracy_1"][: 1 + early]
+    assert all(0 <= curve[-1][name] <= 1 for name in measured)
+
+
+@pytest.mark.parametrize("part", ["exit", "encoder"])
+def test_exits_and_encoder_have_rates_of_their_own(part: str, classifier: Path, rows: Path, tmp_path: Path) -> None:
+    """What has a rate of nothing to speak of stays where it is."""
+    rates = {"exit_rate": 1e-12, "learning_rate": 1e-12, "exit_rate" if part == "exit" else "learning_rate": 1e-2}
+    fields = {"early_exit": True, "distill": {"logits": 1.0}, "labels": 1.0, "steps": 3, "held_out": 0}
+    run_recipe(recipe_of(classifier, rows, **fields, **rates), tmp_path / "out")
+    names = {
+        "exit": [(f"encoder.highway.0.{name}", name) for name in ("pooler.dense.weight", "classifier.weight")],
+        "encoder": [(name, name) for name in ("encoder.layer.0.output.dense.weight", "classifier.weight")],
+    }
+    found, before = (checkpoint_from_path(path).weights for path in (tmp_path / "out", classifier))
+    moved = {
+        each: max(float(np.abs(found.array(ours) - before.array(start)).max()) for ours, start in pairs)
+        for each, pairs in names.items()
+    }
+    (still,) = {*names} - {part}
+    assert moved[part] > 1e-4
+    assert moved[still] < 1e-6
 
 
 def test_an_engine_lets_texts_leave_and_says_what_that_brings(

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from bertc.core.example import Example
+from bertc.core.head import Exit
 from bertc.data.rows import Row
 from bertc.train.held_out import LOSS, Evaluation, HeldOut
 from bertc.train.losses import Objective
@@ -21,11 +22,12 @@ FOREIGN = 99
 """A token that stands in the mixed texts alone."""
 
 
-def evaluation_of(model: TinyModel, mixed: tuple[Example, ...]) -> Evaluation:
+def evaluation_of(model: TinyModel, mixed: tuple[Example, ...], *, labelled: bool = True) -> Evaluation:
     objective = Objective(
         head=model.checkpoint.head, weights={"logits": 1.0}, temperature=1.0, layers=tuple(range(LAYERS)), scaling=1.0
     )
-    rows = [Row(texts=("x",), hash=str(number), label=number % 2) for number in range(len(examples(model)))]
+    labels = [number % 2 if labelled else None for number in range(len(examples(model)))]
+    rows = [Row(texts=("x",), hash=str(number), label=label) for number, label in enumerate(labels)]
     held = HeldOut(rows=rows, examples=examples(model), objective=objective, mixed=mixed)
     return Evaluation(held, torch.device("cpu"), nullcontext())
 
@@ -68,3 +70,32 @@ def test_a_student_that_is_its_teacher_loses_nothing(tiny_classifier: TinyModel)
     teacher = teacher_from_checkpoint(tiny_classifier.checkpoint)
     found = evaluation_of(tiny_classifier, mixed_of(tiny_classifier)).measure(teacher, teacher)
     assert found[LOSS] == pytest.approx(0, abs=1e-6)
+
+
+class Opposite(torch.nn.Module):
+    """A network with one exit, which says the opposite of the last classifier."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, feeds: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        found = self.network(feeds)
+        return {**found, "exit_0_logits": -found["logits"]}
+
+
+@pytest.mark.parametrize("labelled, name", [(True, "accuracy"), (False, "agreement")])
+def test_each_exit_is_measured_as_the_last_classifier_is(
+    labelled: bool, name: str, tiny_classifier: TinyModel, student: Network
+) -> None:
+    """By the labels, and without them by how often it says what the teacher does."""
+    teacher = teacher_from_checkpoint(tiny_classifier.checkpoint)
+    plain = evaluation_of(tiny_classifier, (), labelled=labelled).measure(student, teacher)
+    assert f"{name}_1" not in plain
+    exits = (Exit(layer=0, dense="d", classifier="c"),)
+    checkpoint = tiny_classifier.checkpoint
+    model = replace(tiny_classifier, checkpoint=replace(checkpoint, head=replace(checkpoint.head, exits=exits)))
+    found = evaluation_of(model, (), labelled=labelled).measure(Opposite(student), teacher)
+    assert found[name] == plain[name]
+    assert found[f"{name}_1"] == pytest.approx(1 - found[name])  # type: ignore[operator]
+    assert [each for each in found if each.endswith("_1")] == [f"{name}_1"]

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from bertc.checkpoint.exit_classifiers import checkpoint_with_exits
 from bertc.core.batch import Batch, batch_from_features, packed_batch_from_features
 from bertc.core.exits import LAYERS, exit_name, leaving_layers, uncertainty
+from bertc.core.head import Pooling
 from bertc.errors import InputError
 from bertc.export.embeddings import store_embeddings
 from bertc.graph.encoder import graph_from_checkpoint
@@ -32,11 +33,13 @@ FEATURES = random_features(60, seed=4)
 OUTPUTS = ("logits", LAYERS)
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> TinyModel:
-    """A tiny classifier of four layers, with three exits that differ."""
+@pytest.fixture(scope="module", params=[Pooling.CLS, Pooling.MEAN])
+def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> TinyModel:
+    """A tiny classifier of four layers, with three exits that differ, on first tokens or means."""
     found = tiny_checkpoint(tmp_path_factory.mktemp("exits"), layers=EXITS + 1)
     checkpoint = checkpoint_with_exits(found)
+    exits = tuple(replace(each, pooling=request.param) for each in checkpoint.head.exits)
+    checkpoint = replace(checkpoint, head=replace(checkpoint.head, exits=exits))
     graph = graph_from_checkpoint(checkpoint)
     return TinyModel(
         checkpoint=checkpoint, graph=graph, features=FEATURES, table=calibrated(without_exits(graph), FEATURES[:16])
