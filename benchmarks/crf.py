@@ -1,12 +1,14 @@
-"""What INT8 does to a tagger with a CRF: one is trained on WNUT-17 here, and built in modes 1 and 2 on two targets.
+"""What INT8 does to taggers with a CRF, and with an LSTM in front of it: they are trained on WNUT-17 here, and built in
+modes 1 and 2 on two targets.
 
-    python benchmarks/crf.py --work FOLDER [--shared ../shared] [--out FILE.json]
+    python benchmarks/crf.py --work FOLDER [--shared ../shared] [--taggers crf softmax bilstm-crf] [--out FILE.json]
 
 No index has a trained BERT with a CRF. The encoder is minilm-wnut17's and stays; the classifier begins as its own and
-the transitions at zero, and both are trained by the CRF's likelihood. As a control the classifier alone is trained as
-long by cross entropy (transformers and torch are needed, a few minutes of one core). The epoch with the best F1 on the
-development set is kept; the test set is read when the checkpoints are written. They lie in FOLDER (`crf`, `softmax`),
-and are not trained again if they are there.
+the transitions at zero, and both are trained by the CRF's likelihood. With an LSTM (one layer of 128 units in both
+directions, over all tokens) that and the linear layer behind it begin at random. As a control the classifier alone is
+trained as long by cross entropy (transformers and torch are needed, a few minutes of one core). The epoch with the best
+F1 on the development set is kept; the test set is read when the checkpoints are written. They lie in FOLDER (`crf`,
+`softmax`, `bilstm-crf`), and are not trained again if they are there.
 """
 
 from __future__ import annotations
@@ -45,8 +47,35 @@ EPOCHS, ROWS, RATE, CRF_RATE, DROPOUT, SEED, LENGTH = 8, 16, 1e-4, 1e-2, 0.1, 0,
 NAMES = ("crf.transitions", "crf.start_transitions", "crf.end_transitions")
 SCHEMES: Sequence[dict[str, Any]] = ({"mode": "1"}, {"mode": "2", "granularity": "channel"})
 KEPT = ("metric", "samples", "reference", "reference_ci95", "engine", "drop", "drop_ci95", "agreement")
-TRAINED = ("crf", "softmax")
+CRF, SOFTMAX, LSTM = "crf", "softmax", "bilstm-crf"
+TRAINED = (CRF, SOFTMAX, LSTM)
+UNITS, LSTM_RATE = 128, 1e-3
 TARGETS = ("native", "ort-cpu")
+
+
+class Tagger(torch.nn.Module):
+    """The scores of tags behind the encoder: of a linear layer, or of one behind an LSTM."""
+
+    def __init__(self, classifier: torch.nn.Linear, *, lstm: bool) -> None:
+        super().__init__()
+        labels, hidden = classifier.weight.shape
+        self.bilstm = torch.nn.LSTM(hidden, UNITS, batch_first=True, bidirectional=True) if lstm else None
+        self.hidden2tag = torch.nn.Linear(2 * UNITS, labels) if lstm else copy.deepcopy(classifier)
+
+    def forward(self, states: Tensor, lengths: Sequence[int]) -> Tensor:
+        """Return [rows, length, labels]; states: [rows, length, hidden], of which so many of each row are a text."""
+        if self.bilstm is not None:
+            rnn = torch.nn.utils.rnn
+            packed = rnn.pack_padded_sequence(states, torch.tensor(lengths), batch_first=True, enforce_sorted=False)
+            states = rnn.pad_packed_sequence(self.bilstm(packed)[0], batch_first=True)[0]
+        scores: Tensor = self.hidden2tag(states)
+        return scores
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the weights under the names of a file."""
+        names = {"hidden2tag": "classifier"} if self.bilstm is None else {}
+        found = {name.partition("."): values.detach().clone() for name, values in self.state_dict().items()}
+        return {f"{names.get(module, module)}.{leaf}": values for (module, _, leaf), values in found.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,30 +122,33 @@ def head_of(head: Head, chain: Sequence[Tensor]) -> Head:
     return replace(head, crf=Crf(transitions=tuple(map(tuple, transitions)), start=tuple(start), end=tuple(end)))
 
 
-def f1(classifier: torch.nn.Module, head: Head, text: Text) -> float:
+def f1(tagger: Tagger, head: Head, text: Text) -> float:
     """Return the F1 of whole entities."""
     task = task_from_name(head.task)
     with torch.no_grad():
-        logits = [classifier(states).numpy() for states in text.states]
+        logits = [tagger(states[None], [len(states)])[0].numpy() for states in text.states]
     features = [example.feature for example in text.examples]
     outputs = task.row_outputs(text.rows, features, {"logits": logits}, head)
     return task.metrics(head)[0].value(task.gold(text.rows, head), task.graded(outputs, head))
 
 
-def train(checkpoint: Checkpoint, model: Any, training: Text, dev: Text, out: Path, *, crf: bool) -> dict[str, Any]:
-    """Train classifier and transitions, and write those of the epoch that is best on the development set."""
+def train(checkpoint: Checkpoint, model: Any, training: Text, dev: Text, out: Path) -> dict[str, Any]:
+    """Train tagger and transitions, and write those of the epoch that is best on the development set."""
     torch.manual_seed(SEED)
-    classifier, head = copy.deepcopy(model.classifier), checkpoint.head
+    crf, lstm = out.name != SOFTMAX, out.name == LSTM
+    tagger, head = Tagger(model.classifier, lstm=lstm), checkpoint.head
+    rate = LSTM_RATE if lstm else RATE
     labels = len(head.labels)
     chain = [torch.zeros(shape, requires_grad=True) for shape in ((labels, labels), (labels,), (labels,)) if crf]
-    groups = [{"params": classifier.parameters(), "lr": RATE}] + [{"params": chain, "lr": CRF_RATE}] * crf
+    groups = [{"params": tagger.parameters(), "lr": rate}] + [{"params": chain, "lr": CRF_RATE}] * crf
     optimizer = torch.optim.AdamW(groups, weight_decay=0.01)
     task = task_from_name(head.task)
-    curve, best = [f1(classifier, head_of(head, chain), dev)], -1.0
+    curve, best = [f1(tagger, head_of(head, chain), dev)], -1.0
     for epoch in range(EPOCHS):
         for (order,) in steps_of_epoch(training.lengths, rows=ROWS, accumulate=1, seed=SEED, epoch=epoch):
             part = part_from_examples(training.examples, order, torch.device("cpu"))
-            logits = classifier(torch.nn.functional.dropout(training.padded(order), DROPOUT))
+            states = torch.nn.functional.dropout(training.padded(order), DROPOUT)
+            logits = tagger(states, [training.lengths[place] for place in order])
             if crf:
                 assert part.gold is not None and part.scored is not None
                 loss = crf_loss(logits, part.gold, part.scored, (chain[0], chain[1], chain[2]))
@@ -125,22 +157,23 @@ def train(checkpoint: Checkpoint, model: Any, training: Text, dev: Text, out: Pa
             torch.autograd.backward(loss / sum(training.examples[place].labelled for place in order))
             optimizer.step()
             optimizer.zero_grad()
-        curve.append(f1(classifier, head_of(head, chain), dev))
+        curve.append(f1(tagger, head_of(head, chain), dev))
         print(f"{out.name}: F1 {curve[-1]:.4f} on the development set", flush=True)
         if curve[-1] > best:
             best = curve[-1]
-            write(checkpoint, model, classifier, chain, out)
-    return {"epochs": EPOCHS, "rate": RATE, "rate_of_crf": CRF_RATE if crf else None, "dev_f1": curve}
+            write(checkpoint, model, tagger, chain, out)
+    return {"epochs": EPOCHS, "rate": rate, "rate_of_crf": CRF_RATE if crf else None, "dev_f1": curve}
 
 
-def write(checkpoint: Checkpoint, model: Any, classifier: Any, chain: Sequence[Tensor], out: Path) -> None:
+def write(checkpoint: Checkpoint, model: Any, tagger: Tagger, chain: Sequence[Tensor], out: Path) -> None:
     """Write the model as a folder that holds the CRF under pytorch-crf's names."""
     model.save_pretrained(out)
     for file in checkpoint.files:
         if file.name != "config.json":
             shutil.copyfile(file, out / file.name)
     weights = load_file(out / "model.safetensors")
-    weights |= {f"classifier.{name}": values.clone() for name, values in classifier.state_dict().items()}
+    weights = {name: values for name, values in weights.items() if not name.startswith("classifier.")}
+    weights |= tagger.tensors()
     weights |= {name: values.detach().clone() for name, values in zip(NAMES, chain, strict=False)}
     save_file(weights, out / "model.safetensors", metadata={"format": "pt"})
 
@@ -150,6 +183,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shared", type=Path, default=Path(__file__).resolve().parents[2] / "shared")
     parser.add_argument("--work", type=Path, required=True, help="where the trained checkpoints lie")
+    parser.add_argument("--taggers", nargs="+", choices=TRAINED, default=list(TRAINED))
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     torch.set_num_threads(1)
@@ -157,18 +191,23 @@ def main() -> None:
     start = checkpoint_from_path(given.shared / "models/minilm-wnut17")
     results: list[dict[str, Any]] = []
     model: Any = transformers.AutoModelForTokenClassification.from_pretrained(start.path, dtype=torch.float32).eval()
-    if not all((given.work / f"{name}.json").is_file() for name in TRAINED):
+    untrained = [name for name in given.taggers if not (given.work / f"{name}.json").is_file()]
+    if untrained:
         training, dev = (
             text_from_path(data / file, start, model) for file in ("wnut17train.conll", "emerging.dev.conll")
         )
-        for name in TRAINED:
-            run = train(start, model, training, dev, given.work / name, crf=name == "crf")
+        for name in untrained:
+            run = train(start, model, training, dev, given.work / name)
             (given.work / f"{name}.json").write_text(json.dumps(run) + "\n", encoding="utf-8")
-    trained = {name: json.loads((given.work / f"{name}.json").read_text(encoding="utf-8")) for name in TRAINED}
+    trained = {name: json.loads((given.work / f"{name}.json").read_text(encoding="utf-8")) for name in given.taggers}
     facts = {**run_facts("torch", "transformers", threads=1), "command": "python benchmarks/crf.py", "trained": trained}
     with StageCache(default_cache_directory()) as cache:
-        floats = [(name, TARGETS[0], SCHEMES[0]) for name in ("softmax", "as it was")]  # whose float F1 is compared
-        for name, target, scheme in [*product(("crf",), TARGETS, SCHEMES), *floats]:
+        floats = [
+            name for name in (*given.taggers, "as it was") if name not in (CRF, LSTM)
+        ]  # whose float F1 is compared
+        chains = [name for name in given.taggers if name != SOFTMAX]
+        builds = [*product(chains, TARGETS, SCHEMES), *product(floats, TARGETS[:1], SCHEMES[:1])]
+        for name, target, scheme in builds:
             checkpoint = start.path if name == "as it was" else given.work / name
             case = Case(
                 name=name,

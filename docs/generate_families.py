@@ -85,7 +85,7 @@ HEADS = {
     "sequence-classification": "one label, several labels, a score; cross-encoders; early exit (DeeBERT, PABEE)",
     "sparse-embedding": "SPLADE: a weight for each token of the vocabulary",
     "text-ranking": "cross-encoders judged by the order of a query's rows (nDCG, MRR, MAP)",
-    "token-classification": "a tag per word, and a CRF over them (pytorch-crf, TorchCRF, Keras)",
+    "token-classification": "a tag per word; a CRF over them (pytorch-crf, TorchCRF, Keras), an LSTM in front of it",
 }
 
 

@@ -5,6 +5,7 @@ A folder comes in, a read-only mapping goes out. Whether the weights have the co
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -50,6 +51,9 @@ SIZES = {
     "n_embd": (1, 65_536),
     "n_inner": (1, 1_000_000),
 }
+RECURRENT = re.compile(r"lstm|gru\b|rnn", re.IGNORECASE)
+"""What the model type of a tagger without an encoder has in its name."""
+
 SYNONYMS = {"qdqbert": "bert", "xlm-roberta": "roberta", "camembert": "roberta"}
 """Model types that compute what a family computes: transformers' QDQBERT is BERT with fake quantizers."""
 
@@ -96,6 +100,12 @@ def family_from_config(config: Mapping[str, Any], folder: Path) -> str:
     if not isinstance(name, str) or not name:
         raise InputError(f"{folder}/config.json has no model_type; add it (supported: {known})")
     family = SYNONYMS.get(name, name).replace("_", "-")
+    if family not in families and RECURRENT.search(name):
+        raise InputError(
+            f"{folder}/config.json has the model_type {name!r}: a recurrent model has no transformer layers, whose "
+            "products are what bertc quantizes; an LSTM and a CRF are computed behind the encoders it supports "
+            f"({known})"
+        )
     if family not in families:
         raise InputError(f"{folder}/config.json has the model_type {name!r}; bertc supports only: {known}")
     return family

@@ -29,10 +29,12 @@ def head_from_files(files: HeadFiles, *, task: str | None = None) -> Head:
 
 
 def _task(files: HeadFiles) -> Task:
-    """Return the task by the architecture's name, else by a CRF, sentence-transformers' modules, or the weights."""
+    """Return the task by a CRF or LSTM, the architecture's name, sentence-transformers' modules, or the weights."""
     tasks = [task_from_name(name) for name in task_names()]
     if files.sentences is not None and files.sentences.pooling is None:
         return _only([task for task in tasks if task.has_architecture(LATE_INTERACTION)], files)
+    if files.tagger:
+        return _only([task for task in tasks if task.crf], files)
     architectures = files.config.get("architectures")
     sparse = files.sentences is not None and files.sentences.sparse
     if isinstance(architectures, list) and architectures and not sparse:
@@ -40,13 +42,11 @@ def _task(files: HeadFiles) -> Task:
         found = [task for task in tasks if task.has_architecture(name)]
         if found:
             return _only(found, files)
-        if files.sentences is None and not files.crf:
+        if files.sentences is None:
             raise InputError(
                 f"{files.folder}/config.json has the architecture {name}, whose head bertc does not compute; fine-tune "
                 f"the checkpoint, or choose a task (of {', '.join(task_names())})"
             )
-    if files.crf:
-        return _only([task for task in tasks if task.crf], files)
     if files.sentences is not None:
         pooled = [task for task in tasks if task.sentence_modules and not task.has_architecture(LATE_INTERACTION)]
         return _only([task for task in pooled if task.token_scores == sparse], files)

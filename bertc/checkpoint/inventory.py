@@ -49,7 +49,7 @@ WITHOUT = "give the model without it, or with it merged into the weights"
 UNREAD_PARTS = (
     (
         r"(weight|bias)_[ih]h_l\d",
-        "is of an LSTM or GRU between encoder and tags, which bertc does not compute; train them without",
+        "is of an LSTM between encoder and tags, which bertc computes for token classification alone; choose that task",
     ),
     (
         r"_constraint_mask\b",
@@ -70,7 +70,7 @@ READ_KEYS = frozenset(
         *("norm_rel_ebd", "position_biased_input", "conv_kernel_size", "attention_head_size"),
         *("pooler_hidden_act", "pooler_hidden_size"),
         *("id2label", "num_labels", "problem_type", "position_embedding_type", "is_decoder", "add_cross_attention"),
-        *("crf_over", "crf_constrained", "exit_pooling"),
+        *("crf_over", "crf_constrained", "exit_pooling", "lstm_over"),
         *("tokenizer_class", "sentence_transformers", "sbert_ce_default_activation_function"),
         *("hidden_activation", "norm_eps", "norm_bias", "attention_bias", "mlp_bias", "classifier_bias"),
         *("classifier_activation", "classifier_pooling", "local_attention", "global_attn_every_n_layers"),
@@ -192,7 +192,7 @@ def check_tensors(
     that were read behind the head. Raises `InputError` naming the tensors.
     """
     stored = tuple(names)
-    read = {*_encoder_names(architecture), *behind}
+    read = {*encoder_names(architecture), *behind}
     head = next((name.rpartition(".")[0] for name in heads if name in stored), "")
     roots = {head.partition(".")[0]}
     read |= _linear_names(head)
@@ -218,7 +218,8 @@ def check_tensors(
     )
 
 
-def _encoder_names(architecture: Architecture) -> Iterator[str]:
+def encoder_names(architecture: Architecture) -> Iterator[str]:
+    """Give the names of all tensors that an encoder may have."""
     tables = (architecture.word_embeddings, architecture.position_embeddings, architecture.token_type_embeddings)
     yield from (table for table in tables if table is not None)
     yield from architecture.unread

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from bertc.checkpoint.adapters import ADAPTER_CONFIG, AdaptedWeights, adapted_weights, refuse_adapter_alone
 from bertc.checkpoint.checkpoint import Checkpoint, Weights, architecture_from_config
@@ -19,6 +20,7 @@ from bertc.checkpoint.heads_apart import JoinedHeads
 from bertc.checkpoint.hub import local_folder
 from bertc.checkpoint.interaction_files import METADATA, InteractionFiles, interaction_from_files
 from bertc.checkpoint.inventory import check_config, check_tensors
+from bertc.checkpoint.lstm_tensors import LstmNames, lstm_from_weights, lstm_names, notes_on_lstm, with_emissions
 from bertc.checkpoint.one_segment import notes_on_segments
 from bertc.checkpoint.parted_weights import PartedWeights
 from bertc.checkpoint.quantizers import notes_on_quantizers
@@ -51,10 +53,10 @@ def checkpoint_from_path(path: str | Path, *, task: str | None = None) -> Checkp
     family = family_from_config(config, folder)
     weights = _encoder_weights(folder, FAMILIES.module(family).PREFIX)
     architecture = architecture_from_config(family, config)
-    whole = with_last_classifier(weights, architecture.layers)
-    of_crf = crf_names(folder, weights)
+    of_crf, of_lstm = crf_names(folder, weights), lstm_names(folder, weights, architecture)
+    whole = with_emissions(with_last_classifier(weights, architecture.layers), of_lstm)
     told = HeadFiles(folder=folder, config=config, weights=whole, spans=architecture.spans, sentences=modules)
-    told = replace(told, crf=bool(of_crf), token_scores=architecture.token_scores)
+    told = replace(told, tagger=bool(of_crf or of_lstm), token_scores=architecture.token_scores)
     head = head_from_files(told, task=task)
     of_task = task_from_name(head.task)
     late = of_task.has_architecture(LATE_INTERACTION)
@@ -62,8 +64,8 @@ def checkpoint_from_path(path: str | Path, *, task: str | None = None) -> Checkp
     behind: tuple[str, ...] = ()
     if head.problem is not None:
         head = replace(head, squash=squash_from_files(root, config, head.problem, len(head.labels)))
-    if of_crf and of_task.crf:
-        behind, head = of_crf, replace(head, crf=crf_from_weights(folder, config, weights, of_crf, head.labels))
+    if of_task.crf:
+        behind, head = _with_sequences(head, folder, config, whole, (of_crf, of_lstm))
     if of_task.token_scores:
         behind, head = with_token_scores(head, folder, weights, encoder, architecture)
     heads = of_task.head_weights and (*of_task.head_weights, f"{architecture.spans}.weight")
@@ -75,7 +77,7 @@ def checkpoint_from_path(path: str | Path, *, task: str | None = None) -> Checkp
         *notes_on_google_folder(folder, config),
         *check_config(folder, config),
         *notes_on_quantizers(folder, weights.quantizers, architecture),
-        *notes_on_crf(config, head.crf),
+        *(*notes_on_crf(config, head.crf), *notes_on_lstm(config, head.lstm)),
         *check_tensors(folder, others, architecture, heads, behind=behind),
     )
     projected = {each.folder: dense_weights(root / each.folder) for each in head.projections if each.folder}
@@ -97,6 +99,22 @@ def checkpoint_from_path(path: str | Path, *, task: str | None = None) -> Checkp
         exits=exits,
         notes=(*notes, *notes_on_segments(architecture, encoder)),
     )
+
+
+def _with_sequences(
+    head: Head,
+    folder: Path,
+    config: Mapping[str, Any],
+    weights: Weights,
+    names: tuple[Sequence[str], LstmNames | None],
+) -> tuple[tuple[str, ...], Head]:
+    """Return a tagger's head with what goes over whole sequences, the CRF and the LSTM of those names, and the tensors
+    that these have.
+    """
+    of_crf, of_lstm = names
+    crf = crf_from_weights(folder, config, weights, of_crf, head.labels) if of_crf else None
+    lstm = None if of_lstm is None else lstm_from_weights(folder, config, weights, of_lstm, crf)
+    return (*of_crf, *(() if of_lstm is None else of_lstm.tensors)), replace(head, crf=crf, lstm=lstm)
 
 
 def _encoder_weights(folder: Path, prefix: str) -> MappedWeights | AdaptedWeights:

@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from bertc.core.crf import Crf
 from bertc.core.keys import Key, key_of_fields
+from bertc.core.lstm import Lstm
 
 
 class Problem(StrEnum):
@@ -119,7 +120,8 @@ class Head:
     their order. `dimensions` is how many numbers of a text's vector are kept (None: all), `similarity` how two are
     compared (None: by the cosine), `interaction` what is compared of two texts whose tokens keep their vectors.
     `squash` is the function behind a regression's score, None for the score itself. `crf` decides on the tags of a text
-    together, None where each token's scores decide alone. `exits` are the classifiers that are computed besides the
+    together, None where each token's scores decide alone. `lstm` gives tags their scores behind the encoder's vectors,
+    None where a linear layer does. `exits` are the classifiers that are computed besides the
     last; with an `exit_threshold` a text leaves at the first one whose uncertainty (`bertc.core.exits`) is below.
     `mask` is the id of the token that stands in a text where one is asked for, None for a head that asks for none.
     """
@@ -136,6 +138,7 @@ class Head:
     interaction: Interaction | None = None
     squash: Squash | None = None
     crf: Crf | None = None
+    lstm: Lstm | None = None
     exits: tuple[Exit, ...] = ()
     exit_threshold: float | None = None
     mask: int | None = None

@@ -128,7 +128,7 @@ class HeadFiles:
     """What a checkpoint's files say of its head; `folder` is for messages, `sentences` None without modules.json.
 
     `spans` is what the family calls the linear layer of question answering, `token_scores` the layers of a masked
-    language model's head, None for a family without; `crf` says that a CRF decides on tags.
+    language model's head, None for a family without; `tagger` says that a CRF decides on tags, or an LSTM scores them.
     """
 
     folder: Path
@@ -137,7 +137,7 @@ class HeadFiles:
     spans: str
     token_scores: TokenScores | None = None
     sentences: Sentences | None = None
-    crf: bool = False
+    tagger: bool = False
 
     def scores(self, task: Task) -> tuple[str, int]:
         """Return which of the task's `head_weights` is there, and how many scores it gives.
@@ -245,7 +245,7 @@ class Task(Protocol):
 
     @property
     def crf(self) -> bool:
-        """Whether a CRF may decide on the outputs: a model that has one has the task's head."""
+        """Whether a CRF or an LSTM may decide on the outputs: a model that has one has the task's head."""
 
     @property
     def no_label_loss(self) -> str:

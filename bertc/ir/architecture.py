@@ -131,7 +131,8 @@ class Architecture:
     `rotary_bases` turn query and key by their positions, a base for each layer; `windows` let a layer's queries see the
     keys of so many positions to each side, None all of them. An empty tuple stands for none in all layers.
 
-    `layers_field` is what config.json calls the number of layers.
+    `layers_field` is what config.json calls the number of layers, `width_fields` the width of layers, the number of
+    heads and the width of the feed-forward; empty for families that no student is made narrower of.
 
     A head that reads the first token's vector has the layers `dense`, (prefix, activation name) in order, and then the
     linear layer with the prefix `classifier`; other heads are named alike in all families. The position table has
@@ -171,6 +172,7 @@ class Architecture:
     layer_names: tuple[LayerNames, ...]
     dense: tuple[tuple[str, str], ...]
     classifier: str
+    width_fields: tuple[str, ...] = ()
     first_position: int = 0
     attention_terms: int = 1
     norm_first: bool = False

@@ -1,6 +1,6 @@
-"""Make a smaller model of a checkpoint: a student of some of its layers, and the INT8 engine of that.
+"""Make a smaller model of a checkpoint: a student of some of its layers and channels, and the INT8 engine of that.
 
-teacher -> some of its layers -> train -> checkpoint -> build -> verdict against the teacher
+teacher -> some of its layers and channels -> train -> checkpoint -> build -> verdict against the teacher
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from pathlib import Path
 
 from bertc.cache.stages import Work
 from bertc.checkpoint import checkpoint_from_path
-from bertc.checkpoint.kept_layers import checkpoint_with_layers
 from bertc.errors import InputError
 from bertc.jobs.build import Built, build, read_inputs
 from bertc.jobs.finetune import Finetuned, Place, finetune
+from bertc.jobs.smaller import Smaller
 from bertc.recipe import Recipe
 
 
@@ -26,20 +26,23 @@ class Distilled:
 
 
 def distill(recipe: Recipe, place: Place, *, engine: Path | None, work: Work, command: str) -> Distilled:
-    """Train a student of `student.layers` of the checkpoint's layers, in float, and write it.
+    """Train a student of `student.layers` of the checkpoint's layers, `student.hidden` wide, in float, and write it.
 
     With a folder `engine`, the student is built there, and what is judged is the drop from the teacher to the engine.
     All that the recipe says of that is read before the training, so that what is wrong with it is said then. Raises
     what `finetune` and `build` raise.
     """
-    layers = recipe.student.layers
-    if layers is None:
-        raise InputError("how small the student is to be is not said; give its number of layers with --layers")
+    smaller = Smaller(layers=recipe.student.layers, hidden=recipe.student.hidden)
+    if smaller.layers is None and smaller.hidden is None:
+        raise InputError(
+            "how small the student is to be is not said; give its number of layers with --layers, its width with "
+            "--hidden, or both"
+        )
     building = recipe_of_engine(recipe, place.out)
     if engine is not None:
         teacher = checkpoint_from_path(recipe.checkpoint, task=recipe.task)
-        read_inputs(building, work=work, checkpoint=checkpoint_with_layers(teacher, layers))
-    trained = finetune(recipe_of_training(recipe), place, layers=layers, work=work, command=command)
+        read_inputs(building, work=work, checkpoint=smaller.checkpoint(teacher))
+    trained = finetune(recipe_of_training(recipe), place, smaller=smaller, work=work, command=command)
     built = None
     if engine is not None and trained.speaks:
         built = build(building, engine, work=work, command=command)

@@ -27,7 +27,8 @@ from bertc.calibrate.carried import source_of_ranges
 from bertc.calibrate.table import text_from_table
 from bertc.checkpoint import Checkpoint, checkpoint_from_path
 from bertc.checkpoint.exit_classifiers import checkpoint_with_own_exits
-from bertc.checkpoint.kept_layers import checkpoint_with_layers, spaced_layers
+from bertc.checkpoint.kept_layers import spaced_layers
+from bertc.checkpoint.kept_width import KeptWidth
 from bertc.checkpoint.write import write_checkpoint
 from bertc.core.progress import Progress, Silent
 from bertc.core.versions import library_versions
@@ -35,6 +36,7 @@ from bertc.errors import InputError
 from bertc.graph.encoder import graph_from_checkpoint
 from bertc.jobs.inputs import Inputs, checkpoint_from_recipe, inputs_from_recipe, length_of_inputs, table_from_inputs
 from bertc.jobs.plan import checked_target, plan_from_recipe
+from bertc.jobs.smaller import WHOLE, Smaller
 from bertc.jobs.training_inputs import (
     TrainingData,
     data_from_recipe,
@@ -49,8 +51,11 @@ from bertc.runtime.machine.cpu import cpu_features
 if TYPE_CHECKING:
     from bertc.train.distributed import Processes
     from bertc.train.loop import Outcome, Trainer
+    from bertc.train.losses import Objective
+    from bertc.train.network import Network
     from bertc.train.replace import Replacement
     from bertc.train.student import Student
+    from bertc.train.widened import Widened
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,8 +78,8 @@ class Place:
     force: bool = False
 
 
-def finetune(recipe: Recipe, place: Place, *, layers: int | None = None, work: Work, command: str) -> Finetuned:
-    """Train the recipe's checkpoint, or a student of `layers` of its layers, and write it.
+def finetune(recipe: Recipe, place: Place, *, smaller: Smaller = WHOLE, work: Work, command: str) -> Finetuned:
+    """Train the recipe's checkpoint, or a `smaller` student of it, and write it.
 
     Started by torchrun, all processes train together and the first one writes. Raises `InputError` and
     `EnvironmentLackError` before anything slow where that can be known.
@@ -90,7 +95,7 @@ def finetune(recipe: Recipe, place: Place, *, layers: int | None = None, work: W
     with joined_processes(recipe.training.device) as processes:
         sink = work.progress if processes.writes else Silent()
         with _output(place, processes, sink) as folder:
-            run = _Run(recipe, layers, processes, Work(work.cache, sink))
+            run = _Run(recipe, smaller, processes, Work(work.cache, sink))
             state = StateFolder(place.out.parent / f".{place.out.name}.bertc-state", run.identity)
             if state.exists and not place.resume:
                 raise InputError(
@@ -132,7 +137,7 @@ def refuse_shared_layers(checkpoint: Checkpoint) -> None:
 class _Run:
     """One run's inputs, read and checked in the order of what is refused soonest, and its student."""
 
-    def __init__(self, recipe: Recipe, layers: int | None, processes: Processes, work: Work) -> None:
+    def __init__(self, recipe: Recipe, smaller: Smaller, processes: Processes, work: Work) -> None:
         from bertc.train.precision import precision_from_name
         from bertc.train.student import check_trainable, student_from_checkpoint
 
@@ -142,7 +147,7 @@ class _Run:
         self.processes = processes
         self.created = datetime.now(UTC)
         self.whole: Checkpoint = checkpoint_from_recipe(recipe)
-        plain = self.whole if layers is None else checkpoint_with_layers(self.whole, layers)
+        plain = smaller.checkpoint(self.whole)
         refuse_shared_layers(plain)
         check_trainable(plain)
         early = recipe.training.early_exit
@@ -156,6 +161,10 @@ class _Run:
         if self.scheme is None and recipe.training.quantize and not early:
             raise InputError(f"the target {recipe.engine.target} has no static INT8 to train for; add --float")
         self.data: TrainingData = data_from_recipe(recipe.training, self.checkpoint, length)
+        self.width = self._width(smaller)
+        if self.width is not None:
+            plain = smaller.checkpoint(self.whole, self.width)
+            self.checkpoint = checkpoint_with_own_exits(plain) if early else plain
         self.teacher = teacher_from_recipe(recipe.training, plain, self.data, whole=self.whole)
         same = (
             self.scheme is None
@@ -181,6 +190,15 @@ class _Run:
             progress.note(f"{len(self.masks)} GEMMs are 2:4 and stay so")
             if recipe.training.teacher is None and self.teacher is not None:
                 progress.note("the teacher is the pruned checkpoint itself; name the dense one with --teacher")
+
+    def _width(self, smaller: Smaller) -> KeptWidth | None:
+        """Choose what a narrower student keeps, by the training text; None for one as wide as its teacher."""
+        from bertc.train.width import width_from_examples
+
+        if smaller.hidden is None:
+            return None
+        self.progress.stage("choose the width")
+        return width_from_examples(self.whole, smaller.kept_layers(self.whole), smaller.hidden, self.data.examples)
 
     def _inputs(self, max_length: int) -> Inputs:
         """Read the ranges to start from: those that are named or the checkpoint's own, else those of training text."""
@@ -232,6 +250,7 @@ class _Run:
             temperature=self.recipe.training.temperature,
             layers=spaced_layers(architecture.layers, taught),
             scaling=architecture.head_size**-0.5,
+            heads=None if self._cut is None else self._cut.heads,
         )
         evaluation, replacement = None, self._replacement()
         if data.held_rows:
@@ -243,7 +262,7 @@ class _Run:
             )
             evaluation = Evaluation(held, device, self.precision[1])
         lesson = Lesson(
-            network=self.student.network.to(device),
+            network=self._learner(objective).to(device),
             teacher=None if self.teacher is None else teacher_from_checkpoint(self.teacher).to(device),
             examples=data.examples,
             objective=objective,
@@ -258,6 +277,20 @@ class _Run:
             folder=state,
             progress=self.progress,
         )
+
+    def _learner(self, objective: Objective) -> Network | Widened:
+        """Return what is trained: the student's network, with a projection where hidden states are to be wider."""
+        from bertc.train.widened import Widened
+
+        names, network = [ours for ours, _ in objective.hidden_pairs()], self.student.network
+        if self._cut is None or not names:
+            return network
+        return Widened(network, names, self._cut.channels, self.whole.architecture.hidden)
+
+    @property
+    def _cut(self) -> KeptWidth | None:
+        """What the student has of its teacher's width; None where it has all, or learns from another model."""
+        return None if self.recipe.training.teacher is not None else self.width
 
     def _replacement(self) -> Replacement | None:
         """Return how tokens are replaced: not at all where no teacher says what becomes of the text."""
@@ -280,6 +313,7 @@ class _Run:
             "created": self.created.isoformat(timespec="seconds"),
             "checkpoint": {"path": str(self.whole.path), "digest": self.whole.digest},
             "layers": {"of": self.whole.architecture.layers, "kept": self._kept_layers()},
+            "width": self._kept_width(),
             "teacher": None
             if self.teacher is None
             else {"path": str(self.teacher.path), "digest": self.teacher.digest, "held_out": dict(outcome.teacher)},
@@ -310,6 +344,13 @@ class _Run:
     def _kept_layers(self) -> list[int]:
         architecture = self.checkpoint.architecture
         return list(spaced_layers(architecture.layers, self.whole.architecture.layers))
+
+    def _kept_width(self) -> dict[str, Any] | None:
+        width, whole = self.width, self.whole.architecture
+        if width is None:
+            return None
+        of = {"hidden": whole.hidden, "heads": whole.heads, "intermediate": whole.intermediate}
+        return {"of": of, "channels": width.channels, "heads": width.heads, "neurons": width.neurons}
 
     def write(self, folder: Path, report: Mapping[str, Any]) -> dict[str, Any]:
         """Write the trained checkpoint, its ranges and the report; returns the report with the new digest."""

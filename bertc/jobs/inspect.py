@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +63,12 @@ def facts_of_checkpoint(path: str, *, task: str | None = None) -> Facts:
 
 
 def facts_of_head(head: Head) -> Facts:
-    """Describe a head, without what it does not have."""
-    return {name: value for name, value in asdict(head).items() if value not in (None, (), False)}
+    """Describe a head, without what it does not have, and without the numbers of an LSTM."""
+    plain = asdict(replace(head, lstm=None))
+    if head.lstm is not None:
+        widths = [[direction.width for direction in layer] for layer in head.lstm.layers]
+        plain["lstm"] = {"widths": widths, "over": str(head.lstm.over)}
+    return {name: value for name, value in plain.items() if value not in (None, (), False)}
 
 
 def facts_of_table(path: Path, method: RangeMethod) -> Facts:

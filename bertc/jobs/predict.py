@@ -24,6 +24,8 @@ from bertc.core.batch import Batch
 from bertc.core.crf import Crf, Over
 from bertc.core.feature import Feature
 from bertc.core.head import Exit, Head, Interaction, Pooling, Problem, Projection, Similarity, Squash
+from bertc.core.lstm import Direction, Lstm
+from bertc.core.packed import Packed
 from bertc.data.labels import has_text
 from bertc.data.rows import Row, row_from_texts
 from bertc.errors import EnvironmentLackError, InputError
@@ -230,6 +232,7 @@ def head_from_document(document: Any, folder: Path) -> Head:
             ),
             squash=None if document.get("squash") is None else Squash(document["squash"]),
             crf=None if document.get("crf") is None else crf_from_document(document["crf"]),
+            lstm=None if document.get("lstm") is None else lstm_from_document(document["lstm"]),
             exits=tuple(
                 Exit(layer=int(each["layer"]), dense=str(each["dense"]), classifier=str(each["classifier"]))
                 for each in document.get("exits", ())
@@ -264,4 +267,21 @@ def crf_from_document(document: Mapping[str, Any]) -> Crf:
         end=tuple(map(float, document["end"])),
         over=Over(document["over"]),
         constrained=bool(document["constrained"]),
+    )
+
+
+def lstm_from_document(document: Mapping[str, Any]) -> Lstm:
+    """Read the LSTM of a head's description. Raises `KeyError`, `TypeError` or `ValueError` if it is none."""
+
+    def packed(each: Mapping[str, Any]) -> Packed:
+        return Packed(tuple(map(int, each["shape"])), str(each["numbers"]))
+
+    return Lstm(
+        layers=tuple(
+            tuple(Direction(**{name: packed(each[name]) for name in ("inputs", "states", "bias")}) for each in layer)
+            for layer in document["layers"]
+        ),
+        weight=packed(document["weight"]),
+        bias=packed(document["bias"]),
+        over=Over(document["over"]),
     )

@@ -28,6 +28,16 @@ class StudentRecipe(Section):
         ),
         About(flag="--layers"),
     ] = None
+    hidden: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            description="Width of the student: so many of the checkpoint's channels, those that matter most on the "
+            "training text, with as many heads and feed-forward neurons in proportion.",
+            examples=[256],
+        ),
+        About(flag="--hidden"),
+    ] = None
     steps: Annotated[int, Field(ge=1, description="Optimizer steps."), About(flag="--steps")] = 2000
     batch_size: Annotated[
         int, Field(ge=1, description="Texts of a step, over all processes."), About(flag="--batch-size")

@@ -1,6 +1,7 @@
 """Token classification: a tag for every word, read at the word's first sub-token.
 
-Each word's scores decide alone, or a CRF decides on all tags of a text together (`bertc.evaluate.chain`).
+Each word's scores decide alone, or a CRF decides on all tags of a text together (`bertc.evaluate.chain`). A linear
+layer behind the encoder gives the scores, or an LSTM that reads its vectors (`bertc.evaluate.lstm`).
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from bertc.errors import InputError
 from bertc.evaluate.chain import best_tags, chain_from_head, tag_chances
 from bertc.evaluate.formulas import Array
 from bertc.evaluate.losses import crf_loss, kl_divergence
+from bertc.evaluate.lstm import scores_from_vectors
 from bertc.evaluate.metric import HIGHER, Metric
 from bertc.evaluate.metrics.classification import softmax
 from bertc.evaluate.metrics.entities import entities_from_tags, entity_metric, scheme_from_labels
@@ -40,6 +42,9 @@ from bertc.tasks._labels import CLASSIFIERS, NUMBERED, labels_from_files
 if TYPE_CHECKING:
     import onnx_ir as ir
     from torch import Tensor
+
+VECTORS = "token_vectors"
+"""What the engine gives an LSTM to read."""
 
 WORD = re.compile(r"\w+|[^\w\s]")
 
@@ -96,12 +101,14 @@ class TokenClassification(Declared):
         return Head(task=self.name, labels=labels)
 
     def outputs(self, head: Head) -> tuple[Output, ...]:
-        """Return the scores of each token."""
-        return (Output(name="logits", per_token=True),)
+        """Return the scores of each token, or the vectors that an LSTM makes them of."""
+        return (Output(name="logits" if head.lstm is None else VECTORS, per_token=True),)
 
     def emit_head(self, builder: HeadBuilder, head: Head, states: Sequence[ir.Value]) -> Sequence[SizedValue]:
         """Write the linear layer behind every token's vector, which all families call alike."""
         sizes = (builder.arch.hidden, len(head.labels))
+        if head.lstm is not None:
+            return [(builder.emit.op("Identity", states[-1], name=VECTORS), sizes[:1])]
         x = builder.dense(states[-1]) if builder.arch.dense_tokens else states[-1]
         logits = builder.linear(x, "classifier", sizes, "head.classifier_gemm", "logits")
         return [(logits, sizes[1:])]
@@ -144,9 +151,10 @@ class TokenClassification(Declared):
         self, rows: Sequence[Row], features: Sequence[Feature], raw: RawOutputs, head: Head
     ) -> list[Tagging]:
         """Return what is said of each row's words."""
-        of_rows = {feature.row: (feature, logits) for feature, logits in zip(features, raw["logits"], strict=True)}
+        (output,) = self.outputs(head)
+        of_rows = {feature.row: (feature, values) for feature, values in zip(features, raw[output.key], strict=True)}
         texts = [(row, *of_rows[index]) for index, row in enumerate(rows)]
-        scores = [np.asarray(logits)[_deciding(feature, head)] for _, feature, logits in texts]
+        scores = _scores([(feature, np.asarray(values)) for _, feature, values in texts], head)
         tags, chances = _decisions(scores, head)
         return [
             _tagging(row, feature, scores[index], tags[index], chances[index], head)
@@ -277,6 +285,16 @@ def _deciding(feature: Feature, head: Head) -> NDArray[np.int64] | slice:
         return slice(None)
     first: NDArray[np.int64] = feature.detail["first"]
     return first
+
+
+def _scores(texts: Sequence[tuple[Feature, NDArray[np.float32]]], head: Head) -> list[NDArray[np.float32]]:
+    """Return the scores [places, labels] of the places of each text that decide, by what the engine says of it."""
+    if head.lstm is None:
+        return [values[_deciding(feature, head)] for feature, values in texts]
+    if head.lstm.over is Over.WORDS:
+        return scores_from_vectors(head.lstm, [values[feature.detail["first"]] for feature, values in texts])
+    scores = scores_from_vectors(head.lstm, [values for _, values in texts])
+    return [each[_deciding(feature, head)] for (feature, _), each in zip(texts, scores, strict=True)]
 
 
 def _decisions(scores: Sequence[NDArray[np.float32]], head: Head) -> tuple[list[NDArray[np.int64]], list[Array]]:

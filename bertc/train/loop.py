@@ -29,6 +29,7 @@ from bertc.train.network import Network
 from bertc.train.replace import Replacement
 from bertc.train.state import StateFolder
 from bertc.train.step_plan import Pace, Plan, plan_from_recipe, rate_of_step
+from bertc.train.widened import Widened
 
 PACE_SECONDS = 4.0
 PACE_STEPS = 3
@@ -77,7 +78,7 @@ class Lesson:
     `evaluation` is None where nothing is held out, `replacement` where no token is replaced.
     """
 
-    network: Network
+    network: Network | Widened
     teacher: Network | None
     examples: Sequence[Example]
     objective: Objective
@@ -315,7 +316,7 @@ class Trainer:
         return evaluation.score_of_teacher(teacher)
 
 
-def _optimizer(network: Network, recipe: TrainingRecipe) -> torch.optim.AdamW:
+def _optimizer(network: Network | Widened, recipe: TrainingRecipe) -> torch.optim.AdamW:
     """Return AdamW: matrices decay, vectors do not; the logarithms of scales and the exits have rates of their own."""
     exits = {id(weight) for name, weight in network.initializer_parameters().items() if name.startswith(EXIT_WEIGHTS)}
     groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}

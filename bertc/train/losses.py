@@ -83,7 +83,8 @@ class Objective:
     """The weighted sum of losses that is minimised.
 
     `weights` has the losses that count: "labels" and what is distilled. `layers` are the teacher's layer that each of
-    the student's is compared with; `scaling` (1 / sqrt(head size)) is that of both.
+    the student's is compared with, `heads` the teacher's heads that each of its layers has, None for all; `scaling`
+    (1 / sqrt(head size)) is that of both.
     """
 
     head: Head
@@ -91,6 +92,7 @@ class Objective:
     temperature: float
     layers: tuple[int, ...]
     scaling: float
+    heads: tuple[tuple[int, ...], ...] | None = None
 
     @property
     def wanted(self) -> tuple[str, ...]:
@@ -130,9 +132,16 @@ class Objective:
             pairs = [(student[ours], teacher[theirs]) for ours, theirs in self.hidden_pairs()]
             found[HIDDEN] = hidden_loss(pairs, part.mask) / units.tokens
         if ATTENTION in self.weights:
-            pairs = [(student[ours], teacher[theirs]) for ours, theirs in self.attention_pairs()]
+            pairs = self._attention_values(student, teacher)
             found[ATTENTION] = attention_loss(pairs, part.mask, part.seen, self.scaling) / units.tokens
         return found
+
+    def _attention_values(self, student: Tensors, teacher: Tensors) -> list[tuple[Tensor, Tensor]]:
+        """Return the scores of both [B, heads, S, S], the teacher's of the heads that the student has."""
+        values = [(student[ours], teacher[theirs]) for ours, theirs in self.attention_pairs()]
+        if self.heads is None:
+            return values
+        return [(ours, theirs[:, list(kept)]) for (ours, theirs), kept in zip(values, self.heads, strict=True)]
 
     def total(self, losses: Mapping[str, Tensor]) -> Tensor:
         """Return the weighted sum."""

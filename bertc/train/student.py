@@ -44,7 +44,7 @@ class Student:
 
 
 def check_trainable(checkpoint: Checkpoint) -> None:
-    """Raise an `InputError` for a model whose graph has weights only in what was computed of them."""
+    """Raise an `InputError` for a model whose graph has weights only in what was computed of them, or not all."""
     architecture = checkpoint.architecture
     if architecture.relative_embeddings is not None or architecture.relative_sinusoids is not None:
         raise InputError(
@@ -55,6 +55,11 @@ def check_trainable(checkpoint: Checkpoint) -> None:
         raise InputError(
             f"{checkpoint.path}: bertc does not train models whose heads share keys and values, since it computes a "
             "copy of those for each; fine-tune it with transformers, and build from what that saves"
+        )
+    if checkpoint.head.lstm is not None:
+        raise InputError(
+            f"{checkpoint.path}: bertc does not train taggers with an LSTM, which reads what the encoder gives; train "
+            "it where it was made, and build from what that saves"
         )
     if task_from_name(checkpoint.head.task).token_scores:
         raise InputError(

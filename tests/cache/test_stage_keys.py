@@ -21,7 +21,9 @@ from bertc.calibrate.table import CalibrationTable
 from bertc.core.crf import Crf
 from bertc.core.feature import Feature
 from bertc.core.head import Exit, Head, Interaction, Pooling, Projection
+from bertc.core.lstm import Direction, Lstm
 from bertc.core.outputs import Output
+from bertc.core.packed import packed_from_array
 from bertc.data.encoded import Encoded
 from bertc.data.rows import row_from_texts
 from bertc.export.engine_options import EngineOptions
@@ -110,6 +112,9 @@ def values(tiny_classifier: TinyModel, tmp_path: Path) -> Variations:
 
 
 OUTPUT = Output(name="logits", per_token=False)
+ZEROS = np.zeros((1, 1), np.float32)
+GATES = packed_from_array(np.zeros((4, 1), np.float32))
+DIRECTION = Direction(inputs=GATES, states=GATES, bias=packed_from_array(np.zeros(4, np.float32)))
 HEAD = Head(task="sequence-classification", labels=("a", "b"))
 CHANGED_HEAD = {
     "task": "token-classification",
@@ -122,6 +127,7 @@ CHANGED_HEAD = {
     "similarity": "dot",
     "squash": "sigmoid",
     "crf": Crf(transitions=((0.0, 1.0), (0.0, 0.0)), start=(0.0, 0.0), end=(0.0, 0.0)),
+    "lstm": Lstm(layers=((DIRECTION,),), weight=packed_from_array(ZEROS), bias=packed_from_array(ZEROS[0])),
     "exits": (Exit(layer=0, dense="pooler.dense", classifier="classifiers.0"),),
     "exit_threshold": 0.5,
     "mask": 4,

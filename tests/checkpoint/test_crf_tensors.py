@@ -69,7 +69,7 @@ def test_entries_that_mean_nothing_are_refused(tmp_path: Path, entries: dict[str
         ({"crf.transitions": np.full((3, 3), -np.inf)}, "NaN or infinite"),
         ({"second.trans_matrix": np.zeros((3, 3))}, r"crf\.transitions and second\.trans_matrix, two CRFs"),
         ({"crf._constraint_mask": np.ones((5, 5))}, 'AllenNLP.*"crf_constrained": true'),
-        ({"lstm.weight_ih_l0_reverse": np.zeros((4, 32))}, "LSTM or GRU between encoder and tags"),
+        ({"lstm.weight_ih_l0_reverse": np.zeros((4, 32))}, r"lstm\.weight_ih_l0_reverse without lstm\.weight_ih_l0"),
         ({"classifier.weight": None}, r"lacks the tensor classifier\.weight"),
     ],
 )

@@ -28,7 +28,7 @@ def add(folder: Path, name: str) -> Path:
     [
         ("crf.start_transitions", r"holds crf\.start_transitions, which is of a part behind the encoder"),
         ("crf.transitions", r"holds crf\.transitions without crf\.start_transitions"),
-        ("lstm.weight_ih_l0", "is of an LSTM or GRU between encoder and tags"),
+        ("lstm.weight_ih_l0", r"holds lstm\.weight_ih_l0 without lstm\.weight_hh_l0"),
         ("bert.encoder.layer.0.output.adapters.x.adapter_down.0.weight", "is an adapter's, and bertc merges LoRA"),
         ("bert.embeddings.extra.weight", r"holds embeddings\.extra\.weight, which no part of this model reads"),
         ("bert.pooler.second.weight", r"holds pooler\.second\.weight"),

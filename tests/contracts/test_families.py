@@ -191,7 +191,13 @@ def test_an_entry_may_have_any_value_and_is_read_or_refused(config: dict[str, An
 def test_an_entry_of_heads_and_tokenizers_may_have_any_value(tmp_path: Any) -> None:
     folder = write_tiny_bert(tmp_path)
     names = ("architectures", "id2label", "num_labels", "problem_type", "tokenizer_class", "pad_token_id")
-    names += ("sentence_transformers", "sbert_ce_default_activation_function", "crf_over", "crf_constrained")
+    names += (
+        "sentence_transformers",
+        "sbert_ce_default_activation_function",
+        "crf_over",
+        "crf_constrained",
+        "lstm_over",
+    )
     for name in (*names, "tie_word_embeddings"):
         before = (folder / "config.json").read_bytes()
         for value in ODD:

@@ -1,4 +1,4 @@
-"""A student of fewer layers: what is written of it, what its engine is compared with, and what is refused in time."""
+"""A student of fewer layers and channels: what is written of it, what its engine is compared with, what is refused."""
 
 from __future__ import annotations
 
@@ -56,6 +56,75 @@ def test_a_student_learns_and_says_from_whom(tmp_path: Path, classifier: Path, r
     verify_artefact(tmp_path / "student")
 
 
+LOSSES = {"logits": 1.0, "hidden": 1.0, "attention": 1.0}
+
+
+@pytest.mark.parametrize(("layers", "kept"), [(1, [1]), (None, [0, 1])])
+def test_a_narrower_student_learns_and_says_what_it_kept(
+    layers: int | None, kept: list[int], tmp_path: Path, classifier: Path, rows: Path
+) -> None:
+    narrow = {"layers": layers, "hidden": 32, "distill": LOSSES}
+    done = run_of(student_recipe(classifier, rows, student=narrow), tmp_path / "student")
+    teacher, student = (checkpoint_from_path(path) for path in (classifier, tmp_path / "student"))
+    report = json.loads((tmp_path / "student" / "training.json").read_text(encoding="utf-8"))
+    assert report["digest"] == student.digest and done.trained.report["losses"] == LOSSES
+    assert report["layers"] == {"of": 2, "kept": kept} and student.architecture.layers == len(kept)
+    sizes = (student.architecture.hidden, student.architecture.heads, student.architecture.intermediate)
+    assert sizes == (32, 1, 64) and teacher.architecture.hidden == 64
+    width = report["width"]
+    assert width["of"] == {"hidden": 64, "heads": 2, "intermediate": 128}
+    assert [len(width["channels"]), *map(len, width["heads"]), *map(len, width["neurons"])] == (
+        [32, *([1] * len(kept)), *([64] * len(kept))]
+    )
+    assert report["curve"][-1]["train_hidden"] < report["curve"][1]["train_hidden"]
+    assert not any("projection" in name for name in weights_of(tmp_path / "student"))
+    before = teacher.weights.array("embeddings.word_embeddings.weight")[:, width["channels"]]
+    after = student.weights.array("embeddings.word_embeddings.weight")
+    assert 0 < np.abs(after - before).max() < 0.1
+
+
+def test_an_engine_of_a_narrower_student_is_judged_against_the_teacher(
+    tmp_path: Path, classifier: Path, rows: Path
+) -> None:
+    recipe = student_recipe(classifier, rows, student={"hidden": 32}, engine={"threads": 1, "target": "ort-cpu"})
+    done = run_of(recipe, tmp_path / "student", engine=tmp_path / "engine")
+    assert done.built is not None
+    told = json.loads((tmp_path / "engine" / "report.json").read_text(encoding="utf-8"))
+    assert told["checkpoint"]["digest"] == checkpoint_from_path(tmp_path / "student").digest
+    assert f"the float reference is {classifier}" in told["warnings"]
+    verify_artefact(tmp_path / "engine")
+
+
+@pytest.mark.parametrize("distill", [LOSSES, {"logits": 1.0}])
+def test_a_narrower_run_that_is_stopped_ends_as_if_it_had_not_been(
+    distill: dict[str, float], tmp_path: Path, classifier: Path, rows: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = student_recipe(classifier, rows, student={"hidden": 32, "distill": distill})
+    whole = run_of(recipe, tmp_path / "whole")
+    with monkeypatch.context() as patched:
+        stop_at(patched, 3, KeyboardInterrupt())
+        with pytest.raises(KeyboardInterrupt):
+            run_of(recipe, tmp_path / "student")
+    with pytest.raises(InputError, match="is the state of another run: the checkpoint was"):
+        run_of(student_recipe(classifier, rows, student={"distill": distill}), tmp_path / "student", resume=True)
+    again = run_of(recipe, tmp_path / "student", resume=True)
+    assert figures(dict(again.trained.report)) == figures(dict(whole.trained.report))
+    before, after = weights_of(tmp_path / "whole"), weights_of(tmp_path / "student")
+    assert all(np.array_equal(before[name], after[name]) for name in before)
+
+
+def test_hidden_states_of_another_teacher_are_refused(tmp_path: Path, classifier: Path, rows: Path) -> None:
+    """Only channels of the checkpoint itself have their place in its states."""
+    named = {"student": {"hidden": 32, "distill": {"hidden": 1.0}}, "training": {"teacher": str(classifier)}}
+    with pytest.raises(InputError, match="1 of 32 with 1; leave hidden out"):
+        run_of(student_recipe(classifier, rows, **named), tmp_path / "student")
+
+
+def test_a_student_of_no_size_is_refused(tmp_path: Path, classifier: Path, rows: Path) -> None:
+    with pytest.raises(InputError, match="its number of layers with --layers, its width with --hidden, or both"):
+        run_of(student_recipe(classifier, rows, student={"layers": None}), tmp_path / "student")
+
+
 def test_without_an_engine_there_is_only_the_student(tmp_path: Path, classifier: Path, rows: Path) -> None:
     recipe = student_recipe(classifier, rows, validation={"data": str(tmp_path / "nowhere.tsv")})
     assert run_of(recipe, tmp_path / "student").built is None
@@ -108,6 +177,8 @@ def test_a_student_is_trained_for_int8_as_any_checkpoint(tmp_path: Path, classif
         ({"quantization": {"keep_float": ["layer.1"]}}, r"layer\.1"),
         ({"calibration": {"data": "nowhere.tsv"}}, "nowhere.tsv"),
         ({"student": {"layers": 2}}, "is no smaller"),
+        ({"student": {"hidden": 64}}, "is no narrower"),
+        ({"student": {"hidden": 33}}, "no whole heads"),
     ],
 )
 def test_what_is_wrong_with_the_engine_is_said_before_the_training(

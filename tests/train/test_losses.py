@@ -258,3 +258,26 @@ def test_an_objective_weighs_what_is_asked_for_and_wants_no_more() -> None:
     assert half.wanted == names
     of_teacher = ("layer.0.hidden", "layer.3.hidden", "encoder.output", "layer.2.scores", "layer.5.scores")
     assert half.wanted_of_teacher == of_teacher
+
+
+def test_attention_is_compared_with_the_teachers_heads_that_the_student_has() -> None:
+    part = part_of(None, None, None)
+    whole, pairs = [random(3, 4, 5, 5) for _ in range(2)], ((3, 1), (0, 2))
+    student = {f"layer.{layer}.scores": random(3, 2, 5, 5) for layer in range(2)}
+    objective = Objective(
+        head=head_of(Problem.SINGLE_LABEL),
+        weights={"attention": 1.0},
+        temperature=1.0,
+        layers=(0, 2),
+        scaling=0.5,
+        heads=pairs,
+    )
+    units = Units(rows=3, labelled=0, outputs=3, tokens=12)
+    teacher = tensors(**{"layer.0.scores": whole[0], "layer.2.scores": whole[1]})
+    found = objective.losses(tensors(**student), teacher, part, units)["attention"]
+    chosen = [scores[:, list(heads)] for scores, heads in zip(whole, pairs, strict=True)]
+    compared = [tuple(map(torch.from_numpy, both)) for both in zip(student.values(), chosen, strict=True)]
+    expected = attention_loss([(a, b) for a, b in compared], part.mask, part.seen, 0.5) / units.tokens
+    assert float(found) == pytest.approx(float(expected), rel=1e-6)
+    others = replace(objective, heads=((1, 3), (0, 2)))
+    assert float(others.losses(tensors(**student), teacher, part, units)["attention"]) != pytest.approx(float(found))

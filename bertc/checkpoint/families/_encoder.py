@@ -50,6 +50,7 @@ def encoder_from_config(
         hidden=hidden,
         layers=layers,
         layers_field=fields.layers,
+        width_fields=(fields.hidden, fields.heads, fields.intermediate),
         heads=heads,
         intermediate=positive(config, fields.intermediate),
         vocabulary=positive(config, "vocab_size"),

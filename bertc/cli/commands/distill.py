@@ -1,4 +1,4 @@
-"""Train a student with fewer layers, and build its INT8 engine.
+"""Train a student with fewer layers or channels, and build its INT8 engine.
 
 The result is a checkpoint again; with --engine it is built as well, and the verdict compares that with the teacher.
 """
@@ -63,6 +63,7 @@ def command(output: Output, request: Request, out: Path, engine: Path | None, re
       bertc distill CHECKPOINT --layers 3 --train-data train.tsv -o STUDENT
       bertc distill CHECKPOINT --layers 3 --train-data train.tsv -o STUDENT \\
           --engine ENGINE --validation-data dev.tsv --max-drop 0.02abs
+      bertc distill CHECKPOINT --layers 3 --hidden 256 --distill logits,hidden --train-data train.tsv -o STUDENT
 
     With --engine the exit code is that of the engine's verdict: what it loses against CHECKPOINT in float. A run that
     was interrupted goes on with --resume.

@@ -105,7 +105,11 @@ def head_lines(head: Facts) -> list[tuple[str, str]]:
     crf = head.get("crf")
     if crf is not None:
         lines.append(("CRF", f"over {crf['over']}" + ", constrained by the scheme of the tags" * crf["constrained"]))
-    rest = {name: value for name, value in head.items() if name not in ("task", "labels", "crf")}
+    lstm = head.get("lstm")
+    if lstm is not None:
+        layers = " and ".join(" + ".join(map(str, widths)) for widths in lstm["widths"])
+        lines.append(("LSTM", f"{layers} units, over {lstm['over']}"))
+    rest = {name: value for name, value in head.items() if name not in ("task", "labels", "crf", "lstm")}
     return lines + [(name.replace("_", " "), str(value)) for name, value in rest.items()]
 
 
