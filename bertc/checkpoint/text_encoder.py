@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 
 from bertc.checkpoint.tokens import (
     EncodedText,
@@ -132,8 +132,13 @@ class TextEncoder:
     @property
     def gives_types(self) -> bool:
         """Whether some tokens of a pair have another type than 0."""
+        return self.largest_type > 0
+
+    @property
+    def largest_type(self) -> int:
+        """The largest type that a token of a pair has."""
         runs = (*self._pair.types, np.array(self._pair.text_types))
-        return any(bool(run.any()) for run in runs)
+        return max(int(run.max(initial=0)) for run in runs)
 
     @property
     def ordinary_ids(self) -> tuple[int, ...]:
@@ -260,11 +265,20 @@ class TextEncoder:
         results: list[Tokens] = []
         for start in range(0, len(texts), CHUNK):
             chunk = [_prefix(text, first) for text in texts[start : start + CHUNK]]
-            encodings = self._tokenizer.encode_batch([_clean(part) for part in chunk], add_special_tokens=False)
+            encodings = self._encodings([_clean(part) for part in chunk])
             for text, part, encoding in zip(texts[start : start + CHUNK], chunk, encodings, strict=True):
                 tokens = tokens_from_encoding(encoding, cut=len(part) < len(text))
                 results.append(self._more(text, tokens, wanted) if tokens.cut else tokens)
         return results
+
+    def _encodings(self, texts: Sequence[str]) -> list[Encoding]:
+        """Tokenize texts: many of them in the tokenizer's own threads, one of them here.
+
+        A batch of one goes to a thread of its pool as well, and who asks waits until that gets a core.
+        """
+        if len(texts) > 1:
+            return list(self._tokenizer.encode_batch(texts, add_special_tokens=False))
+        return [self._tokenizer.encode(text, add_special_tokens=False) for text in texts]
 
     def _whole(self, text: str) -> Tokens:
         """Tokenize all of a text, in pieces cut before white space, which is no part of any token."""

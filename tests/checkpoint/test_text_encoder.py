@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import random
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -64,6 +67,29 @@ def test_one_text(encoder: TextEncoder) -> None:
 @pytest.mark.parametrize("text", ["", " ", "\t\n", "\x00\x01", "\u200b"])
 def test_nothing_is_two_special_tokens(encoder: TextEncoder, text: str) -> None:
     assert encoded(encoder, text).ids.tolist() == [CLS, SEP]
+
+
+THREADS = """
+import os, sys
+from pathlib import Path
+from bertc.checkpoint.tokenizer import text_encoder_from_path
+
+encoder = text_encoder_from_path(Path(sys.argv[1]), {"model_type": "bert", "vocab_size": 1000})
+before = len(os.listdir("/proc/self/task"))
+encoder.encode_batch(["good film"] * int(sys.argv[2]))
+print(len(os.listdir("/proc/self/task")) - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="threads are counted in /proc")
+@pytest.mark.parametrize(("texts", "some"), [(1, False), (50, True)])
+def test_one_text_starts_no_threads(tiny: Path, texts: int, some: bool) -> None:
+    variables = {**os.environ, "RAYON_NUM_THREADS": "2"}
+    variables.pop("TOKENIZERS_PARALLELISM", None)
+    command = [sys.executable, "-c", THREADS, str(tiny), str(texts)]
+    root = Path(__file__).parents[2]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=variables, cwd=root)
+    assert (int(done.stdout) > 0) == some
 
 
 def test_half_an_emoji_is_read(encoder: TextEncoder) -> None:
