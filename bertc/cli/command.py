@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -61,6 +62,17 @@ class Command(click.Command):
         for name, records in (*sections.items(), (GENERAL, general)):
             with formatter.section(name):
                 formatter.write_dl(records)
+
+
+class FiniteRange(click.FloatRange):
+    """A number within bounds. "nan" and "inf", which Python takes for numbers, are none here."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number, or fail."""
+        found = super().convert(value, param, ctx)
+        if not math.isfinite(found):
+            self.fail(f"{value!r} is not a finite number.", param, ctx)
+        return found
 
 
 def option(*names: str, section: str = "Options", **keywords: Any) -> Decorator:

@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from bertc.cli.columns import column_pair
-from bertc.cli.command import Decorator, all_of, option
+from bertc.cli.command import Decorator, FiniteRange, all_of, option
 from bertc.cli.paths import Reads
 from bertc.recipe import Recipe, recipe_from_document, recipe_from_path
 from bertc.recipe.file import COMMAND_LINE
@@ -106,7 +106,7 @@ def _type_of(setting: Setting) -> Any:
         return Reads(str)
     if setting.kind not in (int, float) or bounds == Bounds():
         return str if setting.kind is tuple else setting.kind
-    number: Any = click.IntRange if setting.kind is int else click.FloatRange
+    number: Any = click.IntRange if setting.kind is int else FiniteRange
     return number(min=bounds.low, max=bounds.high, min_open=bounds.low_open, max_open=bounds.high_open)
 
 

@@ -6,7 +6,7 @@ Text in, what the task gives out: labels with scores, entities, answers, embeddi
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,12 @@ from bertc.checkpoint.config_json import config_from_path
 from bertc.checkpoint.files import read_object
 from bertc.checkpoint.text_encoder import TextEncoder
 from bertc.checkpoint.tokenizer import text_encoder_from_path
+from bertc.core.array_value import Packed
 from bertc.core.batch import Batch
 from bertc.core.crf import Crf, Over
 from bertc.core.feature import Feature
 from bertc.core.head import Exit, Head, Interaction, Pooling, Problem, Projection, Similarity, Squash
 from bertc.core.lstm import Direction, Lstm
-from bertc.core.packed import Packed
 from bertc.data.labels import has_text
 from bertc.data.rows import Row, row_from_texts
 from bertc.errors import EnvironmentLackError, InputError
@@ -38,6 +38,14 @@ from bertc.tasks import checked_rows, task_from_name
 
 ROWS_PER_BATCH = 256
 """Rows that are held at a time when a file is streamed; the engine cuts them into batches of its own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Encoded:
+    """Rows with text, checked and encoded: all that is left is to run the engine. A row may have several features."""
+
+    rows: tuple[Row, ...]
+    features: list[Feature]
 
 
 class Predictor(Closing):
@@ -116,14 +124,22 @@ class Predictor(Closing):
         answers: list[dict[str, Any] | None] = [None] * len(rows)
         if not places:
             return answers
-        bare = [replace(rows[place], label=None, tags=None, answers=()) for place in places]
-        self._check_pairs(bare)
-        checked = checked_rows(self.task, bare, self.head, self.encoder)
-        features = self.features_from_rows(checked)
-        outputs = self.task.row_outputs(checked, features, self.run_features(features), self.head)
-        for place, answer in zip(places, self.task.predictions(checked, outputs, self.head), strict=True):
+        encoded = self.encoded([rows[place] for place in places])
+        outputs = self.row_outputs(encoded, self.run_features(encoded.features))
+        for place, answer in zip(places, self.task.predictions(encoded.rows, outputs, self.head), strict=True):
             answers[place] = answer
         return answers
+
+    def encoded(self, rows: Sequence[Row]) -> Encoded:
+        """Check and encode rows that have text; labels do not matter. Raises `InputError` for what does not fit."""
+        bare = [replace(row, label=None, tags=None, answers=()) for row in rows]
+        self._check_pairs(bare)
+        checked = checked_rows(self.task, bare, self.head, self.encoder)
+        return Encoded(rows=checked, features=self.features_from_rows(checked))
+
+    def row_outputs(self, encoded: Encoded, raw: RawOutputs) -> Any:
+        """Return what the model says of each row, an entry per row, of what the engine says of the features."""
+        return self.task.row_outputs(encoded.rows, encoded.features, raw, self.head)
 
     def features_from_rows(self, rows: Sequence[Row]) -> list[Feature]:
         """Encode checked rows with the artefact's tokenizer and length."""
@@ -164,16 +180,20 @@ def predictor_from_path(
     the artefact was validated on.
     """
     folder = Path(path)
-    unread = target_from_name(read_manifest(folder).target).runtime.companion_files
-    manifest = verified_manifest(folder, unread=unread)
-    target = target_from_name(manifest.target)
-    kept = None if cache is None else Path(cache)
-    engine = target.runtime.engine_from_path(folder / target.runtime.model_files[0], threads=threads, cache=kept)
+    manifest, engine = opened_artefact(folder, threads=threads, cache=None if cache is None else Path(cache))
     try:
         return Predictor(folder, manifest, ForkGuard(engine), packing=packing)
     except BaseException:
         engine.close()
         raise
+
+
+def opened_artefact(folder: Path, *, threads: int, cache: Path | None = None) -> tuple[Manifest, Engine]:
+    """Open the engine of an artefact, whose files are verified. Raises what `predictor_from_path` raises."""
+    unread = target_from_name(read_manifest(folder).target).runtime.companion_files
+    manifest = verified_manifest(folder, unread=unread)
+    runtime = target_from_name(manifest.target).runtime
+    return manifest, runtime.engine_from_path(folder / runtime.model_files[0], threads=threads, cache=cache)
 
 
 def _texts(name: str, given: str | Sequence[str]) -> list[str]:

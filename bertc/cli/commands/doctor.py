@@ -27,6 +27,7 @@ EXTRAS = {
     "train": "torch",
     "hub": "huggingface_hub",
     "parquet": "pyarrow",
+    "serve": "starlette",
     "cuda": "onnxruntime-gpu",
     "openvino": "openvino",
     "tensorrt": "tensorrt",

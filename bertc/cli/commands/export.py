@@ -65,7 +65,7 @@ def command(output: Output, request: Request, out: Path | None, repository: Path
     check_precision(recipe, request.flags)
     with request.work() as work:
         if repository is not None:
-            from bertc.jobs.serve import serve_checkpoint
+            from bertc.jobs.triton_repository import serve_checkpoint
 
             path, lowered = serve_checkpoint(recipe, repository, work=work)
         else:
@@ -95,7 +95,7 @@ def _export(recipe: Recipe, out: Path, work: Work, *, force: bool) -> Lowered:
 
 
 def _serve_artefact(output: Output, request: Request, artefact: Path, repository: Path) -> int:
-    from bertc.jobs.serve import serve_artefact
+    from bertc.jobs.triton_repository import serve_artefact
 
     if request.file is not None or overrides_from_flags(request.flags):
         raise click.UsageError(f"{artefact} is an artefact, which is served as it was built; leave the other flags out")

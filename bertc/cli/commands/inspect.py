@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from bertc.cli.command import Command, option
+from bertc.cli.command import Command, FiniteRange, option
 from bertc.cli.output import Output
 from bertc.cli.paths import Reads
 from bertc.cli.tables import print_facts, print_table
@@ -40,7 +40,7 @@ SATURATES = "this CPU has no VNNI instructions: sums of unsigned times signed co
 )
 @option(
     "--percentile",
-    type=click.FloatRange(50, 100, min_open=True),
+    type=FiniteRange(50, 100, min_open=True),
     metavar="N",
     help="Of a table: the percentile. Default: 99.99, and the maximum on the residual stream.",
 )

@@ -1,0 +1,249 @@
+"""A server under load: requests arrive by a Poisson process, whether or not the earlier ones were answered.
+
+    python benchmarks/serving.py ENGINE --data sst2/dev.tsv --column text=content [--seconds 6] [--out FILE.json]
+
+Each server is a process of its own with the same engine: `bertc serve`; `one`, which calls `engine.predict` for each
+request as it comes (starlette and uvicorn, as documentation shows it); `count`, which puts up to 32 waiting texts into
+a call and pads them, waiting 5 ms for them as such servers do. The client, a process too, takes texts at random and
+never waits. First each server's capacity is found (as many requests at once as it likes), then it is loaded with shares
+of the capacity of `bertc serve`, servers in turns. A request that is answered after `--limit` times the engine's time
+for one text, or refused, is not good; goodput is good answers a second.
+
+One at a time, `bertc serve` beside `one`: what the server itself costs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import random
+import statistics
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from machine import run_facts
+
+import bertc
+from bertc.data.dataset import rows_from_path
+
+SHARES = (0.1, 0.25, 0.5, 0.7, 0.8, 0.9, 1.0, 1.2, 1.5, 2.0)
+SERVERS = ("bertc", "one", "count")
+TIMEOUT = 5.0
+
+
+class Connection(asyncio.Protocol):
+    """A kept connection on which one request at a time is asked."""
+
+    def __init__(self) -> None:
+        self.transport: asyncio.Transport | None = None
+        self.answer: asyncio.Future[int] | None = None
+        self._seen = bytearray()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._seen += data
+        end = self._seen.find(b"\r\n\r\n")
+        if end < 0:
+            return
+        head = bytes(self._seen[:end]).lower()
+        length = int(head.split(b"content-length:")[1].split(b"\r\n")[0])
+        if len(self._seen) < end + 4 + length:
+            return
+        self._seen.clear()
+        if self.answer is not None and not self.answer.done():
+            self.answer.set_result(int(head[9:12]))
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.transport = None
+        if self.answer is not None and not self.answer.done():
+            self.answer.set_result(0)
+
+    def ask(self, request: bytes) -> asyncio.Future[int]:
+        assert self.transport is not None
+        self.answer = asyncio.get_running_loop().create_future()
+        self.transport.write(request)
+        return self.answer
+
+
+@dataclass
+class Client:
+    """Kept connections to one port."""
+
+    port: int
+    free: deque[Connection] = field(default_factory=deque)
+
+    async def ask(self, request: bytes) -> tuple[int, float]:
+        """Return status (0: no answer) and seconds from now."""
+        begin = time.perf_counter()
+        connection = self.free.pop() if self.free else None
+        if connection is None or connection.transport is None:
+            _, connection = await asyncio.get_running_loop().create_connection(Connection, "127.0.0.1", self.port)
+        try:
+            status = await asyncio.wait_for(connection.ask(request), TIMEOUT)
+        except TimeoutError:
+            if connection.transport is not None:
+                connection.transport.abort()
+            return 0, TIMEOUT
+        if connection.transport is not None:
+            self.free.append(connection)
+        return status, time.perf_counter() - begin
+
+
+def request_of(text: str) -> bytes:
+    body = json.dumps({"inputs": text}).encode()
+    head = f"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+    return head.encode() + b"\r\n\r\n" + body
+
+
+async def loaded(port: int, requests: list[bytes], rate: float, seconds: float, seed: int) -> list[tuple[int, float]]:
+    """Send requests at random times, `rate` a second on average; return what came of each."""
+    client, draw = Client(port), random.Random(seed)
+    loop = asyncio.get_running_loop()
+    pending, found, at = set(), [], loop.time()
+    end = at + seconds
+    while at < end:
+        at += draw.expovariate(rate)
+        delay = at - loop.time()
+        if delay > 0:
+            await asyncio.sleep(delay)
+        task = loop.create_task(client.ask(draw.choice(requests)))
+        pending.add(task)
+        task.add_done_callback(pending.discard)
+        task.add_done_callback(lambda done: found.append(done.result()))
+    while pending:
+        await asyncio.sleep(0.05)
+    return found
+
+
+async def saturated(port: int, requests: list[bytes], callers: int, seconds: float) -> float:
+    """Return answers a second with so many callers, each of which waits for its answer."""
+    client, draw, count = Client(port), random.Random(0), 0
+    end = time.perf_counter() + seconds
+
+    async def caller() -> None:
+        nonlocal count
+        while time.perf_counter() < end:
+            status, _ = await client.ask(draw.choice(requests))
+            assert status == 200, status
+            count += 1
+
+    await asyncio.gather(*(caller() for _ in range(callers)))
+    return count / seconds
+
+
+async def alternating(ports: dict[str, int], requests: list[bytes], rounds: int) -> dict[str, list[float]]:
+    """Ask servers one request at a time, in turns; return the seconds."""
+    clients = {name: Client(port) for name, port in ports.items()}
+    draw, found = random.Random(1), {name: [] for name in ports}
+    for number in range(rounds + 20):
+        request = draw.choice(requests)
+        for name in draw.sample(list(clients), len(clients)):
+            _, seconds = await clients[name].ask(request)
+            if number >= 20:
+                found[name].append(seconds)
+    return found
+
+
+def figures(answers: list[tuple[int, float]], seconds: float, limit: float) -> dict[str, Any]:
+    """Return rates a second and latencies in ms."""
+    good = [spent for status, spent in answers if status == 200]
+    p50, p95, p99 = (np.percentile(good, (50, 95, 99)) * 1e3).tolist() if good else (None, None, None)
+    return {
+        "sent": len(answers) / seconds,
+        "answered": len(good) / seconds,
+        "refused": sum(status in (429, 503) for status, _ in answers) / seconds,
+        "lost": sum(status == 0 for status, _ in answers),
+        "goodput": sum(spent <= limit for spent in good) / seconds,
+        "p50_ms": p50,
+        "p95_ms": p95,
+        "p99_ms": p99,
+    }
+
+
+@contextmanager
+def server(name: str, engine: Path, arguments: list[str]) -> Iterator[int]:
+    """Start a server; return its port."""
+    if name == "bertc":
+        command = [sys.executable, "-m", "bertc", "serve", str(engine), "--port", "0", *arguments]
+    else:
+        command = [sys.executable, str(Path(__file__).with_name("serving_peers.py")), name, str(engine)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stderr is not None
+        line = next(line for line in process.stderr if "http://" in line)
+        with Path(os.devnull).open("w") as sink:
+            drain = subprocess.Popen(["cat"], stdin=process.stderr, stdout=sink)
+            yield int(line.rsplit(":", 1)[1])
+    finally:
+        process.terminate()
+        process.wait(30)
+        drain.wait(10)
+
+
+def main() -> None:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("engine", type=Path)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--column", action="append", default=[])
+    parser.add_argument("--seconds", type=float, default=6.0)
+    parser.add_argument("--limit", type=float, default=20.0)
+    parser.add_argument("--servers", default=",".join(SERVERS))
+    parser.add_argument("--shares", default=",".join(map(str, SHARES)))
+    parser.add_argument("--serve", action="append", default=[], help="an argument of bertc serve; repeatable")
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    columns = dict(each.split("=", 1) for each in options.column)
+    with bertc.load(options.engine) as model:
+        rows = list(rows_from_path(str(options.data), layout=model.task.layout, columns=columns))
+        texts = [row.texts[0] for row in rows]
+        times = []
+        for text in texts[:300]:
+            begin = time.perf_counter()
+            model.predict(text)
+            times.append(time.perf_counter() - begin)
+    one_text = statistics.median(times[50:])
+    limit = options.limit * one_text
+    requests = [request_of(text) for text in texts]
+    print(f"one text {one_text * 1e3:.2f} ms; limit {limit * 1e3:.1f} ms", flush=True)
+    names = options.servers.split(",")
+    results: dict[str, Any] = {"one_text_ms": one_text * 1e3, "limit_ms": limit * 1e3, "capacity": {}, "load": []}
+    for name in names:
+        with server(name, options.engine, ["--waiting-seconds", "60"]) as port:
+            asyncio.run(saturated(port, requests, 8, 1))
+            results["capacity"][name] = asyncio.run(saturated(port, requests, 64, options.seconds))
+            print(name, f"capacity {results['capacity'][name]:.0f}/s", flush=True)
+    if {"bertc", "one"} <= set(names):
+        with server("bertc", options.engine, options.serve) as ours, server("one", options.engine, []) as bare:
+            spent = asyncio.run(alternating({"bertc": ours, "one": bare}, requests, 1500))
+        results["one_at_a_time_ms"] = {name: statistics.median(each) * 1e3 for name, each in spent.items()}
+        print(results["one_at_a_time_ms"], flush=True)
+    top = results["capacity"][names[0]]
+    for share in map(float, options.shares.split(",")):
+        for name in names:
+            with server(name, options.engine, options.serve) as port:
+                asyncio.run(loaded(port, requests, 100, 0.5, seed=0))
+                answers = asyncio.run(loaded(port, requests, share * top, options.seconds, seed=int(share * 100)))
+            line = {"server": name, "share": share} | figures(answers, options.seconds, limit)
+            results["load"].append(line)
+            print(json.dumps({k: round(v, 2) if isinstance(v, float) else v for k, v in line.items()}), flush=True)
+    if options.out is not None:
+        document = run_facts() | results
+        options.out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

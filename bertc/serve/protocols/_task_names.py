@@ -1,0 +1,10 @@
+"""The tasks by name: a protocol's routes and shapes are each made for one of them."""
+
+CLASSES = "sequence-classification"
+EMBEDDING = "feature-extraction"
+MASKS = "fill-mask"
+QUESTIONS = "question-answering"
+RANKS = "text-ranking"
+SPARSE = "sparse-embedding"
+TAGS = "token-classification"
+TOKENS = "late-interaction"

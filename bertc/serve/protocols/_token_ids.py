@@ -1,0 +1,49 @@
+"""Tokens by their ids, which a client made with the artefact's tokenizer: they are run as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bertc.core.feature import Feature
+from bertc.jobs.predict import Predictor
+from bertc.serve.refused import Reason, RefusalError
+
+Ids = NDArray[np.int64]
+
+
+def features_from_ids(predictor: Predictor, ids: Sequence[Ids], types: Sequence[Ids] | None = None) -> list[Feature]:
+    """Return inputs of a model, of ids and token types (0 without), int64 [length] each.
+
+    Nothing is added and nothing is cut: special tokens are among the ids. Raises `RefusalError` for an id or type that
+    the model does not have, for texts that are longer than its length, and for one without the mask that is asked for.
+    """
+    encoder, head = predictor.encoder, predictor.head
+    for number, each in enumerate(ids):
+        if not len(each):
+            raise RefusalError(Reason.EMPTY, f"text {number} has no token")
+        if len(each) > predictor.max_length:
+            raise RefusalError(
+                Reason.TOO_LARGE,
+                f"text {number} has {len(each)} tokens, and the model reads {predictor.max_length}; ids are not cut",
+            )
+        wrong = each[(each < 0) | (each >= encoder.vocab_size)]
+        if wrong.size:
+            raise RefusalError(
+                Reason.INVALID,
+                f"text {number} has the id {int(wrong[0])}, and the vocabulary those from 0 to "
+                f"{encoder.vocab_size - 1}; send the ids of the artefact's own tokenizer",
+            )
+        if head.mask is not None and int((each == head.mask).sum()) != 1:
+            raise RefusalError(Reason.INVALID, f"text {number} has not one mask; its id is {head.mask}")
+    given = [np.zeros_like(each) for each in ids] if types is None else list(types)
+    largest = encoder.largest_type
+    for number, each in enumerate(given):
+        if each.min() < 0 or each.max() > largest:
+            raise RefusalError(Reason.INVALID, f"text {number} has a token type that is not from 0 to {largest}")
+    return [
+        Feature(input_ids=each, token_type_ids=kinds, row=number)
+        for number, (each, kinds) in enumerate(zip(ids, given, strict=True))
+    ]

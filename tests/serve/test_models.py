@@ -1,0 +1,132 @@
+"""Artefacts by name: answers as `bertc predict` gives them, exchange under load, and what is not served."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import bertc
+from bertc.artefact.layout import REPORT_FILE
+from bertc.artefact.manifest import read_manifest
+from bertc.errors import InputError
+from bertc.serve.bounds import Limits
+from bertc.serve.models import Settings
+from tests.artefacts import PathOf
+from tests.fixtures import tiny_sentence
+from tests.serve.running import Running, running
+
+TEXTS = [tiny_sentence(seed, 3 + seed % 11) for seed in range(40)]
+
+
+@pytest.fixture
+def copied(artefact: Path, tmp_path: Path) -> Path:
+    """A copy of the classifier that may be changed."""
+    return Path(shutil.copytree(artefact, tmp_path / "copied"))
+
+
+def test_answers_are_those_of_predict(artefact: Path) -> None:
+    with bertc.load(artefact, threads=1) as model:
+        wanted = model.predict(TEXTS)
+    with running({"a": artefact}) as server:
+        answer = server.call(server.models["a"].answer([(text,) for text in TEXTS]))
+    assert answer.predictions == wanted
+    assert answer.tokens == sum(feature.length for feature in answer.encoded.features) and not answer.truncated
+
+
+def test_an_artefact_is_exchanged_while_it_answers(copied: Path) -> None:
+    stop, answers = threading.Event(), []
+
+    def ask(server: Running) -> None:
+        while not stop.is_set():
+            answers.append(server.post("/predict", {"inputs": TEXTS[0]}))
+
+    with running({"a": copied}) as server:
+        first = server.models["a"].predictor
+        wanted = server.post("/predict", {"inputs": TEXTS[0]})
+        callers = [threading.Thread(target=ask, args=(server,)) for _ in range(4)]
+        for caller in callers:
+            caller.start()
+        for _ in range(5):
+            server.call(server.models["a"].load())
+        stop.set()
+        for caller in callers:
+            caller.join()
+        assert server.models["a"].predictor is not first
+    assert wanted[0] == 200 and len(answers) >= 5 and all(answer == wanted for answer in answers)
+
+
+def test_one_that_cannot_be_opened_leaves_the_older_one(copied: Path) -> None:
+    with running({"a": copied}) as server:
+        wanted = server.post("/predict", {"inputs": TEXTS[0]})
+        (copied / REPORT_FILE).write_text("{}", encoding="utf-8")
+        with pytest.raises(InputError, match=r"report\.json"):
+            server.call(server.models["a"].load())
+        assert server.post("/predict", {"inputs": TEXTS[0]}) == wanted
+
+
+def failed(folder: Path) -> Path:
+    """Let an artefact's report say that it did not pass, with a manifest that fits."""
+    from bertc.core.digest import digest_of_file
+
+    report = folder / REPORT_FILE
+    report.write_text(json.dumps(json.loads(report.read_text(encoding="utf-8")) | {"passed": False}), encoding="utf-8")
+    manifest = folder / "manifest.json"
+    document = json.loads(manifest.read_text(encoding="utf-8"))
+    document["files"][REPORT_FILE] = {"sha256": digest_of_file(report), "bytes": report.stat().st_size}
+    manifest.write_text(json.dumps(document), encoding="utf-8")
+    assert read_manifest(folder)
+    return folder
+
+
+def test_a_verdict_that_is_no_pass_is_served_where_it_is_wanted_only(copied: Path) -> None:
+    folder = failed(copied)
+    with running({"a": folder}, Settings(threads=1, allow_failed=True)) as server:
+        assert server.post("/predict", {"inputs": TEXTS[0]})[0] == 200
+    with (
+        pytest.raises(AssertionError, match=r"did not pass its gates .* --allow-failed"),
+        running({"a": folder}, Settings(threads=1)),
+    ):
+        pass
+
+
+def test_an_unloaded_model_is_not_ready_and_comes_back(copied: Path) -> None:
+    with running({"a": copied}) as server:
+        assert server.ask("GET", "/ready")[0] == 200
+        server.call(server.models["a"].unload())
+        assert server.ask("GET", "/ready")[:2] == (503, {"error": "not loaded: a", "error_type": "Unhealthy"})
+        assert server.post("/a/predict", {"inputs": TEXTS[0]})[0] == 503
+        assert server.ask("GET", "/health")[0] == 200
+        server.call(server.models["a"].load())
+        assert server.post("/a/predict", {"inputs": TEXTS[0]})[0] == 200
+
+
+def test_requests_come_back_to_their_clients(artefact_of: PathOf) -> None:
+    """Many clients at once, each with texts of its own and of different lengths, of two models."""
+    folders = {"classes": artefact_of("sequence-classification"), "vectors": artefact_of("feature-extraction")}
+    with bertc.load(folders["classes"], threads=1) as model:
+        classes = [each["scores"] for each in model.predict(TEXTS)]  # type: ignore[index]
+    with bertc.load(folders["vectors"], threads=1) as model:
+        vectors = [each["embedding"] for each in model.predict(TEXTS)]  # type: ignore[index]
+    wrong: list[Any] = []
+
+    def ask(server: Running, first: int) -> None:
+        for place in range(first, len(TEXTS), 8):
+            status, found = server.post("/predict", {"inputs": TEXTS[place]})
+            if status != 200 or {each["label"]: each["score"] for each in found} != pytest.approx(classes[place]):
+                wrong.append(found)
+            status, found = server.post("/embed", {"inputs": TEXTS[place], "normalize": False})
+            if status != 200 or found[0] != pytest.approx(vectors[place], abs=1e-6):
+                wrong.append(found)
+
+    with running(folders, Settings(threads=1, limits=Limits(batch_tokens=48))) as server:
+        callers = [threading.Thread(target=ask, args=(server, first)) for first in range(8)]
+        for caller in callers:
+            caller.start()
+        for caller in callers:
+            caller.join()
+    assert not wrong
