@@ -12,6 +12,8 @@ EXIT_INPUT = 2
 EXIT_ENVIRONMENT = 3
 EXIT_INTERNAL = 70
 
+ISSUES = "please report it with the output of --debug to the maintainers (CONTRIBUTING.md)"
+
 
 class BertcError(Exception):
     """An error with an exit code; its text is the one sentence that the user reads."""
@@ -29,3 +31,18 @@ class EnvironmentLackError(BertcError):
     """A library, device, instruction set or space on the disk is missing (exit code 3)."""
 
     exit_code = EXIT_ENVIRONMENT
+
+
+def sentence_of_error(error: Exception) -> tuple[str, int]:
+    """Say in a sentence what happened, and the exit code; whatever a command raises has one."""
+    if isinstance(error, BertcError):
+        return str(error), error.exit_code
+    if isinstance(error, MemoryError):
+        return "there is not enough memory; use a machine with more, or fewer rows", EXIT_ENVIRONMENT
+    if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("bertc"):
+        return f"the package {error.name} is not installed; install bertc with its dependencies", EXIT_ENVIRONMENT
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror}; check the path, its permissions and the free space", EXIT_INPUT
+    name = type(error).__name__
+    return f"internal error: {name}: {error}; run again with --debug to see where, and {ISSUES}", EXIT_INTERNAL

@@ -109,7 +109,7 @@ def check_replaceable(path: Path, kind: Kind, *, force: bool = False) -> None:
             raise InputError(f"{path} is a file; choose a folder that does not exist yet, or remove the file.")
         return
     if kind.folder:
-        _check_folder(path)
+        _check_folder(path, listed=not kind.resumed)
     elif path.is_dir():
         raise InputError(f"{path} is a folder; name the file to write")
     if _is_vacant(path):
@@ -122,13 +122,13 @@ def check_replaceable(path: Path, kind: Kind, *, force: bool = False) -> None:
         raise InputError(f"{path} is {kind.name} already; choose another place, or replace it with --force")
 
 
-def _check_folder(path: Path) -> None:
-    """Refuse a file in a folder's place, and a folder with files that no manifest lists."""
+def _check_folder(path: Path, *, listed: bool) -> None:
+    """Refuse a file in a folder's place, and where files have to be `listed` a folder without a manifest."""
     from bertc.artefact.layout import MANIFEST_FILE  # numpy: not for who writes a file
 
     if path.exists() and not path.is_dir():
         raise InputError(f"{path} is a file; choose a folder that does not exist yet, or remove the file.")
-    if _is_vacant(path):
+    if _is_vacant(path) or not listed:
         return
     if not (path / MANIFEST_FILE).is_file():
         raise InputError(f"{path} has files but no {MANIFEST_FILE}, so bertc did not write it; choose another folder.")

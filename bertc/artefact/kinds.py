@@ -22,6 +22,7 @@ _TABLE = re.compile(rb'\s*\{\s*"schema"\s*:\s*\d+,\s*"checkpoint"\s*:\s*"[^"]*",
 _BASELINE = re.compile(rb'\s*\{\s*"kind"\s*:\s*"bertc baseline"')
 _JUNIT = re.compile(rb'<testsuite name="bertc')
 _PAGE = re.compile(rb"<title>bertc bench</title>")
+_SWEEP = re.compile(rb'\s*\{\s*"kind"\s*:\s*"bertc sweep"')
 _SUMMARY = re.compile(rb"### Accuracy against the baseline: ")
 # Protocol Buffers in the order of their numbers: ir_version, then producer_name or a field of ModelProto after it.
 _ONNX = re.compile(rb"\x08[\x01-\x1f][\x12\x1a\x22\x28\x32\x3a\x42]")
@@ -42,13 +43,15 @@ class Kind:
 
     `name` is what a sentence calls it. `recognises` says whether what lies at a path is of this kind, `yields` whether
     it may be replaced by another of its kind without `--force`: it can be made again from what it was made from. A
-    `folder` is replaced whole; what is `shared` is a folder that things are added to and nothing is taken from.
+    `folder` is replaced whole, unless it is `resumed`: its command goes on with what is there. What is `shared` is a
+    folder that things are added to and nothing is taken from.
     """
 
     name: str
     recognises: Callable[[Path], bool] = _no
     yields: Callable[[Path], bool] = _yes
     folder: bool = False
+    resumed: bool = False
     shared: bool = False
 
 
@@ -106,6 +109,12 @@ def _target_and_files(path: Path) -> tuple[str | None, frozenset[str]]:
     return manifest.target, frozenset(manifest.files)
 
 
+def _is_sweep(path: Path) -> bool:
+    from bertc.artefact.layout import SWEEP_FILE  # numpy: not for --help
+
+    return _SWEEP.match(_head(path / SWEEP_FILE)) is not None
+
+
 def _is_plain_checkpoint(path: Path) -> bool:
     configured = any((path / name).is_file() for name in _CONFIGS)
     return configured and any(any(path.glob(pattern)) for pattern in _WEIGHTS)
@@ -147,11 +156,12 @@ BASELINE = Kind(name="a baseline of bertc gate", recognises=_head_matches(_BASEL
 JUNIT = Kind(name="a JUnit file of bertc gate", recognises=_head_has(_JUNIT))
 SUMMARY = Kind(name="a summary of bertc gate", recognises=_head_matches(_SUMMARY))
 PAGE = Kind(name="a page of bertc bench", recognises=_head_has(_PAGE))
+SWEEP = Kind(name="a sweep", recognises=_is_sweep, folder=True, resumed=True)
 REPOSITORY = Kind(name="a model repository", folder=True, shared=True)
 CACHE = Kind(name="a cache", folder=True, shared=True)
 
 _CHECKPOINT = Kind(name="a checkpoint", recognises=_is_plain_checkpoint)
-_OF_FOLDERS = (ARTEFACT, PRUNED, TRAINED, _CHECKPOINT)
+_OF_FOLDERS = (ARTEFACT, PRUNED, TRAINED, SWEEP, _CHECKPOINT)
 _OF_FILES = (TABLE, BASELINE, MODEL, JUNIT, PAGE, SUMMARY)
 
 

@@ -27,6 +27,11 @@ ROWS_FILE = "rows.npz"
 REPORT_FILE = "report.json"
 PAGE_FILE = "report.html"
 
+SWEEP_FILE = "sweep.json"
+"""The figures of all builds of a sweep; the page beside it is named as any folder's first."""
+
+SWEEP_PAGE = "index.html"
+
 SPARSITY_FILE = "sparsity.json"
 """Beside a checkpoint that was pruned: what was pruned of each weight."""
 

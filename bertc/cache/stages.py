@@ -64,11 +64,15 @@ class StageTime:
 
 
 class Work:
-    """What every stage of a run needs: the cache, the progress sink, and the times so far, which grow."""
+    """What every stage of a run needs: the cache, the progress sink, and the times so far, which grow.
 
-    def __init__(self, cache: StageCache, progress: Progress) -> None:
+    A run that is not `alone` has others beside it, so that no time of an engine would mean anything.
+    """
+
+    def __init__(self, cache: StageCache, progress: Progress, *, alone: bool = True) -> None:
         self.cache = cache
         self.progress = progress
+        self.alone = alone
         self.times: list[StageTime] = []
 
     @contextmanager

@@ -52,7 +52,7 @@ def check_width(checkpoint: Checkpoint, hidden: int) -> None:
     if reason is not None:
         raise InputError(
             f"{checkpoint.path}: {reason} ({checkpoint.family}), so bertc makes no narrower student of this model; "
-            "leave --hidden out, or train a smaller one with transformers, and build that"
+            "train a smaller one with transformers, and build that"
         )
     if hidden >= architecture.hidden:
         raise InputError(

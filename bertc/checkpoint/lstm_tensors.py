@@ -17,9 +17,9 @@ import numpy as np
 from bertc.checkpoint.checkpoint import Weights
 from bertc.checkpoint.exit_classifiers import AliasedWeights
 from bertc.checkpoint.inventory import UNREAD_HEADS, encoder_names
+from bertc.core.array_value import packed_from_array
 from bertc.core.crf import Crf, Over
 from bertc.core.lstm import Direction, Lstm
-from bertc.core.packed import packed_from_array
 from bertc.errors import InputError
 from bertc.ir.architecture import Architecture
 

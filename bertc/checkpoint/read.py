@@ -56,8 +56,8 @@ def checkpoint_from_path(path: str | Path, *, task: str | None = None) -> Checkp
     of_crf, of_lstm = crf_names(folder, weights), lstm_names(folder, weights, architecture)
     whole = with_emissions(with_last_classifier(weights, architecture.layers), of_lstm)
     told = HeadFiles(folder=folder, config=config, weights=whole, spans=architecture.spans, sentences=modules)
-    told = replace(told, tagger=bool(of_crf or of_lstm), token_scores=architecture.token_scores)
-    head = head_from_files(told, task=task)
+    sequences, scores = bool(of_crf or of_lstm), architecture.token_scores
+    head = head_from_files(replace(told, tagger=sequences, token_scores=scores), task=task)
     of_task = task_from_name(head.task)
     late = of_task.has_architecture(LATE_INTERACTION)
     encoder = text_encoder_from_path(folder, config, sentences=of_task.sentence_modules and not late)
@@ -71,14 +71,13 @@ def checkpoint_from_path(path: str | Path, *, task: str | None = None) -> Checkp
     heads = of_task.head_weights and (*of_task.head_weights, f"{architecture.spans}.weight")
     parted = _as_linear_layers(whole, architecture)
     exits = exits_from_weights(folder, config, parted, architecture)
-    others = [name for name in parted if not is_exit(name)]
     notes = (
         *weights.notes,
         *notes_on_google_folder(folder, config),
         *check_config(folder, config),
         *notes_on_quantizers(folder, weights.quantizers, architecture),
         *(*notes_on_crf(config, head.crf), *notes_on_lstm(config, head.lstm)),
-        *check_tensors(folder, others, architecture, heads, behind=behind),
+        *check_tensors(folder, [name for name in parted if not is_exit(name)], architecture, heads, behind=behind),
     )
     projected = {each.folder: dense_weights(root / each.folder) for each in head.projections if each.folder}
     if late:

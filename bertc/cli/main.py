@@ -18,14 +18,13 @@ import click
 
 from bertc.cli.group import PROGRAM, root_command
 from bertc.cli.output import printable
-from bertc.cli.signals import Terminated, termination_raised
-from bertc.errors import EXIT_ENVIRONMENT, EXIT_INPUT, EXIT_INTERNAL, EXIT_PASSED, BertcError
+from bertc.core.signals import Terminated, termination_raised
+from bertc.errors import EXIT_INPUT, EXIT_PASSED, sentence_of_error
 
 EXIT_INTERRUPTED = 130
 EXIT_PIPE = 141
 EXIT_TERMINATED = 143
 COMPLETION = "_BERTC_COMPLETE"
-ISSUES = "please report it with the output of --debug to the maintainers (CONTRIBUTING.md)"
 
 
 def main() -> NoReturn:
@@ -55,7 +54,7 @@ def run(arguments: Sequence[str]) -> int:
     except Exception as error:  # noqa: BLE001 - the last handler: whatever comes here becomes a sentence and a code
         if _wants_traceback(arguments):
             traceback.print_exception(error)
-        return _fail(*_sentence(error))
+        return _fail(*sentence_of_error(error))
 
 
 def _invoke(arguments: Sequence[str]) -> int:
@@ -69,21 +68,6 @@ def _invoke(arguments: Sequence[str]) -> int:
     if sys.stdout is not None:
         sys.stdout.flush()  # here, where a full disk or a closed pipe still becomes an exit code
     return code if isinstance(code, int) else EXIT_PASSED
-
-
-def _sentence(error: Exception) -> tuple[str, int]:
-    """Say in a sentence what happened, and the exit code."""
-    if isinstance(error, BertcError):
-        return str(error), error.exit_code
-    if isinstance(error, MemoryError):
-        return "there is not enough memory; use a machine with more, or fewer rows", EXIT_ENVIRONMENT
-    if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("bertc"):
-        return f"the package {error.name} is not installed; install bertc with its dependencies", EXIT_ENVIRONMENT
-    if isinstance(error, OSError) and error.strerror:
-        where = f"{error.filename}: " if error.filename else ""
-        return f"{where}{error.strerror}; check the path, its permissions and the free space", EXIT_INPUT
-    name = type(error).__name__
-    return f"internal error: {name}: {error}; run again with --debug to see where, and {ISSUES}", EXIT_INTERNAL
 
 
 def _usage(error: click.ClickException) -> str:

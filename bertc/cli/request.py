@@ -63,11 +63,31 @@ class Request:
     def work(self) -> Iterator[Work]:
         """Show progress and open the cache of finished stages."""
         from bertc.cache.stages import Work
-        from bertc.cache.store import StageCache, default_cache_directory  # numpy: not for --help
+        from bertc.cache.store import StageCache  # numpy: not for --help
 
-        directory = None if self.no_cache else self.cache_dir or default_cache_directory()
+        directory = cache_directory(self.cache_dir, no_cache=self.no_cache)
         with shown_progress(self.output) as progress, StageCache(directory, progress=progress) as cache:
             yield Work(cache, progress)
+
+
+def cache_directory(named: Path | None, *, no_cache: bool) -> Path | None:
+    """Return the folder in which finished stages are kept, None for none."""
+    from bertc.cache.store import default_cache_directory  # numpy: not for --help
+
+    return None if no_cache else named or default_cache_directory()
+
+
+def cache_options() -> Decorator:
+    """Declare --cache-dir and --no-cache."""
+    return all_of(
+        option(
+            "--cache-dir",
+            type=Writes(CACHE),
+            section=CACHE_TITLE,
+            help="Where finished stages are kept. Default: bertc in the user's cache folder.",
+        ),
+        option("--no-cache", is_flag=True, section=CACHE_TITLE, help="Neither use nor keep finished stages."),
+    )
 
 
 def sources_from_recipe(recipe: Recipe) -> tuple[Source, ...]:
@@ -120,13 +140,7 @@ def recipe_command(*names: str) -> Decorator:
                 help="A TOML recipe (bertc config writes one). Flags override.",
             ),
             recipe_options(*names),
-            option(
-                "--cache-dir",
-                type=Writes(CACHE),
-                section=CACHE_TITLE,
-                help="Where finished stages are kept. Default: bertc in the user's cache folder.",
-            ),
-            option("--no-cache", is_flag=True, section=CACHE_TITLE, help="Neither use nor keep finished stages."),
+            cache_options(),
         )
         declared: Callable[..., Any] = declare(run)
         return declared

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from bertc.core.array_value import Packed
 from bertc.core.crf import Over
 from bertc.core.keys import Key, key_of_fields
-from bertc.core.packed import Packed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

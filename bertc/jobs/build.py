@@ -309,7 +309,9 @@ def sensitivity_of_sites(
 
 
 def time_beside_float(plan: Plan, base: Base, model: Model, *, work: Work) -> tuple[Latency, ...]:
-    """Time the engine beside the float reference, interleaved."""
+    """Time the engine beside the float reference, interleaved; not where other builds take cores meanwhile."""
+    if not work.alone:
+        return ()
     checkpoint = base.inputs.checkpoint
     with work.timed("latency"), ExitStack() as stack:
         both = {"float": base.reference, "engine": model.files}

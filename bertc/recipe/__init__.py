@@ -13,6 +13,7 @@ from bertc.recipe.sections import (
     SparsityRecipe,
     ValidationRecipe,
 )
+from bertc.recipe.sweep import Sweep, SweepBuild, sweep_from_path
 from bertc.recipe.training import TrainingRecipe
 
 __all__ = [
@@ -25,9 +26,12 @@ __all__ = [
     "SearchRecipe",
     "SparsityRecipe",
     "StudentRecipe",
+    "Sweep",
+    "SweepBuild",
     "TrainingRecipe",
     "ValidationRecipe",
     "recipe_from_document",
     "recipe_from_path",
+    "sweep_from_path",
     "text_from_recipe",
 ]

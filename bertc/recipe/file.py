@@ -28,17 +28,22 @@ def recipe_from_path(path: Path, overrides: Mapping[str, Any]) -> Recipe:
 
     Paths in the file are relative to the file. Raises `InputError` naming the field that is wrong.
     """
+    document = document_from_path(path, what="recipe", remedy="bertc config writes one")
+    resolve_paths(document, path.parent)
+    return recipe_from_document(document, str(path), overrides)
+
+
+def document_from_path(path: Path, *, what: str, remedy: str) -> dict[str, Any]:
+    """Read a TOML file. Raises `InputError` naming the line that is no TOML; a sentence says `what` it is to be."""
     try:
-        text = path.read_text(encoding="utf-8")
-        document = tomllib.loads(text)
+        text = path.read_text(encoding="utf-8-sig")
+        return tomllib.loads(text)
     except FileNotFoundError:
-        raise InputError(f"recipe {path} does not exist; bertc config writes one") from None
+        raise InputError(f"{what} {path} does not exist; {remedy}") from None
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{path}, {_syntax_fault(str(error), text)}") from error
     except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"recipe {path} cannot be read: {error}; bertc config writes one") from error
-    _resolve_paths(document, path.parent)
-    return recipe_from_document(document, str(path), overrides)
+        raise InputError(f"{what} {path} cannot be read: {error}; {remedy}") from error
 
 
 def recipe_from_document(
@@ -48,7 +53,7 @@ def recipe_from_document(
 
     Raises `InputError` naming the first field that is wrong, and how many more are.
     """
-    merged = _merged(document, overrides)
+    merged = merged_documents(document, overrides)
     try:
         return Recipe.model_validate(merged)
     except ValidationError as error:
@@ -97,7 +102,7 @@ def _is_given(place: tuple[int | str, ...], overrides: Any) -> bool:
     return bool(place) and place[0] in overrides and _is_given(place[1:], overrides[place[0]])
 
 
-def _merged(document: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+def merged_documents(document: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
     """Return the document with the overrides over it; a section that is no table stays, to be refused."""
     merged = dict(document)
     for section, values in overrides.items():
@@ -117,7 +122,7 @@ def _syntax_fault(error: str, text: str) -> str:
     return f"line {line}, column {column}: this is no TOML: {_PLACE.sub('', error)}; correct the line"
 
 
-def _resolve_paths(document: dict[str, Any], base: Path) -> None:
+def resolve_paths(document: dict[str, Any], base: Path) -> None:
     """Make the recipe's relative paths those of the recipe's folder, where something is there."""
     for setting in settings():
         values = document.get(setting.section) if setting.section else document

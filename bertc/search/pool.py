@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context
 from pathlib import Path
 
 from bertc.core.feature import Feature
 from bertc.core.head import Head
+from bertc.core.processes import obey_parent
 from bertc.errors import EnvironmentLackError
 from bertc.runtime.engine import outputs_from_features
 from bertc.runtime.outputs_file import Outputs
@@ -36,7 +34,7 @@ def open_pool(workers: int, features: Sequence[Feature], head: Head) -> Iterator
         yield lambda model: lambda: outputs_from_model(model.target.name, model.path, features, head)
         return
     # spawn: a fork would copy the threads' locks of onnxruntime and of the progress bar without their threads.
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_obey_parent)
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=obey_parent)
 
     def run(model: TargetModel) -> Callable[[], Outputs]:
         # A target's name travels, since its functions cannot be pickled.
@@ -56,16 +54,3 @@ def _result(future: Future[Outputs]) -> Outputs:
         raise EnvironmentLackError(
             "a process of the search ended by itself, perhaps for lack of memory; use fewer (--search-workers 1)"
         ) from None
-
-
-def _obey_parent() -> None:
-    """Leave the keyboard's interrupt to the parent, and end when the parent does, however it ended."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = parent_process()
-    assert parent is not None
-
-    def follow() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()

@@ -192,6 +192,25 @@ def test_a_folder_replaces_its_own_kind_alone(tmp_path: Path, there: str, kind: 
             raise AssertionError("the work began")
 
 
+def test_a_sweep_goes_on_in_its_own_folder_alone(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    check_replaceable(out, kinds.SWEEP)
+    out.mkdir()
+    check_replaceable(out, kinds.SWEEP)
+    (out / layout.SWEEP_FILE).write_text('{\n  "kind": "bertc sweep",\n  "schema": 1\n}\n')
+    (out / "notes.txt").write_text("of somebody")
+    check_replaceable(out, kinds.SWEEP)
+    for kind in OF_FOLDERS:
+        with pytest.raises(InputError, match="so bertc did not write it"):
+            check_replaceable(out, kind, force=True)
+    (out / layout.SWEEP_FILE).write_text('{"builds": []}')
+    for folder in (out, made(tmp_path / "artefact"), checkpoint(tmp_path / "checkpoint")):
+        with pytest.raises(InputError, match="which is not replaced by a sweep"):
+            check_replaceable(folder, kinds.SWEEP, force=True)
+    with pytest.raises(InputError, match="is a file"):
+        check_replaceable(out / "notes.txt", kinds.SWEEP)
+
+
 def test_a_training_is_replaced_with_force_only(tmp_path: Path) -> None:
     check_replaceable(made(tmp_path / "artefact"), ARTEFACT)
     check_replaceable(pruned(tmp_path / "pruned"), PRUNED)

@@ -18,12 +18,12 @@ import bertc
 from bertc.cache.stages import Stage
 from bertc.calibrate.method import RangeMethod
 from bertc.calibrate.table import CalibrationTable
+from bertc.core.array_value import packed_from_array
 from bertc.core.crf import Crf
 from bertc.core.feature import Feature
 from bertc.core.head import Exit, Head, Interaction, Pooling, Projection
 from bertc.core.lstm import Direction, Lstm
 from bertc.core.outputs import Output
-from bertc.core.packed import packed_from_array
 from bertc.data.encoded import Encoded
 from bertc.data.rows import row_from_texts
 from bertc.export.engine_options import EngineOptions

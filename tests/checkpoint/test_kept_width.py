@@ -159,7 +159,7 @@ def test_a_feed_forward_of_which_nothing_is_left_is_refused(tmp_path: Path) -> N
     ],
 )
 def test_models_that_are_not_cut_are_refused(model_type: str, reason: str, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=f"{reason} .*leave --hidden out"):
+    with pytest.raises(InputError, match=f"{reason} .*train a smaller one"):
         check_width(checkpoint_from_path(write_tiny_family(tmp_path, model_type)), 32)
 
 

@@ -108,7 +108,7 @@ def test_version(bertc: Bertc) -> None:
         (["export", "x", "--target", "auto-cpu"], "auto-cpu is for bertc build"),
         (["finetune", "x", "-o", "y", "--target", "auto-cpu"], "auto-cpu is for bertc build"),
         (["finetune", "x", "-o", "y", "--distill", "hiden"], "the command line: training.distill has the key"),
-        (["build", "x", "-o", "y", "--min-agreement", "nan"], "validation.min_agreement is nan"),
+        (["build", "x", "-o", "y", "--min-agreement", "nan"], "'nan' is not a finite number"),
     ],
 )
 def test_wrong_usage_is_one_line_and_code_2(

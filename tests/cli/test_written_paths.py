@@ -44,6 +44,8 @@ WRITTEN: dict[tuple[str, str], Kind] = {
     ("prune", "-o"): kinds.PRUNED,
     ("quantize", "--cache-dir"): kinds.CACHE,
     ("quantize", "-o"): kinds.MODEL,
+    ("sweep", "--cache-dir"): kinds.CACHE,
+    ("sweep", "-o"): kinds.SWEEP,
 }
 PATH_NAMES = {"FILE", "OUT", "DIR", "PATH", "TABLE", "CHECKPOINT", "REPORT", "FIRST", "SECOND", "ARTEFACTS", "OUT..."}
 
@@ -80,7 +82,7 @@ def test_every_path_says_whether_it_is_read_or_written() -> None:
 
 def test_force_is_declared_where_it_does_something() -> None:
     forced = {name for name, parameter in parameters() if parameter.name == "force"}
-    assert forced == {"calibrate", "config", "distill", "export", "finetune", "predict", "quantize"}
+    assert forced == {"calibrate", "config", "distill", "export", "finetune", "predict", "quantize", "sweep"}
 
 
 def test_the_page_has_a_line_for_every_option() -> None:

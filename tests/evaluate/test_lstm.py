@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bertc.core.array_value import packed_from_array
 from bertc.core.lstm import Direction, Lstm
-from bertc.core.packed import packed_from_array
 from bertc.evaluate.lstm import scores_from_vectors
 from tests.tiny import Array
 from tests.tiny_lstm import lstm_tensors

@@ -1,4 +1,4 @@
-"""Train a student with fewer layers or channels, and build its INT8 engine.
+"""Train a smaller student, and build its INT8 engine.
 
 The result is a checkpoint again; with --engine it is built as well, and the verdict compares that with the teacher.
 """

@@ -30,7 +30,7 @@ def html_from_report(report: Report) -> str:
         report=report,
         outcome=outcome(report),
         sentences=sentences(report),
-        speed=mean_speed(report),
+        speed=mean_speed(report.latency),
         others=sorted({name for row in report.latency for name in row.others}),
         accuracy=accuracy_from_report(report),
         chart=chart_from_search(report.search),

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from bertc.report.html.charts import Axis, Whisker, WhiskerChart, axis_around
 from bertc.report.html.figures import capital, fraction, percent, plain_name
-from bertc.report.schema import GatePart, MetricPart, Report
+from bertc.report.schema import GatePart, LatencyPart, MetricPart, Report
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +22,7 @@ class Accuracy:
     limits: Mapping[str, float]
 
 
-def outcome(report: Report) -> str:
+def outcome(report: Report) -> Literal["pass", "fail", "inconclusive", "none"]:
     """Return "pass", "fail", "inconclusive", or "none" where nothing was validated."""
     if report.unvalidated:
         return "none"
@@ -49,9 +50,9 @@ def sentences(report: Report) -> list[str]:
     return said
 
 
-def mean_speed(report: Report) -> float | None:
+def mean_speed(latency: Sequence[LatencyPart]) -> float | None:
     """Return how many times as fast as float the engine is, the geometric mean over all that was timed."""
-    ratios = [row.reference_milliseconds / row.milliseconds for row in report.latency if row.milliseconds]
+    ratios = [row.reference_milliseconds / row.milliseconds for row in latency if row.milliseconds]
     positive = [ratio for ratio in ratios if ratio > 0]
     return math.exp(sum(map(math.log, positive)) / len(positive)) if positive else None
 

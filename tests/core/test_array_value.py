@@ -8,8 +8,8 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
+from bertc.core.array_value import Packed, packed_from_array
 from bertc.core.keys import key_of
-from bertc.core.packed import Packed, packed_from_array
 
 ARRAYS = [np.zeros((0, 4), np.float32), np.float32([[1.5, -0.0], [np.pi, 1e-38]]), np.arange(24, dtype=np.float32)]
 
