@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,10 @@ if TYPE_CHECKING:
     from bertc.jobs.predict import Predictor
 
 __all__ = ["__version__", "load"]
+
+# ONNX Runtime (1.29 and later, not on Windows) reports sessions and models to its makers, and keeps a device's id,
+# unless this is set before it is imported. Who wants it sets 0.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 
 def load(path: str | Path, threads: int = 0, *, packing: bool = True, cache: str | Path | None = None) -> Predictor:
