@@ -49,8 +49,10 @@ def artefact_folder(
             held.enter_context(build_lock(place.parent / f".{place.name}.bertc-lock", out=out))
             _recover(place)
             _check_replaceable(place, out, kind, force=force)
-            container = _new_container(place)
+        container: Path | None = None
         try:
+            with _refusals(out):
+                container = _new_container(place)
             with _refusals(out, within=container):
                 yield container / _NEW
             with _refusals(out):
@@ -58,7 +60,10 @@ def artefact_folder(
                 _check_replaceable(place, out, kind, force=force)
                 _swap_in(container, place)
         finally:
-            _remove(container, place, progress or Silent())
+            if container is None:  # ended while it was being made
+                _recover(place)
+            else:
+                _remove(container, place, progress or Silent())
 
 
 def _checked_place(out: Path) -> Path:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +18,7 @@ from bertc.artefact import swap
 from bertc.artefact.exchange import exchange_folders
 from bertc.artefact.manifest import Provenance, verify_artefact, write_manifest
 from bertc.artefact.swap import artefact_folder
+from bertc.core.signals import Terminated
 from bertc.errors import BertcError, EnvironmentLackError, InputError
 from bertc.runtime.machine.cpu import Cpu
 
@@ -67,6 +69,29 @@ def test_an_error_in_the_build_leaves_the_old_artefact(tmp_path: Path) -> None:
         1 / 0  # noqa: B018
     assert (tmp_path / "OUT" / "model.onnx").read_text() == "old"
     assert beside(tmp_path / "OUT") == []
+
+
+@pytest.mark.parametrize("name", ["mkdtemp", "touch", "mkdir"])
+def test_one_that_is_ended_while_it_begins_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """SIGTERM is raised wherever the program is; here right behind each step that makes the working folder."""
+    owner: Any = swap.tempfile if name == "mkdtemp" else Path
+    made = getattr(owner, name)
+
+    def ended(*arguments: Any, **keywords: Any) -> Any:
+        found = made(*arguments, **keywords)
+        if name != "mkdtemp" and ".bertc-" not in str(arguments[0]):
+            return found
+        raise Terminated
+
+    (tmp_path / "other").mkdir()
+    monkeypatch.setattr(owner, name, ended)
+    with pytest.raises(Terminated), artefact_folder(tmp_path / "other" / "out"):
+        raise AssertionError("it was ended before")
+    monkeypatch.undo()
+    left = [path.name for path in (tmp_path / "other").iterdir() if not path.name.endswith("-lock")]
+    assert left == []
 
 
 def test_a_failed_second_rename_brings_the_old_artefact_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
