@@ -121,6 +121,7 @@ class _Reloading:
         self._models = models
         self._round: asyncio.Task[None] | None = None
         self._again = False
+        self._ended = False
         if hasattr(signal, "SIGHUP"):
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._asked)
 
@@ -133,6 +134,8 @@ class _Reloading:
         while self._again:
             self._again = False
             for model in self._models.values():
+                if self._ended:
+                    return
                 try:
                     await model.load()
                 except BertcError as error:
@@ -144,9 +147,9 @@ class _Reloading:
         """Begin nothing more, and wait for what is being opened."""
         if hasattr(signal, "SIGHUP"):
             asyncio.get_running_loop().remove_signal_handler(signal.SIGHUP)
+        self._ended = True
         if self._round is not None:
-            self._round.cancel()
-            await asyncio.gather(self._round, return_exceptions=True)
+            await self._round
 
 
 async def _not_yet(scope: Scope, receive: Receive, send: Send) -> None:
