@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-ONCE = ("cpu.c", "engine.c", "pool.c")
+ONCE = ("batch.c", "cpu.c", "engine.c", "pool.c", "run.c")
 PER_INSTRUCTION_SET = "isa.c"
 """Compiled once for each instruction set, which it knows as the macro ISA."""
 

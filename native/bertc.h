@@ -3,7 +3,7 @@
  * Values are matrices [rows, width] with a row for each token, or for each text. A text's tokens lie one behind the
  * other, and so do the texts. Codes of activations are uint8 (a signed code c is stored as c + 128); codes of weights
  * are int8. Everything a plan points to belongs to the caller and outlives the engine; a plan was checked by
- * `bertc.runtime.native.plan_check` before it comes here, so nothing is checked a second time but token ids and lengths.
+ * `bertc.runtime.plan.plan_check` before it comes here, so nothing is checked a second time but token ids and lengths.
  */
 #ifndef BERTC_H
 #define BERTC_H

@@ -19,6 +19,7 @@ struct frame {
     int32_t *text;     /* [texts]: numbers in the batch */
     int32_t *seen;     /* [texts]: how many tokens, the first ones, are keys of the text */
     int32_t passed;    /* EXITs that these texts went past */
+    uint8_t *const *sorted; /* [plan->steps]: what `sort` wrote of a step's weights; NULL: nothing */
     void **buffer;     /* [plan->buffers] */
     /* what is allocated, and for how much */
     void *memory;
@@ -42,6 +43,10 @@ struct kernels {
     size_t (*scratch)(const struct bertc_plan *plan, int32_t longest);
     int sparse; /* 0: weights that are 2:4 come as dense ones */
     int bf16;   /* products in BF16 are faster than those in float32 */
+    /* What a step's product wants to know of its weights, written once for each engine: how many bytes, 0: nothing; and
+     * whether it could be written. NULL: no step does. */
+    size_t (*sorted_bytes)(const struct bertc_step *step);
+    int (*sort)(const struct bertc_step *step, uint8_t *memory);
 };
 
 static inline int is_sparse(const struct bertc_step *step) { return step->op == BERTC_GEMM_INT8 && step->flag; }

@@ -11,9 +11,6 @@
 
 #include "tile.h"
 
-/* A profile then tells the kernels apart; a call costs nothing beside them. */
-#define NOINLINE __attribute__((noinline))
-
 #define SPARSE_PANEL_BYTES(depth) ((int64_t)(depth) / 8 * 5 * BERTC_PANEL)
 #define PLACES_BYTES(depth) ((int64_t)(depth) / 8 * STEP_BYTES) /* unpacked, for a panel */
 

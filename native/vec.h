@@ -1,5 +1,5 @@
-/* Sixteen numbers at a time: AVX-512 by intrinsics, elsewhere loops of sixteen that the compiler turns into the vectors
- * that the CPU has. Sums add the same numbers in the same order everywhere. */
+/* Sixteen numbers at a time: AVX-512 and AVX2 by intrinsics, elsewhere loops of sixteen that the compiler turns into the
+ * vectors that the CPU has. Sums add the same numbers in the same order everywhere. */
 #ifndef BERTC_VEC_H
 #define BERTC_VEC_H
 
@@ -8,7 +8,9 @@
 #include <string.h>
 
 #define LANES 16
+#define EACH for (int i = 0; i < LANES; i++)
 #define INLINE static inline __attribute__((always_inline))
+#define NOINLINE __attribute__((noinline)) /* a profile then tells kernels apart; a call costs nothing beside them */
 
 #if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VL__) && defined(__AVX512DQ__)
 #include <immintrin.h>
@@ -64,6 +66,105 @@ INLINE int32_t vi_lane_max(vi x) { return _mm512_reduce_max_epi32(x); }
 
 #else
 
+#if defined(__AVX2__)
+#include <immintrin.h>
+
+/* Lanes 0 to 7 and 8 to 15. */
+typedef struct {
+    __m256 low, high;
+} vf;
+typedef struct {
+    __m256i low, high;
+} vi;
+
+#define MAP2(type, name, operation) \
+    INLINE type name(type a, type b) { return (type){operation(a.low, b.low), operation(a.high, b.high)}; }
+
+INLINE vf vf_set1(float x) { return (vf){_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
+INLINE vi vi_set1(int32_t x) { return (vi){_mm256_set1_epi32(x), _mm256_set1_epi32(x)}; }
+INLINE vf vf_load(const float *p) { return (vf){_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
+INLINE void vf_store(float *p, vf x) {
+    _mm256_storeu_ps(p, x.low);
+    _mm256_storeu_ps(p + 8, x.high);
+}
+INLINE vi vi_load(const int32_t *p) {
+    return (vi){_mm256_loadu_si256((const __m256i *)p), _mm256_loadu_si256((const __m256i *)(p + 8))};
+}
+INLINE void vi_store(int32_t *p, vi x) {
+    _mm256_storeu_si256((__m256i *)p, x.low);
+    _mm256_storeu_si256((__m256i *)(p + 8), x.high);
+}
+static const int32_t FIRST_LANES[2 * LANES] = {-1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1};
+INLINE vi vi_first(int count) { return vi_load(FIRST_LANES + LANES - count); } /* all bits of so many lanes */
+INLINE vf vf_load_part(const float *p, int count) {
+    const vi some = vi_first(count);
+    return (vf){_mm256_maskload_ps(p, some.low), _mm256_maskload_ps(p + 8, some.high)};
+}
+INLINE void vf_store_part(float *p, vf x, int count) {
+    const vi some = vi_first(count);
+    _mm256_maskstore_ps(p, some.low, x.low);
+    _mm256_maskstore_ps(p + 8, some.high, x.high);
+}
+MAP2(vf, vf_add, _mm256_add_ps)
+MAP2(vf, vf_sub, _mm256_sub_ps)
+MAP2(vf, vf_mul, _mm256_mul_ps)
+MAP2(vf, vf_div, _mm256_div_ps)
+MAP2(vf, vf_min, _mm256_min_ps)
+MAP2(vf, vf_max, _mm256_max_ps)
+MAP2(vi, vi_add, _mm256_add_epi32)
+MAP2(vi, vi_sub, _mm256_sub_epi32)
+MAP2(vi, vi_max, _mm256_max_epi32)
+INLINE vf vf_fma(vf a, vf b, vf c) {
+    return (vf){_mm256_fmadd_ps(a.low, b.low, c.low), _mm256_fmadd_ps(a.high, b.high, c.high)};
+}
+INLINE vf vf_of_vi(vi x) { return (vf){_mm256_cvtepi32_ps(x.low), _mm256_cvtepi32_ps(x.high)}; }
+INLINE vi vi_round(vf x) { /* to even; what no integer holds would become the least one */
+    x = vf_min(x, vf_set1(4194303.0f));
+    return (vi){_mm256_cvtps_epi32(x.low), _mm256_cvtps_epi32(x.high)};
+}
+INLINE vf vf_round(vf x) {
+    return (vf){_mm256_round_ps(x.low, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC),
+                _mm256_round_ps(x.high, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
+}
+INLINE __m256 scale2(__m256 x, __m256 n) {
+    return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(x), _mm256_slli_epi32(_mm256_castps_si256(n), 23)));
+}
+INLINE vf vf_scale2(vf x, vf n) { return (vf){scale2(x.low, n.low), scale2(x.high, n.high)}; }
+INLINE vf vf_load_u8(const uint8_t *p) {
+    const __m128i bytes = _mm_loadu_si128((const __m128i *)p);
+    return vf_of_vi((vi){_mm256_cvtepu8_epi32(bytes), _mm256_cvtepu8_epi32(_mm_srli_si128(bytes, 8))});
+}
+INLINE vf vf_load_s8(const int8_t *p) {
+    const __m128i bytes = _mm_loadu_si128((const __m128i *)p);
+    return vf_of_vi((vi){_mm256_cvtepi8_epi32(bytes), _mm256_cvtepi8_epi32(_mm_srli_si128(bytes, 8))});
+}
+INLINE __m128i saturated_u8(vi x) { /* the two packs leave fours of lanes in the order 0 2 1 3 */
+    const __m256i shorts = _mm256_packs_epi32(x.low, x.high);
+    const __m128i bytes = _mm_packus_epi16(_mm256_castsi256_si128(shorts), _mm256_extracti128_si256(shorts, 1));
+    return _mm_shuffle_epi32(bytes, _MM_SHUFFLE(3, 1, 2, 0));
+}
+INLINE void store_u8(uint8_t *p, vi x) { _mm_storeu_si128((__m128i *)p, saturated_u8(x)); }
+INLINE float vf_lane_sum(vf x) { /* the order of AVX-512's reduction: halves, quarters, ... */
+    const __m256 eight = _mm256_add_ps(x.low, x.high);
+    __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    four = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_add_ss(four, _mm_movehdup_ps(four)));
+}
+INLINE float vf_lane_max(vf x) {
+    const __m256 eight = _mm256_max_ps(x.low, x.high);
+    __m128 four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    four = _mm_max_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_max_ss(four, _mm_movehdup_ps(four)));
+}
+INLINE int32_t vi_lane_max(vi x) {
+    const __m256i eight = _mm256_max_epi32(x.low, x.high);
+    __m128i four = _mm_max_epi32(_mm256_castsi256_si128(eight), _mm256_extracti128_si256(eight, 1));
+    four = _mm_max_epi32(four, _mm_shuffle_epi32(four, _MM_SHUFFLE(1, 0, 3, 2)));
+    return _mm_cvtsi128_si32(_mm_max_epi32(four, _mm_shuffle_epi32(four, _MM_SHUFFLE(2, 3, 0, 1))));
+}
+
+#else
+
 typedef struct {
     float v[LANES];
 } vf;
@@ -71,7 +172,6 @@ typedef struct {
     int32_t v[LANES];
 } vi;
 
-#define EACH for (int i = 0; i < LANES; i++)
 #define MAP2(type, name, expression) \
     INLINE type name(type a, type b) { \
         type r; \
@@ -176,12 +276,6 @@ INLINE void store_u8(uint8_t *p, vi x) {
     }
     memcpy(p, bytes, sizeof bytes);
 }
-INLINE void store_u8_positive(uint8_t *p, vi x) { store_u8(p, x); }
-INLINE void store_u8_part(uint8_t *p, vi x, int count) {
-    uint8_t bytes[LANES];
-    store_u8(bytes, x);
-    memcpy(p, bytes, (size_t)count);
-}
 INLINE float vf_lane_sum(vf x) { /* the order of AVX-512's reduction: halves, quarters, ... */
     for (int half = LANES / 2; half; half /= 2)
         for (int i = 0; i < half; i++) x.v[i] += x.v[i + half];
@@ -196,6 +290,15 @@ INLINE int32_t vi_lane_max(vi x) {
     int32_t most = x.v[0];
     for (int i = 1; i < LANES; i++) most = x.v[i] > most ? x.v[i] : most;
     return most;
+}
+#endif
+
+/* What AVX-512 has instructions for, above. */
+INLINE void store_u8_positive(uint8_t *p, vi x) { store_u8(p, x); }
+INLINE void store_u8_part(uint8_t *p, vi x, int count) {
+    uint8_t bytes[LANES];
+    store_u8(bytes, x);
+    memcpy(p, bytes, (size_t)count);
 }
 #endif
 

@@ -1,4 +1,4 @@
-"""The kernels' self-test, native/check.c: on CPUs that this machine is not, under qemu-user, and with sanitizers.
+"""The kernels' self-test, native/check/: on CPUs that this machine is not, under qemu-user, and with sanitizers.
 
 It checks every instruction set of the CPU against plain C, prints their names, and returns 0 where all agree.
 """
@@ -47,7 +47,8 @@ def built_check(
         list(pool.map(run, commands))
     program = folder / "check"
     objects = [command[-1] for command in commands]
-    run([*compiler, "-std=c11", "-O2", str(SOURCES / "check.c"), *objects, "-o", str(program), "-lpthread", "-lm"])
+    sources = sorted(map(str, (SOURCES / "check").glob("*.c")))
+    run([*compiler, "-std=c11", "-O2", *sources, *objects, "-o", str(program), "-lpthread", "-lm"])
     return program
 
 
