@@ -1,4 +1,4 @@
-"""A plan for the native engine run in numpy, kernel by kernel as native/bertc.h describes them: what others must equal.
+"""A plan run in numpy, kernel by kernel as native/bertc.h describes them: what others must equal.
 
 Products of codes are exact, what follows them is float32. Buffers start with garbage, and kernels read and write whole
 panels where the header lets them.
@@ -16,7 +16,7 @@ from scipy.special import erf
 
 from bertc.core.batch import Batch
 from bertc.core.exits import uncertainty
-from bertc.runtime.native.kernel_plan import NO_BUFFER, Activation, Op, Plan, Rows, Step, Type, padded
+from bertc.runtime.plan.kernel_plan import NO_BUFFER, Activation, Op, Plan, Rows, Step, Type, padded
 
 Array = NDArray[Any]
 F32 = np.float32
@@ -56,10 +56,18 @@ def texts_of(batch: Batch) -> list[Text]:
 
 
 def run_plan(
-    plan: Plan, arrays: Mapping[str, Array], batch: Batch, *, seen: dict[str, Array] | None = None
+    plan: Plan,
+    arrays: Mapping[str, Array],
+    batch: Batch,
+    *,
+    seen: dict[str, Array] | None = None,
+    kind: type[Run] | None = None,
 ) -> dict[str, Array]:
-    """Return the outputs by name, as an engine gives them; padding has zeros. `seen` gets what each step writes."""
-    run = _Run(plan, arrays, batch)
+    """Return the outputs by name, as an engine gives them; padding has zeros. `seen` gets what each step writes.
+
+    `kind` computes the steps, where it is not as in the native engine.
+    """
+    run = (kind or Run)(plan, arrays, batch)
     for step in plan.steps:
         run.step(step)
         for number in step.written() if seen is not None else ():
@@ -82,7 +90,9 @@ def run_plan(
     return found
 
 
-class _Run:
+class Run:
+    """The buffers of a batch, and what every step does to them."""
+
     def __init__(self, plan: Plan, arrays: Mapping[str, Array], batch: Batch) -> None:
         self.arrays = arrays
         self.batch = batch
@@ -178,7 +188,7 @@ def activated(activation: Activation, y: Array) -> Array:
     return y
 
 
-def _embed(run: _Run, step: Step) -> None:
+def _embed(run: Run, step: Step) -> None:
     def rows(field: str, places: Array) -> Array:
         table = run.array(step, field)
         assert table is not None
@@ -216,7 +226,7 @@ def dense_from_sparse(panels: Array) -> Array:
     return dense
 
 
-def _gemm_int8(run: _Run, step: Step) -> None:
+def _gemm_int8(run: Run, step: Step) -> None:
     panels = run.array(step, "weights")
     assert panels is not None and panels.dtype == np.int8
     if step.flag:
@@ -260,7 +270,7 @@ def bf16_product(rows: Array, weights: Array) -> Array:
     return total
 
 
-def _gemm_f32(run: _Run, step: Step) -> None:
+def _gemm_f32(run: Run, step: Step) -> None:
     panels = run.array(step, "weights")
     assert panels is not None
     if step.flag:
@@ -270,7 +280,7 @@ def _gemm_f32(run: _Run, step: Step) -> None:
     run.finish(step, run.read(step, step.k) @ panels.transpose(1, 0, 2).reshape(step.k, -1))
 
 
-def _norm(run: _Run, step: Step) -> None:
+def _norm(run: Run, step: Step) -> None:
     x = run.read(step, step.n)
     gamma, beta = run.array(step, "gamma"), run.array(step, "beta")
     assert gamma is not None and (beta is None) == bool(step.flag) and x.dtype == F32
@@ -284,7 +294,7 @@ def _norm(run: _Run, step: Step) -> None:
         run.buffers[step.out_codes][:, : step.n] = run.codes(step, y)
 
 
-def _distance_bias(run: _Run, step: Step, head: int, queries: Array, keys: int) -> Array:
+def _distance_bias(run: Run, step: Step, head: int, queries: Array, keys: int) -> Array:
     """Return what is added to the scores of one head of one text for queries at such places: [queries, keys]."""
     bias = run.array(step, "distance_bias")
     if bias is None:
@@ -293,7 +303,7 @@ def _distance_bias(run: _Run, step: Step, head: int, queries: Array, keys: int) 
     return np.asarray(bias[head, places], F32)
 
 
-def _distances(run: _Run, step: Step, head: int, queries: slice, text: Text) -> Array:
+def _distances(run: Run, step: Step, head: int, queries: slice, text: Text) -> Array:
     """Return what products with embeddings of distances add to the scores of one head of one text: [queries, keys]."""
     size, count = step.n // step.heads, queries.stop - queries.start
     places = np.arange(text.length) - run.places(step, text)[:, None] + step.positions - 1
@@ -312,7 +322,7 @@ def _distances(run: _Run, step: Step, head: int, queries: slice, text: Text) -> 
     return total
 
 
-def _segments(run: _Run, step: Step, head: int, queries: slice, text: Text) -> Array:
+def _segments(run: Run, step: Step, head: int, queries: slice, text: Text) -> Array:
     """Return what one type of query and key adds to the scores of one head of one text: [queries, keys]."""
     types = run.batch.token_type_ids[text.row, text.columns]
     own = types if step.rows is Rows.TOKENS else types[[run.place(step, text)]]
@@ -321,7 +331,7 @@ def _segments(run: _Run, step: Step, head: int, queries: slice, text: Text) -> A
     return np.asarray(np.where(own[:, None] == types, numbers[:, None], F32(0)))
 
 
-def _attention(run: _Run, step: Step) -> None:
+def _attention(run: Run, step: Step) -> None:
     query, key, value = (run.centred(step, step.n, place) for place in range(3))
     size = step.n // step.heads
     y = np.empty((run.rows[step.rows], step.n), F32)
@@ -349,7 +359,7 @@ def _attention(run: _Run, step: Step) -> None:
     run.write(step, y)
 
 
-def _exit(run: _Run, step: Step) -> None:
+def _exit(run: Run, step: Step) -> None:
     """Keep the scores of texts that leave; here the others keep their places, so nothing has to move."""
     logits = run.read(step, step.n)
     for number in np.flatnonzero((uncertainty(logits) < F32(step.epsilon)) & (run.exits < 0)):
@@ -358,25 +368,25 @@ def _exit(run: _Run, step: Step) -> None:
     run.passed += 1
 
 
-def _finish(run: _Run, step: Step) -> None:
+def _finish(run: Run, step: Step) -> None:
     acc = np.zeros((run.rows[step.rows], padded(step.n)), F32)
     acc[:, : step.n] = run.centred(step, step.n)
     run.finish(step, acc)
 
 
-def _first(run: _Run, step: Step) -> None:
+def _first(run: Run, step: Step) -> None:
     rows = [text.first + run.place(step, text) for text in run.texts]
     run.buffers[step.out][:, : step.n] = run.read(step, step.n)[rows]
 
 
-def _marked(run: _Run, step: Step) -> None:
+def _marked(run: Run, step: Step) -> None:
     x = run.read(step, step.n)
     for number, text in enumerate(run.texts):
         marks = np.flatnonzero(run.batch.input_ids[text.row, text.columns] == step.token)
         run.buffers[step.out][number, : step.n] = x[text.first + (int(marks[0]) if marks.size else 0)]
 
 
-def _pool(run: _Run, step: Step) -> None:
+def _pool(run: Run, step: Step) -> None:
     x = run.read(step, step.n)
     for number, text in enumerate(run.texts):
         rows = x[text.tokens]
@@ -384,13 +394,13 @@ def _pool(run: _Run, step: Step) -> None:
         run.buffers[step.out][number, : step.n] = np.log1p(np.maximum(pooled, 0)) if step.flag == 2 else pooled
 
 
-def _unit(run: _Run, step: Step) -> None:
+def _unit(run: Run, step: Step) -> None:
     x = run.read(step, step.n)
     length = np.maximum(np.sqrt(np.square(x).sum(axis=1, keepdims=True)), F32(step.epsilon))
     run.buffers[step.out][:, : step.n] = x / length
 
 
-def _rotary(run: _Run, step: Step) -> None:
+def _rotary(run: Run, step: Step) -> None:
     places = [run.places(step, text) for text in run.texts]
     x = run.read(step, step.n).reshape(run.rows[step.rows], step.heads, 2, -1)
     first, second = x[:, :, 0], x[:, :, 1]

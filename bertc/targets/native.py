@@ -2,34 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-import onnx_ir as ir
-
-from bertc.export.engine_options import EngineOptions
-from bertc.ir.early_exit import let_texts_leave
-from bertc.ir.scheme import Scheme
-from bertc.ir.sites import Role, Site
 from bertc.runtime.native.native_runtime import NativeRuntime
-from bertc.runtime.optimized import INT8_ATTENTION
-from bertc.runtime.served import Served
+from bertc.runtime.served import PYTHON
 from bertc.targets import Target
-
-ATTENTION_OPERANDS = (Role.QUERY, Role.KEY, Role.VALUE, Role.PROBS)
-
-
-def lower_graph(graph: ir.Model, options: EngineOptions) -> ir.Model:
-    """Leave the graph as it is but for the threshold under which texts leave: the plan is made where it is written."""
-    return graph if options.exit_threshold is None else let_texts_leave(graph, options.exit_threshold)
-
-
-def expected_fusion(scheme: Scheme | None, layers: int) -> Mapping[str, int]:
-    """One call for each attention and norm, and INT8 attention where all operands of its products are codes."""
-    int8 = 0
-    if scheme is not None:
-        int8 = sum(all(scheme.quantizes(Site(layer, role)) for role in ATTENTION_OPERANDS) for layer in range(layers))
-    return {"attention": layers, "layer_norm": 2 * layers + 1, INT8_ATTENTION: int8}
-
+from bertc.targets._planned import expected_fusion, lower_graph
 
 TARGET = Target(
     name="native",
@@ -37,7 +13,7 @@ TARGET = Target(
     runtime=NativeRuntime(),
     lower=lower_graph,
     expected_fusion=expected_fusion,
-    served=Served(refusal="Triton has no backend for bertc's own engine; the targets on ONNX Runtime can be served"),
+    served=PYTHON,
     static_int8=True,
     zero_points=True,
     precision="int8",

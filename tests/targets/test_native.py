@@ -183,11 +183,13 @@ def test_model_onnx_is_the_same_model_for_every_other_tool(
 ) -> None:
     import onnxruntime
 
+    from bertc.runtime.ort.inference_session import session_options
+
     path = write(tiny_classifier, mode, granularity)
     assert sorted(each.name for each in path.parent.iterdir()) == FILES
     onnx = path.with_name("model.onnx")
     assert {node.domain for node in ir.load(onnx).graph} == {""}
-    session = onnxruntime.InferenceSession(str(onnx), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(str(onnx), session_options(0), providers=["CPUExecutionProvider"])
     (found,) = session.run(["logits"], tiny_classifier.batch.feeds([value.name for value in session.get_inputs()]))
     graphs = (tiny_classifier.graph, graph_of(tiny_classifier, mode, granularity))
     exact, simulated = (Interpreter(each).run(tiny_classifier.batch)["logits"] for each in graphs)
@@ -229,8 +231,6 @@ def test_an_artefact_is_built_asked_and_validated(bertc: Bertc, classifier: Path
     assert asked[0] == asked[1] != ""
     assert "model.onnx has another content" in bertc("inspect", out).err
     onnx.write_bytes(whole)
-    told = bertc("export", out, "--triton-repository", tmp_path / "models")
-    assert told.code == 2 and "Triton has no backend for bertc's own engine" in told.err
     (out / "native.safetensors").unlink()
     called = bertc("predict", out, "--text", "good film")
     assert called.code == 2 and "native.safetensors is missing" in called.err

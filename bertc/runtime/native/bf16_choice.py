@@ -13,9 +13,9 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from bertc.runtime.native import packing
-from bertc.runtime.native.kernel_plan import Op, Plan, Step
 from bertc.runtime.native.library import multiplies_bf16
+from bertc.runtime.plan import packing
+from bertc.runtime.plan.kernel_plan import Op, Plan, Step
 
 SPARSE_SCORES = "head.scores"
 """The scores of the vocabulary at every token (bertc/tasks/sparse_embedding.py)."""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bertc.core.digest import digest_of_file
 from bertc.errors import EnvironmentLackError
-from bertc.runtime.native.kernel_plan import ABI
+from bertc.runtime.plan.kernel_plan import ABI
 
 FOLDER = Path(__file__).parent
 FILES = {"darwin": "_library.dylib", "win32": "_library.dll"}

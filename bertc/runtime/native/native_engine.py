@@ -14,9 +14,9 @@ from bertc.core.batch import Batch
 from bertc.errors import EnvironmentLackError, InputError
 from bertc.runtime.engine import Array, Closing
 from bertc.runtime.machine.cpu import thread_count
-from bertc.runtime.native.kernel_plan import ARRAYS, Output, Plan, Step
 from bertc.runtime.native.library import CBatch, CBuffer, COutput, CPlan, CStep, instruction_sets, library
-from bertc.runtime.native.plan_files import read_plan
+from bertc.runtime.plan.kernel_plan import ARRAYS, Output, Plan, Step
+from bertc.runtime.plan.plan_files import read_plan
 
 NAMED = {"op", "rows", "activation", "name", *ARRAYS}
 """Fields of a step that are no plain numbers."""

@@ -2,35 +2,28 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from bertc.core.progress import SILENCE, Progress
-from bertc.core.versions import __version__
 from bertc.errors import EnvironmentLackError
-from bertc.ir.standard import standard_from_graph
+from bertc.ir.standard import standard_from_graph, write_zero_points
 from bertc.runtime.engine import Engine
 from bertc.runtime.native.bf16_choice import choose_bf16
-from bertc.runtime.native.compile import plan_from_graph
-from bertc.runtime.native.kernel_plan import Op, Plan, Step
 from bertc.runtime.native.library import check_library, digest_of_library, instruction_sets
 from bertc.runtime.native.native_engine import open_plan
-from bertc.runtime.native.plan_files import ARRAYS, PLAN, read_plan, write_plan
 from bertc.runtime.native.sparse_choice import choose_sparse
-from bertc.runtime.optimized import INT8_ATTENTION, Optimized
+from bertc.runtime.optimized import Optimized
+from bertc.runtime.plan.compile import plan_from_graph
+from bertc.runtime.plan.kernel_calls import optimized_from_plan
+from bertc.runtime.plan.plan_files import ARRAYS, PLAN, read_plan, write_plan
 from bertc.runtime.runtime import Runtime
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
 ONNX = "model.onnx"
-SPARSE = "gemm_int8_sparse"
-"""What products that skip the zeros of 2:4 weights are counted as."""
-
-BF16 = "gemm_bf16"
-"""What float products whose operands are rounded to BF16 are counted as."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +49,7 @@ class NativeRuntime(Runtime):
 
     def onnx_graph(self, lowered: ir.Model) -> ir.Model:
         """Return the graph in standard operators alone."""
-        return standard_from_graph(lowered)
+        return write_zero_points(standard_from_graph(lowered))
 
     def write_model(
         self, lowered: ir.Model, folder: Path, *, progress: Progress = SILENCE, cache: Path | None = None
@@ -74,44 +67,4 @@ class NativeRuntime(Runtime):
 
     def optimized_from_path(self, model: Path) -> Optimized:
         """Count the plan's kernel calls."""
-        return optimized_from_plan(read_plan(model)[0])
-
-
-def optimized_from_plan(plan: Plan) -> Optimized:
-    """Count what a plan calls. Products that were written as one count as many as they were."""
-    gemms: Counter[str] = Counter()
-    for step in plan.steps:
-        if step.op in (Op.GEMM_INT8, Op.GEMM_F32):
-            products = sum(name.startswith("layer.") for name in _products(step))
-            gemms[_kernel(step)] += 0 if step.gated else products  # the other half of its product was counted
-    floats = [step for step in plan.steps if step.op is Op.GEMM_F32]
-    attentions = [step for step in plan.steps if step.op is Op.ATTENTION]
-    return Optimized(
-        runtime=f"bertc {__version__} ({instruction_sets()[0]})",
-        requirement=f"bertc=={__version__}",
-        fused={
-            "attention": len(attentions),
-            INT8_ATTENTION: sum(_in_codes(step) for step in attentions),
-            "layer_norm": sum(step.op is Op.NORM and not step.name.startswith("head.") for step in plan.steps),
-        },
-        gemms_int8=gemms["gemm_int8"] + gemms[SPARSE],
-        gemms_float=gemms["gemm_f32"] + gemms[BF16],
-        gemms_sparse=gemms[SPARSE],
-        operators=dict(Counter(_kernel(step) for step in plan.steps)),
-        float_gemms=tuple(name for step in floats for name in _products(step)),
-        bf16_gemms=tuple(name for step in floats if step.flag for name in _products(step)),
-    )
-
-
-def _products(step: Step) -> list[str]:
-    """Return the names of the products that a step computes; those of one source may be written as one."""
-    return step.name.split("+")
-
-
-def _kernel(step: Step) -> str:
-    flagged = {Op.GEMM_INT8: SPARSE, Op.GEMM_F32: BF16}
-    return flagged[step.op] if step.flag and step.op in flagged else step.op.name.lower()
-
-
-def _in_codes(attention: Step) -> bool:
-    return bool(attention.flag and attention.in_zero)
+        return optimized_from_plan(read_plan(model)[0], instruction_sets()[0])

@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 
 from bertc.core.batch import Batch, batch_from_features
 from bertc.core.feature import Feature
-from bertc.runtime.native import packing
-from bertc.runtime.native.kernel_plan import NO_BUFFER, Buffer, Op, Output, Plan, Rows, Step, Type, padded
 from bertc.runtime.native.library import multiplies_sparse
 from bertc.runtime.native.native_engine import NativeEngine
+from bertc.runtime.plan import packing
+from bertc.runtime.plan.kernel_plan import NO_BUFFER, Buffer, Op, Output, Plan, Rows, Step, Type, padded
 
 Arrays = Mapping[str, NDArray[Any]]
 Speedups = Callable[[Sequence[Step], Arrays, Arrays], Sequence[float]]

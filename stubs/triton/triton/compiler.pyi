@@ -17,5 +17,5 @@ class Metadata:
     global_scratch_size: int
 
 class CompiledKernel:
-    asm: Mapping[str, str]
+    asm: Mapping[str, Any]
     metadata: Metadata

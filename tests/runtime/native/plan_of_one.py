@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from bertc.core.batch import Batch, batch_from_features
 from bertc.core.feature import Feature
-from bertc.runtime.native import packing
-from bertc.runtime.native.kernel_plan import NO_BUFFER, Buffer, Op, Output, Plan, Rows, Step, Type, distances, padded
 from bertc.runtime.native.native_engine import NativeEngine
-from bertc.runtime.native.plan_check import check_plan
+from bertc.runtime.plan import packing
+from bertc.runtime.plan.kernel_plan import NO_BUFFER, Buffer, Op, Output, Plan, Rows, Step, Type, distances, padded
+from bertc.runtime.plan.plan_check import check_plan
 from tests.native_reference import run_plan
 
 Array = NDArray[Any]

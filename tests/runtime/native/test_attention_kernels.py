@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bertc.runtime.native.kernel_plan import Op, Rows, Step, Type
+from bertc.runtime.plan.kernel_plan import Op, Rows, Step, Type
 from tests.runtime.native.plan_of_one import PROPERTY, WORDS, PlanOfOne, lengths
 
 pytestmark = pytest.mark.native

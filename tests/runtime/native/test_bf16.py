@@ -11,18 +11,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bertc.core.batch import batch_from_features
-from bertc.runtime.native import bf16_choice, packing
+from bertc.runtime.native import bf16_choice
 from bertc.runtime.native.bf16_choice import choose_bf16, is_of_layer
-from bertc.runtime.native.compile import plan_from_graph
-from bertc.runtime.native.kernel_plan import Op, Rows, Step, Type
 from bertc.runtime.native.library import instruction_sets, library, multiplies_bf16
 from bertc.runtime.native.native_engine import NativeEngine
-from bertc.runtime.native.native_runtime import optimized_from_plan
-from bertc.runtime.native.plan_check import check_plan
-from bertc.runtime.native.plan_files import read_plan, write_plan
+from bertc.runtime.plan import packing
+from bertc.runtime.plan.compile import plan_from_graph
+from bertc.runtime.plan.kernel_calls import optimized_from_plan
+from bertc.runtime.plan.kernel_plan import Op, Rows, Step, Type
+from bertc.runtime.plan.plan_check import check_plan
+from bertc.runtime.plan.plan_files import read_plan, write_plan
 from tests.native_reference import run_plan
-from tests.runtime.native.compiled_plans import Compiled
 from tests.runtime.native.plan_of_one import PROPERTY, WORDS, Array, PlanOfOne, lengths
+from tests.runtime.plan.compiled_plans import Compiled
 from tests.tiny import TinyModel, quantized, random_features, rms, tiny_scheme
 
 pytestmark = pytest.mark.native
@@ -131,7 +132,7 @@ def test_layers_are_bf16_and_the_head_is_not(kept: Compiled) -> None:
     chosen = choose_bf16(*kept, pays=True)
     check_plan(*chosen)
     assert {step.name for step in float_steps(chosen, bf16=False)} == {"head.dense_0_active", "logits"}
-    before, after = optimized_from_plan(kept[0]), optimized_from_plan(chosen[0])
+    before, after = optimized_from_plan(kept[0], "here"), optimized_from_plan(chosen[0], "here")
     assert after.float_gemms == before.float_gemms and after.gemms_float == before.gemms_float > 4
     assert before.bf16_gemms == () and len(after.bf16_gemms) == after.gemms_float
     assert after.operators["gemm_bf16"] == len(float_steps(chosen, bf16=True))

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bertc.runtime.native import packing
-from bertc.runtime.native.kernel_plan import Activation, Op, Pooled, Rows, Step, Type
+from bertc.runtime.plan import packing
+from bertc.runtime.plan.kernel_plan import Activation, Op, Pooled, Rows, Step, Type
 from tests.runtime.native.plan_of_one import LONGEST, PROPERTY, WORDS, Array, PlanOfOne, lengths
 
 pytestmark = pytest.mark.native
@@ -24,12 +24,28 @@ def random_codes(generator: np.random.Generator, shape: tuple[int, ...], low: in
     return np.where(generator.random(shape) < 0.5, generator.choice([low, high], shape), inside)
 
 
+def codes_of_weights(generator: np.random.Generator, kind: str, k: int, n: int) -> Array:
+    """Return weights [k, n] of a kind that an instruction set may treat in its own way."""
+    if kind == "trained":
+        return np.clip(np.rint(generator.normal(0, 38, (k, n))), -127, 127).astype(np.int8)
+    most, least = {"any": (127, -127), "two fit 16 bits": (64, -64), "all": (127, -128)}[kind]
+    return random_codes(generator, (k, n), least, most).astype(np.int8)
+
+
 @PROPERTY
-@given(k=st.integers(1, 300), n=st.integers(1, 200), zero=st.sampled_from([0, 3, 128, 255]), texts=lengths())
-def test_products_of_codes_are_exact(instruction_set: str, k: int, n: int, zero: int, texts: list[int]) -> None:
+@given(
+    k=st.integers(1, 300),
+    n=st.integers(1, 200),
+    zero=st.sampled_from([0, 3, 128, 255]),
+    kind=st.sampled_from(["any", "trained", "two fit 16 bits", "all"]),
+    texts=lengths(),
+)
+def test_products_of_codes_are_exact(
+    instruction_set: str, k: int, n: int, zero: int, kind: str, texts: list[int]
+) -> None:
     generator = np.random.default_rng(k * 1000 + n)
     plan = PlanOfOne(random_codes(generator, (WORDS, k), -zero, 255 - zero), texts)
-    weights = random_codes(generator, (k, n), -127, 127).astype(np.int8)
+    weights = codes_of_weights(generator, kind, k, n)
     plan.steps.append(
         Step(
             op=Op.GEMM_INT8,

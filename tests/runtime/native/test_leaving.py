@@ -18,13 +18,13 @@ from bertc.errors import InputError
 from bertc.export.embeddings import store_embeddings
 from bertc.graph.encoder import graph_from_checkpoint
 from bertc.ir.early_exit import let_texts_leave, without_exits
-from bertc.runtime.native.compile import plan_from_graph
-from bertc.runtime.native.kernel_plan import NO_BUFFER, Op, Rows, json_from_plan, plan_from_json
-from bertc.runtime.native.leaving import with_what_goes_on
 from bertc.runtime.native.native_engine import NativeEngine
-from bertc.runtime.native.plan_check import check_plan
+from bertc.runtime.plan.compile import plan_from_graph
+from bertc.runtime.plan.kernel_plan import NO_BUFFER, Op, Rows, json_from_plan, plan_from_json
+from bertc.runtime.plan.leaving import with_what_goes_on
+from bertc.runtime.plan.plan_check import check_plan
 from tests.native_reference import run_plan
-from tests.runtime.native.compiled_plans import Compiled, changed, number_of
+from tests.runtime.plan.compiled_plans import Compiled, changed, number_of
 from tests.tiny import TinyModel, calibrated, quantized, random_features, tiny_checkpoint, tiny_scheme
 
 Array = NDArray[Any]

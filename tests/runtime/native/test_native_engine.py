@@ -21,12 +21,12 @@ from bertc.core.feature import Feature
 from bertc.errors import EnvironmentLackError, InputError
 from bertc.export.embeddings import store_embeddings
 from bertc.runtime.native.bf16_choice import choose_bf16
-from bertc.runtime.native.compile import plan_from_graph
-from bertc.runtime.native.kernel_plan import Plan
 from bertc.runtime.native.library import instruction_sets, library
 from bertc.runtime.native.native_engine import NativeEngine
+from bertc.runtime.plan.compile import plan_from_graph
+from bertc.runtime.plan.kernel_plan import Plan
 from tests.conftest import TinyOf
-from tests.runtime.native.compiled_plans import Compiled as OnePlan
+from tests.runtime.plan.compiled_plans import Compiled as OnePlan
 from tests.tiny import OUTPUTS, TinyModel, quantized, random_features, tiny_model, tiny_scheme
 
 pytestmark = pytest.mark.native

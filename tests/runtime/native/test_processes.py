@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 import bertc
-from bertc.runtime.native.plan_files import write_plan
-from tests.runtime.native.compiled_plans import Compiled
+from bertc.runtime.plan.plan_files import write_plan
+from tests.runtime.plan.compiled_plans import Compiled
 
 pytestmark = pytest.mark.native
 

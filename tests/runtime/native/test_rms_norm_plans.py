@@ -11,11 +11,11 @@ import pytest
 
 from bertc.checkpoint import checkpoint_from_path
 from bertc.graph.encoder import graph_from_checkpoint
-from bertc.runtime.native.kernel_plan import NO_BUFFER, Activation, Op, Rows, Step, Type
 from bertc.runtime.native.native_engine import NativeEngine
+from bertc.runtime.plan.kernel_plan import NO_BUFFER, Activation, Op, Rows, Step, Type
 from tests.native_reference import run_plan
 from tests.runtime.native.plan_of_one import WORDS, PlanOfOne
-from tests.runtime.native.test_compile import BATCHES, FEATURES, SCHEMES, check_same, compiled, int8_graph, scheme
+from tests.runtime.plan.test_compile import BATCHES, FEATURES, SCHEMES, check_same, compiled, int8_graph, scheme
 from tests.tiny import TinyModel, calibrated, rms
 from tests.tiny_families import write_tiny_family
 

@@ -17,14 +17,14 @@ from bertc.core.progress import Silent
 from bertc.ir.sites import Role, Site
 from bertc.prune.layers import prune_graph
 from bertc.runtime.native import sparse_choice
-from bertc.runtime.native.compile import plan_from_graph
-from bertc.runtime.native.kernel_plan import Op, Plan, Rows, Step
 from bertc.runtime.native.library import instruction_sets
 from bertc.runtime.native.native_engine import NativeEngine
-from bertc.runtime.native.native_runtime import optimized_from_plan
-from bertc.runtime.native.plan_check import check_plan
-from bertc.runtime.native.plan_files import read_plan, write_plan
 from bertc.runtime.native.sparse_choice import choose_sparse, measured_speedups
+from bertc.runtime.plan.compile import plan_from_graph
+from bertc.runtime.plan.kernel_calls import optimized_from_plan
+from bertc.runtime.plan.kernel_plan import Op, Plan, Rows, Step
+from bertc.runtime.plan.plan_check import check_plan
+from bertc.runtime.plan.plan_files import read_plan, write_plan
 from tests.artefacts import Bertc
 from tests.native_reference import run_plan
 from tests.tiny import TinyModel, quantized, random_features, tiny_scheme
@@ -57,7 +57,7 @@ def test_products_that_are_faster_skip_zeros(pruned: Compiled) -> None:
     assert any("layer.1.intermediate" in name or "layer.1.gelu" in name for name in left)
     for step in sparse_steps(plan):
         assert arrays[step.weights].nbytes * 8 == pruned[1][step.weights].nbytes * 5
-    found, before = optimized_from_plan(plan), optimized_from_plan(pruned[0])
+    found, before = optimized_from_plan(plan, "here"), optimized_from_plan(pruned[0], "here")
     assert (found.gemms_sparse, found.gemms_int8, before.gemms_sparse) == (11, 12, 0)
     assert found.gemms_int8 == before.gemms_int8 and found.operators["gemm_int8_sparse"] == len(sparse_steps(plan))
 

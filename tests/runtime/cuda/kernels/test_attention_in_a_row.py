@@ -1,0 +1,148 @@
+"""Attention over texts of 1 to 512 tokens in one row against float64 arithmetic on the same operands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.triton
+pytest.importorskip("triton", reason="needs Triton (extra triton or cuda-native)")
+
+import torch
+import triton.language as tl
+
+from bertc.runtime.cuda.kernels.attention import attend
+from bertc.runtime.cuda.step_launch import attention_ways
+from bertc.runtime.cuda.texts import Texts, texts_of_lengths
+from tests.runtime.cuda.kernels.numbers import DEVICE, Array, check_stored, exact, on_device, operand
+
+LENGTHS = [1, 2, 31, 64, 65, 200, 512]
+SHORT = [1, 31, 2, 64]
+HEADS = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """Query, key and value beside each other in one matrix, as one product writes them, and the numbers of a step."""
+
+    texts: Texts
+    size: int
+    joined: torch.Tensor
+    scaling: float = 1.0
+    context_scale: float = 1.0
+    queries: torch.Tensor | None = None
+    """A query for each text, instead of each token's."""
+
+    @property
+    def n(self) -> int:
+        return HEADS * self.size
+
+    def operands(self) -> list[torch.Tensor]:
+        query, key, value = (self.joined[:, place * self.n :][:, : self.n] for place in range(3))
+        return [query if self.queries is None else self.queries, key, value]
+
+
+def case(dtype: torch.dtype, size: int, lengths: list[int], *, per_text: bool = False) -> Case:
+    generator = np.random.default_rng(size)
+    joined = operand(generator, dtype, sum(lengths), 3 * HEADS * size)
+    queries = joined[: len(lengths), : HEADS * size].float() if per_text else None
+    unit = 1.0 if dtype == torch.float16 else 60.0
+    return Case(
+        texts=texts_of_lengths(lengths),
+        size=size,
+        joined=joined,
+        scaling=2.0 / (unit * unit * size**0.5),
+        context_scale=1 / unit,
+        queries=queries,
+    )
+
+
+def context(given: Case, inverse: Array | float) -> Array:
+    """Return the context in float64, [rows, n], times `inverse`."""
+    query, key, value = (exact(each) for each in given.operands())
+    found = np.zeros_like(query)
+    for text, (begin, end) in enumerate(zip(given.texts.ends[:-1], given.texts.ends[1:], strict=True)):
+        rows = slice(begin, end) if given.queries is None else slice(text, text + 1)
+        for head in range(HEADS):
+            columns = slice(head * given.size, (head + 1) * given.size)
+            scores = query[rows, columns] @ key[begin:end, columns].T
+            probs = np.exp((scores - scores.max(axis=1, keepdims=True)) * given.scaling)
+            probs /= probs.sum(axis=1, keepdims=True)
+            found[rows, columns] = probs @ value[begin:end, columns] * given.context_scale
+    return found * inverse
+
+
+def attended(given: Case, out: torch.dtype, inverse: Array, *, rows: int, keys: int) -> torch.Tensor:
+    query, key, value = given.operands()
+    per_text = given.queries is not None
+    texts = np.stack((np.arange(given.texts.count), np.zeros(given.texts.count)), 1).astype(np.int32)
+    blocks = on_device(np.concatenate((texts if per_text else given.texts.blocks(rows), [[-1, -1]])), torch.int32)
+    found = torch.zeros((len(query), given.n), dtype=out, device=DEVICE)
+    attend[(len(blocks), HEADS)](
+        query, key, value, found, on_device(given.texts.ends, torch.int32), blocks, on_device(inverse),
+        given.scaling, given.context_scale,
+        query.stride(0), key.stride(0), value.stride(0), found.stride(0),
+        SIZE=given.size, PER_TEXT=per_text, PROBS=tl.float16, ONE_STEP=max(given.texts.lengths) <= keys,
+        BLOCK_M=rows, BLOCK_N=keys,
+    )  # fmt: skip
+    return found
+
+
+def check_codes(found: torch.Tensor, wanted: Array) -> None:
+    """Probabilities are FP16: a context beside the middle of two codes may become the other."""
+    off = np.abs(exact(found) - np.clip(wanted, -128, 127))
+    assert off.max() <= 0.6 and np.abs(wanted).max() > 40
+
+
+@pytest.mark.parametrize("lengths, keys", [(SHORT, 64), (LENGTHS, 64), ([512, 3], 512)], ids=["one", "several", "wide"])
+@pytest.mark.parametrize("size", [32, 64])
+def test_attention_in_codes(size: int, lengths: list[int], keys: int) -> None:
+    """In one step, where all keys fit into a block, and in several."""
+    given = case(torch.int8, size, lengths)
+    inverse = np.random.default_rng(0).uniform(40, 90, given.n).astype(np.float32)
+    found = attended(given, torch.int8, inverse, rows=64, keys=keys)
+    check_codes(found, context(given, inverse))
+    with pytest.raises(AssertionError):
+        check_codes(found, context(given, np.roll(inverse, 1)))
+
+
+@pytest.mark.parametrize("size", [32, 64])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float8_e4m3fn], ids=str)
+@pytest.mark.parametrize("lengths", [SHORT, LENGTHS], ids=["one", "several"])
+def test_attention_in_numbers(lengths: list[int], dtype: torch.dtype, size: int) -> None:
+    given = case(dtype, size, lengths)
+    found = attended(given, torch.float32, np.ones(given.n), rows=64, keys=64)
+    wanted = context(given, 1.0)
+    assert np.abs(exact(found) - wanted).max() <= 3e-3 * np.abs(wanted).max()  # probabilities are FP16
+    with pytest.raises(AssertionError):
+        check_stored(found, wanted * 1.05)
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.float16], ids=str)
+@pytest.mark.parametrize("keys", [16, 512])
+def test_a_query_for_each_text(keys: int, dtype: torch.dtype) -> None:
+    """As the last layer has them, where a classifier reads first tokens alone: float32 for codes too."""
+    given = case(dtype, 32, [3, 512, 20], per_text=True)
+    found = attended(given, torch.float32, np.ones(given.n), rows=16, keys=keys)
+    wanted = context(given, 1.0)
+    tokens = Case(**{name: getattr(given, name) for name in Case.__slots__} | {"queries": None})
+    assert np.abs(exact(found) - wanted).max() <= 1e-2 * np.abs(wanted).max()
+    assert np.abs(exact(found) - context(tokens, 1.0)[:3]).max() > 0.1 * np.abs(wanted).max()
+
+
+def test_a_text_sees_itself_alone() -> None:
+    given = case(torch.float16, 32, [20, 30])
+    before = attended(given, torch.float32, np.ones(given.n), rows=16, keys=16)
+    given.joined[20:] += 1
+    after = attended(given, torch.float32, np.ones(given.n), rows=16, keys=16)
+    assert torch.equal(before[:20], after[:20]) and not torch.equal(before[20:], after[20:])
+
+
+@pytest.mark.parametrize("longest", [16, 32, 64, 128, 256, 512, 1024])
+@pytest.mark.parametrize("per_text", [False, True])
+def test_one_step_is_for_texts_that_fit_into_a_block(longest: int, per_text: bool) -> None:
+    ways = attention_ways(longest, per_text)
+    assert ways and all(way["ONE_STEP"] is (longest <= way["BLOCK_N"]) for way in ways)
+    assert all(way["BLOCK_M"] >= 16 and way["BLOCK_N"] >= 16 for way in ways)

@@ -1,0 +1,73 @@
+"""What the engine for GPUs has no kernel for is refused by name, without torch, Triton or a GPU."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from bertc.errors import InputError
+from bertc.runtime.cuda.lacking import FLOAT_ROLES, KERNELS, check_steps
+from bertc.runtime.plan.compile import plan_from_graph
+from bertc.runtime.plan.kernel_plan import Op
+from tests.runtime.plan.compiled_plans import Compiled, changed, number_of
+from tests.tiny import TinyModel, quantized, tiny_scheme
+
+
+@pytest.fixture
+def symmetric(tiny_classifier: TinyModel) -> Compiled:
+    """Mode 3 without zero points, as the target has it."""
+    return plan_from_graph(
+        quantized(tiny_classifier, tiny_scheme("3", "channel").without_roles(frozenset(FLOAT_ROLES))).graph
+    )
+
+
+def test_a_model_without_more_than_bert_has_passes(symmetric: Compiled, tiny_classifier: TinyModel) -> None:
+    check_steps(symmetric[0].steps, "int8")
+    mode_1 = quantized(tiny_classifier, tiny_scheme("1").without_roles(frozenset(FLOAT_ROLES))).graph
+    check_steps(plan_from_graph(mode_1)[0].steps, "fp8")
+
+
+@pytest.mark.parametrize(
+    "plan, told",
+    [
+        ("turned", "rotary positions"),
+        ("distant", "attention by embeddings of distances"),
+        ("biased", "a bias by distances"),
+        ("int8", "codes of probabilities and scores"),
+    ],
+)
+def test_a_family_s_feature_is_named(plan: str, told: str, request: pytest.FixtureRequest) -> None:
+    compiled: Compiled = request.getfixturevalue(plan)
+    with pytest.raises(InputError, match=rf"has no kernel for {told}; build it with --target native"):
+        check_steps(compiled[0].steps, "int8")
+
+
+def test_texts_that_leave_are_named(leaving: Compiled) -> None:
+    exits = [step for step in leaving[0].steps if step.op is Op.EXIT]
+    assert exits
+    with pytest.raises(InputError, match="has no kernel for texts that leave"):
+        check_steps(exits, "int8")
+
+
+@pytest.mark.parametrize(
+    "values, told",
+    [({"near": 3}, "near tokens alone"), ({"heads": 8}, "heads of 8"), ({"segments": 0}, "segments beside distances")],
+)
+def test_attention_of_another_kind_is_named(values: dict[str, Any], told: str, symmetric: Compiled) -> None:
+    plan = changed(symmetric[0], number_of(symmetric[0], Op.ATTENTION), **values)
+    with pytest.raises(InputError, match=told):
+        check_steps(plan.steps, "int8")
+
+
+def test_fp8_takes_mode_1_alone(symmetric: Compiled) -> None:
+    with pytest.raises(InputError, match="the codes of mode 2 in FP8"):
+        check_steps(symmetric[0].steps, "fp8")
+
+
+@pytest.mark.triton
+def test_every_other_step_has_a_launch() -> None:
+    pytest.importorskip("triton", reason="needs Triton (extra triton or cuda-native)")
+    from bertc.runtime.cuda.step_launch import LAUNCHES
+
+    assert set(LAUNCHES) == KERNELS
