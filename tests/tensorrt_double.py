@@ -1,38 +1,44 @@
 """A double of TensorRT, for the tests of what uses it on machines without. The CUDA runtime's is beside it.
 
-Its API is that of one version's name list (`stubs/names`): a name, an argument or a value that is not in the list
-fails as it would there. It records every call. An "engine" of it is the ONNX file, which ONNX Runtime runs on the CPU
-with the memory that it was given the addresses of; a value that an attention layer replaced is not recomputed.
+It has what the compiler uses of TensorRT and nothing else (`tests/tensorrt_api.py`, which the released bindings are
+compared with): a name, an argument or a value that is not there fails as it would. It records every call. An "engine"
+of it is the ONNX file, which ONNX Runtime runs on the CPU with the memory that it was given the addresses of; a value
+that an attention layer replaced is not recomputed.
 """
 
 from __future__ import annotations
 
 import ctypes
-import enum
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.machinery import ModuleSpec
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 
+from bertc.ir.standard import write_zero_points
+from bertc.runtime.ort.inference_session import session_options
 from tests.cuda_double import CudaDouble
+from tests.tensorrt_api import Enumeration, api_of, enumeration, number
 from tests.tensorrt_quick_double import QuickDouble
 
-NAMES = Path(__file__).parents[1] / "stubs" / "names"
 MAGIC = b"double"
 TYPES = {onnx.TensorProto.INT32: "INT32", onnx.TensorProto.FLOAT: "FLOAT", onnx.TensorProto.INT64: "INT64"}
-QUIET = {"get_layer", "get_input", "get_layer_output_tensor", "num_layers", "num_inputs", "name"}
+QUIET = {"get_layer", "get_input", "get_layer_output_tensor"}
 """What is asked in loops, and is not recorded."""
 
 
 @dataclass
 class Double:
-    """One version's modules, all calls so far, and what is to go wrong."""
+    """One version's modules, all calls so far, and what is to go wrong.
+
+    `refused` names what TensorRT refuses: settings of the attention layer, which it leaves as they are without a word;
+    "set_shape", "infer_shapes", "profile"; "create_timing_cache", "set_timing_cache", "get_timing_cache".
+    """
 
     version: str = "v10.14"
     device: bytes = b"NVIDIA Double"
@@ -40,6 +46,7 @@ class Double:
     gpus: int = 1
     parse_error: str = ""
     build_error: str = ""
+    refused: frozenset[str] = frozenset()
     calls: list[str] = field(default_factory=list)
     monitored: list[bool] = field(default_factory=list)
 
@@ -50,7 +57,10 @@ class Double:
         """Return the modules to put into `sys.modules`."""
         modules = {"tensorrt": self.tensorrt(), "cuda": ModuleType("cuda"), "cuda.bindings": ModuleType("bindings")}
         self.quick = QuickDouble(self)
-        modules["tensorrt.plugin"] = self.module.plugin = self.quick.module()
+        # The front package shows the module of the bindings from 10.14 on.
+        shown = "tensorrt.plugin" if number(self.version) >= (10, 14) else "tensorrt_bindings.plugin"
+        modules["tensorrt_bindings"] = ModuleType("tensorrt_bindings")
+        modules[shown] = self.quick.module()
         modules["cuda.bindings.runtime"] = self.cuda.module()
         modules["cuda.bindings"].runtime = modules["cuda.bindings.runtime"]  # type: ignore[attr-defined]
         for name, module in modules.items():
@@ -58,45 +68,39 @@ class Double:
         return modules
 
     def tensorrt(self) -> ModuleType:
-        """Make the module `tensorrt` from the version's names."""
-        names = json.loads((NAMES / f"{self.version}.json").read_text(encoding="utf-8"))
+        """Make the module `tensorrt` of the version."""
+        api = api_of(self.version)
         module = ModuleType("tensorrt")
         self.module: Any = module
         module.__version__ = f"{self.version.removeprefix('v')}.0.1"  # type: ignore[attr-defined]
         behaviour = Behaviour(self)
-        for name, found in names["classes"].items():
-            setattr(module, name, self._class(name, found, names, behaviour))
-        for name, values in names["enums"].items():
+        for name, (base, members) in api.classes.items():
+            setattr(module, name, self._class(name, api.classes[base][1] | members if base else members, behaviour))
+        for name, values in api.enumerations.items():
             outer, _, inner = name.rpartition(".")
-            kind = enum.IntEnum(inner, {value: place for place, value in enumerate(values)})  # type: ignore[misc]
-            setattr(getattr(module, outer) if outer else module, inner, kind)
-        for name, overloads in names["functions"].items():
-            setattr(module, name, self._method("", name, overloads, lambda *_: True))
+            setattr(getattr(module, outer) if outer else module, inner, enumeration(inner, values))
+        module.init_libnvinfer_plugins = self._method(  # type: ignore[attr-defined]
+            "", "init_libnvinfer_plugins", ["logger", "namespace"], lambda *_: True
+        )
         return module
 
-    def _class(self, name: str, found: Any, names: Any, behaviour: Behaviour) -> type:
-        members = dict(found["members"])
-        for base in found["bases"]:
-            members = names["classes"][base]["members"] | members
-        content: dict[str, Any] = {"_known": frozenset(members)}
-        for member, overloads in members.items():
-            if member == "__del__":
-                continue
-            act = getattr(behaviour, f"{name}_{member.strip('_')}", None)
-            content[member] = (
-                self._method(name, member, overloads, act) if overloads else self._value(name, member, act)
-            )
+    def _class(self, name: str, members: dict[str, list[str] | None], behaviour: Behaviour) -> type:
         if name == "IHostMemory":
             return type(name, (bytes,), {})
         if name == "Dims":
             return type(name, (tuple,), {})
-        content["__setattr__"] = _guarded
+        content: dict[str, Any] = {"_known": frozenset(members), "__setattr__": _guarded}
+        for member, arguments in members.items():
+            act = getattr(behaviour, f"{name}_{member.strip('_')}", None)
+            content[member] = (
+                self._value(name, member, act) if arguments is None else self._method(name, member, arguments, act)
+            )
         return type(name, (), content)
 
-    def _method(self, owner: str, name: str, overloads: list[list[str]], act: Callable[..., Any] | None) -> Any:
+    def _method(self, owner: str, name: str, known: list[str], act: Callable[..., Any] | None) -> Any:
         def call(*arguments: Any, **named: Any) -> Any:
             own, given = (arguments[:1], arguments[1:]) if owner else ((), arguments)
-            bound = _bound(f"{owner}.{name}", overloads, given, named)
+            bound = _bound(f"{owner}.{name}", known, given, named)
             if name not in QUIET:
                 label = type(own[0]).__name__ if own else ""
                 shown = ", ".join(_shown(value) for value in bound)
@@ -110,7 +114,8 @@ class Double:
             return act(own) if act is not None else own.__dict__.get(f"_{name}")
 
         def put(own: Any, value: Any) -> None:
-            own.__dict__[f"_{name}"] = value
+            if name not in self.refused:
+                own.__dict__[f"_{name}"] = value
             self.calls.append(f"{owner}.{name} = {_shown(value)}")
 
         return property(get, put)
@@ -123,21 +128,20 @@ def _guarded(own: Any, name: str, value: Any) -> None:
     object.__setattr__(own, name, value)
 
 
-def _bound(name: str, overloads: list[list[str]], given: tuple[Any, ...], named: dict[str, Any]) -> list[Any]:
-    """Return the values in the order of the overload that takes them. Raises `TypeError` where none does."""
-    for overload in overloads:
-        known = [argument.rstrip("=") for argument in overload]
-        wanted = {argument for argument in overload if not argument.endswith("=")}
-        taken = dict(zip(known, given, strict=False)) | named
-        if len(given) <= len(known) and set(taken) <= set(known) and wanted <= set(taken):
-            return [taken[argument] for argument in known if argument in taken]
-    raise TypeError(f"{name}(): incompatible arguments {given} {named}; it takes {overloads}")
+def _bound(name: str, known: list[str], given: tuple[Any, ...], named: dict[str, Any]) -> list[Any]:
+    """Return the values in the order of the arguments. Raises `TypeError` where they are others."""
+    names = [argument.rstrip("=") for argument in known]
+    wanted = {argument for argument in known if not argument.endswith("=")}
+    taken = dict(zip(names, given, strict=False)) | named
+    if len(given) <= len(names) and set(taken) <= set(names) and wanted <= set(taken):
+        return [taken[argument] for argument in names if argument in taken]
+    raise TypeError(f"{name}(): incompatible arguments {given} {named}; it takes {known}")
 
 
 def _shown(value: Any) -> str:
     if isinstance(value, bytes):
         return f"<{(len(value) > 0 and 'bytes') or 'no bytes'}>"
-    if isinstance(value, enum.Enum):
+    if isinstance(value, Enumeration):
         return f"{type(value).__name__}.{value.name}"
     if isinstance(value, np.ndarray):
         return f"<{value.dtype}{list(value.shape)}>"
@@ -190,15 +194,19 @@ class Behaviour:
 
     def INetworkDefinition_add_attention(self, own: Any, query: Any, key: Any, value: Any, *rest: Any) -> Any:
         attention = self.make("IAttention", operands=(query, key, value), output=self.tensor("attention's output"))
+        attention.__dict__["_decomposable"] = "decomposable" in self.double.refused
         own._attentions.append(attention)
         return attention
 
     INetworkDefinition_add_attention_v2 = INetworkDefinition_add_attention
 
+    def INetworkDefinition_add_reduce(self, own: Any, input: Any, *rest: Any) -> Any:
+        return self.make("IReduceLayer", output=self.tensor(f"sum of {input.name}"))
+
     def IAttention_get_output(self, own: Any, index: int) -> Any:
         return own._output
 
-    IConstantLayer_get_output = IAttention_get_output
+    IConstantLayer_get_output = IReduceLayer_get_output = IAttention_get_output
 
     def ILayer_num_inputs(self, own: Any) -> int:
         return len(own._inputs)
@@ -216,6 +224,7 @@ class Behaviour:
         if self.double.parse_error:
             return False
         graph = onnx.load_from_string(model).graph
+        self.double.quick.failed = False
         tensors = {name: self.tensor(name) for node in graph.node for name in [*node.input, *node.output]}
         own._network._inputs = [tensors[value.name] for value in graph.input]
         own._outputs = {node.name: [tensors[name] for name in node.output] for node in graph.node}
@@ -247,24 +256,34 @@ class Behaviour:
     # --- building
 
     def Builder_create_builder_config(self, own: Any) -> Any:
-        return self.make("IBuilderConfig", profiles=[], flags_set=set())
+        return self.make("IBuilderConfig", profiles=[], cache=None)
 
     def Builder_create_optimization_profile(self, own: Any) -> Any:
         return self.make("IOptimizationProfile", shapes={})
 
     def IOptimizationProfile_set_shape(self, own: Any, name: str, *shapes: Any) -> None:
+        if "set_shape" in self.double.refused:
+            raise RuntimeError("Shape provided for min is inconsistent with other shapes.")
         own._shapes[name] = [list(shape) for shape in shapes]
 
     def IBuilderConfig_add_optimization_profile(self, own: Any, profile: Any) -> int:
+        if "profile" in self.double.refused:
+            return -1
         own._profiles.append(profile._shapes)
         return len(own._profiles) - 1
 
     def IBuilderConfig_create_timing_cache(self, own: Any, serialized: bytes) -> Any:
-        own._cache = self.make("ITimingCache", content=serialized + b"timed;")
-        return own._cache
+        made = self.make("ITimingCache", content=serialized + b"timed;")
+        return None if "create_timing_cache" in self.double.refused else made
+
+    def IBuilderConfig_set_timing_cache(self, own: Any, cache: Any, ignore_mismatch: bool) -> bool:
+        if "set_timing_cache" in self.double.refused and len(cache._content) > len(b"timed;"):
+            return False
+        own._cache = cache
+        return True
 
     def IBuilderConfig_get_timing_cache(self, own: Any) -> Any:
-        return own._cache
+        return None if "get_timing_cache" in self.double.refused else own._cache
 
     def ITimingCache_serialize(self, own: Any) -> Any:
         return self.double.module.IHostMemory(own._content)
@@ -276,6 +295,8 @@ class Behaviour:
         self.double.monitored += [monitor.step_complete(name, 0) for name in ("Timing", "Building")]
         monitor.phase_finish("Timing")
         monitor.phase_finish("Building")
+        if self.double.quick.failed:  # what a function of a plugin raises is printed, and the build fails without it
+            return None
         if self.double.build_error:
             own._logger.log(self.double.module.ILogger.Severity.ERROR, self.double.build_error)
             own._logger.log(self.double.module.ILogger.Severity.WARNING, "of no interest")
@@ -321,7 +342,7 @@ class Behaviour:
         return mode.INPUT if name in [value.name for value in self._graph(own).input] else mode.OUTPUT
 
     def ICudaEngine_get_tensor_dtype(self, own: Any, name: str) -> Any:
-        return self.double.module.DataType[TYPES[self._named(own, name).type.tensor_type.elem_type]]
+        return getattr(self.double.module.DataType, TYPES[self._named(own, name).type.tensor_type.elem_type])
 
     def ICudaEngine_get_tensor_profile_shape(self, own: Any, name: str, index: int) -> Any:
         return [self.double.module.Dims(shape) for shape in own._profiles[index][name]]
@@ -345,6 +366,8 @@ class Behaviour:
         return all(low <= size <= high for low, size, high in zip(least, shape, most, strict=True))
 
     def IExecutionContext_infer_shapes(self, own: Any) -> list[str]:
+        if "infer_shapes" in self.double.refused:
+            raise RuntimeError("infer_shapes error code: -1")
         return [value.name for value in self._graph(own._engine).input if value.name not in own._shapes]
 
     def IExecutionContext_get_tensor_shape(self, own: Any, name: str) -> Any:
@@ -381,9 +404,9 @@ class Behaviour:
             shape = own._shapes[value.name]
             data = ctypes.string_at(own._addresses[value.name], 4 * int(np.prod(shape)))
             feeds[value.name] = np.frombuffer(data, np.int32).reshape(shape)
-        options = ort.SessionOptions()
-        options.intra_op_num_threads, options.log_severity_level = 1, 3
-        session = ort.InferenceSession(own._engine._model, options, providers=["CPUExecutionProvider"])
+        model = write_zero_points(ir.from_proto(onnx.load_from_string(own._engine._model)))
+        content = ir.to_proto(model).SerializeToString()
+        session = ort.InferenceSession(content, session_options(1), providers=["CPUExecutionProvider"])
         for value, found in zip(graph.output, session.run(None, feeds), strict=True):
             ctypes.memmove(own._addresses[value.name], found.tobytes(), found.nbytes)
         return True
@@ -392,11 +415,13 @@ class Behaviour:
 def inspected(graph: Any, attentions: list[str], version: str) -> str:
     """Write what an inspector says of the engine: a layer for each node, one for each attention that was put in."""
     codes = {node.output[0] for node in graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")}
+    fp8 = any(tensor.data_type == onnx.TensorProto.FLOAT8E4M3FN for tensor in graph.initializer)
+    coded = "FP8" if fp8 else "Int8"
     moved = {}
     for node in graph.node:  # what is turned or cut after codes still is codes
         moved[node.output[0]] = node.input[0] if node.op_type in ("Transpose", "Reshape", "Squeeze") else node.output[0]
     layers: list[dict[str, Any]] = [
-        {"Name": name, "LayerType": "Attention", "Inputs": [said(True, version)]} for name in attentions
+        {"Name": name, "LayerType": "Attention", "Inputs": [said(coded, version)]} for name in attentions
     ]
     for node in graph.node:
         first = node.input[0] if node.input else ""
@@ -405,7 +430,7 @@ def inspected(graph: Any, attentions: list[str], version: str) -> str:
             {
                 "Name": node.name,
                 "LayerType": "gemm" if node.op_type == "MatMul" else node.op_type,
-                "Inputs": [said(source in codes, version)],
+                "Inputs": [said(coded if source in codes else "Half", version)],
                 "TacticName": "",
                 "Metadata": f"[ONNX Layer: {node.name}]",
             }
@@ -413,7 +438,6 @@ def inspected(graph: Any, attentions: list[str], version: str) -> str:
     return json.dumps({"Layers": layers})
 
 
-def said(int8: bool, version: str) -> dict[str, str]:
+def said(kind: str, version: str) -> dict[str, str]:
     """Write a tensor's type as 10.x does, or 11.x."""
-    kind = "Int8" if int8 else "Half"
     return {"Datatype": kind, "Format": "Row"} if version.startswith("v11") else {"Format/Datatype": f"{kind} Row"}

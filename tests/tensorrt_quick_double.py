@@ -7,6 +7,7 @@ Sizes are expressions here as there: text. The rules are those of TensorRT's pub
 from __future__ import annotations
 
 import inspect
+import os
 import typing
 from collections.abc import Callable
 from types import ModuleType, SimpleNamespace
@@ -73,6 +74,7 @@ class QuickDouble:
         self.registered: dict[str, Callable[..., Any]] = {}
         self.implemented: dict[str, Callable[..., Any]] = {}
         self.built: list[tuple[str, str, dict[str, str]]] = []
+        self.failed = False
 
     def module(self) -> ModuleType:
         """Make the module `tensorrt.plugin`."""
@@ -86,16 +88,18 @@ class QuickDouble:
     def register(self, plugin_id: str) -> Callable[[Any], Any]:
         """Check a plugin's description."""
         self.double.calls.append(f"plugin.register({plugin_id!r})")
+        os.write(1, b"[TRT] [W] Functionality provided through tensorrt.plugin module is experimental.\n")
         namespace, name = plugin_id.split("::")
         assert namespace not in RESERVED and "." not in plugin_id
-        assert not hasattr(self.op, namespace), f"there is already a definition of {plugin_id}"
+        bound = self.op.__dict__.setdefault(namespace, SimpleNamespace())
+        assert not hasattr(bound, name), f"there is already a definition of {plugin_id}"
 
         def decorate(function: Any) -> Any:
             kinds = [parameter.annotation for parameter in inspect.signature(function).parameters.values()]
-            tensors = [kind for kind in kinds if issubclass(kind, TensorDesc)]
-            assert kinds[: len(tensors)] == tensors and set(kinds[len(tensors) :]) <= {int, float, str, bool, bytes}
+            # Attributes may follow there; up to 11.1 such a plugin cannot be created with numpy 2.4 or later.
+            assert all(issubclass(kind, TensorDesc) for kind in kinds)
             assert issubclass(inspect.signature(function).return_annotation, TensorDesc)
-            setattr(self.op, namespace, SimpleNamespace(**{name: function}))
+            setattr(bound, name, function)
             self.registered[name] = function
             return function
 
@@ -124,17 +128,20 @@ class QuickDouble:
         namespace = attributes.pop("plugin_namespace", b"").decode()
         if not namespace or not hasattr(self.op, namespace):
             return
-        assert attributes.pop("aot") == 1 and attributes.pop("plugin_version") == b"1"
+        assert attributes == {"aot": 1, "plugin_version": b"1"}
         types = {tensor.name: tensor.data_type for tensor in graph.initializer}
         kinds = self.double.module.DataType
         half = {onnx.TensorProto.FLOAT16: kinds.HALF, onnx.TensorProto.FLOAT: kinds.FLOAT}
-        names = [name for name in inspect.signature(self.registered[node.op_type]).parameters if name not in attributes]
         inputs = [
             TensorDesc(name, half.get(types.get(given), kinds.INT8))
-            for name, given in zip(names, node.input, strict=True)
+            for name, given in zip(inspect.signature(self.registered[node.op_type]).parameters, node.input, strict=True)
         ]
-        output = self.registered[node.op_type](*inputs, **attributes)
-        function = self.implemented[node.op_type]
-        name, code, launch, scalars = function(*inputs, **attributes, outputs=(output,), tactic=0)
+        try:
+            output = self.registered[node.op_type](*inputs)
+            name, code, launch, scalars = self.implemented[node.op_type](*inputs, (output,), 0)
+        except Exception as error:  # noqa: BLE001  # it is printed, and becomes a number that says nothing more
+            os.write(1, f"[ERROR] Exception caught in get_launch_params(): {error}\n".encode())
+            self.failed = True
+            return
         assert scalars.length == 0
         self.built.append((name, code, {key: value.text for key, value in vars(launch).items()}))

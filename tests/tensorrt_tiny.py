@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 
 import onnx_ir as ir
 import pytest
 
 from bertc.export.engine_options import EngineOptions
 from bertc.export.tensorrt.limits import NEEDS
-from bertc.targets import target_from_name
+from bertc.targets import Target, target_from_name
+from tests.tensorrt_api import number
 from tests.tensorrt_double import Double
 from tests.tiny import TinyModel, quantized, tiny_model, tiny_scheme
 
-TARGET = target_from_name("tensorrt")
+TARGET, FP8 = (target_from_name(name) for name in ("tensorrt", "tensorrt-fp8"))
 Install = Callable[[Double], Double]
 
 
@@ -37,14 +37,13 @@ def wide(tmp_path_factory: pytest.TempPathFactory) -> TinyModel:
     return tiny_model(tmp_path_factory.mktemp("wide"), hidden=64, heads=1)
 
 
-def lowered(model: TinyModel, attention: str = "decomposed", mode: str = "1") -> ir.Model:
-    scheme = replace(tiny_scheme(mode), tie_operands=attention == "plugin")
+def lowered(model: TinyModel, attention: str = "decomposed", mode: str = "1", *, target: Target = TARGET) -> ir.Model:
     options = EngineOptions(attention=attention, lengths=(5, 20, 30, 60), longest=128)
-    return TARGET.onnx_from_graph(quantized(model, scheme).graph, options)
+    return target.onnx_from_graph(quantized(model, tiny_scheme(mode)).graph, options)
 
 
 def skip_before(version: str, attention: str) -> None:
     """Skip versions that lack the attention."""
     since = NEEDS[attention].since
-    if tuple(map(int, version[1:].split(".")[:2])) < since:
+    if number(version) < since:
         pytest.skip(f"{attention} came with {since[0]}.{since[1]}")

@@ -6,6 +6,7 @@ Nothing here shows that TensorRT builds or runs anything: `test_tensorrt_real.py
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import tomllib
@@ -25,7 +26,7 @@ from tests.tensorrt_double import Double
 from tests.tensorrt_tiny import TARGET, Install, lowered, skip_before
 from tests.tiny import TinyModel, tiny_scheme
 
-VERSIONS = ["v10.12.0", "v10.14", "v10.16", "v11.0", "v11.1"]
+VERSIONS = ["v10.12.0", "v10.14", "v10.16", "v11.0", "v11.4"]
 
 
 @pytest.fixture
@@ -98,6 +99,11 @@ IAttention.get_output(0)
 ILayer.set_input(0, attention's output)
 """
 MASKED = "IAttention.mask = attention.mask"
+SUMMED = """
+INetworkDefinition.add_reduce(attention_mask, ReduceOperation.SUM, 2, False)
+IReduceLayer.get_output(0)
+"""
+LENGTHS = "IAttention.key_value_lengths = sum of attention_mask"
 PACKED = """\
 IAttention.query_form = AttentionIOForm.PACKED_NHD
 IAttention.key_value_form = AttentionIOForm.PACKED_NHD
@@ -133,7 +139,8 @@ def expected_calls(version: str, attention: str, *, sparse: bool = False, cache:
     new = version.startswith("v11")
     text = BEGIN.format(strongly_typed=1 if new else 2)
     if attention in ("native", "packed"):
-        texts = PACKED if attention == "packed" else MASKED
+        texts = PACKED if attention == "packed" else LENGTHS if new else MASKED
+        text += SUMMED if texts == LENGTHS else ""
         causal = "CausalMaskKind.NONE" if new else "False"
         add = "add_attention_v2" if new else "add_attention"
         text += "".join(NATIVE.format(i=layer, add=add, causal=causal, texts=texts) for layer in range(2))
@@ -146,14 +153,14 @@ def expected_calls(version: str, attention: str, *, sparse: bool = False, cache:
     return [line for line in text.splitlines() if line]
 
 
-@pytest.mark.parametrize("attention", ["decomposed", "native", "packed", "plugin"])
+@pytest.mark.parametrize("attention", ["decomposed", "native", "packed"])
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_build_makes_these_calls(
-    version: str, attention: str, install: Install, tiny_classifier: TinyModel, wide: TinyModel, tmp_path: Path
+    version: str, attention: str, install: Install, tiny_classifier: TinyModel, tmp_path: Path
 ) -> None:
     skip_before(version, attention)
     double = install(Double(version=version))
-    model = lowered(wide if attention == "plugin" else tiny_classifier, attention)
+    model = lowered(tiny_classifier, attention)
     assert TARGET.runtime.write_model(model, tmp_path, cache=tmp_path) == tmp_path / "model.plan"
     assert double.calls == expected_calls(version, attention)
     assert double.monitored == [True, True]
@@ -174,28 +181,56 @@ def test_sparse_weights_set_the_flag(install: Install, tiny_classifier: TinyMode
 
 
 def test_timings_are_kept_and_taken_up(install: Install, tiny_classifier: TinyModel, tmp_path: Path) -> None:
-    install(Double(version="v11.1"))
+    install(Double(version="v11.4"))
     for _ in range(2):
         TARGET.runtime.write_model(lowered(tiny_classifier), tmp_path, cache=tmp_path)
     (timings,) = tmp_path.glob("*.timing")
-    assert timings.name == "tensorrt-11.1.0.1-sm89.timing"
+    assert timings.name == "tensorrt-11.4.0.1-sm89.timing"
     assert timings.read_bytes() == b"timed;timed;"
 
 
+class Heard:
+    """What a build says of its progress."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def stage(self, name: str, total: int | None = None) -> None:
+        self.said.append(f"{name} {total}")
+
+    def advance(self, units: int = 1) -> None:
+        self.said.append("step")
+
+    def end(self) -> None:
+        self.said.append("end")
+
+    def note(self, text: str) -> None:
+        self.said.append(text)
+
+
+@pytest.mark.parametrize(
+    "refused, note, kept",
+    [
+        ("", "", b"timed;timed;"),
+        ("set_timing_cache", r"does not take the timings of earlier builds in .*timing; it measures again", b"timed;"),
+        ("create_timing_cache", "takes no cache of timings; it measures without one", None),
+        ("get_timing_cache", "gives no timings to keep", None),
+    ],
+)
+def test_timings_that_tensorrt_does_not_take_or_give_are_said_and_cost_no_build(
+    refused: str, note: str, kept: bytes | None, install: Install, tiny_classifier: TinyModel, tmp_path: Path
+) -> None:
+    file = tmp_path / "tensorrt-10.14.0.1-sm89.timing"
+    file.write_bytes(b"timed;")
+    install(Double(refused=frozenset({refused})))
+    heard = Heard()
+    path = TARGET.runtime.write_model(lowered(tiny_classifier), tmp_path, progress=heard, cache=tmp_path)
+    assert path.is_file() and file.read_bytes() == (kept or b"timed;")
+    notes = [each for each in heard.said if not each.startswith(("tensorrt: ", "step"))]
+    assert bool(notes) == bool(note) and re.search(note, " ".join(notes))
+
+
 def test_progress_is_the_outermost_phase_s(install: Install, tiny_classifier: TinyModel, tmp_path: Path) -> None:
-    class Heard:
-        def __init__(self) -> None:
-            self.said: list[str] = []
-
-        def stage(self, name: str, total: int | None = None) -> None:
-            self.said.append(f"{name} {total}")
-
-        def advance(self, units: int = 1) -> None:
-            self.said.append("step")
-
-        def note(self, text: str) -> None:
-            raise AssertionError(text)
-
     install(Double())
     heard = Heard()
     TARGET.runtime.write_model(lowered(tiny_classifier), tmp_path, progress=heard)
@@ -219,6 +254,43 @@ def test_what_tensorrt_refuses_is_said_in_one_sentence(
     with pytest.raises(InputError, match=message) as caught:
         TARGET.runtime.write_model(lowered(tiny_classifier), tmp_path)
     assert "\n" not in str(caught.value) and "of no interest" not in str(caught.value)
+    assert not (tmp_path / "model.plan").exists()
+
+
+@pytest.mark.parametrize(
+    "refused, message",
+    [
+        ("set_shape", r"the profile of at most \d+ texts of 32 tokens for input_ids: Shape provided for min is incons"),
+        ("profile", r"the profile of at most \d+ texts of 32 tokens: it gives no reason"),
+    ],
+)
+def test_a_profile_that_tensorrt_refuses_is_said(
+    refused: str, message: str, install: Install, tiny_classifier: TinyModel, tmp_path: Path
+) -> None:
+    install(Double(refused=frozenset({refused})))
+    with pytest.raises(InputError, match=message):
+        TARGET.runtime.write_model(lowered(tiny_classifier), tmp_path)
+    assert not (tmp_path / "model.plan").exists()
+
+
+SETTINGS = ["normalization_quantize_to_type", "normalization_quantize_scale", "decomposable"]
+
+
+@pytest.mark.parametrize(
+    "version, attention, setting",
+    [
+        *(("v10.16", "native", name) for name in [*SETTINGS, "mask"]),
+        *(("v11.4", "native", name) for name in [*SETTINGS, "key_value_lengths"]),
+        *(("v11.4", "packed", name) for name in [*SETTINGS, "key_value_lengths", "query_lengths", "query_form"]),
+    ],
+)
+def test_a_setting_that_the_layer_does_not_take_stops_the_build(
+    version: str, attention: str, setting: str, install: Install, tiny_classifier: TinyModel, tmp_path: Path
+) -> None:
+    """TensorRT's setters give a value that Python never sees; the double leaves the setting as it was."""
+    install(Double(version=version, refused=frozenset({setting})))
+    with pytest.raises(InputError, match=rf"layer layer\.0\.attention does not take {setting}; choose --attention"):
+        TARGET.runtime.write_model(lowered(tiny_classifier, attention), tmp_path)
     assert not (tmp_path / "model.plan").exists()
 
 
@@ -247,9 +319,8 @@ def test_without_a_gpu_it_is_refused(install: Install) -> None:
             r"native needs TensorRT 10\.14 or later, before 12\.0, and 10\.12\.0\.0\.1 is",
         ),
         ("v10.16", "packed", r"packed needs TensorRT 11\.0 or later, before 12\.0, and 10\.16\.0\.1 is"),
-        ("v11.1", "packed", ""),
-        ("v11.1", None, ""),
-        ("v11.1", "plugin", ""),
+        ("v11.4", "packed", ""),
+        ("v11.4", None, ""),
     ],
 )
 def test_a_version_that_an_attention_does_not_run_on_is_refused(
@@ -267,8 +338,7 @@ def test_a_version_that_an_attention_does_not_run_on_is_refused(
     "capability, attention, message",
     [
         ((7, 0), None, r"NVIDIA Old has compute capability 7\.0, .* kernels for 7\.5 or more; choose"),
-        ((7, 0), "plugin", r"--attention plugin has INT8 kernels for 7\.5, 8\.0"),
-        ((12, 1), "plugin", r"NVIDIA Old has compute capability 12\.1"),
+        ((7, 0), "native", r"--attention native has INT8 kernels for 7\.5 or more"),
         ((12, 1), "native", ""),
     ],
 )
@@ -301,20 +371,14 @@ def test_a_plan_of_another_gpu_is_refused(install: Install, tmp_path: Path) -> N
 # --- what is read back ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("attention, fused", [("decomposed", 0), ("native", 2), ("packed", 2), ("plugin", 2)])
-@pytest.mark.parametrize("version", ["v10.14", "v11.1"])
+@pytest.mark.parametrize("attention, fused", [("decomposed", 0), ("native", 2), ("packed", 2)])
+@pytest.mark.parametrize("version", ["v10.14", "v11.4"])
 def test_the_inspector_s_layers_are_counted(
-    version: str,
-    attention: str,
-    fused: int,
-    install: Install,
-    tiny_classifier: TinyModel,
-    wide: TinyModel,
-    tmp_path: Path,
+    version: str, attention: str, fused: int, install: Install, tiny_classifier: TinyModel, tmp_path: Path
 ) -> None:
     skip_before(version, attention)
     install(Double(version=version))
-    model = lowered(wide if attention == "plugin" else tiny_classifier, attention)
+    model = lowered(tiny_classifier, attention)
     found = TARGET.runtime.optimized_from_path(TARGET.runtime.write_model(model, tmp_path))
     assert (found.gemms_int8, found.gemms_float, found.fused["attention"]) == (12, 0, fused)
     assert found.fused["int8_attention"] == 2
@@ -326,7 +390,7 @@ def test_the_inspector_s_layers_are_counted(
 # --- a whole build ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("version, attention", [("v10.16", "native"), ("v11.1", "plugin")])
+@pytest.mark.parametrize("version, attention", [("v10.16", "native"), ("v11.4", "packed")])
 def test_a_build_is_validated_and_bound_to_its_gpu(
     version: str, attention: str, install: Install, bertc: Bertc, rows: Path, tmp_path: Path
 ) -> None:
@@ -352,7 +416,7 @@ def test_an_engine_that_is_not_int8_is_refused(
     install: Install, bertc: Bertc, classifier: Path, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     install(Double())
-    monkeypatch.setattr("tests.tensorrt_double.said", lambda int8, version: {"Format/Datatype": "Half"})
+    monkeypatch.setattr("tests.tensorrt_double.said", lambda kind, version: {"Format/Datatype": "Half"})
     options = ("--calibration-data", rows, "--unvalidated", "--no-cache", "-q")
     called = bertc("build", classifier, "-o", tmp_path / "out", "--target", "tensorrt", *options)
     assert called.code == 3 and "INT8 GEMMs: 0 of 12" in called.err

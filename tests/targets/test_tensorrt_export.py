@@ -8,9 +8,8 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from bertc.export.tensorrt.limits import KERNEL_OP
-from bertc.export.tensorrt.plugin import PLUGIN_OP
-from bertc.targets.tensorrt import TensorrtRuntime
+from bertc.export.tensorrt.kernel import kernel_op
+from bertc.targets._tensorrt import TensorrtRuntime
 from tests.artefacts import Bertc
 from tests.fixtures import write_tiny_bert
 
@@ -22,7 +21,7 @@ def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("mode", ["1", "2"])
-@pytest.mark.parametrize("attention", ["decomposed", "native", "packed", "plugin", "kernel", None])
+@pytest.mark.parametrize("attention", ["decomposed", "native", "packed", "kernel", None])
 def test_the_file_is_written_without_tensorrt(
     attention: str | None, mode: str, bertc: Bertc, wide: Path, rows: Path, tmp_path: Path
 ) -> None:
@@ -33,8 +32,7 @@ def test_the_file_is_written_without_tensorrt(
     assert called.code == 0, called.err
     onnx.checker.check_model(str(path), full_check=True)
     names = [node.op_type for node in ir.load(path).graph]
-    assert names.count(PLUGIN_OP) == (2 if attention == "plugin" else 0)
-    assert names.count(KERNEL_OP) == (2 if attention == "kernel" else 0)
+    assert names.count(kernel_op(1, 64)) == (2 if attention == "kernel" else 0)
     assert ("Expand" in names) == (attention == "native")
     assert {value.dtype for value in ir.load(path).graph.initializers.values()} >= {
         ir.DataType.FLOAT16,
@@ -45,8 +43,7 @@ def test_the_file_is_written_without_tensorrt(
 @pytest.mark.parametrize(
     "options, message",
     [
-        (("--attention", "plugin"), "heads of size 64"),
-        (("--attention", "fused"), "no attention 'fused'; choose one of decomposed, native, packed, plugin, kernel"),
+        (("--attention", "fused"), "no attention 'fused'; choose one of decomposed, native, packed, kernel"),
         (("--attention", "native", "--int8-mode", "3"), "--keep-float scores"),
         (("--attention", "packed", "--int8-mode", "3"), "--keep-float scores"),
         (("--attention", "kernel", "--int8-mode", "3"), "--attention kernel has no place to quantize scores"),
@@ -74,14 +71,14 @@ def test_what_the_attention_cannot_take_is_refused_before_any_text_is_read(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_model_that_is_too_long_for_the_plugin_is_refused_and_fits_when_cut(
+def test_a_model_that_is_too_long_for_the_layer_is_refused_and_fits_when_cut(
     bertc: Bertc, rows: Path, tmp_path: Path
 ) -> None:
-    long = write_tiny_bert(tmp_path / "long", hidden=64, heads=1, positions=512)
-    options = ("--target", "tensorrt", "--attention", "plugin", "--calibration-data", rows, "--no-cache", "-q")
+    long = write_tiny_bert(tmp_path / "long", hidden=64, heads=1, positions=600)
+    options = ("--target", "tensorrt", "--attention", "native", "--calibration-data", rows, "--no-cache", "-q")
     called = bertc("export", long, "-o", tmp_path / "model.onnx", *options)
-    assert called.code == 2 and "choose --max-length 384" in called.err
-    assert bertc("export", long, "-o", tmp_path / "model.onnx", *options, "--max-length", "384").code == 0
+    assert called.code == 2 and "choose --max-length 512" in called.err
+    assert bertc("export", long, "-o", tmp_path / "model.onnx", *options, "--max-length", "512").code == 0
 
 
 def test_a_search_with_an_attention_that_is_int8_throughout_is_refused(
@@ -89,7 +86,7 @@ def test_a_search_with_an_attention_that_is_int8_throughout_is_refused(
 ) -> None:
     monkeypatch.setattr(TensorrtRuntime, "check_here", lambda runtime, attention: None)
     missing = tmp_path / "there-is-no-such.tsv"
-    options = ("--target", "tensorrt", "--attention", "plugin", "--search", "--no-cache", "-q")
+    options = ("--target", "tensorrt", "--attention", "kernel", "--search", "--no-cache", "-q")
     texts = ("--calibration-data", missing, "--validation-data", missing)
     called = bertc("build", wide, "-o", tmp_path / "out", *options, *texts)
     assert called.code == 2 and "nothing for --search to leave out" in called.err

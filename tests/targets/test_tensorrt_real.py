@@ -27,9 +27,10 @@ from tests.fixtures import write_tiny_bert
 from tests.tiny import LAYERS, Array, TinyModel, quantized, rms, run_engine, tiny_model, tiny_scheme
 
 pytestmark = pytest.mark.tensorrt
-TARGET = target_from_name("tensorrt")
+TARGET, FP8 = (target_from_name(name) for name in ("tensorrt", "tensorrt-fp8"))
 SCHEMES = [("1", None), ("2", None), ("2", "channel")]
-ATTENTIONS = ("decomposed", "native", "packed", "plugin", "kernel")
+ATTENTIONS = ("decomposed", "native", "packed", "kernel")
+FP8_ATTENTIONS = ("decomposed", "native", "packed")
 ROWS = ("input_ids", "token_type_ids", "mask")
 
 
@@ -40,8 +41,9 @@ def real(request: pytest.FixtureRequest) -> None:
         pytest.skip("needs the extra tensorrt")
     callspec = getattr(request.node, "callspec", None)
     attention = None if callspec is None else callspec.params.get("attention")
+    target = FP8 if "fp8" in request.node.name else TARGET
     try:
-        TARGET.check_machine(cpu_features(), attention)
+        target.check_machine(cpu_features(), attention)
     except EnvironmentLackError as error:
         pytest.skip(str(error))
 
@@ -56,8 +58,7 @@ def written(
     model: TinyModel, folder: Path, mode: str, granularity: str | None, attention: str
 ) -> tuple[Path, ir.Model, ir.Model]:
     """Build an engine; returns its file, the graph it is to compute, and the lowered graph."""
-    scheme = replace(tiny_scheme(mode, granularity), tie_operands=attention == "plugin")
-    graph = quantized(model, scheme).graph
+    graph = quantized(model, tiny_scheme(mode, granularity)).graph
     options = EngineOptions(attention=attention, lengths=tuple(each.length for each in model.features), longest=128)
     lowered = TARGET.onnx_from_graph(graph, options)
     return TARGET.runtime.write_model(lowered, folder, cache=folder), graph, lowered
@@ -95,6 +96,23 @@ def test_every_gemm_runs_in_int8_and_every_norm_is_found(attention: str, wide: T
         assert found.fused["attention"] == LAYERS
 
 
+@pytest.mark.parametrize("attention", FP8_ATTENTIONS)
+def test_an_fp8_engine_is_fp8_throughout_and_as_close_to_float_as_its_file(
+    attention: str, wide: TinyModel, tmp_path: Path
+) -> None:
+    graph = quantized(wide, tiny_scheme("1")).graph
+    options = EngineOptions(attention=attention, lengths=tuple(each.length for each in wide.features), longest=128)
+    model = FP8.onnx_from_graph(graph, options)
+    path = FP8.runtime.write_model(model, tmp_path, cache=tmp_path)
+    (file,) = run_engine(model, wide.batch, ["logits"])
+    exact, found = Interpreter(wide.graph).run(wide.batch)["logits"], answers(path, wide)
+    assert 0 < rms(found - file) <= 2 * rms(file - exact)
+    optimized = FP8.runtime.optimized_from_path(path)
+    check_fusion(optimized, expected=FP8.expected_fusion(tiny_scheme("1"), LAYERS), gemms_int8=6 * LAYERS)
+    if attention != "decomposed":
+        assert optimized.fused["attention"] == LAYERS
+
+
 @pytest.mark.parametrize("attention", ATTENTIONS)
 def test_padding_and_batch_mates_do_not_matter(attention: str, wide: TinyModel, tmp_path: Path) -> None:
     path, _, _ = written(wide, tmp_path, "1", None, attention)
@@ -129,7 +147,7 @@ def test_a_bound_batch_runs_as_a_cuda_graph(attention: str, wide: TinyModel, tmp
         bound.close()
 
 
-@pytest.mark.parametrize("attention", ("packed", "plugin", "kernel"))
+@pytest.mark.parametrize("attention", ("packed", "kernel"))
 def test_a_packed_engine_has_no_cuda_graph_and_goes_on(attention: str, wide: TinyModel, tmp_path: Path) -> None:
     path, _, _ = written(wide, tmp_path, "1", None, attention)
     with open_engine(path, graphs=True) as engine:

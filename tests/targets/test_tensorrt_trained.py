@@ -1,6 +1,6 @@
-"""The files for TensorRT of a trained model with heads of 64 (`demo/model-head-64`), in all three kinds of attention.
+"""The files for TensorRT of a trained model with heads of 64 (`demo/model-head-64`), in every kind of attention.
 
-ONNX Runtime runs them on the CPU, the plugin's node through its function's body. The bounds are those of docs/modes.md.
+ONNX Runtime runs them on the CPU, the kernel's node through its function's body. The bounds are those of docs/modes.md.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from bertc.cache.store import StageCache
 from bertc.checkpoint import checkpoint_from_path
 from bertc.core.batch import batches_from_features
 from bertc.core.progress import Silent
-from bertc.export.tensorrt.limits import DECOMPOSED, NATIVE, NEEDS, PACKED, PLUGIN
+from bertc.export.tensorrt.kernel import KERNEL_DOMAIN, kernel_op
+from bertc.export.tensorrt.limits import DECOMPOSED, KERNEL, NATIVE, PACKED
 from bertc.export.tensorrt.lower import lower_graph
-from bertc.export.tensorrt.plugin import PLUGIN_DOMAIN, PLUGIN_OP
 from bertc.graph.encoder import graph_from_checkpoint
 from bertc.ir.edit import set_constant
 from bertc.ir.emit import array_of
@@ -31,13 +31,13 @@ from bertc.jobs.export import export
 from bertc.jobs.inputs import length_of_inputs, proof_from_recipe
 from bertc.recipe import Recipe, recipe_from_document
 from bertc.tasks import task_from_name
-from tests.artefacts import Bertc
 from tests.tiny import Array, rms, run_engine
 
 DEMO = Path(__file__).parents[2] / "demo"
 MODEL = DEMO / "model-head-64"
 SCHEMES = [("1", None), ("2", None), ("2", "channel")]
 LAYERS = 2
+OPERATOR = kernel_op(2, 64)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,27 +128,24 @@ def check_close(single: Array, simulated: Array, exact: Array) -> None:
     assert agreement(single, simulated) >= 0.995
 
 
-def test_the_model_is_what_the_plugin_takes_and_decides(held: Held) -> None:
-    checkpoint = checkpoint_from_path(str(MODEL))
-    hidden, heads = (checkpoint.config[name] for name in ("hidden_size", "num_attention_heads"))
-    assert frozenset({hidden // heads}) == NEEDS[PLUGIN].head_sizes
+def test_the_model_decides(held: Held) -> None:
     assert (held.exact.argmax(1) == held.labels).mean() > 0.85
 
 
 @pytest.mark.parametrize("mode, granularity", SCHEMES)
-@pytest.mark.parametrize("attention", [PLUGIN, NATIVE, PACKED, DECOMPOSED])
+@pytest.mark.parametrize("attention", [KERNEL, NATIVE, PACKED, DECOMPOSED])
 def test_the_exported_file_passes_the_checker(
     attention: str, mode: str, granularity: str | None, exported_of: ExportedOf
 ) -> None:
     model = ir.to_proto(exported_of(attention, mode, granularity).file)
     onnx.checker.check_model(model, full_check=True)
     functions = [(function.domain, function.name) for function in model.functions]
-    assert functions == ([(PLUGIN_DOMAIN, PLUGIN_OP)] if attention == PLUGIN else [])
-    assert [node.op_type for node in model.graph.node].count(PLUGIN_OP) == (LAYERS if attention == PLUGIN else 0)
+    assert functions == ([(KERNEL_DOMAIN, OPERATOR)] if attention == KERNEL else [])
+    assert [node.op_type for node in model.graph.node].count(OPERATOR) == (LAYERS if attention == KERNEL else 0)
 
 
 @pytest.mark.parametrize("mode, granularity", SCHEMES)
-@pytest.mark.parametrize("attention", [PLUGIN, NATIVE, PACKED, DECOMPOSED])
+@pytest.mark.parametrize("attention", [KERNEL, NATIVE, PACKED, DECOMPOSED])
 def test_the_fp32_variant_is_close_to_the_simulator(
     attention: str, mode: str, granularity: str | None, exported_of: ExportedOf, held: Held
 ) -> None:
@@ -157,7 +154,7 @@ def test_the_fp32_variant_is_close_to_the_simulator(
 
 
 @pytest.mark.parametrize("mode, granularity", SCHEMES)
-@pytest.mark.parametrize("attention", [PLUGIN, NATIVE, PACKED, DECOMPOSED])
+@pytest.mark.parametrize("attention", [KERNEL, NATIVE, PACKED, DECOMPOSED])
 def test_the_exported_file_decides_as_the_simulator_and_keeps_the_accuracy(
     attention: str, mode: str, granularity: str | None, exported_of: ExportedOf, held: Held
 ) -> None:
@@ -168,24 +165,23 @@ def test_the_exported_file_decides_as_the_simulator_and_keeps_the_accuracy(
     assert half >= exact - 0.01
 
 
-@pytest.mark.parametrize("attention", [PLUGIN, NATIVE, PACKED, DECOMPOSED])
+@pytest.mark.parametrize("attention", [NATIVE, PACKED, DECOMPOSED])
+def test_fp8_decides_as_the_float_model_and_keeps_the_accuracy(
+    attention: str, exported_of: ExportedOf, held: Held
+) -> None:
+    source = exported_of(attention, "1", None).source
+    found = ran(lower_graph(source, attention=attention, half=True, fp8=True), held)
+    assert agreement(found, held.exact) >= 0.99
+    exact, fp8 = ((logits.argmax(1) == held.labels).mean() for logits in (held.exact, found))
+    assert fp8 >= exact - 0.01
+    assert agreement(found[::-1], held.exact) < 0.9
+
+
+@pytest.mark.parametrize("attention", [KERNEL, NATIVE, PACKED, DECOMPOSED])
 def test_a_wrong_scale_is_found_out(attention: str, exported_of: ExportedOf, held: Held) -> None:
     exported = exported_of(attention, "1", None)
     model = lower_graph(exported.source, attention=attention)
-    if attention == PLUGIN:
-        node = next(node for node in model.graph if node.op_type == PLUGIN_OP)
-        wrong = 1.25 * node.attributes["input_qkv_scale"].as_float()
-        node.attributes["input_qkv_scale"] = ir.AttrFloat32("input_qkv_scale", wrong)
-    else:
-        scale = model.graph.initializers["layer.0.context.scale"]
-        set_constant(scale, array_of(scale) * np.float32(0.25))
+    scale = model.graph.initializers["layer.0.context.scale"]
+    set_constant(scale, array_of(scale) * np.float32(0.25))
     with pytest.raises(AssertionError):
         check_close(ran(model, held), exported.simulated, held.exact)
-
-
-def test_the_demo_s_model_is_refused_for_its_head_size(bertc: Bertc, tmp_path: Path) -> None:
-    options = ("--target", "tensorrt", "--attention", "plugin", "--calibration-data", DEMO / "data" / "train.tsv")
-    called = bertc("export", DEMO / "model", "-o", tmp_path / "model.onnx", "--no-cache", "-q", *options)
-    assert called.code == 2 and called.err.count("\n") == 1
-    assert "heads of size 64" in called.err and "1 / sqrt(64)" in called.err
-    assert not list(tmp_path.iterdir())

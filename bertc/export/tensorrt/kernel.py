@@ -2,14 +2,15 @@
 
 The encoder runs without padding (`bertc.export.tensorrt.token_row`). The node takes the codes of query, key and value
 as their Q/DQ pairs have them, each with its scale, and gives the context's codes: [1, tokens, hidden], no layout change
-in between. Its scales are a tensor [5], of query, key, value, probs and context. It is a call of a function of the same
-name, whose body says in standard operators what the kernel computes: TensorRT takes the plugin that the build registers
-(`bertc.runtime.tensorrt.kernel_plugin`), because the node has the attribute `plugin_namespace`, and any other runtime
-the body.
+in between. Its scales are a tensor [5], of query, key, value, probs and context; how many heads of which size it has
+stands in its name. It is a call of a function of the same name, whose body says in standard operators what the kernel
+computes: TensorRT takes the plugin that the build registers (`bertc.runtime.tensorrt.kernel_plugin`), because the node
+has the attribute `plugin_namespace`, and any other runtime the body.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -31,20 +32,41 @@ ATTRIBUTES = {
     "plugin_version": ir.AttributeType.STRING,
     "plugin_namespace": ir.AttributeType.STRING,
     "aot": ir.AttributeType.INT,
-    "heads": ir.AttributeType.INT,
-    "size": ir.AttributeType.INT,
 }
+
+
+def kernel_op(heads: int, size: int) -> str:
+    """Return the operator for so many heads of a size.
+
+    >>> kernel_op(12, 64)
+    'PackedInt8Attention_12x64'
+    """
+    return f"{KERNEL_OP}_{heads}x{size}"
+
+
+def kernel_of_model(model: ir.Model) -> tuple[str, int, int] | None:
+    """Return the operator that a lowered model has, its number of heads and their size; None where it has none."""
+    for node in model.graph:
+        found = re.fullmatch(rf"{KERNEL_OP}_(\d+)x(\d+)", node.op_type)
+        if found:
+            return node.op_type, int(found[1]), int(found[2])
+    return None
 
 
 def lower_to_kernel(model: ir.Model) -> None:
     """Put the kernel in the place of every attention node, and the encoder into one row of tokens, in place."""
     nodes = attention_nodes(model)
     row = pack_tokens(model, inputs_of(nodes[0]).mask)
+    function = kernel_function(*_heads(nodes[0]))
     for layer, node in enumerate(nodes):
         _lower(model, layer, node, row)
-    function = kernel_function()
     model.functions[function.identifier()] = function
     model.opset_imports[KERNEL_DOMAIN] = 1
+
+
+def _heads(node: ir.Node) -> tuple[int, int]:
+    """Return how many heads of which size an attention has."""
+    return node.attributes["split"].as_ints()[2], round(node.attributes["scaling"].as_float() ** -2)
 
 
 def _lower(model: ir.Model, layer: int, node: ir.Node, row: Row) -> None:
@@ -56,7 +78,7 @@ def _lower(model: ir.Model, layer: int, node: ir.Node, row: Row) -> None:
     if inputs.probs_scale is None or scale is None or inputs.scores_scale is not None or None in pairs:
         refuse_float_attention(layer, "kernel")
     operands = [pair for pair in pairs if pair is not None]
-    heads, size = node.attributes["split"].as_ints()[2], round(node.attributes["scaling"].as_float() ** -2)
+    operator = kernel_op(*_heads(node))
     emit = Emitter()
     numbers = [array_of(each) for each in (*(own for _, own in operands), inputs.probs_scale, scale)]
     scales = emit.constant(f"{prefix}scales", np.array(numbers, np.float32))
@@ -64,11 +86,9 @@ def _lower(model: ir.Model, layer: int, node: ir.Node, row: Row) -> None:
         "plugin_version": "1",
         "plugin_namespace": KERNEL_NAMESPACE,
         "aot": 1,
-        "heads": heads,
-        "size": size,
     }
     codes = emit.op(
-        KERNEL_OP,
+        operator,
         *(each for each, _ in operands),
         row.ends,
         row.longest,
@@ -92,8 +112,8 @@ def _codes_of(value: ir.Value) -> tuple[ir.Value, ir.Value] | None:
     return codes, scale
 
 
-def kernel_function() -> ir.Function:
-    """Return what the kernel computes, in standard operators.
+def kernel_function(heads: int, size: int) -> ir.Function:
+    """Return what the kernel computes for so many heads of a size, in standard operators.
 
     query, key, value int8 [1, tokens, H], ends int32 [batch + 1], longest (only its length counts), scales float [5];
     gives int8 [1, tokens, H]. A token attends to the tokens of its own text.
@@ -101,13 +121,7 @@ def kernel_function() -> ir.Function:
     emit = Emitter()
     values = {name: ir.Value(name=name) for name in INPUTS}
 
-    def attribute(name: str) -> ir.Value:
-        reference = ir.RefAttr("value_int", name, ATTRIBUTES[name])
-        number = emit.op("Constant", value_int=reference, name=f"{name}_value")
-        return emit.op("Reshape", number, ints(emit, f"{name}_shape", 1), name=f"{name}_one")
-
     zero = emit.op("Constant", value=ir.tensor(np.int8(0)), name="zero_point")
-    heads, size = attribute("heads"), attribute("size")
     floats = emit.op("Cast", values["scales"], to=int(ir.DataType.FLOAT), name="scales_float")
     scale = {
         name: emit.op(
@@ -115,7 +129,7 @@ def kernel_function() -> ir.Function:
         )
         for place, name in enumerate(SCALES)
     }
-    shape = emit.op("Concat", ints(emit, "rest", -1), heads, size, axis=0, name="heads_shape")
+    shape = ints(emit, "heads_shape", -1, heads, size)
 
     def split(name: str, perm: list[int]) -> ir.Value:
         numbers = emit.op("DequantizeLinear", values[name], scale[name], zero, name=f"{name}_floats")
@@ -123,7 +137,7 @@ def kernel_function() -> ir.Function:
         return emit.op("Transpose", parts, perm=perm, name=f"{name}_heads")
 
     scores = emit.op("MatMul", split("query", [1, 0, 2]), split("key", [1, 2, 0]), name="scores")
-    root = emit.op("Sqrt", emit.op("Cast", size, to=int(ir.DataType.FLOAT), name="size_float"), name="root")
+    root = emit.op("Constant", value_float=float(np.sqrt(np.float32(size))), name="root")
     scaled = emit.op("Div", scores, root, name="scores_scaled")  # [N, tokens, tokens]
     same = emit_same_text(emit, emit.op("Shape", values["query"], start=1, end=2, name="count"), values["ends"])
     hide = emit.op("Constant", value_float=MASKED_SCORE, name="masked_score")
@@ -136,4 +150,4 @@ def kernel_function() -> ir.Function:
     context = emit.op("QuantizeLinear", rows, scale["context"], zero, name="context")
     graph = ir.Graph(list(values.values()), [context], nodes=emit.nodes, opset_imports={"": OPSET})
     attributes = [ir.Attr(name, kind, None) for name, kind in ATTRIBUTES.items()]
-    return ir.Function(KERNEL_DOMAIN, KERNEL_OP, graph=graph, attributes=attributes)
+    return ir.Function(KERNEL_DOMAIN, kernel_op(heads, size), graph=graph, attributes=attributes)

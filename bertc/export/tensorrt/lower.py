@@ -1,9 +1,9 @@
 """TensorRT: explicit Q/DQ in standard operators, placed where TensorRT fuses it; scalar scales on activations.
 
-In: a float or Q/DQ graph, and the kind of attention (`decomposed`, `packed`, `plugin`, `kernel` of this
-room). Out: the same function with int32 inputs, opset 20, which ONNX Runtime executes
-as it stands. `half` types embeddings and encoder in FP16, scales included, as a strongly typed network wants it; the
-head stays in FP32. Without it everything is FP32: the variant in which the numbers are checked.
+In: a float or Q/DQ graph, and the kind of attention (`decomposed`, `packed`, `kernel` of this room). Out: the same
+function with int32 inputs, opset 20, which ONNX Runtime executes as it stands. `half` types embeddings and encoder in
+FP16, scales included, as a strongly typed network wants it; the head stays in FP32. Without it everything is FP32: the
+variant in which the numbers are checked. `fp8` makes the codes E4M3 (`bertc.export.tensorrt.fp8`).
 
 TensorRT quantizes activations per tensor only, so a scale per column g folds into the weights' scale, w_scale / g, the
 GEMM's output is quantized with 1, and `Mul(g)` stands before the bias (docs/modes.md). A smoothed residual is its codes
@@ -20,10 +20,10 @@ import onnx_ir as ir
 
 from bertc.export.half import use_half
 from bertc.export.tensorrt.decomposed import lower_attention, refuse_bias
+from bertc.export.tensorrt.fp8 import use_fp8
 from bertc.export.tensorrt.kernel import lower_to_kernel
-from bertc.export.tensorrt.limits import DECOMPOSED, KERNEL, PACKED, PLUGIN
+from bertc.export.tensorrt.limits import DECOMPOSED, KERNEL, PACKED
 from bertc.export.tensorrt.packed import lower_to_packed
-from bertc.export.tensorrt.plugin import lower_to_plugin
 from bertc.ir.disentangled import refuse_position_scores
 from bertc.ir.edit import insert_after, remove_unused, set_constant
 from bertc.ir.emit import DOMAIN, OPSET, Emitter, array_of
@@ -35,7 +35,7 @@ from bertc.ir.sites import Role
 FLOAT_ROLES: dict[Role, str] = {}
 
 
-def lower_graph(graph: ir.Model, *, attention: str = DECOMPOSED, half: bool = False) -> ir.Model:
+def lower_graph(graph: ir.Model, *, attention: str = DECOMPOSED, half: bool = False, fp8: bool = False) -> ir.Model:
     """Return the graph in the operators that TensorRT reads. Raises `InputError` for what the attention cannot take."""
     refuse_position_scores(graph, "TensorRT")
     refuse_rotary(graph, "TensorRT")
@@ -51,7 +51,7 @@ def lower_graph(graph: ir.Model, *, attention: str = DECOMPOSED, half: bool = Fa
             _dequantize_with_one_scale(model, node)
     if attention != DECOMPOSED:
         refuse_bias(model, attention)
-    own = {PLUGIN: lower_to_plugin, KERNEL: lower_to_kernel, PACKED: lower_to_packed}
+    own = {KERNEL: lower_to_kernel, PACKED: lower_to_packed}
     own.get(attention, partial(lower_attention, attention=attention))(model)
     for identifier in [key for key in model.functions if key[0] == DOMAIN]:
         del model.functions[identifier]
@@ -60,6 +60,8 @@ def lower_graph(graph: ir.Model, *, attention: str = DECOMPOSED, half: bool = Fa
     for value in model.graph.inputs:
         value.type = ir.TensorType(ir.DataType.INT32)
     remove_unused(model)
+    if fp8:
+        use_fp8(model)
     if half:
         use_half(model)
     return model

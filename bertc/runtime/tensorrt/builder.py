@@ -14,9 +14,16 @@ from bertc.core.progress import Progress
 from bertc.errors import EnvironmentLackError, InputError
 from bertc.runtime.tensorrt.attention_layer import insert_attention
 from bertc.runtime.tensorrt.cuda_memory import Device
-from bertc.runtime.tensorrt.kernel_plugin import register_kernel
-from bertc.runtime.tensorrt.library import listener, open_library, sentence_from_errors, version_from_text
+from bertc.runtime.tensorrt.kernel_plugin import Kernel, raise_first, register_kernel
+from bertc.runtime.tensorrt.library import (
+    listener,
+    made,
+    open_library,
+    sentence_from_errors,
+    stdout_on_stderr,
+)
 from bertc.runtime.tensorrt.profiles import Profile
+from bertc.runtime.tensorrt.timing_cache import give_timings, keep_timings
 
 if TYPE_CHECKING:
     import tensorrt as trt
@@ -31,19 +38,21 @@ OPTIMIZATION_LEVEL = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What an engine is built of. `probs_scales` has the layers whose softmax is INT8, for the attention layer.
+    """What an engine is built of. `probs_scales` has the layers whose softmax gives codes, for the attention layer.
 
-    `native` is the form in which TensorRT's attention layer is put in (None: it is not); `kernel` is what the plugin of
-    bertc's own kernel is registered as (None: not used); `sparse` lets it choose kernels for 2:4 weights where they are
-    faster; `cache` is the folder of timings that later builds take up (None: none is kept).
+    `native` is the form in which TensorRT's attention layer is put in (None: it is not); `kernel` says what the plugin
+    of bertc's own kernel is registered as (None: not used); `sparse` lets it choose kernels for 2:4 weights where they
+    are faster; `fp8` says that codes are E4M3 and not INT8; `cache` is the folder of timings that later builds take up
+    (None: none is kept).
     """
 
     onnx: bytes
     profiles: Sequence[Profile]
     layers: int
     native: Literal["padded", "packed"] | None
-    kernel: str | None
+    kernel: Kernel | None
     sparse: bool
+    fp8: bool
     probs_scales: Mapping[int, float]
     cache: Path | None
 
@@ -54,6 +63,11 @@ def engine_from_plan(plan: Plan, device: Device, progress: Progress) -> bytes:
     Raises `InputError` for a model that TensorRT does not take, `EnvironmentLackError` where it cannot build here.
     """
     open_library()
+    with stdout_on_stderr():
+        return _built(plan, device, progress)
+
+
+def _built(plan: Plan, device: Device, progress: Progress) -> bytes:
     import tensorrt as trt
 
     said: list[str] = []
@@ -64,42 +78,43 @@ def engine_from_plan(plan: Plan, device: Device, progress: Progress) -> bytes:
         raise EnvironmentLackError(f"TensorRT cannot start here: {sentence_from_errors(said)}") from error
     # The flag is accepted and without effect from 11.0 on; its number changed, so it is always asked for by name.
     strongly_typed = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
-    network = builder.create_network(strongly_typed)
-    if plan.kernel is not None:
-        register_kernel(plan.kernel)
+    network = made(builder.create_network(strongly_typed), "network", said)
+    failures = [] if plan.kernel is None else register_kernel(plan.kernel)
     parser = trt.OnnxParser(network, logger)
-    if not parser.parse(plan.onnx):
+    parsed = parser.parse(plan.onnx)
+    raise_first(failures)
+    if not parsed:
         raise InputError(
             f"TensorRT {trt.__version__} cannot read the model: {_faults(parser) or sentence_from_errors(said)}"
         )
     kept = []
     if plan.native is not None:
-        version = version_from_text(trt.__version__)
+        codes = trt.DataType.FP8 if plan.fp8 else trt.DataType.INT8
         kept = insert_attention(
-            network, parser, plan.probs_scales, layers=plan.layers, packed=plan.native == "packed", version=version
+            network, parser, plan.probs_scales, layers=plan.layers, packed=plan.native == "packed", codes=codes
         )
-    config = _config(builder, network, plan, progress)
+    config = _config(builder, network, plan, progress, said)
     timings = None if plan.cache is None else plan.cache / f"tensorrt-{trt.__version__}-sm{device.capability}.timing"
-    cache = config.create_timing_cache(_read(timings))
-    config.set_timing_cache(cache, ignore_mismatch=False)
+    give_timings(config, timings, progress)
     serialized = builder.build_serialized_network(network, config)
+    raise_first(failures)
     if serialized is None:
         raise InputError(
             f"TensorRT {trt.__version__} cannot build an engine on {device.name}: {sentence_from_errors(said)}"
         )
     del kept  # only now: TensorRT reads its constants where they lie, while it builds
     if timings is not None:
-        _write(timings, bytes(config.get_timing_cache().serialize()))
+        keep_timings(config, timings, progress)
     return bytes(serialized)
 
 
 def _config(
-    builder: trt.Builder, network: trt.INetworkDefinition, plan: Plan, progress: Progress
+    builder: trt.Builder, network: trt.INetworkDefinition, plan: Plan, progress: Progress, said: list[str]
 ) -> trt.IBuilderConfig:
     """Return how to build: memory, level, profiles, what is kept for the inspector, and who hears of the progress."""
     import tensorrt as trt
 
-    config = builder.create_builder_config()
+    config = made(builder.create_builder_config(), "configuration", said)
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, WORKSPACE_BYTES)
     config.builder_optimization_level = OPTIMIZATION_LEVEL
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
@@ -108,14 +123,27 @@ def _config(
     if plan.sparse:
         config.set_flag(trt.BuilderFlag.SPARSE_WEIGHTS)
     config.progress_monitor = _monitor(progress)
-    names = [network.get_input(number).name for number in range(network.num_inputs)]
+    inputs = [made(network.get_input(number), "input", said).name for number in range(network.num_inputs)]
     for wanted in plan.profiles:
-        profile = builder.create_optimization_profile()
-        least, usual, most = zip(wanted.batch, wanted.length, strict=True)
-        for name in names:
-            profile.set_shape(name, least, usual, most)
-        config.add_optimization_profile(profile)
+        profile = made(builder.create_optimization_profile(), "optimization profile", said)
+        _set_shapes(profile, inputs, wanted)
+        if config.add_optimization_profile(profile) < 0:
+            raise InputError(f"TensorRT refuses the profile of {_said(wanted)}: {sentence_from_errors(said)}")
     return config
+
+
+def _set_shapes(profile: trt.IOptimizationProfile, inputs: Sequence[str], wanted: Profile) -> None:
+    """Give every input the shapes of a profile: the least, the usual and the largest."""
+    least, usual, most = zip(wanted.batch, wanted.length, strict=True)
+    for name in inputs:
+        try:
+            profile.set_shape(name, least, usual, most)
+        except (RuntimeError, ValueError) as error:  # documented is the second, and raised the first
+            raise InputError(f"TensorRT refuses the profile of {_said(wanted)} for {name}: {error}") from error
+
+
+def _said(profile: Profile) -> str:
+    return f"at most {profile.batch[2]} texts of {profile.length[2]} tokens"
 
 
 def _monitor(progress: Progress) -> trt.IProgressMonitor:
@@ -149,20 +177,8 @@ def _faults(parser: trt.OnnxParser) -> str:
     faults = []
     for number in range(parser.num_errors):
         error = parser.get_error(number)
+        if error is None:
+            continue
         where = f"{error.node_operator()} {error.node_name()}".strip()
         faults.append(f"{where}: {error.desc()}" if where else error.desc())
     return "; ".join(dict.fromkeys(" ".join(fault.split()) for fault in faults))
-
-
-def _read(timings: Path | None) -> bytes:
-    """Return the timings of earlier builds, b"" where there are none."""
-    if timings is None or not timings.is_file():
-        return b""
-    return timings.read_bytes()
-
-
-def _write(timings: Path, content: bytes) -> None:
-    """Keep the timings, whole or not at all."""
-    work = timings.with_suffix(".new")
-    work.write_bytes(content)
-    work.replace(timings)

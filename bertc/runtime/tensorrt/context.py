@@ -46,7 +46,7 @@ class Context:
             self._profile = profile
         for name, values in feeds.items():
             self._check(context.set_input_shape(name, values.shape))
-        lacking = context.infer_shapes()
+        lacking = self._lacking()
         if lacking:
             raise InputError(f"the engine lacks the inputs {', '.join(lacking)}; it is none of bertc's")
         self._shapes = {name: values.shape for name, values in feeds.items()}
@@ -55,6 +55,15 @@ class Context:
             buffer.reserve(self._size(name))
             self._check(context.set_tensor_address(name, buffer.address))
         self.write(feeds)
+
+    def _lacking(self) -> Sequence[str]:
+        """Return the inputs whose shapes the engine lacks."""
+        try:
+            return self._context.infer_shapes()
+        except RuntimeError as error:
+            raise EnvironmentLackError(
+                f"TensorRT cannot infer the engine's shapes: {error}; build it again on this machine"
+            ) from error
 
     def write(self, feeds: Feeds) -> None:
         """Start copying inputs of the prepared shapes to the GPU. Raises `InputError` for other shapes."""
@@ -84,7 +93,7 @@ class Context:
             return self._stream.capture(self.execute)
         except EnvironmentLackError as error:
             raise EnvironmentLackError(
-                f"this engine does not run as a CUDA graph ({error}); one with --attention packed, plugin or kernel "
+                f"this engine does not run as a CUDA graph ({error}); one with --attention packed or kernel "
                 "never does, because its shapes depend on the texts; open it without graphs"
             ) from error
 

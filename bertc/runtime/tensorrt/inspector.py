@@ -2,7 +2,9 @@
 
 TensorRT names in each layer's `Metadata` the ONNX nodes that it computes. Their names are ours, so a layer of TensorRT
 is recognized by what it computes, however it is fused. Never seen on a real engine of this compiler; what cannot be
-recognized counts as not fused, and a build whose GEMMs cannot be shown to be INT8 is refused.
+recognized counts as not fused, and a build whose GEMMs cannot be shown to multiply codes is refused. Codes are INT8, or
+FP8 in an engine of `tensorrt-fp8`, whose network has no INT8: what is called INT8 in `Optimized` is either. Source of
+the words for FP8: the formats of NVIDIA/TensorRT's trt-engine-explorer, names of FP8 kernels ("e4m3").
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from bertc.errors import InputError
 from bertc.ir.sites import GEMM_OUTPUTS
 from bertc.runtime.optimized import INT8_ATTENTION, Optimized
 from bertc.runtime.tensorrt.cuda_memory import Device
-from bertc.runtime.tensorrt.library import REQUIREMENTS
+from bertc.runtime.tensorrt.library import REQUIREMENTS, made
 
 if TYPE_CHECKING:
     import tensorrt as trt
@@ -31,7 +33,8 @@ PRODUCTS = {"scores", "context_heads"}
 """The two batched products, where attention is no single node."""
 
 PUT_IN = re.compile(r"layer\.\d+\.attention(?!\w)")
-INT8_KERNEL = re.compile(r"i8|int8|imma", re.IGNORECASE)
+CODES = re.compile(r"int8|fp8|e4m3", re.IGNORECASE)
+CODES_KERNEL = re.compile(r"i8|int8|imma|fp8|e4m3", re.IGNORECASE)
 SPARSE_KERNEL = re.compile(r"sparse|sp_?gemm", re.IGNORECASE)
 MOVING = frozenset({"Reformat", "NoOp", "Shuffle", "Constant", "Quantize", "Dequantize", "Scale", "signal", "wait"})
 """Kinds of layers that compute no product, though they may name the node of one."""
@@ -43,7 +46,7 @@ class Layer:
 
     kind: str
     nodes: frozenset[str]
-    int8: bool
+    codes: bool
     sparse: bool
 
 
@@ -60,7 +63,8 @@ def optimized_from_engine(engine: trt.ICudaEngine, device: Device) -> Optimized:
     """Ask an engine's inspector what it runs."""
     import tensorrt as trt
 
-    text = engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON)
+    inspector = made(engine.create_engine_inspector(), "engine inspector", [])
+    text = inspector.get_engine_information(trt.LayerInformationFormat.JSON)
     return optimized_from_json(
         text,
         runtime=f"tensorrt {trt.__version__}",
@@ -74,18 +78,18 @@ def optimized_from_json(text: str, *, runtime: str, requirement: str, bound_to: 
     layers = layers_from_json(text)
     products = [layer for layer in layers if layer.kind not in MOVING]
     gemms = _mentioned(products, GEMM)
-    int8 = _mentioned([layer for layer in products if layer.int8], GEMM)
+    coded = _mentioned([layer for layer in products if layer.codes], GEMM)
     return Optimized(
         runtime=runtime,
         requirement=requirement,
         fused={
             "attention": len(_attentions(products)),
-            INT8_ATTENTION: len(_int8_attentions(products)),
+            INT8_ATTENTION: len(_coded_attentions(products)),
             "layer_norm": len(_mentioned(layers, NORM)),
             "sparse_gemms": len(_mentioned([layer for layer in products if layer.sparse], GEMM)),
         },
-        gemms_int8=len(int8),
-        gemms_float=len(gemms - int8),
+        gemms_int8=len(coded),
+        gemms_float=len(gemms - coded),
         operators=dict(Counter(layer.kind for layer in layers)),
         bound_to=bound_to,
     )
@@ -101,17 +105,17 @@ def _layer(found: Mapping[str, Any]) -> Layer:
     return Layer(
         kind=str(found.get("LayerType", "")),
         nodes=frozenset(nodes),
-        int8=any(_is_int8(each) for each in inputs) or bool(INT8_KERNEL.search(kernel)),
+        codes=any(_has_codes(each) for each in inputs) or bool(CODES_KERNEL.search(kernel)),
         sparse=bool(SPARSE_KERNEL.search(kernel)),
     )
 
 
-def _is_int8(tensor: Any) -> bool:
-    """Whether a tensor is INT8, as 10.x says it ("Format/Datatype") or as 11.x does ("Datatype")."""
+def _has_codes(tensor: Any) -> bool:
+    """Whether a tensor is INT8 or FP8, as 10.x says it ("Format/Datatype") or as 11.x does ("Datatype")."""
     if not isinstance(tensor, Mapping):
         return False
     said = " ".join(str(tensor.get(key, "")) for key in ("Format/Datatype", "Datatype", "Format"))
-    return "int8" in said.lower()
+    return bool(CODES.search(said))
 
 
 def _mentioned(layers: Iterable[Layer], pattern: re.Pattern[str]) -> set[str]:
@@ -128,9 +132,9 @@ def _attentions(layers: Sequence[Layer]) -> set[int]:
     return found
 
 
-def _int8_attentions(layers: Sequence[Layer]) -> set[int]:
+def _coded_attentions(layers: Sequence[Layer]) -> set[int]:
     """Return the encoder layers whose two batched products multiply codes, in one layer of the engine or several."""
-    parts = _parts_of_attention([layer for layer in layers if layer.int8])
+    parts = _parts_of_attention([layer for layer in layers if layer.codes])
     return {number for number, names in parts.items() if "attention" in names or names >= PRODUCTS}
 
 

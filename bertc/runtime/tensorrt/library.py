@@ -6,11 +6,16 @@ yet (docs/tensorrt.md); the tests drive it against a double that knows the names
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from types import ModuleType
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from bertc.errors import EnvironmentLackError
 from bertc.ir.fused import AttentionNeeds
@@ -19,7 +24,10 @@ from bertc.runtime.tensorrt.cuda_memory import current_device
 if TYPE_CHECKING:
     import tensorrt as trt
 
+Made = TypeVar("Made")
+
 REQUIREMENTS = ("tensorrt>=10.12,<12", "cuda-bindings>=12,<14")
+ELSEWHERE = {"INT8": "another attention", "FP8": "--target tensorrt, which is INT8"}
 MISSING = 'TensorRT is not installed; on a machine with an NVIDIA GPU, install it with pip install "bertc[tensorrt]"'
 
 
@@ -29,7 +37,7 @@ def check_installed() -> None:
         raise EnvironmentLackError(MISSING)
 
 
-def check_attention_here(name: str, needs: AttentionNeeds) -> None:
+def check_attention_here(name: str, needs: AttentionNeeds, codes: Literal["INT8", "FP8"]) -> None:
     """Raise `EnvironmentLackError` where TensorRT's version, a package or the GPU is not what an attention needs."""
     found = installed_version()
     if not needs.since <= version_from_text(found) < needs.until:
@@ -48,8 +56,8 @@ def check_attention_here(name: str, needs: AttentionNeeds) -> None:
     if device.capability < needs.least_capability or device.capability not in known:
         wanted = ", ".join(map(_dotted, sorted(needs.capabilities))) or f"{_dotted(needs.least_capability)} or more"
         raise EnvironmentLackError(
-            f"{device.name} has compute capability {_dotted(device.capability)}, and --attention {name} has INT8 "
-            f"kernels for {wanted}; choose another attention, or another GPU"
+            f"{device.name} has compute capability {_dotted(device.capability)}, and --attention {name} has {codes} "
+            f"kernels for {wanted}; choose {ELSEWHERE[codes]}, or another GPU"
         )
 
 
@@ -86,6 +94,38 @@ def open_library() -> None:
         reason = f" (it is there and cannot be loaded: {error})" if find_spec("tensorrt") else ""
         raise EnvironmentLackError(f"{MISSING}{reason}") from error
     trt.init_libnvinfer_plugins(listener([]), "")
+
+
+def quick_plugins() -> ModuleType:
+    """Return the module in which quick plugins are written: the front package of 10.12 to 10.13 does not show it."""
+    try:
+        return import_module("tensorrt.plugin")
+    except ModuleNotFoundError:
+        return import_module("tensorrt_bindings.plugin")
+
+
+@contextmanager
+def stdout_on_stderr() -> Iterator[None]:
+    """Send what C++ prints on stdout to stderr: TensorRT warns there, where a caller of `--json` reads its answer."""
+    if sys.stdout is None or sys.stderr is None:  # closed by whoever started the process: nobody reads them
+        yield
+        return
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
+def made(value: Made | None, what: str, errors: Sequence[str]) -> Made:
+    """Return what TensorRT made. Raises `EnvironmentLackError` for None, which stands for a null pointer."""
+    if value is None:
+        raise EnvironmentLackError(f"TensorRT gives no {what}: {sentence_from_errors(errors)}")
+    return value
 
 
 def listener(errors: list[str]) -> trt.ILogger:

@@ -16,14 +16,23 @@ import pytest
 
 from bertc.core.head import Head, Pooling
 from bertc.errors import InputError
-from bertc.export.tensorrt.kernel import ATTRIBUTES, INPUTS, KERNEL_DOMAIN, SCALES, kernel_function
-from bertc.export.tensorrt.limits import KERNEL, KERNEL_OP
+from bertc.export.tensorrt.kernel import (
+    ATTRIBUTES,
+    INPUTS,
+    KERNEL_DOMAIN,
+    SCALES,
+    kernel_function,
+    kernel_of_model,
+    kernel_op,
+)
+from bertc.export.tensorrt.limits import KERNEL
 from bertc.export.tensorrt.lower import lower_graph
 from bertc.ir.emit import array_of
 from tests.export.tensorrt.test_lower import check_same_function, quantized
 from tests.tiny import LAYERS, OUTPUTS, TinyModel, run_engine, tiny_model, tiny_scheme
 
 SCHEMES = [("1", None), ("2", None), ("2", "channel")]
+OPERATOR = kernel_op(2, 32)
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +46,7 @@ def lowered(model: TinyModel, mode: str = "1", granularity: str | None = None, *
 
 
 def kernel_nodes(model: ir.Model) -> list[ir.Node]:
-    return [node for node in model.graph if node.op_type == KERNEL_OP]
+    return [node for node in model.graph if node.op_type == OPERATOR]
 
 
 @pytest.mark.parametrize("mode, granularity", SCHEMES)
@@ -48,7 +57,7 @@ def test_the_file_passes_the_checker_with_its_function(
     model = ir.to_proto(lowered(wide, mode, granularity, half=half))
     onnx.checker.check_model(model, full_check=True)
     assert {each.domain: each.version for each in model.opset_import} == {"": 20, KERNEL_DOMAIN: 1}
-    assert [(function.domain, function.name) for function in model.functions] == [(KERNEL_DOMAIN, KERNEL_OP)]
+    assert [(function.domain, function.name) for function in model.functions] == [(KERNEL_DOMAIN, OPERATOR)]
 
 
 def test_the_node_has_the_codes_their_scales_and_the_plugin_s_attributes(wide: TinyModel) -> None:
@@ -62,8 +71,6 @@ def test_the_node_has_the_codes_their_scales_and_the_plugin_s_attributes(wide: T
             "plugin_version": "1",
             "plugin_namespace": "bertc",
             "aot": 1,
-            "heads": 2,
-            "size": 32,
         }
         query, key, value, ends, longest, scales = node.inputs
         for name, codes in zip(INPUTS, (query, key, value), strict=False):
@@ -79,10 +86,15 @@ def test_the_node_has_the_codes_their_scales_and_the_plugin_s_attributes(wide: T
 
 
 def test_the_node_s_attributes_and_inputs_are_the_function_s(wide: TinyModel) -> None:
-    function = kernel_function()
+    function = kernel_function(2, 32)
     node = kernel_nodes(lowered(wide))[0]
     assert set(node.attributes) == set(ATTRIBUTES) == set(function.attributes)
     assert [value.name for value in function.inputs] == list(INPUTS) and len(node.inputs) == len(INPUTS)
+
+
+def test_how_many_heads_of_which_size_is_in_the_name(wide: TinyModel) -> None:
+    assert kernel_of_model(lowered(wide)) == ("PackedInt8Attention_2x32", 2, 32)
+    assert kernel_of_model(lower_graph(quantized(wide, tiny_scheme("1")))) is None
 
 
 def test_in_fp16_the_scales_are_those_that_the_codes_were_made_with(wide: TinyModel) -> None:

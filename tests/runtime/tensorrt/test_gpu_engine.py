@@ -16,14 +16,14 @@ from tests.tensorrt_tiny import TARGET, Install, lowered, skip_before
 from tests.tiny import TinyModel, run_engine
 
 
-@pytest.mark.parametrize("attention", ["decomposed", "native", "packed", "plugin"])
-@pytest.mark.parametrize("version", ["v10.14", "v11.1"])
+@pytest.mark.parametrize("attention", ["decomposed", "native", "packed"])
+@pytest.mark.parametrize("version", ["v10.14", "v11.4"])
 def test_the_engine_feeds_and_reads_what_the_file_computes(
-    version: str, attention: str, install: Install, tiny_classifier: TinyModel, wide: TinyModel, tmp_path: Path
+    version: str, attention: str, install: Install, tiny_classifier: TinyModel, tmp_path: Path
 ) -> None:
     skip_before(version, attention)
     double = install(Double(version=version))
-    tiny = wide if attention == "plugin" else tiny_classifier
+    tiny = tiny_classifier
     model = lowered(tiny, attention)
     path = TARGET.runtime.write_model(model, tmp_path)
     (expected,) = run_engine(model, tiny.batch, ["logits"])
@@ -114,12 +114,11 @@ def test_a_bound_batch_refuses_another_shape(opened: tuple[Engine, Double]) -> N
         engine.bind(ids_of(513, 5), ["logits"])
 
 
-@pytest.mark.parametrize("attention", ["packed", "plugin"])
 def test_an_engine_whose_shapes_depend_on_the_texts_has_no_graph(
-    attention: str, install: Install, wide: TinyModel, tmp_path: Path
+    install: Install, wide: TinyModel, tmp_path: Path
 ) -> None:
     double = install(Double(version="v11.1"))
-    engine = open_engine(TARGET.runtime.write_model(lowered(wide, attention), tmp_path), graphs=True)
+    engine = open_engine(TARGET.runtime.write_model(lowered(wide, "packed"), tmp_path), graphs=True)
     expected = engine.run(wide.batch, ["logits"])
     with pytest.raises(EnvironmentLackError, match=r"does not run as a CUDA graph .* open it without graphs"):
         engine.bind(wide.batch, ["logits"])
@@ -127,3 +126,14 @@ def test_an_engine_whose_shapes_depend_on_the_texts_has_no_graph(
     np.testing.assert_array_equal(engine.run(wide.batch, ["logits"]), expected)
     engine.close()
     assert not double.cuda.memory and not double.cuda.streams
+
+
+def test_an_engine_whose_shapes_cannot_be_inferred_is_refused(
+    install: Install, tiny_classifier: TinyModel, tmp_path: Path
+) -> None:
+    install(Double(refused=frozenset({"infer_shapes"})))
+    engine = TARGET.runtime.engine_from_path(TARGET.runtime.write_model(lowered(tiny_classifier), tmp_path), threads=1)
+    with pytest.raises(EnvironmentLackError, match=r"cannot infer the engine's shapes: .*code: -1; build it again"):
+        engine.run(ids_of(2, 5), ["logits"])
+    install(Double())
+    TARGET.runtime.engine_from_path(tmp_path / "model.plan", threads=1).run(ids_of(2, 5), ["logits"])

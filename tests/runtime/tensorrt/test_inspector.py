@@ -48,6 +48,23 @@ def test_two_products_in_int8_count_though_they_are_not_fused() -> None:
     assert (fused["attention"], fused["int8_attention"]) == (0, 1)
 
 
+@pytest.mark.parametrize(
+    "types, kernel, coded",
+    [
+        ("FP8", "", True),
+        ("Row major linear FP8 format", "", True),
+        ("Half", "sm90_xmma_gemm_e4m3bf16_e4m3f32_f32_tn_n_tilesize128x128x128", True),
+        ("Half", "sm80_xmma_gemm_f16f16_f16f16_f16_nn_n_tilesize32x32x64", False),
+        ("FP32", "", False),
+        ("BFloat16", "", False),
+    ],
+)
+def test_fp8_is_known_by_a_tensor_s_type_or_a_kernel_s_name(types: str, kernel: str, coded: bool) -> None:
+    assert read(layer("gemm", "layer.0.query_gemm", types=types, kernel=kernel))[1:] == (int(coded), int(not coded))
+    mha = layer("mha", "layer.0.scores layer.0.context_heads", types=types, kernel=kernel)
+    assert read(mha)[0]["int8_attention"] == int(coded)
+
+
 def test_an_attention_layer_in_float_is_fused_and_not_int8() -> None:
     fused, *_ = read(layer("layer.3.attention", "", kind="Attention"))
     assert (fused["attention"], fused["int8_attention"]) == (1, 0)

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bertc.export.tensorrt.kernel import INPUTS, KERNEL_DOMAIN, KERNEL_OP, SCALES, kernel_function
+from bertc.export.tensorrt.kernel import INPUTS, KERNEL_DOMAIN, SCALES, kernel_function, kernel_op
 from bertc.ir.attention import AttentionInputs, AttentionShape, emit_attention
 from bertc.ir.emit import IR_VERSION, OPSET, Emitter
 
@@ -235,12 +235,13 @@ def body_codes(case: Case) -> Array:
     types |= {"ends": ir.DataType.INT32, "longest": ir.DataType.INT32, "scales": ir.DataType.FLOAT}
     inputs = [ir.Value(name=name, type=ir.TensorType(types[name])) for name in INPUTS]
     emit = Emitter()
-    attributes = {"plugin_version": "1", "plugin_namespace": "bertc", "aot": 1, "heads": HEADS, "size": case.size}
-    context = emit.op(KERNEL_OP, *inputs, name="attended", domain=KERNEL_DOMAIN, **attributes)
+    attributes = {"plugin_version": "1", "plugin_namespace": "bertc", "aot": 1}
+    context = emit.op(kernel_op(HEADS, case.size), *inputs, name="attended", domain=KERNEL_DOMAIN, **attributes)
     context.type = ir.TensorType(ir.DataType.INT8)
     opsets = {"": OPSET, KERNEL_DOMAIN: 1}
     graph = ir.Graph(inputs, [context], nodes=emit.nodes, opset_imports=opsets, name="attention")
-    model = ir.to_proto(ir.Model(graph, ir_version=IR_VERSION, functions=[kernel_function()])).SerializeToString()
+    functions = [kernel_function(HEADS, case.size)]
+    model = ir.to_proto(ir.Model(graph, ir_version=IR_VERSION, functions=functions)).SerializeToString()
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     feeds: dict[str, Any] = {name: getattr(case, name)[None] for name in ("query", "key", "value")}
     longest = np.zeros(case.longest, np.int32)
