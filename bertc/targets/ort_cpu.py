@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import onnx_ir as ir
 
 from bertc.export.engine_options import EngineOptions
 from bertc.export.ort import lower as ort
 from bertc.ir.last_layer import slice_last_layer
-from bertc.runtime.machine.cpu import VNNI_FEATURES, check_vnni
 from bertc.runtime.ort.inference_session import OrtRuntime, expected_fusion
 from bertc.runtime.served import ORT_CPU
 from bertc.targets import Target
@@ -31,7 +28,5 @@ TARGET = Target(
     zero_points=True,
     precision="int8",
     float_roles=ort.FLOAT_ROLES,
-    demands=tuple(sorted(VNNI_FEATURES)),
-    check_cpu=partial(check_vnni, runtime="ONNX Runtime"),
     packs_rows=True,
 )

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import onnx_ir as ir
 
 from bertc.export.engine_options import EngineOptions
 from bertc.export.ort.dynamic import quantize_dynamically
 from bertc.ir.last_layer import slice_last_layer
-from bertc.runtime.machine.cpu import VNNI_FEATURES, check_vnni
 from bertc.runtime.ort.inference_session import OrtRuntime, expected_fusion
 from bertc.runtime.served import ORT_CPU
 from bertc.targets import Target
@@ -29,7 +26,5 @@ TARGET = Target(
     served=ORT_CPU,
     precision="int8",
     note="Activations are quantized by the range of each batch, so a text's answer depends on the texts beside it.",
-    demands=tuple(sorted(VNNI_FEATURES)),
-    check_cpu=partial(check_vnni, runtime="ONNX Runtime"),
     packs_rows=True,
 )

@@ -49,17 +49,18 @@ def gemm(low: Lowering, value: ir.Value, bias: ir.Value | None = None, name: str
     found = quantized_operands(value)
     if found is None:
         return None
-    operands = [
+    return low.emit.op(
+        "MatMulIntegerToFloat",
         low.value(found.codes),
         low.value(found.weight),
         low.value(found.scale),
         low.value(found.weight_scale),
         low.zero_point(found.zero_point),
-        low.weight_zero_point(),
-    ]
-    if bias is not None:
-        operands.append(low.value(bias))
-    return low.emit.op("MatMulIntegerToFloat", *operands, name=name or str(value.name), domain=MICROSOFT)
+        None,  # of weights: 0; one that several products share keeps ONNX Runtime from making weights unsigned
+        None if bias is None else low.value(bias),
+        name=name or str(value.name),
+        domain=MICROSOFT,
+    )
 
 
 def quantized_gemm(low: Lowering, codes: ir.Value) -> ir.Value | None:

@@ -95,7 +95,3 @@ class Lowering:
         unsigned = ZERO_POINT + signed
         name = "activation_zero_point" if signed == 0 else f"activation_zero_point_{unsigned}"
         return self.constant(name, np.uint8(unsigned))
-
-    def weight_zero_point(self) -> ir.Value:
-        """Return the zero point of weights."""
-        return self.constant("weight_zero_point", np.int8(0))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -40,33 +40,63 @@ FLOAT_GEMMS = {"Attention": 3, "MatMul": 1, "FusedMatMul": 1, "Gemm": 1, "FusedG
 
 REQUIREMENT = "onnxruntime>=1.23,<2"
 
+EXACT_SUMS = {"session.x64quantprecision": "1"}
+"""On x86 without VNNI, sums of unsigned times signed codes saturate in 16 bits; with this entry of a session's
+configuration ONNX Runtime makes the weights unsigned there, for a product that does not. Elsewhere it does nothing.
+"""
 
-def session_options(threads: int) -> Any:
-    """Return the options of every session on the CPU."""
+
+SHARED_WEIGHTS = "Attempt to replace the existing tensor"
+"""What ONNX Runtime says where it would make weights unsigned that several products share, which we do then."""
+
+
+def session_options(threads: int, *, exact: bool = True) -> Any:
+    """Return the options of every session on the CPU, with exact sums unless ONNX Runtime's defaults are asked for."""
     import onnxruntime as ort  # heavy: not when the command line only prints its help
 
     options = ort.SessionOptions()
     options.intra_op_num_threads = thread_count(threads)
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # what fails is an exception, with the same words
     # Every batch has another shape; a memory pattern for each would be kept for ever.
     options.enable_mem_pattern = False
+    for name, value in EXACT_SUMS.items() if exact else ():
+        options.add_session_config_entry(name, value)
     return options
 
 
-def open_session(model: bytes | Path, *, threads: int = 0, optimized: Path | None = None) -> OrtEngine:
+def open_session(
+    model: bytes | Path, *, threads: int = 0, optimized: Path | None = None, exact: bool = True
+) -> OrtEngine:
     """Open a session on the CPU. Raises `InputError` when the file is no model that this version can run."""
-    options = session_options(threads)
+    options = session_options(threads, exact=exact)
     import onnxruntime as ort
 
     if optimized is not None:
         options.optimized_model_filepath = str(optimized)
     source: Any = model if isinstance(model, bytes) else str(model)
     try:
-        return OrtEngine(ort.InferenceSession(source, options, providers=["CPUExecutionProvider"]))
+        try:
+            session = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+        except Exception as error:
+            if SHARED_WEIGHTS not in str(error):
+                raise
+            session = ort.InferenceSession(_unsigned(model), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime raises some ten unrelated classes of its own
         where = "the built model" if isinstance(model, bytes) else str(model)
         reason = str(error).splitlines()[0][:200]
         raise InputError(f"{where} cannot be opened by onnxruntime {ort.__version__}: {reason}") from error
+    return OrtEngine(session)
+
+
+def _unsigned(model: bytes | Path) -> bytes:
+    """Return a model whose weights ONNX Runtime has no need to make unsigned."""
+    import onnx
+    import onnx_ir as ir
+
+    from bertc.runtime.ort.unsigned_weights import make_weights_unsigned
+
+    read = ir.from_proto(onnx.load_from_string(model)) if isinstance(model, bytes) else ir.load(model)
+    return bytes(ir.to_proto(make_weights_unsigned(read)).SerializeToString())
 
 
 def optimized_from_path(model: Path) -> Optimized:
@@ -109,6 +139,11 @@ class OrtRuntime(Runtime):
     library: ClassVar[str] = "onnxruntime"
     model_files: ClassVar[tuple[str, ...]] = ("model.onnx",)
     sparsity: ClassVar[str] = "ONNX Runtime's CPU kernels multiply by zeros as by any other number"
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """Entries of a session's configuration."""
+        return EXACT_SUMS
 
     def check_here(self, attention: str | None) -> None:
         """It runs everywhere."""

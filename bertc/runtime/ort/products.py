@@ -126,7 +126,7 @@ def _is_product(node: ir.Node) -> bool:
 def _optimize(path: Path, marked: Path, optimized: Path, names: Sequence[str]) -> None:
     """Open the marked file; an error is said in terms of the one that was given."""
     try:
-        open_session(marked, threads=1, optimized=optimized).close()
+        open_session(marked, threads=1, optimized=optimized, exact=False).close()
     except InputError as error:
         text = MARK.sub(lambda mark: names[int(mark[1])], str(error).replace(str(marked), str(path)))
         if LEFT_SIGNED in text:

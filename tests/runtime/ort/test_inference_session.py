@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnx
 import onnx_ir as ir
+import onnxruntime
 import pytest
 
 from bertc.errors import InputError
 from bertc.export.ort import lower as ort
-from bertc.runtime.ort.inference_session import open_session, optimized_from_path
+from bertc.runtime.machine.cpu import cpu_features
+from bertc.runtime.ort.inference_session import open_session, optimized_from_path, session_options
 from tests.tiny import TinyModel
 
 
@@ -53,3 +57,41 @@ def test_operators_are_those_of_the_optimized_model(tiny_classifier: TinyModel, 
     assert "Attention" in found.operators and found.operators["Attention"] == 2
     assert before - found.operators.keys()  # it is not our own writer's list
     assert [each.name for each in tmp_path.iterdir()] == ["model.onnx"]
+
+
+def product(rng: np.random.Generator, *, shared: bool = False) -> tuple[bytes, Any]:
+    """Write two integer products of the largest codes, perhaps by the same weights; return the second's values."""
+    codes = np.full((1, 64), 255, np.uint8)
+    weights = [rng.integers(100, 128, (64, 8)).astype(np.int8) for _ in range(2)]
+    read = ["weight", "weight"] if shared else ["weight", "other"]
+    nodes = [onnx.helper.make_node("MatMulInteger", ["codes", name], [f"y{n}"]) for n, name in enumerate(read)]
+    graph = onnx.helper.make_graph(
+        nodes,
+        "products",
+        [onnx.helper.make_tensor_value_info("codes", onnx.TensorProto.UINT8, codes.shape)],
+        [onnx.helper.make_tensor_value_info(f"y{n}", onnx.TensorProto.INT32, [1, 8]) for n in range(2)],
+        [onnx.numpy_helper.from_array(each, name) for each, name in zip(weights, ["weight", "other"], strict=True)],
+    )
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=9)
+    return model.SerializeToString(), codes.astype(np.int32) @ weights[0 if shared else 1]
+
+
+def last_of(model: bytes, *, exact: bool) -> Any:
+    """Run a model of `product` on the largest codes, and return the second product."""
+    options = session_options(1, exact=exact)
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    return session.run(None, {"codes": np.full((1, 64), 255, np.uint8)})[1]
+
+
+def test_sums_of_the_largest_codes_are_exact_on_every_cpu() -> None:
+    model, right = product(np.random.default_rng(0))
+    assert (last_of(model, exact=True) == right).all()
+    if cpu_features().saturates:
+        assert (last_of(model, exact=False) != right).any(), "ONNX Runtime's own default"
+
+
+def test_sums_with_shared_weights_are_exact_too(capfd: pytest.CaptureFixture[str]) -> None:
+    model, right = product(np.random.default_rng(0), shared=True)
+    with open_session(model, threads=1) as engine:
+        found = engine._session.run(None, {"codes": np.full((1, 64), 255, np.uint8)})
+    assert (found[1] == right).all() and capfd.readouterr().err == ""
