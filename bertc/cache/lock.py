@@ -21,13 +21,15 @@ def try_lock(path: Path, *, shared: bool = False, create: bool = False) -> int |
     """Lock a file without waiting and return its descriptor, or None if another holder excludes us or it is gone.
 
     Closing the descriptor frees the lock. `shared` holders exclude only exclusive ones. Raises `OSError` if the file
-    cannot be opened for another reason than absence.
+    cannot be opened for another reason than absence, or not be created.
     """
     flags = (os.O_RDWR | os.O_CREAT) if create else os.O_RDONLY
     for _ in range(_RETRIES):
         try:
             descriptor = os.open(path, flags | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0), 0o666)
         except FileNotFoundError:
+            if create:
+                raise  # its folder is gone, or takes no files
             return None
         if not _lock(descriptor, shared=shared):
             os.close(descriptor)

@@ -22,6 +22,7 @@ from bertc.cache.store import StageCache, key_from_parts
 from bertc.core.keys import key_of
 from bertc.core.progress import Progress
 from bertc.core.versions import library_versions
+from bertc.core.workers import Workers
 from bertc.errors import BertcError
 from bertc.ir.graph_digest import digest_of_graph
 
@@ -64,15 +65,19 @@ class StageTime:
 
 
 class Work:
-    """What every stage of a run needs: the cache, the progress sink, and the times so far, which grow.
+    """What every stage of a run needs: the cache, the progress sink, the workers, and the times so far, which grow.
 
-    A run that is not `alone` has others beside it, so that no time of an engine would mean anything.
+    A run that is not `alone` has others beside it, so that no time of an engine would mean anything. The `workers` are
+    the caller's to close; without any, this process does all.
     """
 
-    def __init__(self, cache: StageCache, progress: Progress, *, alone: bool = True) -> None:
+    def __init__(
+        self, cache: StageCache, progress: Progress, *, alone: bool = True, workers: Workers | None = None
+    ) -> None:
         self.cache = cache
         self.progress = progress
         self.alone = alone
+        self.workers = workers or Workers()
         self.times: list[StageTime] = []
 
     @contextmanager
@@ -114,6 +119,13 @@ class Work:
             self.progress.note(f"{stage.name}: {share}{UNCHANGED}")
         self._record(stage.name, seconds, cached=taken == parts)
 
+    def holds(self, stage: Stage[P, Result], *values: P.args, **named: P.kwargs) -> bool:
+        """Say whether the cache has a stage's result for these values."""
+        found = self.cache.get(stage.name, stage.key(*values, **named))
+        if found is not None:
+            self.cache.release(found)
+        return found is not None
+
     def _taken_or_computed(self, stage: Stage[P, Result], *values: P.args, **named: P.kwargs) -> tuple[Result, bool]:
         """Return a stage's result, and whether the cache gave it."""
         key = stage.key(*values, **named)
@@ -143,3 +155,13 @@ def peak_rss_mib() -> float:
     """Return the process's peak resident memory in MiB."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 1024 if sys.platform != "darwin" else peak / 2**20  # Linux counts KiB, macOS bytes
+
+
+@contextmanager
+def cached_work(work: Work, scratch: Path) -> Iterator[Work]:
+    """Give work with the user's cache, or one in `scratch` for this run alone: what engines share is computed once."""
+    if work.cache.directory is not None:
+        yield Work(work.cache, work.progress, alone=work.alone, workers=work.workers)
+        return
+    with StageCache(scratch / "cache", progress=work.progress) as cache:
+        yield Work(cache, work.progress, alone=work.alone, workers=work.workers)

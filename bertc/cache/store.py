@@ -194,8 +194,11 @@ class StageCache:
             self._remove_leftovers(self._root)
             while True:
                 work = Path(tempfile.mkdtemp(dir=_made(self._root / "tmp")))
-                descriptor = try_lock(work / _RECORD, create=True)
-                if descriptor is not None:  # else another process took the folder for a leftover just now
+                try:
+                    descriptor = try_lock(work / _RECORD, create=True)
+                except FileNotFoundError:  # another process took the folder for a leftover just now
+                    continue
+                if descriptor is not None:  # else it is about to
                     (work / _FILES).mkdir()
                     return work, descriptor
         except OSError as error:

@@ -6,29 +6,34 @@ factors that follow from the first. Memory is bounded by one batch and one histo
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from bertc.calibrate.gram import Gram
+from bertc.calibrate.gram import grams_from_batches
 from bertc.calibrate.histogram import counts_from_values
 from bertc.calibrate.per_site import best_range
 from bertc.calibrate.smoothing import consumed_weights, smoothing_factors
 from bertc.calibrate.table import CalibrationTable, Statistics
-from bertc.core.batch import batches_from_features
+from bertc.core.batch import Batch, batches_from_features
 from bertc.core.feature import Feature
 from bertc.core.progress import Progress
 from bertc.errors import InputError
+from bertc.ir.edit import layers_of_graph
 from bertc.ir.interpret import Interpreter
-from bertc.ir.sites import GEMM_OUTPUTS, Role, Site
+from bertc.ir.sites import GEMM_INPUTS, GEMM_OUTPUTS, Role, Site
 
 TOKENS_PER_BATCH = 512
 """Bounds memory: a MiniLM's sites take about 0.15 MiB per token at short lengths."""
 
 Array = NDArray[np.float32]
+Divisors = Mapping[Site, Array]
+
+Observe = Callable[[Sequence[Feature], Divisors, Progress], dict[Site, Statistics]]
+"""Runs features through a float graph and returns what was seen at all sites, or (given divisors) at those, divided."""
 
 
 class Observer:
@@ -59,22 +64,28 @@ def ranges_from_batches(
     exponent: float,
     progress: Progress,
     per_site: Collection[str] = (),
-    grams: Mapping[Site, Gram] | None = None,
+    observe: Observe | None = None,
 ) -> CalibrationTable:
-    """Observe every site of a float graph over the features.
+    """Observe every site of a float graph over the features, or let `observe` do it.
 
     `exponent` is the smoothing exponent the table's factors are made with; a scheme without smoothing reads the plain
-    statistics. `per_site` names what is chosen for each GEMM input by itself, from the samples in `grams`: "smoothing"
+    statistics. `per_site` names what is chosen for each GEMM input by itself, from some tokens: "smoothing"
     the exponent, "calibrator" the range. The table is bound to no checkpoint, and of its text knows the number of rows
     alone. Raises `InputError` when there is no text, or a site's values are not finite.
     """
-    interpreter = Interpreter(graph, observe_sites=True)
+    samples = _samples(graph, features, progress) if per_site else {}
+    observe = observe or observe_here(graph)
     progress.stage("calibrate", total=2 * len(features))
-    plain = plain_from_batches(interpreter, features, progress=progress)
-    samples = {site: gram.sample for site, gram in (grams or {}).items()}
+    plain = plain_from_batches(observe, features, progress=progress)
     factors = smoothing_factors(graph, plain.sites, exponent, samples if "smoothing" in per_site else None)
-    table = smoothed_from_batches(interpreter, features, plain, factors, exponent=exponent, progress=progress)
+    table = smoothed_from_batches(observe, features, plain, factors, exponent=exponent, progress=progress)
     return with_chosen_ranges(graph, table, samples) if "calibrator" in per_site else table
+
+
+def _samples(graph: ir.Model, features: Sequence[Feature], progress: Progress) -> dict[Site, Array]:
+    """Return some tokens of every GEMM input."""
+    sites = [Site(layer, role) for layer in range(layers_of_graph(graph)) for role in GEMM_INPUTS]
+    return {site: gram.sample for site, gram in grams_from_batches(graph, features, sites, progress=progress).items()}
 
 
 def with_chosen_ranges(graph: ir.Model, table: CalibrationTable, samples: Mapping[Site, Array]) -> CalibrationTable:
@@ -92,21 +103,19 @@ def with_chosen_ranges(graph: ir.Model, table: CalibrationTable, samples: Mappin
     return replace(table, sites=plain, smoothed=smoothed)
 
 
-def plain_from_batches(
-    interpreter: Interpreter, features: Sequence[Feature], *, progress: Progress
-) -> CalibrationTable:
+def plain_from_batches(observe: Observe, features: Sequence[Feature], *, progress: Progress) -> CalibrationTable:
     """Make the first pass: a table without smoothing."""
     if not features:
         raise InputError("there is no calibration text; name a file with --calibration-data")
     return CalibrationTable(
-        sites=_observe(interpreter, features, {}, progress),
+        sites=observe(features, {}, progress),
         checkpoint="",
         origin={"rows": len({feature.row for feature in features})},
     )
 
 
 def smoothed_from_batches(
-    interpreter: Interpreter,
+    observe: Observe,
     features: Sequence[Feature],
     plain: CalibrationTable,
     factors: Mapping[Site, Array],
@@ -115,7 +124,7 @@ def smoothed_from_batches(
     progress: Progress,
 ) -> CalibrationTable:
     """Make the second pass: add the statistics of the values divided by the factors."""
-    smoothed = _observe(interpreter, features, _divisors(factors), progress)
+    smoothed = observe(features, _divisors(factors), progress)
     return replace(plain, smoothed=smoothed, smoothing=dict(factors), exponent=exponent)
 
 
@@ -129,13 +138,31 @@ def _divisors(factors: Mapping[Site, Array]) -> dict[Site, Array]:
     return divisors
 
 
-def _observe(
-    interpreter: Interpreter, features: Sequence[Feature], divisors: Mapping[Site, Array], progress: Progress
+def observe_here(graph: ir.Model, *, threads: int = 0) -> Observe:
+    """Return what observes a graph in this process."""
+    interpreter = Interpreter(graph, observe_sites=True, threads=threads)
+
+    def observe(features: Sequence[Feature], divisors: Divisors, progress: Progress) -> dict[Site, Statistics]:
+        return statistics_from_batches(interpreter, observed_batches(features), divisors, progress)
+
+    return observe
+
+
+def observed_batches(features: Sequence[Feature]) -> Iterator[Batch]:
+    """Plan the batches that features are observed in, whoever observes them."""
+    return batches_from_features(features, TOKENS_PER_BATCH)
+
+
+def statistics_from_batches(
+    interpreter: Interpreter, batches: Iterable[Batch], divisors: Divisors, progress: Progress
 ) -> dict[Site, Statistics]:
-    """Observe all sites, or (given divisors) only those, divided."""
+    """Observe all sites, or (given divisors) only those, divided. Raises `InputError` for values that are not finite.
+
+    Counts add and maxima merge exactly, so that batches may be observed in any order, and apart.
+    """
     wanted = [site for site in interpreter.sites if not divisors or site in divisors]
     observers = {site: Observer() for site in wanted}
-    for batch in batches_from_features(features, TOKENS_PER_BATCH):
+    for batch in batches:
         values = interpreter.run_sites(batch, wanted)
         for site, array in values:
             for part in _unpadded(array, batch.mask):

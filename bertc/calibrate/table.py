@@ -29,6 +29,9 @@ SCHEMA = 1
 TABLE_FILE = "calibration.json"
 """A table in a folder: the cache's, an artefact's, or a checkpoint's, of whose digest it is no part."""
 
+REMEDY = "give one that bertc calibrate wrote, or calibrate again"
+_KEYS = frozenset({"schema", "checkpoint", "origin", "sites", "overrides"})
+
 MOST_BYTES = 1 << 24
 """More than this is no vector of one value per channel."""
 
@@ -197,8 +200,10 @@ def table_from_path(path: Path) -> CalibrationTable:
     except FileNotFoundError:
         raise InputError(f"calibration table {path} does not exist; bertc calibrate writes one") from None
     except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path} cannot be read as a calibration table: {error}; calibrate again") from error
-    if not isinstance(document, dict) or document.get("schema") != SCHEMA:
+        raise InputError(f"{path} cannot be read as a calibration table: {error}; {REMEDY}") from error
+    if not isinstance(document, dict) or not document.keys() >= _KEYS:
+        raise InputError(f"{path} is not a calibration table; {REMEDY}")
+    if document.get("schema") != SCHEMA:
         raise InputError(f"{path} is not a calibration table of schema {SCHEMA}; calibrate again")
     try:
         return CalibrationTable(

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
-from collections.abc import Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
-from multiprocessing import active_children, get_context, parent_process
+from multiprocessing import active_children, get_context, parent_process, resource_tracker
+from typing import ParamSpec, TypeVar
+
+from bertc.core.freed_memory import keep_freed_memory
+from bertc.core.signals import ends_held
+
+P = ParamSpec("P")
+Result = TypeVar("Result")
 
 
 @contextmanager
@@ -16,7 +24,7 @@ def open_processes(workers: int) -> Iterator[Executor]:
     """Give an executor of so many processes; if the block raises, they are asked to end (SIGTERM) and waited for."""
     before = set(active_children())
     # spawn: a fork would copy the locks of the runtimes' threads without the threads.
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=obey_parent)
+    pool = Pool(workers, mp_context=get_context("spawn"), initializer=_begin)
     try:
         yield pool
     except BaseException:
@@ -25,6 +33,38 @@ def open_processes(workers: int) -> Iterator[Executor]:
         raise
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+class Pool(ProcessPoolExecutor):
+    """Processes that are started whole, and that the keyboard's interrupt never reaches.
+
+    A process that begins reads from a pipe what it is to be. Its parent's end in the middle of that, or an interrupt
+    before `obey_parent` runs, would let it fail with a traceback among what the command says.
+    """
+
+    def submit(self, task: Callable[P, Result], /, *arguments: P.args, **named: P.kwargs) -> Future[Result]:
+        """Begin a task, which may start a process: what ends this one waits for that."""
+        with ends_held(), interrupts_blocked():
+            return super().submit(task, *arguments, **named)
+
+
+@contextmanager
+def interrupts_blocked() -> Iterator[None]:
+    """Block SIGINT in this thread and in the processes that it starts, which keep that."""
+    if sys.platform == "win32":
+        yield
+        return
+    resource_tracker.ensure_running()  # where the start of a process has to start it, it unblocks SIGINT again
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+
+
+def _begin() -> None:
+    obey_parent()
+    keep_freed_memory()
 
 
 def obey_parent() -> None:

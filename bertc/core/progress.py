@@ -17,6 +17,9 @@ class Progress(Protocol):
     def note(self, text: str) -> None:
         """Say one line that stays on the screen."""
 
+    def end(self) -> None:
+        """End the current stage, so that what is said next is not of it."""
+
 
 class Silent:
     """A progress sink that says nothing."""
@@ -29,6 +32,9 @@ class Silent:
 
     def note(self, text: str) -> None:
         """Ignore a line."""
+
+    def end(self) -> None:
+        """Ignore an end."""
 
 
 SILENCE = Silent()

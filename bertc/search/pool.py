@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from multiprocessing import get_context
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from bertc.core.feature import Feature
 from bertc.core.head import Head
-from bertc.core.processes import obey_parent
-from bertc.errors import EnvironmentLackError
+from bertc.core.workers import Workers
 from bertc.runtime.engine import outputs_from_features
+from bertc.runtime.machine.cpu import usable_cores
 from bertc.runtime.outputs_file import Outputs
 from bertc.targets import TargetModel, target_from_name
 
@@ -27,30 +24,18 @@ def outputs_from_model(target: str, path: Path, features: Sequence[Feature], hea
         return outputs_from_features(engine, features, head)
 
 
-@contextmanager
-def open_pool(workers: int, features: Sequence[Feature], head: Head) -> Iterator[Run]:
-    """Give a function that runs model files in `workers` processes; 1 is this process itself, when it is asked."""
-    if workers == 1:
-        yield lambda model: lambda: outputs_from_model(model.target.name, model.path, features, head)
-        return
-    # spawn: a fork would copy the threads' locks of onnxruntime and of the progress bar without their threads.
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=obey_parent)
+def run_in(workers: Workers, features: Sequence[Feature], head: Head) -> Run:
+    """Return what runs model files in workers; one worker is this process itself, when it is asked."""
 
     def run(model: TargetModel) -> Callable[[], Outputs]:
         # A target's name travels, since its functions cannot be pickled.
-        future = pool.submit(outputs_from_model, model.target.name, model.path, features, head)
-        return lambda: _result(future)
+        return workers.begin(outputs_from_model, model.target.name, model.path, features, head).result
 
-    try:
-        yield run
-    finally:
-        pool.shutdown(cancel_futures=True)
+    return run
 
 
-def _result(future: Future[Outputs]) -> Outputs:
-    try:
-        return future.result()
-    except BrokenProcessPool:
-        raise EnvironmentLackError(
-            "a process of the search ended by itself, perhaps for lack of memory; use fewer (--search-workers 1)"
-        ) from None
+def searching_workers(number: int, workers: Workers) -> AbstractContextManager[Workers]:
+    """Give so many workers (0: those of the whole job, or else one per core)."""
+    if number == 0 and not workers.alone:
+        return nullcontext(workers)
+    return Workers(number or usable_cores())

@@ -31,12 +31,12 @@ from bertc.quantize.insert import Quantized
 from bertc.quantize.lowered import Lowered, lowered_graph
 from bertc.quantize.quantization import Quantization
 from bertc.quantize.sensitivity import sensitivity_from_graph
-from bertc.runtime.machine.cpu import cpu_features, usable_cores
+from bertc.runtime.machine.cpu import cpu_features
 from bertc.search.cost import Measure, costs_from_times, roles_to_time, shape_of_text, timing_at
 from bertc.search.cost_model import NOISE, CostModel
 from bertc.search.held import HeldOut
 from bertc.search.judge import Judged
-from bertc.search.pool import open_pool
+from bertc.search.pool import run_in, searching_workers
 from bertc.search.trials import Memory, Trials
 from bertc.search.walk import walk_sites
 from bertc.targets import Target, TargetModel
@@ -94,8 +94,8 @@ class SearchProblem:
     """All that a search reads.
 
     `starts` are the schemes whose sites are searched, the user's own first; `quantization` has the table and the
-    method of all of them. `reference` is the float model. At most about `trials` schemes are evaluated, in `workers`
-    processes (0: all cores), and timed with `threads`.
+    method of all of them. `reference` is the float model. At most about `trials` schemes are evaluated, by `workers`
+    (0: those of the job, or else one per core), and timed with `threads`.
     """
 
     checkpoint: Checkpoint
@@ -160,7 +160,8 @@ def search_scheme(problem: SearchProblem, *, work: Work, measure: Measure | None
         threads=problem.threads,
     )
     memory = Memory(work.cache, key_of_problem(problem))
-    with open_pool(problem.workers or usable_cores(), held.texts.features, checkpoint.head) as run:
+    with searching_workers(problem.workers, work.workers) as workers:
+        run = run_in(workers, held.texts.features, checkpoint.head)
         trials = Trials(held, write_model=problem.write_model, run=run, memory=memory, progress=work.progress)
         return _Search(problem, trials, memory, timing, work.progress).result(shape)
 

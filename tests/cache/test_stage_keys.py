@@ -45,12 +45,16 @@ Variations = Mapping[str, tuple[Any, list[Any]]]
 """Parameter -> a value, and others of which each has to have another key."""
 
 
+ELSEWHERE = (".train", "tensorrt", "runtime.cuda", "kernels", "native._library", "serve.triton_python")
+"""Modules without stages that need packages which are not always there."""
+
+
 def every_stage() -> dict[str, Stage[Any, Any]]:
     """Find the stages of the package."""
     modules = [
         importlib.import_module(module.name)
         for module in pkgutil.walk_packages(bertc.__path__, "bertc.")
-        if not any(part in module.name for part in (".train", "tensorrt", "kernels", "native._library"))
+        if not any(part in module.name for part in ELSEWHERE)
     ]
     found = (value for module in modules for value in vars(module).values() if isinstance(value, Stage))
     return {stage.name: stage for stage in found}
@@ -142,7 +146,6 @@ CHANGED_SCHEME = {
     "granularity": Granularity.TENSOR,
     "smoothing": 0.5,
     "tie_qkv": True,
-    "tie_operands": True,
     "one_sided": True,
     "split_outliers": True,
     "float_sites": frozenset({Site(0, Role.ACTIVATION)}),

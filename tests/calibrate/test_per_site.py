@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from bertc.calibrate.collect import ranges_from_batches
-from bertc.calibrate.gram import grams_from_batches
 from bertc.calibrate.method import RangeMethod
 from bertc.calibrate.per_site import SHARES, best_range, output_error
 from bertc.calibrate.table import CalibrationTable, merge_tables, table_from_path, text_from_table
@@ -27,7 +26,6 @@ def table_of(model: TinyModel, *per_site: str) -> CalibrationTable:
         exponent=DEFAULT_SMOOTHING,
         progress=Silent(),
         per_site=per_site,
-        grams=grams_from_batches(model.graph, model.features, SITES, progress=Silent()),
     )
 
 

@@ -7,29 +7,28 @@ from itertools import permutations
 
 import numpy as np
 
-from bertc.calibrate.collect import plain_from_batches, smoothed_from_batches
+from bertc.calibrate.collect import observe_here, plain_from_batches, smoothed_from_batches
 from bertc.calibrate.smoothing import smoothing_factors
 from bertc.calibrate.table import CalibrationTable, merge_tables, text_from_table
 from bertc.core.progress import Silent
-from bertc.ir.interpret import Interpreter
 from bertc.ir.scheme import DEFAULT_SMOOTHING
 from tests.tiny import TinyModel, bound_table
 
 
 def shard_tables(model: TinyModel, shards: int) -> tuple[list[CalibrationTable], list[CalibrationTable]]:
     """Return each shard's plain table, and its table under the factors of all shards."""
-    interpreter = Interpreter(model.graph, observe_sites=True)
+    observe = observe_here(model.graph)
     parts = [model.features[number::shards] for number in range(shards)]
     plain = [
         bound_table(
-            plain_from_batches(interpreter, part, progress=Silent()),
+            plain_from_batches(observe, part, progress=Silent()),
             {"data": f"shard-{number}", "row_hashes": [f"{number}-{row}" for row in range(len(part))]},
         )
         for number, part in enumerate(parts)
     ]
     factors = smoothing_factors(model.graph, reduce(merge_tables, plain).sites, DEFAULT_SMOOTHING)
     whole = [
-        smoothed_from_batches(interpreter, part, table, factors, exponent=DEFAULT_SMOOTHING, progress=Silent())
+        smoothed_from_batches(observe, part, table, factors, exponent=DEFAULT_SMOOTHING, progress=Silent())
         for part, table in zip(parts, plain, strict=True)
     ]
     return plain, whole

@@ -152,6 +152,18 @@ def test_a_foreign_file_is_refused(content: bytes, tmp_path: Path) -> None:
         table_from_path(path)
 
 
+def test_another_json_file_is_said_to_be_no_table(tiny_classifier: TinyModel, tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    path.write_text('{"schema": 1, "checkpoint": "x", "sites": []}', encoding="utf-8")
+    with pytest.raises(InputError, match=r"is not a calibration table; give one that bertc calibrate wrote"):
+        table_from_path(path)
+    path.write_text(text_from_table(tiny_classifier.table), encoding="utf-8")
+    assert table_from_path(path).sites
+    path.write_text(text_from_table(tiny_classifier.table).replace('"schema": 1', '"schema": 2'), encoding="utf-8")
+    with pytest.raises(InputError, match=r"is not a calibration table of schema 1; calibrate again"):
+        table_from_path(path)
+
+
 def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="does not exist"):
         table_from_path(tmp_path / "none.json")

@@ -12,6 +12,7 @@ import pytest
 from bertc.cache.stages import Work
 from bertc.cache.store import StageCache
 from bertc.cli.main import run as run_command
+from bertc.core.workers import Workers
 from bertc.errors import InputError
 from bertc.ir.scheme import DEFAULT_SMOOTHING
 from bertc.jobs.build import Built, build
@@ -40,7 +41,7 @@ def search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Search:
         rows = [f"{tiny_sentence(seed, 6)}\t{LABELS[seed % 2]}\n" for seed in seeds]
         (folder / f"{name}.tsv").write_text("text\tlabel\n" + "".join(rows), encoding="utf-8")
 
-    def of(out: str = "out", **sections: dict[str, Any]) -> Built:
+    def of(out: str = "out", *, workers: Workers | None = None, **sections: dict[str, Any]) -> Built:
         defaults: dict[str, dict[str, Any]] = {
             "calibration": {"data": str(folder / "train.tsv"), "samples": 20},
             "validation": {"data": str(folder / "dev.tsv"), "gates": ["logit_mse:0.0001abs"]},
@@ -51,7 +52,7 @@ def search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Search:
         document = {name: {**values, **sections.get(name, {})} for name, values in defaults.items()}
         recipe = recipe_from_document({"checkpoint": str(checkpoint), **document}, "test")
         with StageCache(tmp_path / "cache") as cache:
-            return build(recipe, tmp_path / out, work=Work(cache, Noted()), command="bertc build")
+            return build(recipe, tmp_path / out, work=Work(cache, Noted(), workers=workers), command="bertc build")
 
     return of
 
@@ -134,7 +135,8 @@ def test_the_exit_code_is_the_gates(search: Search, tmp_path: Path, capsys: Any,
 def test_the_number_of_processes_changes_nothing(search: Search, monkeypatch: pytest.MonkeyPatch) -> None:
     alone = found_of(search(search={"workers": 1}, calibration={"seed": 3}))
     monkeypatch.setattr("bertc.search.trials.Memory.get", lambda *_: None)
-    assert found_of(search("two", search={"workers": 2}, calibration={"seed": 3})) == alone
+    with Workers(2) as workers:  # those of the job, where the search has none of its own
+        assert found_of(search("two", workers=workers, search={"workers": 0}, calibration={"seed": 3})) == alone
 
 
 def test_a_killed_search_goes_on_where_it_was(search: Search, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,58 @@
+"""A Ray cluster: the one that RAY_ADDRESS names, or one of this machine's own that ends with its use."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+
+from bertc.errors import EnvironmentLackError
+
+
+def check_ray() -> None:
+    """Raise `EnvironmentLackError` where Ray is missing."""
+    if find_spec("ray") is None:
+        raise EnvironmentLackError("Ray is not installed; run: pip install 'bertc[ray]'")
+
+
+@contextmanager
+def joined_cluster() -> Iterator[int]:
+    """Join the cluster of RAY_ADDRESS (`auto`: the one that runs here), or start one; gives its cores, and leaves it.
+
+    One that is started listens on this machine's loopback alone. Raises `EnvironmentLackError` where Ray is missing
+    or the cluster does not answer.
+    """
+    # Ray tells its makers how it is used unless this is set before it is imported. Who wants it sets 1.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    check_ray()
+    import ray
+
+    joined = ray.is_initialized()
+    if not joined:
+        address = os.environ.get("RAY_ADDRESS")
+        alone = {} if address else {"_node_ip_address": "127.0.0.1", "include_dashboard": False}
+        try:
+            with _sigterm_kept():
+                ray.init(address or "local", log_to_driver=False, logging_level="ERROR", **alone)
+        except Exception as error:  # Ray has no type of its own for a node that does not start
+            where = f"at {address} cannot be joined" if address else "of this machine cannot be started"
+            raise EnvironmentLackError(
+                f"the Ray cluster {where}: {error}; start it, or set RAY_ADDRESS to one that runs"
+            ) from error
+    try:
+        yield int(ray.cluster_resources().get("CPU", 1))
+    finally:
+        if not joined:
+            ray.shutdown()
+
+
+@contextmanager
+def _sigterm_kept() -> Iterator[None]:
+    """Keep what this program does at SIGTERM: where Ray starts a cluster, it ends the process with status 1 instead."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    if callable(before) and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, before)
