@@ -1,7 +1,7 @@
 """A model repository for Triton Inference Server: `NAME/config.pbtxt` and the model under `NAME/1/`.
 
-The fields are those of `ModelConfig` in model_config.proto (github.com/triton-inference-server/common). Tokens go in,
-numbers come out: the client has the tokenizer.
+The fields are those of `ModelConfig` in model_config.proto (github.com/triton-inference-server/common). Into an engine
+that a backend of Triton runs go tokens: the client has the tokenizer. The Python backend runs a whole artefact.
 """
 
 from __future__ import annotations
@@ -9,19 +9,39 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import onnx_ir as ir
 
-from bertc.errors import InputError
+from bertc.artefact.space import full_disk
+from bertc.errors import InputError, is_full
 
 VERSION = "1"
 CONFIG = "config.pbtxt"
 MOST_TEXTS = 32
 """Texts of a batch at most; a server that is to take more needs another number in config.pbtxt and nothing else."""
+
+ANSWER = "answer"
+TEXTS, IDS = ("text", "pair"), ("input_ids", "attention_mask", "token_type_ids")
+"""What the Python backend's model reads: one or the other."""
+
+THREADS = "threads"
+"""The parameter that says how many threads the engine of an instance has; 0 is all cores."""
+
+ENGINE = "engine"
+"""The parameter that names one of several engines; without it the first is taken that the server's machine runs."""
+
+PYTHON_FILE = "model.py"
+ARTEFACT_FOLDER = "artefact"
+PYTHON_MODEL = """\
+# The artefact in the folder beside this file, opened by the bertc that is installed where the server runs.
+from bertc.serve.triton_python import TritonPythonModel
+
+__all__ = ["TritonPythonModel"]
+"""
 
 TYPES = {
     ir.DataType.INT64: "TYPE_INT64",
@@ -61,20 +81,38 @@ def config_from_model(model: ir.Model, service: Service) -> str:
     return "\n".join([*lines, "}", ""])
 
 
+def python_config(name: str, sizes: Mapping[str, Sequence[int]], *, engine: str = "") -> str:
+    """Return config.pbtxt of an artefact in the Python backend; `sizes` are the outputs' behind the batch, -1 any.
+
+    Of several engines, `engine` names one; empty leaves the choice to the server's machine.
+
+    Requests of any lengths, of texts or ids, share an execution: every input may be ragged, and none has to be there.
+    """
+    lines = [f'name: "{name}"', 'backend: "python"', f"max_batch_size: {MOST_TEXTS}"]
+    given = [*((each, "TYPE_STRING", [1]) for each in TEXTS), *((each, "TYPE_INT64", [-1]) for each in IDS)]
+    for each, kind, dims in given:
+        lines += _tensor("input", each, kind, dims, "allow_ragged_batch: true", "optional: true")
+    for each, kind, dims in [(ANSWER, "TYPE_STRING", [1]), *((each, "TYPE_FP32", list(sizes[each])) for each in sizes)]:
+        lines += _tensor("output", each, kind, dims)
+    lines += ["dynamic_batching {", "}", "instance_group {", "  count: 1", "  kind: KIND_CPU", "}"]
+    for key, value in ((THREADS, "0"), *([(ENGINE, engine)] if engine else ())):
+        lines += ["parameters {", f'  key: "{key}"', f'  value: {{ string_value: "{value}" }}', "}"]
+    return "\n".join([*lines, ""])
+
+
 def _tensors(kind: str, values: Sequence[ir.Value]) -> list[str]:
     lines = []
     for value in values:
         assert value.dtype is not None and value.shape is not None
         sizes = [size if isinstance(size, int) else -1 for size in list(value.shape)[1:]]  # the batch is not a dim
-        dims = ", ".join(map(str, sizes))
-        lines += [
-            f"{kind} {{",
-            f'  name: "{value.name}"',
-            f"  data_type: {TYPES[value.dtype]}",
-            f"  dims: [ {dims} ]",
-            "}",
-        ]
+        lines += _tensor(kind, value.name, TYPES[value.dtype], sizes)
     return lines
+
+
+def _tensor(kind: str, name: str | None, data_type: str, sizes: Sequence[int], *more: str) -> list[str]:
+    dims = ", ".join(map(str, sizes))
+    fields = [f'name: "{name}"', f"data_type: {data_type}", f"dims: [ {dims} ]", *more]
+    return [f"{kind} {{", *(f"  {each}" for each in fields), "}"]
 
 
 def name_from_path(path: str) -> str:
@@ -98,18 +136,24 @@ def check_free(repository: Path, name: str) -> Path:
 def finished_model(repository: Path, name: str) -> Iterator[Path]:
     """Give a folder for the model's file that becomes `repository/name/1` when the block ends well; else nothing stays.
 
-    Beside it, in the folder above, config.pbtxt is to be written.
+    Beside it, in the folder above, config.pbtxt is to be written. Raises `EnvironmentLackError` if the disk is full.
     """
     folder = check_free(repository, name)
     try:
         repository.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=repository))
     except OSError as error:
+        if is_full(error):
+            raise full_disk(repository) from error
         raise InputError(f"{repository} cannot be written ({error.strerror}); choose another place") from error
     try:
         (work / VERSION).mkdir()
         yield work / VERSION
         work.chmod(0o755)  # mkdtemp's is private, and a server often runs as somebody else
         work.rename(folder)
+    except OSError as error:
+        if is_full(error):
+            raise full_disk(repository) from error
+        raise
     finally:
         shutil.rmtree(work, ignore_errors=True)

@@ -54,7 +54,7 @@ def application(models: Models, limits: Limits, counters: Counters, *, keys: Seq
         found += protocol.routes(models, limits)
     inner = Starlette(routes=found, exception_handlers={HTTPException: _not_found})
     inner.router.redirect_slashes = False  # to where the request's Host says, which is the client's word
-    return Edge(inner, limits=limits, counters=counters, keys=keys, refused=_refused)
+    return Edge(inner, limits=limits, counters=counters, keys=keys, refused=refused)
 
 
 def _own_routes(models: Models, limits: Limits, counters: Counters) -> list[Route]:
@@ -76,7 +76,7 @@ def _own_routes(models: Models, limits: Limits, counters: Counters) -> list[Rout
     return [Route(path, endpoint(call, tei.refused, limits), methods=["GET"]) for path, call in calls.items()]
 
 
-def _refused(path: str, refusal: RefusalError) -> Response:
+def refused(path: str, refusal: RefusalError) -> Response:
     """Return a refusal in the words of the protocol that the path belongs to."""
     begin = max((begin for begin in PROTOCOLS if path.startswith(begin)), key=len)
     return PROTOCOLS[begin].refused(refusal)
@@ -89,6 +89,6 @@ async def _not_found(request: Request, error: Exception) -> Response:
         refusal = RefusalError(Reason.METHOD, f"this path does not answer {request.method:.10}")
     else:
         refusal = RefusalError(Reason.UNKNOWN, "there is no such path")
-    response = _refused(request.url.path, refusal)
+    response = refused(request.url.path, refusal)
     response.headers.update(error.headers or {})
     return response

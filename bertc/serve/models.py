@@ -17,11 +17,12 @@ from bertc.core.head import Head
 from bertc.data.rows import row_from_texts
 from bertc.errors import InputError
 from bertc.evaluate.task import RawOutputs
+from bertc.jobs.engine_choice import EngineWish
 from bertc.jobs.predict import Encoded, Predictor, predictor_from_path
 from bertc.serve.batcher import Batcher
 from bertc.serve.bounds import Limits
 from bertc.serve.counters import Counters
-from bertc.serve.refused import Reason, RefusalError
+from bertc.serve.refused import Reason, RefusalError, check_text
 from bertc.tasks import outputs_from_head
 
 INLINE_CHARACTERS = 8192
@@ -43,6 +44,8 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
     threads: int = 0
     allow_failed: bool = False
+    engine: str | None = None
+    """Of several engines in a folder: this one, or the first that runs here."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,9 +162,7 @@ class ServedModel:
         """Answer texts or pairs. Raises `RefusalError`, and `InputError` for texts that the task does not take."""
         self._check_room()
         self._check_count(len(texts))
-        for number, each in enumerate(texts):
-            if not any(text.strip() for text in each):
-                raise RefusalError(Reason.EMPTY, f"text {number} is empty")
+        check_text(texts)
         large = sum(len(text) for each in texts for text in each) > INLINE_CHARACTERS
         rows = [row_from_texts(*each, id=str(number)) for number, each in enumerate(texts)]
         async with self._using() as used:
@@ -205,7 +206,8 @@ class ServedModel:
                 used.idle.set()
 
     def _opened(self) -> Predictor:
-        predictor = predictor_from_path(self.folder, threads=self._settings.threads)
+        wish = EngineWish(target=self._settings.engine, allow_failed=self._settings.allow_failed)
+        predictor = predictor_from_path(self.folder, threads=self._settings.threads, wish=wish)
         if predictor.caution and not self._settings.allow_failed:
             predictor.close()
             raise InputError(f"{predictor.caution}; build it until it passes, or serve it with --allow-failed")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
 
 
@@ -34,3 +35,10 @@ class RefusalError(Exception):
         self.reason = reason
         self.message = message
         self.retry_after = retry_after
+
+
+def check_text(texts: Sequence[Sequence[str]]) -> None:
+    """Raise `RefusalError` for a text or pair without anything in it."""
+    for number, each in enumerate(texts):
+        if not any(text.strip() for text in each):
+            raise RefusalError(Reason.EMPTY, f"text {number} is empty")

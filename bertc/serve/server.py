@@ -100,6 +100,8 @@ async def _served(
     try:
         for model in models.values():
             await model.load()
+            if model.predictor.choice:
+                LOG.info("%s runs the engine %s", model.name, model.predictor.choice)
         reloading = _Reloading(models)
         host, port = listener.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
@@ -141,7 +143,8 @@ class _Reloading:
                 except BertcError as error:
                     LOG.warning("%s stays as it was: %s", model.name, error)
                 else:
-                    LOG.info("%s was opened again", model.name)
+                    choice = model.predictor.choice
+                    LOG.info("%s was opened again%s", model.name, f", engine {choice}" if choice else "")
 
     async def end(self) -> None:
         """Begin nothing more, and wait for what is being opened."""

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
 from google.protobuf import text_format
 
-from bertc.artefact.triton_server import Service, check_free, config_from_model, finished_model, name_from_path
-from bertc.errors import InputError
+from bertc.artefact.triton_server import (
+    Service,
+    check_free,
+    config_from_model,
+    finished_model,
+    name_from_path,
+    python_config,
+)
+from bertc.errors import EnvironmentLackError, InputError
 from bertc.graph.encoder import INPUTS
 from bertc.targets import target_from_name
 from tests.conftest import TinyOf
@@ -61,6 +69,22 @@ def test_the_processor_is_said_aloud(tiny_classifier: TinyModel) -> None:
     (group,) = config.instance_group
     assert group.DESCRIPTOR.enum_types_by_name["Kind"].values_by_number[group.kind].name == "KIND_GPU"
     assert list(group.profile) == ["0", "1"] and config.max_batch_size == 8
+
+
+def test_the_python_backend_s_config_takes_texts_or_ids_of_any_length() -> None:
+    config = read_config(python_config("tiny", {"logits": [-1, 3], "sentence_embedding": [4]}))
+    assert (config.name, config.backend, config.max_batch_size) == ("tiny", "python", 32)
+    assert config.HasField("dynamic_batching") and not config.default_model_filename
+    given = {value.name: (types_name(config, value.data_type), list(value.dims)) for value in config.input}
+    assert given == {
+        **dict.fromkeys(("text", "pair"), ("TYPE_STRING", [1])),
+        **dict.fromkeys(INPUTS, ("TYPE_INT64", [-1])),
+    }
+    assert all(value.optional and value.allow_ragged_batch for value in config.input)
+    found = {value.name: (types_name(config, value.data_type), list(value.dims)) for value in config.output}
+    arrays = {"logits": ("TYPE_FP32", [-1, 3]), "sentence_embedding": ("TYPE_FP32", [4])}
+    assert found == {"answer": ("TYPE_STRING", [1])} | arrays
+    assert config.parameters["threads"].string_value == "0"
 
 
 def test_a_tensorrt_model_s_inputs_have_its_types(tiny_classifier: TinyModel) -> None:
@@ -128,6 +152,18 @@ def test_a_model_appears_whole_or_not_at_all(tmp_path: Path) -> None:
         (folder / "model.onnx").write_bytes(b"whole")
     assert [path.relative_to(repository).as_posix() for path in repository.rglob("*.onnx")] == ["tiny/1/model.onnx"]
     assert list(repository.iterdir()) == [repository / "tiny"]
+
+
+def test_a_full_disk_leaves_no_model_and_is_the_repository_s(tmp_path: Path) -> None:
+    full = OSError(errno.ENOSPC, "No space left on device", "OUT/bertc.json")
+    with (
+        pytest.raises(EnvironmentLackError, match=r"models: the disk is full"),
+        finished_model(tmp_path / "models", "a"),
+    ):
+        raise full
+    with pytest.raises(PermissionError), finished_model(tmp_path / "models", "a"):
+        raise PermissionError
+    assert not list((tmp_path / "models").iterdir())
 
 
 def test_a_model_that_is_there_is_not_overwritten(tmp_path: Path) -> None:

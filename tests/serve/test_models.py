@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import threading
 from pathlib import Path
@@ -12,11 +11,10 @@ import pytest
 
 import bertc
 from bertc.artefact.layout import REPORT_FILE
-from bertc.artefact.manifest import read_manifest
 from bertc.errors import InputError
 from bertc.serve.bounds import Limits
 from bertc.serve.models import Settings
-from tests.artefacts import PathOf
+from tests.artefacts import PathOf, let_fail
 from tests.fixtures import tiny_sentence
 from tests.serve.running import Running, running
 
@@ -69,22 +67,8 @@ def test_one_that_cannot_be_opened_leaves_the_older_one(copied: Path) -> None:
         assert server.post("/predict", {"inputs": TEXTS[0]}) == wanted
 
 
-def failed(folder: Path) -> Path:
-    """Let an artefact's report say that it did not pass, with a manifest that fits."""
-    from bertc.core.digest import digest_of_file
-
-    report = folder / REPORT_FILE
-    report.write_text(json.dumps(json.loads(report.read_text(encoding="utf-8")) | {"passed": False}), encoding="utf-8")
-    manifest = folder / "manifest.json"
-    document = json.loads(manifest.read_text(encoding="utf-8"))
-    document["files"][REPORT_FILE] = {"sha256": digest_of_file(report), "bytes": report.stat().st_size}
-    manifest.write_text(json.dumps(document), encoding="utf-8")
-    assert read_manifest(folder)
-    return folder
-
-
 def test_a_verdict_that_is_no_pass_is_served_where_it_is_wanted_only(copied: Path) -> None:
-    folder = failed(copied)
+    folder = let_fail(copied)
     with running({"a": folder}, Settings(threads=1, allow_failed=True)) as server:
         assert server.post("/predict", {"inputs": TEXTS[0]})[0] == 200
     with (

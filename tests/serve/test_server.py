@@ -22,8 +22,7 @@ import pytest
 
 from bertc.errors import InputError
 from bertc.serve.server import named_folders
-from tests.artefacts import Bertc
-from tests.serve.test_models import failed
+from tests.artefacts import Bertc, let_fail
 
 
 def test_artefacts_are_called_as_their_folders_or_as_is_said(tmp_path: Path) -> None:
@@ -93,7 +92,7 @@ def test_it_answers_takes_a_new_artefact_and_ends_with_what_it_took_on(artefact:
 def test_what_cannot_be_served_is_said_before_it_listens(artefact: Path, tmp_path: Path, bertc: Bertc) -> None:
     called = bertc("serve", tmp_path, "--port", "0")
     assert called.code == 2 and "no manifest.json" in called.err
-    called = bertc("serve", failed(Path(shutil.copytree(artefact, tmp_path / "failed"))), "--port", "0")
+    called = bertc("serve", let_fail(Path(shutil.copytree(artefact, tmp_path / "failed"))), "--port", "0")
     assert called.code == 2 and "did not pass its gates" in called.err and "--allow-failed" in called.err
     with socket.create_server(("127.0.0.1", 0)) as taken:
         called = bertc("serve", artefact, "--port", taken.getsockname()[1])
@@ -130,6 +129,8 @@ def test_a_missing_package_is_named_with_what_to_install(
 
 
 def test_bertc_itself_imports_no_server() -> None:
-    code = "import bertc, bertc.cli.main, sys; print(sorted({'starlette', 'uvicorn', 'orjson'} & set(sys.modules)))"
+    code = (
+        "import bertc, bertc.cli.main, sys; print(sorted({'starlette', 'uvicorn', 'orjson', 'ray'} & set(sys.modules)))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

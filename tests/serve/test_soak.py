@@ -34,9 +34,9 @@ def test_nothing_is_wrong_lost_or_left(script: Any, artefact: Path) -> None:
     assert found["wrong"] == [] and found["exit code"] == 0
     assert found["swaps"] >= 8 and found["opened again"] == found["swaps"]
     assert found["statuses"]["good 200"] > 1000 and found["statuses"]["malformed 422"] > 0
-    early, late = found["memory MiB"]
+    _, early, *_, late = found["memory MiB"]  # of ten parts of the time; the first is that of the start
     assert late < early + 32, "memory grows"
-    assert found["open files"][1] <= found["open files"][0] + 2, "files stay open"
+    assert found["open files"][-1] <= found["open files"][1] + 2, "files stay open"
     assert found["texts in the log"] == found["tracebacks in the log"] == 0
 
 

@@ -10,6 +10,7 @@ import click
 
 from bertc.artefact.kinds import MODEL, REPOSITORY
 from bertc.cli.command import Command, force_option, option
+from bertc.cli.engine_option import engine_option, told_choice
 from bertc.cli.int8_request import check_precision, check_single_target
 from bertc.cli.options import overrides_from_flags
 from bertc.cli.output import Output
@@ -45,8 +46,24 @@ def file_to_write(context: click.Context, parameter: click.Parameter, value: Pat
     metavar="DIR",
     help="Write a model of Triton Inference Server into this repository instead (docs/triton.md).",
 )
+@option(
+    "--triton-backend",
+    "backend",
+    type=click.Choice(["onnxruntime", "tensorrt", "python"]),
+    help="What of the server runs the model. python takes texts, too. Default: the target's own (docs/triton.md).",
+)
+@engine_option()
 @recipe_command("task", "calibration", "quantization", "engine.target", "engine.attention", "engine.max_length")
-def command(output: Output, request: Request, out: Path | None, repository: Path | None, force: bool) -> int:
+def command(
+    output: Output,
+    request: Request,
+    out: Path | None,
+    repository: Path | None,
+    backend: str | None,
+    engine: str | None,
+    allow_failed: bool,
+    force: bool,
+) -> int:
     """Write the ONNX file of CHECKPOINT for a target. Nothing proves its accuracy: that is what bertc build is for.
 
     \b
@@ -58,8 +75,14 @@ def command(output: Output, request: Request, out: Path | None, repository: Path
     """
     if repository is not None and out is not None:
         raise click.UsageError("--triton-repository and -o exclude each other")
+    if repository is None and backend is not None:
+        raise click.UsageError("--triton-backend says how --triton-repository is written; give both")
     if repository is not None and request.checkpoint is not None and _is_artefact(Path(request.checkpoint)):
-        return _serve_artefact(output, request, Path(request.checkpoint), repository)
+        return _serve_artefact(
+            output, request, Path(request.checkpoint), repository, backend, engine=engine, allow_failed=allow_failed
+        )
+    if engine is not None or allow_failed:
+        raise click.UsageError("--engine and --allow-failed are for an artefact and --triton-repository")
     recipe = request.recipe()
     check_single_target(recipe)
     check_precision(recipe, request.flags)
@@ -67,7 +90,7 @@ def command(output: Output, request: Request, out: Path | None, repository: Path
         if repository is not None:
             from bertc.jobs.triton_repository import serve_checkpoint
 
-            path, lowered = serve_checkpoint(recipe, repository, work=work)
+            path, lowered = serve_checkpoint(recipe, repository, backend, work=work)
         else:
             assert out is not None
             path, lowered = out, _export(recipe, out, work, force=force)
@@ -94,12 +117,24 @@ def _export(recipe: Recipe, out: Path, work: Work, *, force: bool) -> Lowered:
     return lowered
 
 
-def _serve_artefact(output: Output, request: Request, artefact: Path, repository: Path) -> int:
+def _serve_artefact(
+    output: Output,
+    request: Request,
+    artefact: Path,
+    repository: Path,
+    backend: str | None,
+    *,
+    engine: str | None,
+    allow_failed: bool,
+) -> int:
+    from bertc.jobs.engine_choice import EngineWish
     from bertc.jobs.triton_repository import serve_artefact
 
     if request.file is not None or overrides_from_flags(request.flags):
         raise click.UsageError(f"{artefact} is an artefact, which is served as it was built; leave the other flags out")
-    path, manifest = serve_artefact(artefact, repository)
+    told_choice(output, artefact, engine, allow_failed=allow_failed)
+    wish = EngineWish(target=engine, allow_failed=allow_failed)
+    path, manifest = serve_artefact(artefact, repository, backend, wish)
     _print(output, path, manifest.target, {"unvalidated": manifest.unvalidated})
     return EXIT_PASSED
 

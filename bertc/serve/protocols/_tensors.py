@@ -138,11 +138,3 @@ def _check_count(tensor: GivenTensor, found: int, count: int) -> None:
 def bytes_of_texts(texts: Sequence[bytes]) -> bytes:
     """Return the bytes of a tensor of BYTES."""
     return b"".join(part for text in texts for part in (struct.pack("<I", len(text)), text))
-
-
-def padded(arrays: Sequence[NDArray[np.float32]], length: int) -> NDArray[np.float32]:
-    """Return arrays [tokens, ...] of several texts as [texts, length, ...], with 0 where a text has no token."""
-    found = np.zeros((len(arrays), length, *arrays[0].shape[1:]), np.float32)
-    for row, array in zip(found, arrays, strict=True):
-        row[: len(array)] = array
-    return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,3 +47,26 @@ def features_from_ids(predictor: Predictor, ids: Sequence[Ids], types: Sequence[
         Feature(input_ids=each, token_type_ids=kinds, row=number)
         for number, (each, kinds) in enumerate(zip(ids, given, strict=True))
     ]
+
+
+def rows_from_ids(batch: Mapping[str, Ids]) -> tuple[list[Ids], list[Ids] | None]:
+    """Return the ids and the token types (None without) of each text, of `input_ids` and its like: [texts, tokens].
+
+    A row ends where its `attention_mask` does. Raises `RefusalError` for arrays that do not fit each other, for none,
+    and for a mask that is not ones and then zeros.
+    """
+    ids = batch["input_ids"]
+    for name, each in batch.items():
+        if each.shape != ids.shape:
+            raise RefusalError(
+                Reason.INVALID, f"{name} has the shape {list(each.shape)}, and input_ids {list(ids.shape)}"
+            )
+    if not ids.shape[0]:
+        raise RefusalError(Reason.EMPTY, "there is no text")
+    mask = batch.get("attention_mask", np.ones_like(ids))
+    lengths = (mask == 1).sum(axis=1)
+    if not np.array_equal(mask, np.arange(ids.shape[1]) < lengths[:, None]):
+        raise RefusalError(Reason.INVALID, "a row of attention_mask is ones and then zeros: padding stands at the end")
+    types = batch.get("token_type_ids")
+    kinds = None if types is None else [row[:length] for row, length in zip(types, lengths, strict=True)]
+    return [row[:length] for row, length in zip(ids, lengths, strict=True)], kinds

@@ -14,31 +14,28 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
-import numpy as np
 import orjson
-from numpy.typing import NDArray
 from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from bertc.core.feature import Feature
 from bertc.core.versions import __version__
 from bertc.errors import BertcError
-from bertc.jobs.predict import Predictor
+from bertc.jobs.predict import shortest_feature
 from bertc.serve.bounds import Limits
 from bertc.serve.endpoints import Body, body_from_json, endpoint, headers_of_refusal, reply
 from bertc.serve.models import Models, ServedModel
-from bertc.serve.protocols._task_names import EMBEDDING, QUESTIONS, SPARSE, TOKENS
+from bertc.serve.protocols._arrays import batched
+from bertc.serve.protocols._task_names import has_array_per_text
 from bertc.serve.protocols._tensors import (
     GivenTensor,
     bytes_of_inputs,
     bytes_of_texts,
     ids_from_tensor,
-    padded,
     texts_from_tensor,
 )
-from bertc.serve.protocols._token_ids import features_from_ids
+from bertc.serve.protocols._token_ids import features_from_ids, rows_from_ids
 from bertc.serve.refused import Reason, RefusalError
 from bertc.tasks import outputs_from_head
 
@@ -212,7 +209,7 @@ async def model_ready(model: ServedModel, request: Request) -> Response:
 
 async def metadata(model: ServedModel, request: Request) -> Response:
     """Return the tensors of a model; the outputs' sizes are those of a text that is run for it."""
-    ran = await model.answer_features(1, _shortest)
+    ran = await model.answer_features(1, lambda predictor: [shortest_feature(predictor)])
     per_token = {output.name: output.per_token for output in outputs_from_head(ran.predictor.head)}
     outputs = [{"name": ANSWER, "datatype": "BYTES", "shape": [-1]}]
     for name, (array, *_) in ran.arrays.items():
@@ -229,14 +226,6 @@ async def metadata(model: ServedModel, request: Request) -> Response:
             "outputs": outputs,
         }
     )
-
-
-def _shortest(predictor: Predictor) -> list[Feature]:
-    mask = predictor.head.mask
-    text = "a" if mask is None else predictor.head.labels[mask]
-    (encoded,) = predictor.encoder.encode_batch([text], max_length=predictor.max_length)
-    ids, types = (np.asarray(each, np.int64) for each in (encoded.ids, encoded.type_ids))
-    return [Feature(input_ids=ids, token_type_ids=types, row=0)]
 
 
 async def infer(model: ServedModel, request: Request) -> Response:
@@ -299,45 +288,17 @@ async def _of_texts(
         found[ANSWER] = [orjson.dumps(each, option=orjson.OPT_SERIALIZE_NUMPY) for each in await answer.predicted()]
     else:
         found[ANSWER] = []
-    several = len(columns) == 2 and model.task in (EMBEDDING, SPARSE)
-    if not several and model.task not in (QUESTIONS, TOKENS):
-        found |= _batched(answer.predictor, answer.arrays, None)
+    if has_array_per_text(model.task, pairs=len(columns) == 2):
+        found |= batched(answer.predictor, answer.arrays, None)
     return found
 
 
 async def _of_ids(model: ServedModel, given: dict[str, tuple[GivenTensor, bytes | None]]) -> dict[str, Any]:
     """Return the engine's arrays for ids [texts, tokens], of which the mask says how many each text has."""
     batch = {name: ids_from_tensor(*each) for name, each in given.items()}
-    ids = batch["input_ids"]
-    for name, each in batch.items():
-        if each.shape != ids.shape:
-            raise RefusalError(
-                Reason.INVALID, f"{name} has the shape {list(each.shape)}, and input_ids {list(ids.shape)}"
-            )
-    if not ids.shape[0]:
-        raise RefusalError(Reason.EMPTY, "there is no text")
-    mask = batch.get("attention_mask", np.ones_like(ids))
-    lengths = (mask == 1).sum(axis=1)
-    if not np.array_equal(mask, np.arange(ids.shape[1]) < lengths[:, None]):
-        raise RefusalError(Reason.INVALID, "a row of attention_mask is ones and then zeros: padding stands at the end")
-    rows = [row[:length] for row, length in zip(ids, lengths, strict=True)]
-    types = batch.get("token_type_ids")
-    kinds = None if types is None else [row[:length] for row, length in zip(types, lengths, strict=True)]
+    rows, kinds = rows_from_ids(batch)
     ran = await model.answer_features(len(rows), lambda predictor: features_from_ids(predictor, rows, kinds))
-    return _batched(ran.predictor, ran.arrays, ids.shape[1])
-
-
-def _batched(
-    predictor: Predictor, arrays: dict[str, list[NDArray[np.float32]]], length: int | None
-) -> dict[str, NDArray[np.float32]]:
-    """Return arrays of texts as one each; those per token are padded to a length, without one to the longest text."""
-    found = {}
-    for output in outputs_from_head(predictor.head):
-        if output.name in arrays:
-            each = arrays[output.name]
-            longest = max(map(len, each)) if length is None else length
-            found[output.name] = padded(each, longest) if output.per_token else np.stack(each)
-    return found
+    return batched(ran.predictor, ran.arrays, batch["input_ids"].shape[1])
 
 
 def _response(model: ServedModel, body: InferBody, arrays: dict[str, Any]) -> Response:
