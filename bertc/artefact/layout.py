@@ -12,10 +12,18 @@ HEAD_FILE = "bertc.json"
 """The head, and how many tokens a text and a row may have."""
 
 MODULES_FILE = "modules.json"
-"""sentence-transformers' modules; each has a folder, copied as it lies in the checkpoint."""
+"""sentence-transformers' modules; each has a folder of its own, with its `MODULE_CONFIG_FILE`."""
 
-SENTENCE_FILES = ("sentence_bert_config.json",)
+MODULE_CONFIG_FILE = "config.json"
+
+SENTENCE_FILE = "sentence_bert_config.json"
 """sentence-transformers' settings of the encoder, which lie in the encoder's own folder."""
+
+ENGINES_FOLDER = "engines"
+"""Of an artefact with several engines: a folder of each by its target, with all that is not shared."""
+
+ENGINES_FILE = "engines.json"
+"""Which engines there are, in their order, and what was found of each. Its presence says that they are several."""
 
 RECIPE_FILE = "recipe.toml"
 TABLE_FILE = table.TABLE_FILE

@@ -151,6 +151,8 @@ def read_manifest(folder: Path) -> Manifest:
             raise InputError(f"{path} is not a bertc manifest; build the artefact again.")
         return Manifest.model_validate_json(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
+        if not folder.exists():
+            raise InputError(f"{folder} does not exist; give the folder of an artefact of `bertc build`") from None
         raise InputError(
             f"{folder} is not a bertc artefact: it has no {MANIFEST_FILE}; build it with `bertc build`."
         ) from None
@@ -176,9 +178,14 @@ def verify_artefact(folder: Path, *, unread: Collection[str] = ()) -> Manifest:
                 f"{folder}: manifest mismatch, {name} {fault}; build the artefact again or restore that file."
             )
     for name in foreign_files(folder, manifest):
-        if not _BYSTANDER.fullmatch(name):
+        if not is_bystander(name):
             raise InputError(f"{folder}: manifest mismatch, {name} was added after the build; remove it.")
     return manifest
+
+
+def is_bystander(name: str) -> bool:
+    """Say whether a hub or a file browser adds such a file to a folder; bertc reads none of them."""
+    return _BYSTANDER.fullmatch(name) is not None
 
 
 def foreign_files(folder: Path, manifest: Manifest | None = None) -> tuple[str, ...]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import errno
 import shutil
 from pathlib import Path
 
-from bertc.errors import EnvironmentLackError
+from bertc.errors import FULL_DISK, EnvironmentLackError
 
 BUILD_BYTES = 5
 """Per weight of a checkpoint: the float reference in float32, and at the least an engine of INT8 codes."""
@@ -14,17 +13,10 @@ BUILD_BYTES = 5
 STATE_BYTES = 16
 """Per weight of a network in training: the weights, the optimizer's two moments and the best weights, in float32."""
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
-
-
-def is_full(error: OSError) -> bool:
-    """Say whether an error of the disk is that it, or the user's share of it, is full."""
-    return error.errno in _FULL
-
 
 def full_disk(path: Path) -> EnvironmentLackError:
     """Return the error of a file or folder that found no space while it was written."""
-    return EnvironmentLackError(f"{path}: the disk is full; free some space, or write to another disk")
+    return EnvironmentLackError(f"{path}: {FULL_DISK}")
 
 
 def check_space(folder: Path, needed: int, work: str) -> None:

@@ -21,11 +21,11 @@ from bertc.artefact.exchange import exchange_folders
 from bertc.artefact.kinds import ARTEFACT, Kind
 from bertc.artefact.layout import MANIFEST_FILE
 from bertc.artefact.manifest import foreign_files
-from bertc.artefact.space import full_disk, is_full
+from bertc.artefact.space import full_disk
 from bertc.cache.lock import build_lock
 from bertc.core.digest import files_of_folder
 from bertc.core.progress import Progress, Silent
-from bertc.errors import BertcError, InputError
+from bertc.errors import BertcError, InputError, is_full
 
 _MARKER = "made-by-bertc"
 _NEW = "new"

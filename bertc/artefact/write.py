@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from bertc.artefact.layout import (
     CONFIG_FILE,
     HEAD_FILE,
-    MODULES_FILE,
     PAGE_FILE,
     RECIPE_FILE,
     REPORT_FILE,
     ROWS_FILE,
-    SENTENCE_FILES,
     TABLE_FILE,
 )
 from bertc.artefact.manifest import Binding, Provenance, ValidOn, write_manifest
+from bertc.artefact.sentence_files import write_json, write_sentence_files
 from bertc.calibrate.table import text_from_table
-from bertc.checkpoint import Checkpoint
-from bertc.checkpoint.cross_encoder import FILE as SENTENCE_CONFIG_FILE
-from bertc.checkpoint.files import contained_path, read_json
-from bertc.checkpoint.interaction_files import METADATA
 from bertc.evaluate.rows_file import write_rows
 from bertc.recipe import text_from_recipe
 from bertc.report.html.page import html_from_report
@@ -37,10 +29,14 @@ DROPPED_CONFIG = ("_name_or_path", "auto_map")
 """config.json fields that name a path of the build machine, or code that nothing should run."""
 
 
-def write_artefact(folder: Path, facts: BuildFacts, report: Report) -> None:
-    """Write everything beside the model's files, which are already there."""
+def write_artefact(folder: Path, facts: BuildFacts, report: Report, *, shared: Path | None = None) -> None:
+    """Write everything beside the model's files, which are already there.
+
+    What engines of one checkpoint have in common goes into the folder `shared`, if that is another one.
+    """
+    common = folder if shared is None else shared
     config = {name: value for name, value in facts.checkpoint.config.items() if name not in DROPPED_CONFIG}
-    _write_json(folder / CONFIG_FILE, config)
+    write_json(common / CONFIG_FILE, config)
     described = {
         "schema": 1,
         "head": asdict(facts.checkpoint.head),
@@ -48,12 +44,13 @@ def write_artefact(folder: Path, facts: BuildFacts, report: Report) -> None:
         "row_length": facts.row_length,
         "open_with": dict(facts.target.runtime.options),
     }
-    _write_json(folder / HEAD_FILE, described)
-    facts.checkpoint.encoder.save(folder)
+    write_json(folder / HEAD_FILE, described)
+    facts.checkpoint.encoder.save(common)
     if task_from_name(facts.checkpoint.head.task).sentence_modules:
-        _copy_sentence_files(folder, facts.checkpoint)
+        settings = facts.target.runtime.sentence_settings if shared is None else {}  # one engine's are not another's
+        write_sentence_files(common, facts.checkpoint, max_length=facts.max_length, settings=settings)
     if facts.table is not None:
-        (folder / TABLE_FILE).write_text(text_from_table(facts.table), encoding="utf-8")
+        (common / TABLE_FILE).write_text(text_from_table(facts.table), encoding="utf-8")
     (folder / RECIPE_FILE).write_text(text_from_recipe(facts.recipe), encoding="utf-8")
     if facts.comparison is not None and facts.validation is not None:
         origin = {
@@ -79,36 +76,9 @@ def write_artefact(folder: Path, facts: BuildFacts, report: Report) -> None:
     )
 
 
-def _copy_sentence_files(folder: Path, checkpoint: Checkpoint) -> None:
-    """Copy what sentence-transformers, PyLate and ColBERT read: modules, every folder that they name, and settings.
-
-    The encoder's folder becomes the artefact's own, where its configuration, tokenizer and model lie.
-    """
-    root, encoder = checkpoint.path, checkpoint.weights.files[0].parent
-    names = [(encoder / name, name) for name in SENTENCE_FILES]
-    names += [(root / name, name) for name in (SENTENCE_CONFIG_FILE, MODULES_FILE, METADATA)]
-    modules = read_json(root / MODULES_FILE) if (root / MODULES_FILE).is_file() else []
-    for module in modules:
-        place = contained_path(root, module.get("path", ""), root / MODULES_FILE)
-        if place == encoder:
-            module["path"] = ""
-        else:
-            names += [(file, f"{module['path']}/{file.name}") for file in sorted(place.glob("*")) if file.is_file()]
-    for source, name in names:
-        if source.is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, folder / name)
-    if encoder != root:
-        _write_json(folder / MODULES_FILE, modules)
-
-
 def _binding(optimized: Optimized) -> Binding | None:
     """Return what the model's files are bound to, None where they run anywhere."""
     if not optimized.bound_to:
         return None
     bound = optimized.bound_to
     return Binding(device=bound["device"], driver=bound["driver"], runtime=optimized.runtime)
-
-
-def _write_json(path: Path, document: Any) -> None:
-    path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

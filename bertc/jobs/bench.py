@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from bertc.checkpoint.config_json import config_from_path
 from bertc.core.batch import Batch
 from bertc.core.feature import Feature
 from bertc.core.outputs import output_names
@@ -142,7 +141,7 @@ def _works(
     contenders: Mapping[str, _Contender], shapes: Sequence[tuple[int, int]], texts: Texts | None
 ) -> Iterator[_Work]:
     encoded = {} if texts is None else {name: _encoded(each.predictor, texts) for name, each in contenders.items()}
-    vocabulary = min(int(config_from_path(each.predictor.folder)["vocab_size"]) for each in contenders.values())
+    vocabulary = min(int(each.predictor.config["vocab_size"]) for each in contenders.values())
     for batch, length in shapes:
         full = full_batch(batch, length, vocabulary)
         calls = {

@@ -18,6 +18,7 @@ from bertc.artefact.space import BUILD_BYTES, check_space
 from bertc.artefact.swap import artefact_folder, scratch_beside
 from bertc.artefact.write import write_artefact
 from bertc.cache.stages import Work
+from bertc.calibrate.shards import ready_to_observe
 from bertc.checkpoint import Checkpoint
 from bertc.core.outputs import output_names
 from bertc.core.versions import library_versions
@@ -66,6 +67,9 @@ from bertc.search.run import SearchProblem, SearchResult, search_scheme
 from bertc.targets import TargetModel, target_from_name
 from bertc.tasks import outputs_from_head
 
+Candidates = tuple[CandidatePart, ...]
+"""What a recipe was chosen from."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Built:
@@ -105,9 +109,9 @@ def build(recipe: Recipe, out: Path, *, work: Work, command: str) -> Built:
 
 
 def build_into(
-    folder: Path, recipe: Recipe, *, work: Work, command: str, candidates: tuple[CandidatePart, ...] = ()
+    folder: Path, recipe: Recipe, *, work: Work, command: str, candidates: Candidates = (), shared: Path | None = None
 ) -> Built:
-    """Compile for a target that runs here, into a working folder; `candidates` are what the recipe was chosen from."""
+    """Compile for a target that runs here, into a working folder, of `candidates`; `shared` is what engines share."""
     created = datetime.now(UTC)
     with scratch_beside(folder) as scratch:
         inputs, plan = read_inputs(recipe, work=work)
@@ -125,10 +129,7 @@ def build_into(
         model = write_model(plan, base, quantization, correction, folder, work=work)
         optimized = check_model_fusion(plan, base, quantization, model, work=work)
         comparison = evaluate_model(plan, base, model, work=work)
-        verdict = None
-        if comparison is not None and inputs.proof is not None:
-            proof = inputs.proof
-            verdict = judge_comparison(comparison, proof.gates, decide=proof.decide, any_reference=proof.any_reference)
+        verdict = judge_engine(inputs, comparison)
         sensitivity = sensitivity_of_sites(inputs, quantization, model, work=work)
         latency = time_beside_float(plan, base, model, work=work)
         facts = BuildFacts(
@@ -162,7 +163,7 @@ def build_into(
             versions=library_versions(plan.target.runtime.library),
         )
         report = report_from_facts(facts, rows=ROWS_FILE)
-        write_artefact(folder, facts, report)
+        write_artefact(folder, facts, report, shared=shared)
     return Built(report=report, verdict=verdict)
 
 
@@ -181,6 +182,7 @@ def read_inputs(
         check_exits(plan, recipe)
         if not shared:
             check_architecture(plan, checkpoint)
+        work.workers.start(ready_to_observe)
         proof = proof_from_recipe(recipe.validation, checkpoint, longest)
         source = inputs_from_recipe(recipe, checkpoint, plan.scheme, max_length=longest)
         texts = None if proof is None else proof.texts
@@ -295,6 +297,14 @@ def evaluate_model(plan: Plan, base: Base, model: Model, *, work: Work) -> Compa
     engine = Run(model=model.files, threads=plan.threads, row_length=plan.row_length)
     reference = Run(model=base.reference, threads=plan.threads)
     return compare_models(reference, engine, proof, work=work)
+
+
+def judge_engine(inputs: Inputs, comparison: Comparison | None) -> Verdict | None:
+    """Ask the gates; None without validation data."""
+    proof = inputs.proof
+    if comparison is None or proof is None:
+        return None
+    return judge_comparison(comparison, proof.gates, decide=proof.decide, any_reference=proof.any_reference)
 
 
 def sensitivity_of_sites(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bertc.cache.stages import Work
+from bertc.calibrate.shards import ready_to_observe
 from bertc.calibrate.table import CalibrationTable
 from bertc.jobs.inputs import calibrated, checkpoint_from_recipe, inputs_from_recipe, length_of_inputs
 from bertc.jobs.plan import scheme_from_recipe
@@ -15,6 +16,7 @@ def calibrate(recipe: Recipe, *, work: Work) -> CalibrationTable:
     with work.timed("read"):
         checkpoint = checkpoint_from_recipe(recipe)
         length = length_of_inputs(checkpoint, recipe.engine.max_length)
+        work.workers.start(ready_to_observe)
         text_only = recipe.calibration.model_copy(update={"table": None})
         inputs = inputs_from_recipe(
             recipe.model_copy(update={"calibration": text_only}),

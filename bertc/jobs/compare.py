@@ -14,6 +14,7 @@ from bertc.calibrate.table import CalibrationTable, table_from_path
 from bertc.errors import InputError
 from bertc.evaluate.regression import Regression, regression_from_rows
 from bertc.evaluate.rows_file import rows_from_report
+from bertc.jobs.engine_choice import ANY, EngineWish, chosen_engine
 from bertc.jobs.inspect import bytes_of_artefact, kind_of_path, report_of_artefact
 from bertc.report.schema import Report
 
@@ -22,11 +23,17 @@ NO_LIMIT = "1000000abs"
 """A comparison judges nothing, but the regression needs a limit."""
 
 
-def compare_paths(first: str, second: str, method: RangeMethod) -> Facts:
-    """Compare two artefacts or two tables. Raises `InputError` for anything else, or one of each."""
+def compare_paths(first: str, second: str, method: RangeMethod, wish: EngineWish = ANY) -> Facts:
+    """Compare two artefacts or two tables. Raises `InputError` for anything else, or one of each.
+
+    Of several engines in a folder it is the one of the wish.
+    """
+    for path in (first, second):
+        if not Path(path).exists():
+            raise InputError(f"{path} does not exist; name two artefacts or two tables")
     kinds = (kind_of_path(first), kind_of_path(second))
     if kinds == ("artefact", "artefact"):
-        return compare_artefacts(Path(first), Path(second))
+        return compare_artefacts(Path(first), Path(second), wish)
     if kinds == ("table", "table"):
         tables = (table_from_path(Path(first)), table_from_path(Path(second)))
         return compare_tables(*tables, method)
@@ -35,16 +42,22 @@ def compare_paths(first: str, second: str, method: RangeMethod) -> Facts:
     )
 
 
-def compare_artefacts(first: Path, second: Path) -> Facts:
+def compare_artefacts(first: Path, second: Path, wish: EngineWish = ANY) -> Facts:
     """Put two artefacts' figures side by side; rows that both validated are paired."""
-    manifests = [verify_artefact(folder) for folder in (first, second)]
-    reports = [report_of_artefact(folder) for folder in (first, second)]
-    notes = []
+    chosen = [chosen_engine(path, wish) for path in (first, second)]
+    folders = [each.folder for each in chosen]
+    manifests = [verify_artefact(folder) for folder in folders]
+    reports = [report_of_artefact(folder) for folder in folders]
+    notes = [
+        f"the {which} is engine {each.reason}"
+        for which, each in zip(("first", "second"), chosen, strict=True)
+        if each.reason
+    ]
     if reports[0].checkpoint.digest != reports[1].checkpoint.digest:
         notes.append("the artefacts are of different checkpoints")
     paired = None
     try:
-        paired = _paired(first, second)
+        paired = _paired(*folders)
     except InputError as error:
         notes.append(f"rows are not paired: {error}")
     return {

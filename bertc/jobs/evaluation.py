@@ -6,7 +6,7 @@ cache under its own tokens.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -14,11 +14,12 @@ from bertc.cache.stages import Stage, Work
 from bertc.core.head import Head
 from bertc.core.keys import Key, key_of_fields
 from bertc.core.progress import Progress
+from bertc.core.workers import Workers, one_ahead
 from bertc.data.encoded import Encoded, Streamed
 from bertc.evaluate.kept import Shard
 from bertc.evaluate.scores import Comparison, compare_shards
 from bertc.jobs.inputs import Proof
-from bertc.runtime.engine import Closing, Engine, outputs_from_features
+from bertc.runtime.engine import Closing, Engine, begun_outputs
 from bertc.runtime.machine.cpu import Cpu, cpu_features
 from bertc.runtime.outputs_file import Outputs, read_outputs, write_outputs
 from bertc.targets import TargetModel
@@ -39,20 +40,33 @@ class Run:
 
 
 class OpenRun(Closing):
-    """A run whose engine is opened when it is first needed, and open until the end. It mutates thus."""
+    """A run whose engine is opened when it is first needed, and open until the end. It mutates thus.
 
-    def __init__(self, run: Run) -> None:
-        self.row_length = run.row_length
+    With several workers each of them opens the engine; who runs it is no part of the key.
+    """
+
+    def __init__(self, run: Run, workers: Workers | None = None) -> None:
         self._run = run
+        self._workers = workers
         self._key = run.cache_key()
         self._stack = ExitStack()
         self._engine: Engine | None = None
+        self._begun: list[tuple[Encoded, Callable[[Progress], Outputs]]] = []
 
-    def engine(self) -> Engine:
-        """Return the open engine."""
+    def begin(self, texts: Encoded, head: Head) -> None:
+        """Begin to run texts whose outputs will be asked for."""
         if self._engine is None:
-            self._engine = self._stack.enter_context(self._run.model.opened(threads=self._run.threads))
-        return self._engine
+            model, threads = self._run.model, self._run.threads
+            self._engine = self._stack.enter_context(model.opened(threads=threads, workers=self._workers))
+        outputs = begun_outputs(self._engine, texts.features, head, row_length=self._run.row_length)
+        self._begun.append((texts, outputs))
+
+    def outputs(self, texts: Encoded, head: Head, progress: Progress) -> Outputs:
+        """Return the outputs of texts, begun before or now."""
+        if not any(begun is texts for begun, _ in self._begun):
+            self.begin(texts, head)
+        place = next(place for place, (begun, _) in enumerate(self._begun) if begun is texts)
+        return self._begun.pop(place)[1](progress)
 
     def close(self) -> None:
         """Close the engine."""
@@ -82,10 +96,19 @@ def _shards(reference: Run, engine: Run, texts: Streamed, head: Head, work: Work
     with (
         work.kept_in_parts(ENGINE) as engine_outputs,
         work.kept_in_parts(FLOAT) as float_outputs,  # ends before the other, as it begins
-        OpenRun(reference) as float_run,
-        OpenRun(engine) as engine_run,
+        OpenRun(reference, work.workers) as float_run,
+        OpenRun(engine, work.workers) as engine_run,
     ):
-        for shard in texts.shards():
+
+        def begun() -> Iterator[Encoded]:
+            """Begin the shards that the cache does not have, so that the workers never wait for this process."""
+            for shard in texts.shards():
+                for stage, run in ((FLOAT, float_run), (ENGINE, engine_run)):
+                    if not work.workers.alone and not work.holds(stage, run, shard, head, cpu):
+                        run.begin(shard, head)
+                yield shard
+
+        for shard in one_ahead(begun()):
             yield Shard(
                 rows=shard.rows,
                 features=shard.features,
@@ -97,7 +120,7 @@ def _shards(reference: Run, engine: Run, texts: Streamed, head: Head, work: Work
 def _evaluation(of: str) -> Stage[[OpenRun, Encoded, Head, Cpu], Outputs]:
     def outputs(progress: Progress, run: OpenRun, texts: Encoded, head: Head, cpu: Cpu) -> Outputs:
         """Run an engine on a text. On another processor (`cpu`) its kernels would be others."""
-        return outputs_from_features(run.engine(), texts.features, head, row_length=run.row_length, progress=progress)
+        return run.outputs(texts, head, progress)
 
     return Stage(name=f"evaluate-{of}", function=outputs, write=write_outputs, read=read_outputs)
 

@@ -10,8 +10,8 @@ need no verdict, and the weights of those that are not judged need no correction
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,8 +19,7 @@ from statistics import fmean, median
 from typing import Any
 
 from bertc.artefact.swap import artefact_folder, scratch_beside
-from bertc.cache.stages import Work
-from bertc.cache.store import StageCache
+from bertc.cache.stages import Work, cached_work
 from bertc.core.feature import Feature
 from bertc.core.head import Head
 from bertc.errors import BertcError, EnvironmentLackError, InputError
@@ -120,11 +119,13 @@ def build_fastest(recipe: Recipe, out: Path, *, work: Work, command: str, measur
     with (
         artefact_folder(out, progress=work.progress) as folder,
         scratch_beside(folder) as scratch,
-        _cached(work, scratch) as shared,
+        cached_work(work, scratch) as shared,
     ):
         choice = _Choice(candidates_from_recipe(recipe), scratch, shared)
         chosen, listed = choice.made(measure or measured_speeds)
-        final = Work(shared.cache, work.progress)  # the report has the times of the build that counts
+        final = Work(
+            shared.cache, work.progress, workers=work.workers
+        )  # the report has the times of the build that counts
         return build_into(folder, chosen.recipe, work=final, command=command, candidates=tuple(listed))
 
 
@@ -302,16 +303,6 @@ def _check(recipe: Recipe) -> None:
             f"{AUTO} keeps the fastest engine that passes the gates, and there is no validation data to judge with; "
             "name a file with --validation-data, or choose a target"
         )
-
-
-@contextmanager
-def _cached(work: Work, scratch: Path) -> Iterator[Work]:
-    """Give work with the user's cache, or one for this build alone: what candidates share is computed once."""
-    if work.cache.directory is not None:
-        yield Work(work.cache, work.progress)
-        return
-    with StageCache(scratch / "cache", progress=work.progress) as cache:
-        yield Work(cache, work.progress)
 
 
 def _with(recipe: Recipe, target: str, **quantization: Any) -> Recipe:

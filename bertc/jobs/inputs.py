@@ -54,10 +54,10 @@ class Proof:
 class Inputs:
     """All that a job reads.
 
-    `max_length` is the most tokens of a model input. `table` are the user's ranges or the
-    checkpoint's own; without them the text is calibrated on, with smoothing factors of `exponent` and what `per_site`
-    names chosen for each site. `sparsity` is what is to be pruned, None for nothing. `reference` is the float model to
-    compare with, None for the checkpoint itself; `proof` judges an engine, `held_out` a search, and by
+    `max_length` is the most tokens of a model input. `table` are the user's ranges or the checkpoint's own; without
+    them the text is calibrated on, with smoothing factors of `exponent` and what `per_site` names chosen for each site,
+    on so many `threads` (0: all cores). `sparsity` is what is to be pruned, None for nothing. `reference` is the float
+    model to compare with, None for the checkpoint itself; `proof` judges an engine, `held_out` a search, and by
     `exit_texts` the threshold of early exit is chosen.
     """
 
@@ -72,6 +72,7 @@ class Inputs:
     proof: Proof | None = None
     held_out: HeldOut | None = None
     exit_texts: Encoded | None = None
+    threads: int = 0
 
     @property
     def texts(self) -> Encoded | None:
@@ -108,6 +109,7 @@ def inputs_from_recipe(recipe: Recipe, checkpoint: Checkpoint, scheme: Scheme | 
         exponent=recipe.quantization.smoothing or DEFAULT_SMOOTHING,
         per_site=calibration.per_site,
         sparsity=sparsity,
+        threads=recipe.engine.threads,
     )
 
 
@@ -126,6 +128,7 @@ def calibrated(inputs: Inputs, graph: ir.Model, *, work: Work) -> CalibrationTab
         checkpoint=inputs.checkpoint.digest,
         exponent=inputs.exponent,
         per_site=inputs.per_site,
+        threads=inputs.threads,
         work=work,
     )
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from bertc.artefact.layout import HEAD_FILE, MANIFEST_FILE, REPORT_FILE
+from bertc.artefact.engines import index_of_folder
+from bertc.artefact.layout import ENGINES_FILE, ENGINES_FOLDER, HEAD_FILE, MANIFEST_FILE, REPORT_FILE
 from bertc.artefact.manifest import Manifest, unmet_demands, verify_artefact
 from bertc.calibrate.method import RangeMethod
 from bertc.calibrate.table import CalibrationTable, table_from_path
@@ -17,6 +18,7 @@ from bertc.checkpoint.files import read_object
 from bertc.core.head import Head
 from bertc.errors import InputError
 from bertc.ir.sites import Role, Site
+from bertc.jobs.engine_choice import ANY, ChosenEngine, EngineWish, chosen_engine
 from bertc.jobs.predict import head_from_document
 from bertc.report.schema import Report, report_from_json
 from bertc.runtime.machine.cpu import cpu_features
@@ -33,8 +35,8 @@ def kind_of_path(path: str) -> str:
         return "onnx"
     if place.is_dir():
         # A checkpoint that bertc pruned or trained has a manifest as well, but no head's description.
-        engine = (place / MANIFEST_FILE).exists() and (place / HEAD_FILE).exists()
-        return "artefact" if engine else "checkpoint"
+        described = any((place / name).exists() for name in (HEAD_FILE, ENGINES_FILE, ENGINES_FOLDER))
+        return "artefact" if described and (place / MANIFEST_FILE).exists() else "checkpoint"
     return "table" if place.is_file() or place.suffix == ".json" else "checkpoint"
 
 
@@ -103,15 +105,22 @@ def _site(table: CalibrationTable, site: Site, method: RangeMethod, *, smoothed:
     return {**facts, "fixed": True} if site in table.overrides else facts
 
 
-def facts_of_artefact(folder: Path) -> Facts:
-    """Describe an artefact after its files are verified: engine, verdict, sizes, and each site's range and error."""
-    manifest = verify_artefact(folder)
+def facts_of_artefact(path: Path, wish: EngineWish = ANY) -> Facts:
+    """Describe an artefact after its files are verified: engine, verdict, sizes, and each site's range and error.
+
+    Of several engines, which are listed, it is the one of the wish.
+    """
+    chosen = chosen_engine(path, wish)
+    folder, whole = chosen.folder, verify_artefact(chosen.shared)
+    manifest = whole if chosen.shared == folder else verify_artefact(folder)
     report = report_of_artefact(folder)
     document = read_object(folder / HEAD_FILE)
     return {
         "kind": "artefact",
         "path": str(folder),
         "verified": True,
+        "choice": chosen.reason,
+        "engines": _engines(chosen),
         "target": manifest.target,
         "created": manifest.created,
         "bertc": manifest.bertc,
@@ -133,6 +142,12 @@ def facts_of_artefact(folder: Path) -> Facts:
         "worst_sites": list(report.worst_sites),
         "warnings": list(report.warnings),
     }
+
+
+def _engines(chosen: ChosenEngine) -> list[Facts]:
+    """Return the line of each of several engines, nothing where there is one."""
+    index = index_of_folder(chosen.shared)
+    return [] if index is None else [entry.model_dump(mode="json") for entry in index.engines]
 
 
 def facts_of_onnx(path: Path) -> Facts:

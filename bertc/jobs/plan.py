@@ -41,12 +41,15 @@ class Plan:
 def plan_from_recipe(recipe: Recipe, checkpoint: Checkpoint, lengths: Sequence[int] = (), *, longest: int) -> Plan:
     """Return the plan of a recipe's target for texts of such lengths in tokens, of which none is over `longest`.
 
-    Raises `InputError` for a choice of scheme or attention that the target does not have, or that cannot run the model.
+    Raises `InputError` for a choice of scheme, sparsity or attention that the target does not have, or that cannot run
+    the model.
     """
     target = target_from_name(recipe.engine.target)
+    if target.no_sparsity and recipe.sparsity.pattern is not None:
+        raise InputError(f"the target {target.name} takes no --sparsity: {target.no_sparsity}")
     attention = attention_of_target(target, recipe.engine.attention)
     layers = checkpoint.architecture.layers
-    scheme = scheme_for_target(recipe.quantization, target, attention, layers=layers)
+    scheme = scheme_for_target(recipe.quantization, target, layers=layers)
     if attention is not None:
         if recipe.search.enabled and target.attentions[attention].int8_roles:
             raise InputError(
@@ -96,6 +99,10 @@ def feature_beyond(target: Target, architecture: Architecture) -> str | None:
         return "attention by distances and segments"
     if architecture.relative_embeddings and not target.distance_embeddings:
         return "attention by embeddings of distances"
+    if architecture.relative_bias and not target.distance_bias:
+        return "a bias by distances"
+    if target.head_sizes and architecture.head_size not in target.head_sizes:
+        return f"heads of {architecture.head_size}"
     return None
 
 
@@ -110,9 +117,7 @@ def scheme_from_recipe(quantization: QuantizationRecipe, *, layers: int) -> Sche
     )
 
 
-def scheme_for_target(
-    quantization: QuantizationRecipe, target: Target, attention: str | None, *, layers: int
-) -> Scheme | None:
+def scheme_for_target(quantization: QuantizationRecipe, target: Target, *, layers: int) -> Scheme | None:
     """Return the scheme without what a target cannot run; None for a target without static INT8.
 
     Raises `InputError` for a choice of the scheme where the target has none to offer.
@@ -122,10 +127,11 @@ def scheme_for_target(
             raise InputError(f"the target {target.name} takes no choice of quantization: {target.no_int8}")
         return None
     scheme = scheme_from_recipe(quantization, layers=layers)
+    if target.no_int8_residual and scheme.mode.quantized_residual:
+        raise InputError(f"the target {target.name} takes no INT8 mode {scheme.mode.name}: {target.no_int8_residual}")
     refined = scheme.per_channel and target.zero_points
     return replace(
         scheme.without_roles(frozenset(target.float_roles)),
-        tie_operands=attention is not None and target.attentions[attention].one_scale,
         one_sided=refined,
         split_outliers=refined,
     )

@@ -5,7 +5,7 @@ Text in, what the task gives out: labels with scores, entities, answers, embeddi
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bertc.artefact.engines import is_of_engine
 from bertc.artefact.layout import HEAD_FILE, REPORT_FILE
 from bertc.artefact.manifest import Manifest, read_manifest, unmet_demands, verify_artefact
 from bertc.checkpoint.config_json import config_from_path
@@ -26,15 +27,19 @@ from bertc.core.crf import Crf, Over
 from bertc.core.feature import Feature
 from bertc.core.head import Exit, Head, Interaction, Pooling, Problem, Projection, Similarity, Squash
 from bertc.core.lstm import Direction, Lstm
+from bertc.core.progress import Progress
+from bertc.core.workers import Workers
 from bertc.data.labels import has_text
 from bertc.data.rows import Row, row_from_texts
 from bertc.errors import EnvironmentLackError, InputError
 from bertc.evaluate.task import RawOutputs, Task
-from bertc.runtime.engine import Closing, Engine, outputs_from_features
+from bertc.jobs.engine_choice import ANY, ChosenEngine, EngineWish, chosen_engine
+from bertc.runtime.engine import BeginsBatches, Closing, Engine, begun_outputs, outputs_from_features
 from bertc.runtime.fork_guard import ForkGuard
 from bertc.runtime.machine.cpu import cpu_features
+from bertc.runtime.shared_engine import opened_engine
 from bertc.targets import target_from_name
-from bertc.tasks import checked_rows, task_from_name
+from bertc.tasks import checked_rows, outputs_from_head, task_from_name
 
 ROWS_PER_BATCH = 256
 """Rows that are held at a time when a file is streamed; the engine cuts them into batches of its own."""
@@ -53,20 +58,22 @@ class Predictor(Closing):
 
     `head` says what it gives (task, labels), `max_length` how many tokens of a text are read, `passed` whether the
     build's verdict was a pass, `unvalidated` whether there was none (nothing proves the accuracy), `row_length` how
-    many tokens of several texts share a row (None: every text has its own).
+    many tokens of several texts share a row (None: every text has its own). `folder` has the engine, `choice` says
+    which of several it is and why, and is empty where there is one.
     """
 
-    def __init__(self, folder: Path, manifest: Manifest, engine: Engine, *, packing: bool = True) -> None:
+    def __init__(self, chosen: ChosenEngine, manifest: Manifest, engine: Engine, *, packing: bool = True) -> None:
         """Take a verified artefact and its open engine."""
+        folder, shared = chosen.folder, chosen.shared
         document = read_object(folder / HEAD_FILE)
         self.folder = folder
+        self.config: Mapping[str, Any] = config_from_path(shared)
+        self.choice = chosen.reason
         self.manifest = manifest
         self.head = head_from_document(document.get("head"), folder)
         self.task: Task = task_from_name(self.head.task)
         pooled = self.task.sentence_modules and self.head.interaction is None
-        self.encoder: TextEncoder = text_encoder_from_path(
-            folder, config_from_path(folder), sentences=pooled, built=True
-        )
+        self.encoder: TextEncoder = text_encoder_from_path(shared, self.config, sentences=pooled, built=True)
         if self.head.interaction is not None:
             self.encoder = self.encoder.with_interaction(self.head.interaction)
         self.max_length = int(document.get("max_length") or self.encoder.max_length)
@@ -149,6 +156,10 @@ class Predictor(Closing):
         """Run the engine; `options` are those of `outputs_from_features`."""
         return outputs_from_features(self._engine, features, self.head, **{"row_length": self.row_length} | options)
 
+    def begun_features(self, features: Sequence[Feature]) -> Callable[[Progress], RawOutputs]:
+        """Begin to run the engine; what comes back waits for its outputs."""
+        return begun_outputs(self._engine, features, self.head, row_length=self.row_length)
+
     def run_batch(self, batch: Batch, outputs: Sequence[str]) -> list[NDArray[np.float32]]:
         """Run the engine on a batch as it is."""
         return self._engine.run(batch, outputs)
@@ -170,30 +181,62 @@ class Predictor(Closing):
 
 
 def predictor_from_path(
-    path: str | Path, *, threads: int = 0, packing: bool = True, cache: str | Path | None = None
+    path: str | Path,
+    *,
+    threads: int = 0,
+    packing: bool = True,
+    cache: str | Path | None = None,
+    workers: Workers | None = None,
+    wish: EngineWish = ANY,
 ) -> Predictor:
     """Open an artefact. `threads` 0 means all cores; without `packing` every text has a row of its own.
 
+    Of several engines it is the one of the `wish`.
+
     `cache` is a folder in which OpenVINO's engines keep what they compiled, so that the next opening is faster.
+    Several `workers` open the engine, each for itself.
 
     Raises `InputError` if a file is not the one that was built, and `EnvironmentLackError` if this processor lacks what
     the artefact was validated on.
     """
-    folder = Path(path)
-    manifest, engine = opened_artefact(folder, threads=threads, cache=None if cache is None else Path(cache))
+    chosen = chosen_engine(Path(path), wish)
+    cache = None if cache is None else Path(cache)
+    manifest, engine = opened_artefact(chosen, threads=threads, cache=cache, workers=workers)
     try:
-        return Predictor(folder, manifest, ForkGuard(engine), packing=packing)
+        guarded = engine if isinstance(engine, BeginsBatches) else ForkGuard(engine)
+        return Predictor(chosen, manifest, guarded, packing=packing)
     except BaseException:
         engine.close()
         raise
 
 
-def opened_artefact(folder: Path, *, threads: int, cache: Path | None = None) -> tuple[Manifest, Engine]:
+def opened_artefact(
+    chosen: ChosenEngine, *, threads: int, cache: Path | None = None, workers: Workers | None = None
+) -> tuple[Manifest, Engine]:
     """Open the engine of an artefact, whose files are verified. Raises what `predictor_from_path` raises."""
+    folder = chosen.folder
     unread = target_from_name(read_manifest(folder).target).runtime.companion_files
-    manifest = verified_manifest(folder, unread=unread)
+    manifest = verified_manifest(chosen, unread=unread)
     runtime = target_from_name(manifest.target).runtime
-    return manifest, runtime.engine_from_path(folder / runtime.model_files[0], threads=threads, cache=cache)
+    model = folder / runtime.model_files[0]
+    return manifest, opened_engine(runtime, model, threads=threads, cache=cache, workers=workers)
+
+
+def shortest_feature(predictor: Predictor) -> Feature:
+    """Return an input of one word, which shows the sizes of what an engine gives out."""
+    mask = predictor.head.mask
+    text = "a" if mask is None else predictor.head.labels[mask]
+    (encoded,) = predictor.encoder.encode_batch([text], max_length=predictor.max_length)
+    ids, types = (np.asarray(each, np.int64) for each in (encoded.ids, encoded.type_ids))
+    return Feature(input_ids=ids, token_type_ids=types, row=0)
+
+
+def output_sizes(predictor: Predictor) -> dict[str, list[int]]:
+    """Return the sizes of an engine's arrays for a text, by the outputs' names, by running one; -1 is its tokens."""
+    raw = predictor.run_features([shortest_feature(predictor)])
+    outputs = [output for output in outputs_from_head(predictor.head) if output.read]
+    shapes = {output.name: (output.per_token, raw[output.key][0].shape) for output in outputs}
+    return {name: [-1, *shape[1:]] if per_token else list(shape) for name, (per_token, shape) in shapes.items()}
 
 
 def _texts(name: str, given: str | Sequence[str]) -> list[str]:
@@ -205,16 +248,24 @@ def _texts(name: str, given: str | Sequence[str]) -> list[str]:
     found = list(given)
     for index, text in enumerate(found):
         if not isinstance(text, str):
-            raise InputError(
-                f"{name}[{index}] is {text!r:.60} ({type(text).__name__}), no text; give a str ('' has no answer), or "
-                "leave it out"
+            remedy = (
+                "give the second texts as a list of their own, pairs=[...]"
+                if isinstance(text, (tuple, list))
+                else "give a str ('' has no answer), or leave it out"
             )
+            raise InputError(f"{name}[{index}] is {text!r:.60} ({type(text).__name__}), no text; {remedy}")
     return found
 
 
-def verified_manifest(folder: Path, *, unread: Collection[str] = ()) -> Manifest:
-    """Check an artefact's files and this machine; return the manifest. `unread` is as for `verify_artefact`."""
+def verified_manifest(chosen: ChosenEngine, *, unread: Collection[str] = ()) -> Manifest:
+    """Check an engine's files, those it shares, and this machine; return the engine's manifest.
+
+    `unread` is as for `verify_artefact`.
+    """
+    folder, shared = chosen.folder, chosen.shared
     manifest = verify_artefact(folder, unread=unread)
+    if shared != folder:
+        verify_artefact(shared, unread=[name for name in read_manifest(shared).files if is_of_engine(name)])
     missing = unmet_demands(manifest, cpu_features())
     if missing:
         raise EnvironmentLackError(

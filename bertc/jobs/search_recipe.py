@@ -25,7 +25,7 @@ def schemes_to_search(recipe: Recipe, plan: Plan, quantization: Quantization, *,
         left_open = (table.exponent, 0.0) if grain is Granularity.CHANNEL else (0.0,)
         for smoothing in left_open if asked.smoothing is None else (asked.smoothing,):
             varied = asked.model_copy(update={"granularity": str(grain), "smoothing": smoothing})
-            scheme = scheme_for_target(varied, plan.target, plan.options.attention, layers=layers)
+            scheme = scheme_for_target(varied, plan.target, layers=layers)
             assert scheme is not None
             schemes.setdefault(scheme)
     return tuple(schemes)

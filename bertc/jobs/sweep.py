@@ -32,7 +32,7 @@ from bertc.report.html.figures import duration
 from bertc.report.html.verdict import outcome
 from bertc.report.schema import Report
 from bertc.report.sweep import WORDS, State, SweepReport, SweepRow
-from bertc.runtime.machine.cpu import cpu_features, usable_cores
+from bertc.runtime.machine.cpu import cpu_features, threads_of_each
 
 Opened = Callable[[int], AbstractContextManager[Executor]]
 
@@ -200,7 +200,7 @@ def recipe_for_workers(recipe: Recipe, workers: int) -> Recipe:
     """Share all cores between builds that run side by side; a number of threads that the recipe names stays."""
     if workers == 1 or recipe.engine.threads:
         return recipe
-    threads = max(1, usable_cores() // workers)
+    threads = threads_of_each(workers, recipe.engine.threads)
     return recipe.model_copy(update={"engine": recipe.engine.model_copy(update={"threads": threads})})
 
 

@@ -62,6 +62,9 @@ class _Notes:
         if not text.endswith(UNCHANGED):
             self.texts.append(text)
 
+    def end(self) -> None:
+        """Ignore the end of a stage."""
+
 
 def build_task(task: Task) -> Outcome:
     """Build an artefact. An error is a result, as the other builds go on; SIGTERM ends it without leaving anything."""

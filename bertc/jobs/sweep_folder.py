@@ -21,13 +21,13 @@ from bertc.artefact.destination import check_possible, check_replaceable
 from bertc.artefact.kinds import SWEEP
 from bertc.artefact.layout import MANIFEST_FILE, SWEEP_FILE, SWEEP_PAGE
 from bertc.artefact.manifest import verify_artefact
-from bertc.artefact.space import full_disk, is_full
+from bertc.artefact.space import full_disk
 from bertc.cache.lock import build_lock
 from bertc.cache.store import key_from_parts
 from bertc.checkpoint import checkpoint_from_path
 from bertc.core.digest import digest_of_file
 from bertc.core.versions import library_versions
-from bertc.errors import BertcError, InputError
+from bertc.errors import BertcError, InputError, is_full
 from bertc.recipe import AUTO_TARGET, Recipe, SweepBuild, text_from_recipe
 from bertc.report.html.sweep import html_from_sweep
 from bertc.report.sweep import SweepReport, SweepRow, sweep_from_json, sweep_to_json

@@ -12,6 +12,7 @@ from bertc.core.outputs import output_names
 from bertc.core.progress import Progress
 from bertc.errors import BertcError
 from bertc.graph.encoder import graph_from_checkpoint
+from bertc.jobs.engine_choice import chosen_engine
 from bertc.jobs.exit_threshold import plain_checkpoint
 from bertc.jobs.predict import opened_artefact
 from bertc.recipe import Recipe
@@ -57,7 +58,7 @@ def _timed(folders: Mapping[str, Path], recipe: Recipe, scratch: Path) -> Measur
     with ExitStack() as stack:
         engines = {_FLOAT: stack.enter_context(model.opened(threads=threads))}
         for name, folder in folders.items():
-            _, engine = opened_artefact(folder, threads=threads)
+            _, engine = opened_artefact(chosen_engine(folder), threads=threads)
             stack.callback(engine.close)
             engines[name] = engine
         measured = measure_latency(

@@ -20,6 +20,7 @@ from bertc.checkpoint import Checkpoint, checkpoint_from_path
 from bertc.core.feature import Feature
 from bertc.core.head import Head, Problem
 from bertc.core.progress import Progress
+from bertc.core.workers import Workers, one_ahead
 from bertc.data.dataset import dataset_from_path
 from bertc.data.encoded import row_shards
 from bertc.data.rows import Row
@@ -38,7 +39,8 @@ from bertc.graph.encoder import graph_from_checkpoint
 from bertc.jobs.predict import Predictor, predictor_from_path
 from bertc.recipe import Recipe, ValidationRecipe, recipe_from_path
 from bertc.report.schema import report_from_json
-from bertc.runtime.engine import outputs_from_features
+from bertc.runtime.engine import begun_outputs
+from bertc.runtime.shared_engine import ready_to_run
 from bertc.targets import target_from_name
 from bertc.tasks import checked_rows, head_of_rows, layout_from_head, task_from_name
 
@@ -109,23 +111,27 @@ def recipe_of_artefact(folder: Path, overrides: Mapping[str, Any]) -> Recipe:
     return recipe_from_path(folder / RECIPE_FILE, overrides)
 
 
-def validate(folder: Path, recipe: Recipe, *, checkpoint: str | None, progress: Progress) -> Validation:
+def validate(
+    folder: Path, recipe: Recipe, *, checkpoint: str | None, progress: Progress, workers: Workers | None = None
+) -> Validation:
     """Run an artefact's engine over the recipe's validation data and judge it by the recipe's gates.
 
-    `checkpoint` names the float model to compare with; without it the rows of the build are used. Raises `InputError`
-    if those do not hold this data's rows.
+    `checkpoint` names the float model to compare with; without it the rows of the build are used. Several `workers`
+    share the rows. Raises `InputError` if the rows of the build do not hold this data's.
     """
-    with predictor_from_path(folder, threads=recipe.engine.threads) as predictor:
+    with predictor_from_path(folder, threads=recipe.engine.threads, workers=workers) as predictor:
         if checkpoint is None and predictor.unvalidated:
             raise InputError(
                 f"{folder} was built without validation and keeps no float outputs; name the float model with "
                 "--checkpoint"
             )
+        if workers is not None:
+            workers.start(ready_to_run)
         compiled = None if checkpoint is None else _compiled_checkpoint(predictor, checkpoint)
         stored = None if compiled is not None else rows_from_path(folder / ROWS_FILE).table
         run = _checked_run(predictor, recipe.validation, stored, progress)
         if compiled is not None:
-            return _against_checkpoint(run, compiled, recipe.engine.threads, progress)
+            return _against_checkpoint(run, compiled, recipe.engine.threads, workers, progress)
         assert stored is not None
         return _against_rows(run, folder, stored, progress)
 
@@ -161,22 +167,23 @@ def _checked_run(predictor: Predictor, wanted: ValidationRecipe, stored: RowTabl
     return _Run(predictor=predictor, head=head, wanted=wanted, rows=rows, gates=gates)
 
 
-def _against_checkpoint(run: _Run, checkpoint: Checkpoint, threads: int, progress: Progress) -> Validation:
+def _against_checkpoint(
+    run: _Run, checkpoint: Checkpoint, threads: int, workers: Workers | None, progress: Progress
+) -> Validation:
     """Compare with the float model, which runs on the same rows."""
     predictor, head = run.predictor, run.head
     target = target_from_name("float")
     with TemporaryDirectory(prefix="bertc-") as scratch:
         model = target.written_model(target.onnx_from_graph(graph_from_checkpoint(checkpoint)), Path(scratch))
-        with model.opened(threads=threads) as engine:
+        with model.opened(threads=threads, workers=workers) as engine:
             progress.stage("evaluate")
-            shards = (
-                Shard(
-                    rows=rows,
-                    features=features,
-                    reference=outputs_from_features(engine, features, head, progress=progress),
-                    engine=predictor.run_features(features, progress=progress),
-                )
+            begun = (
+                (rows, features, begun_outputs(engine, features, head), predictor.begun_features(features))
                 for rows, features in run.shards()
+            )
+            shards = (
+                Shard(rows=rows, features=features, reference=reference(progress), engine=outputs(progress))
+                for rows, features, reference, outputs in one_ahead(begun)
             )
             found = compare_shards(run.task, head, run.rows, shards, extra=[gate.metric for gate in run.gates])
     wanted = run.wanted
@@ -196,8 +203,9 @@ def _engine_answers(run: _Run, progress: Progress) -> _Answers:
     task, head = run.task, run.head
     progress.stage("evaluate engine")
     parts, truncated = [], 0
-    for rows, features in run.shards():
-        raw = run.predictor.run_features(features, progress=progress)
+    begun = ((rows, features, run.predictor.begun_features(features)) for rows, features in run.shards())
+    for rows, features, outputs in one_ahead(begun):
+        raw = outputs(progress)
         parts.append(kept_from_outputs(task, head, task.row_outputs(rows, features, raw, head)))
         truncated += truncated_rows(features)
     return _Answers(outputs=joined_outputs(parts), truncated=truncated)

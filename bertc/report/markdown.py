@@ -7,7 +7,7 @@ import re
 from bertc.core.number_text import figure
 from bertc.evaluate.regression import Regression
 from bertc.evaluate.scores import Score
-from bertc.report.text import lines_from_regression
+from bertc.report.text import UNMOVED, ends_text, is_unmoved, lines_from_regression
 
 LISTED_ROWS = 10
 
@@ -36,8 +36,8 @@ def markdown_from_regression(regression: Regression) -> str:
 
 def _table_line(score: Score) -> str:
     values = " | ".join(map(figure, (score.reference, score.engine)))
-    drop, *bounds = (figure(value, sign=True) for value in (score.drop, *score.drop_ci95))
-    return f"| {_escaped(score.metric)} | {values} | {drop} | {' to '.join(bounds)} |"
+    interval = UNMOVED if is_unmoved(score.drop_ci95) else ends_text(score.drop_ci95)
+    return f"| {_escaped(score.metric)} | {values} | {figure(score.drop, sign=True)} | {interval} |"
 
 
 def _escaped(text: str) -> str:

@@ -102,7 +102,7 @@ class FloatGemm(Part):
     """
 
     gemm: str
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     reason: str
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from bertc.report.schema import DataPart, GatePart, LatencyPart, MetricPart, Report, SparsityPart
 
 WORST = 3
+UNMOVED = "no row gains or loses"
 
 Fact = tuple[str, str]
 
@@ -63,10 +64,24 @@ def facts_from_score(score: Score | MetricPart) -> Iterator[Fact]:
 
 
 def interval_text(bounds: tuple[float, float] | None) -> str:
-    """Write a 95 % interval where there is one."""
+    """Write a drop's 95 % interval where there is one.
+
+    Where no row differs every resampling is the same, and no width would say more than the rows can tell: the gates
+    go by the rule of three there (`drop_bounds`).
+    """
     if bounds is None or not all(map(math.isfinite, bounds)):
         return ""
-    return f" (95 % interval {figure(bounds[0], sign=True)} to {figure(bounds[1], sign=True)})"
+    return f" ({UNMOVED})" if is_unmoved(bounds) else f" (95 % interval {ends_text(bounds)})"
+
+
+def is_unmoved(bounds: tuple[float, float]) -> bool:
+    """Say whether a drop's interval is that of rows of which none gained or lost."""
+    return bounds[0] == bounds[1] == 0
+
+
+def ends_text(bounds: tuple[float, float]) -> str:
+    """Write the ends of an interval."""
+    return " to ".join(figure(end, sign=True) for end in bounds)
 
 
 def verdict_text(passed: bool, *, unvalidated: bool = False) -> str:

@@ -143,9 +143,14 @@ def test_unknown_fields_and_bad_digests_are_refused(artefact: Path) -> None:
 
 def test_no_artefact_at_all(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    for folder in (tmp_path, tmp_path / "absent", tmp_path / "file"):
+    for folder in (tmp_path, tmp_path / "file"):
         with pytest.raises(InputError, match="is not a bertc artefact"):
             verify_artefact(folder)
+
+
+def test_a_folder_that_is_not_there_is_said_not_to_be_there(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="absent does not exist; give the folder of an artefact"):
+        verify_artefact(tmp_path / "absent")
 
 
 def test_demands_that_this_machine_does_not_meet(artefact: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bertc.artefact.layout import HEAD_FILE, ROWS_FILE, SENTENCE_FILES
+from bertc.artefact.layout import HEAD_FILE, MODULES_FILE, ROWS_FILE, SENTENCE_FILE
 from bertc.artefact.manifest import read_manifest, verify_artefact
 from bertc.artefact.write import write_artefact
 from bertc.checkpoint import checkpoint_from_path
@@ -73,7 +73,7 @@ def test_code_and_paths_of_the_build_machine_stay_behind(facts: BuildFacts, tmp_
 
 
 def test_a_classifier_takes_no_files_of_sentence_transformers(facts: BuildFacts, tmp_path: Path) -> None:
-    assert not set(SENTENCE_FILES) & written(tmp_path / "out", facts)
+    assert not {SENTENCE_FILE, MODULES_FILE} & written(tmp_path / "out", facts)
 
 
 def test_an_embedder_keeps_the_files_of_sentence_transformers(
@@ -124,7 +124,10 @@ def test_every_folder_that_the_modules_name_is_there(facts: BuildFacts, encoder:
         modules[0]["path"] = encoder
         write_json(source / "modules.json", modules)
     names = written(tmp_path / "out", replace(facts, checkpoint=checkpoint_from_path(source)))
-    assert {"1_WeightedLayerPooling/model.safetensors", "2_Pooling/config.json", "sentence_bert_config.json"} <= names
+    assert {"2_Pooling/config.json", "sentence_bert_config.json"} <= names
+    kinds = [module["type"] for module in json.loads((tmp_path / "out" / "modules.json").read_text(encoding="utf-8"))]
+    assert [kind.rpartition(".")[2] for kind in kinds] == ["Transformer", "Pooling"]  # the engine has the mix
+    assert not any("WeightedLayerPooling" in name for name in names)
     for module in json.loads((tmp_path / "out" / "modules.json").read_text(encoding="utf-8")):
         assert (tmp_path / "out" / module["path"] / "config.json").is_file()
     assert kind_of_path(str(tmp_path / "out")) == "artefact"

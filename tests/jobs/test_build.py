@@ -36,6 +36,8 @@ class Noted:
 
     def advance(self, units: int = 1) -> None: ...
 
+    def end(self) -> None: ...
+
     def note(self, text: str) -> None:
         self.notes.append(text)
 

@@ -25,17 +25,16 @@ def recipe_of(checkpoint: Path, text: Path, **sections: Any) -> Recipe:
     return recipe_from_document({"checkpoint": str(checkpoint), "calibration": calibration, **sections}, "test")
 
 
-def test_another_attention_has_its_own_correction(tmp_path: Path) -> None:
-    """An attention with one scale for Q, K and V once got the correction of one with three."""
+def test_another_attention_takes_what_was_calibrated_and_corrected(tmp_path: Path) -> None:
     times = {}
     with StageCache(tmp_path / "cache") as cache:
-        for attention in ("decomposed", "plugin", "native"):
+        for attention in ("decomposed", "kernel", "native"):
             work = Work(cache, Silent())
             engine = {"target": "tensorrt", "attention": attention}
             export(recipe_of(DEMO / "model-head-64", DEMO / "data/train.tsv", engine=engine), work=work)
             times[attention] = {time.name: time.cached for time in work.times}
-    assert [times[name]["calibrate"] for name in times] == [False, True, True]
-    assert [times[name]["correct"] for name in times] == [False, False, True], "native ties nothing, as decomposed"
+    for stage in ("calibrate", "correct"):
+        assert [times[name][stage] for name in times] == [False, True, True]
 
 
 def test_text_is_read_and_encoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

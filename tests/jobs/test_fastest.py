@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bertc.artefact.layout import ROWS_FILE
 from bertc.artefact.manifest import verify_artefact
 from bertc.cache.stages import Work
 from bertc.cache.store import StageCache
@@ -21,6 +22,7 @@ from bertc.core.batch import Batch
 from bertc.core.feature import Feature
 from bertc.core.head import Head
 from bertc.core.progress import Silent
+from bertc.core.workers import Workers
 from bertc.errors import EnvironmentLackError, InputError
 from bertc.jobs import fastest as auto
 from bertc.jobs.build import Built
@@ -96,12 +98,14 @@ def without_native(monkeypatch: pytest.MonkeyPatch) -> None:
 def fastest(recipe: Written, tmp_path: Path, without_openvino: None) -> Auto:
     """Give a function that builds with invented speeds."""
 
-    def of(order: Sequence[str], cached: bool = True, **sections: dict[str, Any]) -> Built:
+    def of(
+        order: Sequence[str], cached: bool = True, workers: Workers | None = None, **sections: dict[str, Any]
+    ) -> Built:
         with StageCache(tmp_path / "cache" if cached else None) as cache:
+            work = Work(cache, Silent(), workers=workers)
             return build_fastest(
-                recipe(**sections), tmp_path / "out", work=Work(cache, Silent()), command="test",
-                measure=speeds_of(order),
-            )  # fmt: skip
+                recipe(**sections), tmp_path / "out", work=work, command="test", measure=speeds_of(order)
+            )
 
     return of
 
@@ -117,6 +121,18 @@ def test_the_fastest_that_passes_is_kept_as_if_its_target_had_been_named(fastest
     assert (second.name, second.chosen, second.verdict) == ("float", False, None)
     assert second.reason == "slower: 2.00 times the time of ort-cpu mode 2 channel"
     assert run_command(["validate", str(tmp_path / "out"), "-q"]) == 0
+
+
+def test_workers_change_nothing_that_is_found(fastest: Auto, tmp_path: Path) -> None:
+    order = ["ort-cpu mode 1", "ort-cpu-dynamic"]
+    gate = {"gates": ["logit_mse:0.0000000001abs"]}  # so that several engines run
+    alone = fastest(order, cached=False, validation=gate).report
+    rows = (tmp_path / "out" / ROWS_FILE).read_bytes()
+    with Workers(2) as workers:
+        shared = fastest(order, cached=False, workers=workers, validation=gate).report
+    assert shared.candidates == alone.candidates and {each.verdict for each in alone.candidates} >= {"pass", "fail"}
+    assert (shared.accuracy, shared.metrics, shared.gates) == (alone.accuracy, alone.metrics, alone.gates)
+    assert (tmp_path / "out" / ROWS_FILE).read_bytes() == rows
 
 
 def test_what_cannot_run_here_is_listed_with_the_reason(without_native: None, fastest: Auto) -> None:

@@ -74,8 +74,11 @@ def test_every_task_learns_to_be_its_teacher(task: str, tmp_path: Path, checkpoi
     report = run(recipe, out)
     looks = report["curve"]
     assert [look["step"] for look in looks] == [0, 8, 16, 24, 30]
-    assert looks[-1]["train_hidden"] < looks[1]["train_hidden"]
-    assert looks[-1]["train_attention"] < looks[1]["train_attention"]
+    for loss in (
+        "train_hidden",
+        "train_attention",
+    ):  # first it goes away from the teacher
+        assert looks[-1][loss] < 0.8 * max(look[loss] for look in looks[1:])
     assert all(np.isfinite(look["held_out_loss"]) for look in looks)
     verify_artefact(out)
     written = checkpoint_from_path(out)

@@ -165,7 +165,7 @@ def test_a_target_is_asked_whether_the_machine_can_run_it(monkeypatch: pytest.Mo
     weak = Cpu(vendor="none", model="old", machine="x86_64", features=frozenset({"avx2"}), cores=1)
     monkeypatch.setattr("bertc.jobs.plan.cpu_features", lambda: weak)
     with pytest.raises(EnvironmentLackError, match="VNNI"):
-        checked_target("ort-cpu")
+        checked_target("openvino")
     assert checked_target("float") is target_from_name("float")
     with pytest.raises(InputError, match="ort-cpu"):
         checked_target("ort-gpu")

@@ -146,7 +146,8 @@ def test_an_empty_text_keeps_its_place(artefact: Path) -> None:
 @pytest.mark.parametrize(
     ("texts", "pairs", "message"),
     [
-        (["good", None], None, r"texts\[1\] is None \(NoneType\), no text"),
+        (["good", None], None, r"texts\[1\] is None \(NoneType\), no text; give a str"),
+        ([("who?", "Ada")], None, r"\(tuple\), no text; give the second texts as a list of their own, pairs=\["),
         (["good", float("nan"), 3], None, r"texts\[1\] is nan \(float\), no text"),
         (["good", b"bad"], None, r"texts\[1\] is b'bad' \(bytes\)"),
         (["a", "b"], ["c", None], r"pairs\[1\] is None"),

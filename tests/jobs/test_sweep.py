@@ -79,6 +79,9 @@ class Log:
     def advance(self, units: int = 1) -> None:
         """Ignore."""
 
+    def end(self) -> None:
+        """Ignore."""
+
     def note(self, text: str) -> None:
         """Keep."""
         self.notes.append(text)
@@ -281,7 +284,7 @@ def test_a_lost_process_is_tried_again_alone_and_then_is_a_failure(place: Place)
 def test_builds_side_by_side_share_the_cores_and_are_timed_afterwards(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bertc.jobs.sweep.usable_cores", lambda: 6)
+    monkeypatch.setattr("bertc.runtime.machine.cpu.usable_cores", lambda: 6)
     report = place.run(SWEEP.replace("threads = 1", "threads = 0"), workers=3)
     assert place.workers == [3] and [task.recipe.engine.threads for task in place.tasks] == [2, 2]
     for row in report.builds:
@@ -297,7 +300,7 @@ def test_builds_side_by_side_share_the_cores_and_are_timed_afterwards(
 def test_threads_that_a_recipe_names_stay(
     monkeypatch: pytest.MonkeyPatch, threads: int, workers: int, share: int
 ) -> None:
-    monkeypatch.setattr("bertc.jobs.sweep.usable_cores", lambda: 2)
+    monkeypatch.setattr("bertc.runtime.machine.cpu.usable_cores", lambda: 2)
     recipe = recipe_from_document({"checkpoint": "x", "engine": {"threads": threads}}, "test")
     assert recipe_for_workers(recipe, workers).engine.threads == share
 

@@ -90,11 +90,11 @@ def test_the_float_model_is_torch_s_for_texts_of_all_lengths_together(
 
 @pytest.mark.parametrize("target", [pytest.param("native", marks=pytest.mark.native), "ort-cpu", "openvino"])
 def test_an_int8_engine_s_scores_are_near_and_its_verdict_is_of_the_whole(
-    target: str, checkpoint: Path, data_of: PathOf, tmp_path: Path, bertc: Bertc
+    target: str, checkpoint: Path, data_of: PathOf, tmp_path: Path, bertc: Bertc, request: pytest.FixtureRequest
 ) -> None:
     pytest.importorskip("transformers")
     if target == "openvino":
-        pytest.importorskip("openvino")
+        request.getfixturevalue("openvino_int8")
     out = built(checkpoint, data_of(TASK), tmp_path / "out", target)
     with package.load(out, threads=1) as model:
         rows, features = rows_of(model)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 from bertc.calibrate.needs import has_histograms
 from bertc.calibrate.table import DEFAULT_PERCENTILE
@@ -12,7 +13,7 @@ from bertc.quantize.quantization import Quantization
 from bertc.report.parts.facts import BuildFacts
 from bertc.report.parts.search import reasons_from_search
 from bertc.report.schema import FloatGemm, FloatSite, QuantizationPart
-from bertc.runtime.optimized import INT8_ATTENTION
+from bertc.runtime.optimized import INT8_ATTENTION, Optimized
 
 OPERANDS = {
     **dict.fromkeys(("query", "key", "value"), Role.HIDDEN),
@@ -93,11 +94,15 @@ def float_gemms(facts: BuildFacts) -> tuple[FloatGemm, ...] | None:
         return None
     reasons = {found.site: found.reason for found in _float_sites(facts)}
     return tuple(
-        FloatGemm(
-            gemm=name, precision="bf16" if name in optimized.bf16_gemms else "fp32", reason=_reason(name, reasons)
-        )
+        FloatGemm(gemm=name, precision=_precision(name, optimized), reason=_reason(name, reasons))
         for name in optimized.float_gemms
     )
+
+
+def _precision(gemm: str, optimized: Optimized) -> Literal["fp32", "bf16", "fp16"]:
+    if gemm in optimized.fp16_gemms:
+        return "fp16"
+    return "bf16" if gemm in optimized.bf16_gemms else "fp32"
 
 
 def _reason(gemm: str, reasons: Mapping[str, str]) -> str:

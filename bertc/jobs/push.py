@@ -1,0 +1,249 @@
+"""Push an artefact to the Hugging Face hub: one commit that makes a repository exactly the artefact, and a model card.
+
+In: a verified folder and the name of a repository. Out: the commit. The token is huggingface_hub's own affair
+(`hf auth login`, HF_TOKEN); nothing here reads it, and what the hub says is told without the addresses of requests.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bertc.artefact.engines import engine_folder, index_of_folder, whole_folder
+from bertc.artefact.layout import HEAD_FILE, MANIFEST_FILE, MODULES_FILE, RECIPE_FILE
+from bertc.artefact.manifest import is_bystander, read_manifest, verify_artefact
+from bertc.checkpoint.files import read_object
+from bertc.checkpoint.hub import HUB_ID
+from bertc.core.progress import Progress
+from bertc.core.versions import __version__
+from bertc.errors import BertcError, EnvironmentLackError, InputError
+from bertc.jobs.inspect import report_of_artefact
+from bertc.jobs.predict import head_from_document
+from bertc.recipe import recipe_from_path
+from bertc.report.card import CardEngine, card_from_engines
+from bertc.report.schema import Report
+from bertc.targets import target_from_name
+from bertc.tasks import task_from_name
+
+CARD = "README.md"
+COMMIT_TRIES = 3
+"""How often a commit is sent that the hub answers with an error of its own (5xx)."""
+
+_SNAPSHOT = re.compile(r"[0-9a-f]{40}")
+CONFLICTS = (409, 412)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repository:
+    """Where to push: a repository by its name, a branch (None: the main one), and whether it has to be private."""
+
+    name: str
+    revision: str | None = None
+    private: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pushed:
+    """The commit: its address and id, how many files it has, and how many bytes."""
+
+    url: str
+    commit: str
+    files: int
+    bytes: int
+
+
+def push(folder: Path, repository: Repository, *, allow_failed: bool, progress: Progress) -> Pushed:
+    """Push the artefact in a folder. Raises `InputError` and `EnvironmentLackError` before anything is sent where that
+    can be known: for a damaged artefact, a verdict that is no pass (unless `allow_failed`), and files in the repository
+    that bertc did not push.
+    """
+    if HUB_ID.fullmatch(repository.name) is None:
+        raise InputError(f"{repository.name!r} is no repository of the hub; name it OWNER/NAME")
+    whole = whole_folder(folder)
+    if whole is not None:
+        raise InputError(f"{folder} is one engine of {whole} and lacks what they share; push {whole}")
+    progress.stage("verify")
+    manifest = verify_artefact(folder)
+    engines = engines_of_artefact(folder)
+    if not allow_failed:
+        _check_verdicts(folder, [engine.report for engine in engines])
+    card = card_from_engines(repository.name, engines, base_model=_base_model(folder, engines[0].report))
+    files = {name: folder / name for name in (*manifest.files, MANIFEST_FILE)}
+    hub = _hub()
+    with _refusals(repository.name), _quiet():
+        api = hub.HfApi(library_name="bertc", library_version=__version__)
+        progress.stage("look")
+        parent, stale = _prepared(api, repository, set(files))
+        progress.stage("push")
+        operations = [hub.CommitOperationAdd(name, path) for name, path in sorted(files.items())]
+        operations.append(hub.CommitOperationAdd(CARD, card.encode()))
+        operations += [hub.CommitOperationDelete(name) for name in stale]
+        done = _committed(api, repository, operations, parent, _message(engines))
+    size = sum(path.stat().st_size for path in files.values()) + len(card.encode())
+    return Pushed(url=str(done.commit_url), commit=str(done.oid), files=len(files) + 1, bytes=size)
+
+
+def engines_of_artefact(folder: Path) -> list[CardEngine]:
+    """Describe the engines of an artefact for its card, in their order."""
+    index = index_of_folder(folder)
+    if index is None:
+        return [_card_engine(folder, folder)]
+    return [_card_engine(folder, engine_folder(folder, target)) for target in index.targets]
+
+
+def _card_engine(folder: Path, place: Path) -> CardEngine:
+    target = target_from_name(read_manifest(place).target)
+    document = read_object(place / HEAD_FILE)
+    head = head_from_document(document.get("head"), place)
+    task = task_from_name(head.task)
+    runtime = target.runtime
+    prefix = "" if place == folder else f"{place.relative_to(folder).as_posix()}/"
+    vectors = task.sentence_modules and head.interaction is None and not task.token_scores
+    return CardEngine(
+        report=report_of_artefact(place),
+        library=runtime.library,
+        model=f"{prefix}{runtime.model_files[0]}",
+        options=document.get("open_with", {}),
+        onnx=next((f"{prefix}{name}" for name in runtime.companion_files), None),
+        pooled=vectors and (folder / MODULES_FILE).is_file(),
+        alone=place == folder,
+        pipeline=task.hub_name or task.name,
+        pairs=all(len(choice) == 2 for choice in task.layout.choices),
+    )
+
+
+def _check_verdicts(folder: Path, reports: list[Report]) -> None:
+    for report in reports:
+        if not report.passed:
+            verdict = "is unvalidated" if report.unvalidated else "did not pass its gates"
+            raise InputError(
+                f"{folder}: the engine {report.engine.target} {verdict}, so it is not pushed; build it until it "
+                "passes, or push it with --allow-failed, which its card says"
+            )
+
+
+def _base_model(folder: Path, report: Report) -> str | None:
+    """Return the hub id that the artefact was built from, None where it was a folder: a download's is its commit."""
+    place = folder if (folder / RECIPE_FILE).is_file() else engine_folder(folder, report.engine.target)
+    name = recipe_from_path(place / RECIPE_FILE, {}).checkpoint
+    return name if HUB_ID.fullmatch(name) and _SNAPSHOT.fullmatch(report.checkpoint.name) else None
+
+
+def _message(engines: list[CardEngine]) -> str:
+    verdict = "passed" if all(engine.report.passed for engine in engines) else "not passed"
+    return f"bertc {__version__}: {', '.join(engine.report.engine.target for engine in engines)}, {verdict}"
+
+
+def _prepared(api: Any, repository: Repository, files: set[str]) -> tuple[str, list[str]]:
+    """Make the repository and the branch where they are not there; return the branch's head, and files to delete."""
+    name, revision = repository.name, repository.revision
+    api.create_repo(name, private=repository.private or None, exist_ok=True)
+    if revision is not None:
+        api.create_branch(name, branch=revision, exist_ok=True)
+    info = api.model_info(name, revision=revision)
+    if repository.private and not info.private:
+        raise InputError(
+            f"{name} is there and is public, so nothing was pushed; make it private, or leave out --private"
+        )
+    there = {sibling.rfilename for sibling in info.siblings or ()} - {CARD}
+    listed = _listed(api, repository, info.sha) if MANIFEST_FILE in there else set()
+    strange = sorted(each for each in there - listed - files if not is_bystander(each))
+    if strange:
+        more = f" and {len(strange) - 1} more" if len(strange) > 1 else ""
+        raise InputError(
+            f"{name} has files that bertc did not push ({strange[0]}{more}); push to another repository or "
+            "--revision, or remove them"
+        )
+    return info.sha, sorted((there & listed) - files)
+
+
+def _listed(api: Any, repository: Repository, commit: str) -> set[str]:
+    """Return the files of the artefact that was pushed before, by its manifest."""
+    with tempfile.TemporaryDirectory(prefix="bertc-") as scratch:
+        api.hf_hub_download(repository.name, MANIFEST_FILE, revision=commit, local_dir=scratch)
+        try:
+            return {*read_manifest(Path(scratch)).files, MANIFEST_FILE}
+        except InputError as error:
+            raise InputError(
+                f"{repository.name} has a {MANIFEST_FILE} that is not bertc's; push to another repository"
+            ) from error
+
+
+def _committed(api: Any, repository: Repository, operations: list[Any], parent: str, message: str) -> Any:
+    """Commit on top of what was seen. An error of the hub's own is tried again, which cannot commit twice: `parent`."""
+    errors = importlib.import_module("huggingface_hub.errors")
+    for attempt in range(1, COMMIT_TRIES + 1):
+        try:
+            return api.create_commit(
+                repository.name,
+                operations,
+                commit_message=message,
+                revision=repository.revision,
+                parent_commit=parent,
+            )
+        except errors.HfHubHTTPError as error:
+            if error.response.status_code < 500 or attempt == COMMIT_TRIES:
+                raise
+    raise AssertionError("unreachable")
+
+
+def _hub() -> Any:
+    try:
+        return importlib.import_module("huggingface_hub")
+    except ImportError as error:
+        raise EnvironmentLackError("pushing needs huggingface_hub; run pip install 'bertc[hub]'") from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Show no progress of the hub's own beside bertc's."""
+    utils = importlib.import_module("huggingface_hub.utils")
+    shown = not utils.are_progress_bars_disabled()
+    utils.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if shown:
+            utils.enable_progress_bars()
+
+
+@contextmanager
+def _refusals(name: str) -> Iterator[None]:
+    """Say in one sentence what the hub refuses, without addresses, which may hold a password."""
+    errors = importlib.import_module("huggingface_hub.errors")
+    try:
+        yield
+    except BertcError:
+        raise
+    except errors.HfHubHTTPError as error:
+        raise _refusal(name, error.response.status_code, error.server_message) from None
+    except Exception as error:  # noqa: BLE001 - the network's errors are those of whatever the hub's client uses
+        cause = error.__cause__
+        if isinstance(cause, errors.HfHubHTTPError):  # how the upload of a file fails
+            raise _refusal(name, cause.response.status_code, cause.server_message) from None
+        what = type(cause or error).__name__
+        raise EnvironmentLackError(
+            f"{name} cannot be pushed: the hub did not answer as it should ({what}); check the network and HF_ENDPOINT "
+            "(a mirror without Xet needs HF_HUB_DISABLE_XET=1), and push again: what was not committed is not there"
+        ) from None
+
+
+def _refusal(name: str, status: int, said: str | None) -> BertcError:
+    told = "" if not said else f", {said.strip().splitlines()[0][:200]}"
+    if status == 401:
+        return InputError(f"{name}: the hub does not know you (401{told}); log in with hf auth login, or set HF_TOKEN")
+    if status == 403:
+        return InputError(f"{name}: your token may not write there (403{told}); take one with write access")
+    if status in CONFLICTS:
+        return InputError(
+            f"{name} was changed meanwhile ({status}{told}), so nothing was pushed; look at it, push again"
+        )
+    if status < 500:
+        return InputError(f"{name} cannot be pushed ({status}{told}); check its name and your rights")
+    return EnvironmentLackError(f"{name} cannot be pushed: the hub has an error of its own ({status}{told}); try later")
