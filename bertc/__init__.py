@@ -19,11 +19,22 @@ __all__ = ["__version__", "load"]
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 
-def load(path: str | Path, threads: int = 0, *, packing: bool = True, cache: str | Path | None = None) -> Predictor:
+def load(
+    path: str | Path,
+    threads: int = 0,
+    *,
+    packing: bool = True,
+    cache: str | Path | None = None,
+    engine: str | None = None,
+    allow_failed: bool = False,
+) -> Predictor:
     """Open the artefact in a folder; `threads` 0 means all cores.
 
     Short texts of a call share rows where that is faster; `packing` False gives every text a row of its own.
     `cache` is a folder in which OpenVINO's engines keep what they compiled, so that the next opening is faster.
+
+    Of several engines in the folder it is the one of the target `engine`, or the first in their order that runs here
+    and whose verdict is no fail; `allow_failed` takes one that failed, too. `Predictor.choice` says which it is.
 
     Load after a fork, not before: an engine's threads stay with the parent, and a child that asks it is refused.
 
@@ -36,9 +47,11 @@ def load(path: str | Path, threads: int = 0, *, packing: bool = True, cache: str
     Raises `bertc.errors.InputError` if it is no artefact or a file was changed, and
     `bertc.errors.EnvironmentLackError` if this machine cannot run it.
     """
+    from bertc.jobs.engine_choice import EngineWish
     from bertc.jobs.predict import predictor_from_path  # the runtime: not for who only wants the version or the help
 
-    predictor = predictor_from_path(path, threads=threads, packing=packing, cache=cache)
+    wish = EngineWish(target=engine, allow_failed=allow_failed)
+    predictor = predictor_from_path(path, threads=threads, packing=packing, cache=cache, wish=wish)
     if predictor.caution:
         warnings.warn(predictor.caution, UserWarning, stacklevel=2)
     return predictor

@@ -6,12 +6,15 @@ input or the usage is wrong, 3 the environment lacks something, 70 an internal e
 
 from __future__ import annotations
 
+import errno
+
 EXIT_PASSED = 0
 EXIT_GATE = 1
 EXIT_INPUT = 2
 EXIT_ENVIRONMENT = 3
 EXIT_INTERNAL = 70
 
+FULL_DISK = "the disk is full; free some space, or write to another disk"
 ISSUES = "please report it with the output of --debug to the maintainers (CONTRIBUTING.md)"
 
 
@@ -33,6 +36,11 @@ class EnvironmentLackError(BertcError):
     exit_code = EXIT_ENVIRONMENT
 
 
+def is_full(error: OSError) -> bool:
+    """Say whether an error of the disk is that it, or the user's share of it, is full."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
 def sentence_of_error(error: Exception) -> tuple[str, int]:
     """Say in a sentence what happened, and the exit code; whatever a command raises has one."""
     if isinstance(error, BertcError):
@@ -41,8 +49,11 @@ def sentence_of_error(error: Exception) -> tuple[str, int]:
         return "there is not enough memory; use a machine with more, or fewer rows", EXIT_ENVIRONMENT
     if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("bertc"):
         return f"the package {error.name} is not installed; install bertc with its dependencies", EXIT_ENVIRONMENT
+    if isinstance(error, OSError) and is_full(error):
+        place = error.filename2 or error.filename  # of a copy the second is what was written
+        return (f"{place}: {FULL_DISK}" if place else FULL_DISK), EXIT_ENVIRONMENT
     if isinstance(error, OSError) and error.strerror:
         where = f"{error.filename}: " if error.filename else ""
-        return f"{where}{error.strerror}; check the path, its permissions and the free space", EXIT_INPUT
+        return f"{where}{error.strerror}; check the path and its permissions", EXIT_INPUT
     name = type(error).__name__
     return f"internal error: {name}: {error}; run again with --debug to see where, and {ISSUES}", EXIT_INTERNAL

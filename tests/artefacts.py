@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from bertc.cli.main import run
-from tests.fixtures import tiny_sentence, write_tiny_bert
+from bertc.core.digest import digest_of_file
+from tests.fixtures import edit_json, tiny_sentence, write_tiny_bert
 
 ROWS = 48
 PathOf = Callable[[str], Path]
@@ -145,3 +146,13 @@ def artefact(artefact_of: PathOf) -> Path:
 def ort_artefact(ort_artefact_of: PathOf) -> Path:
     """The classifier's artefact for ONNX Runtime: read only."""
     return ort_artefact_of("sequence-classification")
+
+
+def let_fail(out: Path) -> Path:
+    """Make the verdict of an artefact a fail, with a manifest that fits, as its build would have; return the folder."""
+    report = out / "report.json"
+    edit_json(report, passed=False)
+    files = json.loads((out / "manifest.json").read_text(encoding="utf-8"))["files"]
+    record = {"sha256": digest_of_file(report), "bytes": report.stat().st_size}
+    edit_json(out / "manifest.json", files=files | {"report.json": record})
+    return out

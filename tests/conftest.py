@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from bertc.errors import EnvironmentLackError
 from bertc.runtime import latency
+from bertc.runtime.machine.cpu import cpu_features
 from bertc.runtime.native.library import check_library
 from tests.artefacts import (  # noqa: F401  # fixtures
     artefact,
@@ -29,6 +31,9 @@ from tests.tensorrt_tiny import install, wide  # noqa: F401  # fixtures
 from tests.tiny import TinyModel, tiny_model
 
 TinyOf = Callable[[str], TinyModel]
+
+if find_spec("triton") is not None and not Path("/dev/nvidiactl").exists():
+    os.environ.setdefault("TRITON_INTERPRET", "1")  # without a GPU; before anything imports Triton
 
 
 @pytest.fixture(scope="session")
@@ -69,6 +74,31 @@ def _native_library(request: pytest.FixtureRequest) -> None:
             check_library()
         except EnvironmentLackError as lack:
             pytest.skip(str(lack))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what has the target `openvino` as a parameter on a CPU where that is refused."""
+    if not cpu_features().saturates:
+        return
+    for item in items:
+        case = getattr(item, "callspec", None)
+        if case is not None and any(isinstance(each, str) and each == "openvino" for each in case.params.values()):
+            item.add_marker(pytest.mark.skip(reason="needs a CPU with VNNI"))
+
+
+@pytest.fixture
+def openvino_int8() -> None:
+    """Skip where OpenVINO is missing, or this CPU cannot run its INT8 exactly."""
+    pytest.importorskip("openvino", reason="needs the extra openvino")
+    if cpu_features().saturates:
+        pytest.skip("needs a CPU with VNNI")
+
+
+@pytest.fixture(autouse=True)
+def _ray(request: pytest.FixtureRequest) -> None:
+    """Skip what is marked `ray` where Ray is not installed."""
+    if request.node.get_closest_marker("ray") and find_spec("ray") is None:
+        pytest.skip("needs the extra ray")
 
 
 @pytest.fixture(scope="session")

@@ -27,9 +27,14 @@ NAMES_FOR_ROUTES = "serve/protocols/_task_names.py"
 """Where tasks are named, since a protocol's routes and shapes are made for one each."""
 
 SAME_MEANING = {
+    "ahead": "kernels compiled for a GPU that is not here",
+    "attention": "the function in a graph, and the kernel of it",
     "checkpoint": "the room, and the value that it reads",
     "columns": "which columns of a data file are read",
+    "cuda": "the runtime: its engine, its target",
+    "gemm": "a product with weights: in a dialect's operators, and the kernel",
     "head": "a model's head: the value, and how it is read from a checkpoint",
+    "kernels": "a runtime's kernels in Triton",
     "library": "the library that a room is about: whether it is here",
     "lstm": "a recurrent layer: the value, and what it computes",
     "losses": "what training minimises: the distances, and their weighted sum",
@@ -37,6 +42,8 @@ SAME_MEANING = {
     "native": "the runtime: its engines, its target",
     "openvino": "the runtime: its lowering, its engines, its target",
     "ort": "the runtime: its lowering, its engines",
+    "plan": "what is to be done in which order: a target's part of a build, an engine's kernel calls",
+    "products": "products with weights: how a runtime runs them",
     "progress": "how far a job is: the protocol, and the line in the terminal",
     "runtime": "the room, and the protocol that its files obey",
     "search": "the search for a scheme, and its part of the report",

@@ -23,7 +23,7 @@ from bertc.export.ort import lower as ort
 from bertc.graph.encoder import graph_from_checkpoint
 from bertc.ir.edit import values_by_name
 from bertc.ir.scheme import DEFAULT_SMOOTHING, Scheme, scheme_from_options
-from bertc.ir.standard import standard_from_graph
+from bertc.ir.standard import standard_from_graph, write_zero_points
 from bertc.quantize.insert import Quantized, quantize_graph
 from bertc.runtime.ort.inference_session import open_session
 from tests.fixtures import write_tiny_bert
@@ -118,8 +118,9 @@ def quantized(model: TinyModel, scheme: Scheme, *, calibrator: str = "percentile
 
 
 def run_engine(model: ir.Model, batch: Batch, names: Sequence[str]) -> list[Array]:
-    """Run a lowered graph in ONNX Runtime."""
-    with open_session(ir.to_proto(model).SerializeToString(), threads=1) as engine:
+    """Run a lowered graph in ONNX Runtime, exactly on every CPU."""
+    written = write_zero_points(model.clone())
+    with open_session(ir.to_proto(written).SerializeToString(), threads=1) as engine:
         return engine.run(batch, names)
 
 

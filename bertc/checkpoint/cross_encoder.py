@@ -8,14 +8,16 @@ cross-encoder that names none has the sigmoid for one score, and nothing for sev
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from bertc.checkpoint.files import read_object_if_there
-from bertc.core.head import Problem, Squash
+from bertc.core.head import Head, Problem, Squash
 from bertc.errors import InputError
 
 FILE = "config_sentence_transformers.json"
+OLDER = "sbert_ce_default_activation_function"
 PLAIN, SIGMOID = "Identity", "Sigmoid"
 
 
@@ -24,7 +26,14 @@ def is_cross_encoder(root: Path) -> bool:
     return read_object_if_there(root / FILE).get("model_type") == "CrossEncoder"
 
 
-def squash_from_files(root: Path, config: Mapping[str, Any], problem: Problem | None, scores: int) -> Squash | None:
+def with_squash(root: Path, config: Mapping[str, Any], head: Head) -> Head:
+    """Return a classifier's head with what stands behind its scores; another head as it is."""
+    if head.problem is None:
+        return head
+    return replace(head, squash=_squash(root, config, head.problem, len(head.labels)))
+
+
+def _squash(root: Path, config: Mapping[str, Any], problem: Problem, scores: int) -> Squash | None:
     """Return what stands behind the scores, None for nothing. Raises `InputError` for what bertc does not compute."""
     name = _named(root, config, scores)
     if name is None:
@@ -43,11 +52,27 @@ def squash_from_files(root: Path, config: Mapping[str, Any], problem: Problem | 
     )
 
 
+def notes_on_score(root: Path, config: Mapping[str, Any], problem: Problem | None) -> tuple[str, ...]:
+    """Tell of a single score that is given as it is, where other libraries take it for that of a cross-encoder.
+
+    transformers' pipeline (5.24, text_classification.py) has the sigmoid for one score whose problem_type is not
+    "regression", sentence-transformers' CrossEncoder for one that names nothing else.
+    """
+    if problem != Problem.REGRESSION or config.get("problem_type") is not None or _named(root, config, 1) is not None:
+        return ()
+    note = (
+        f"{root}: its score is given as it is, and by transformers' pipeline and sentence-transformers as a sigmoid; "
+        f'for that write "{OLDER}": "torch.nn.modules.activation.Sigmoid" into config.json, or else '
+        '"problem_type": "regression"'
+    )
+    return (note,)
+
+
 def _named(root: Path, config: Mapping[str, Any], scores: int) -> str | None:
     """Return the activation by its name; None where the model is no cross-encoder."""
     of_library = read_object_if_there(root / FILE)
     of_model = config.get("sentence_transformers")
-    older = config.get("sbert_ce_default_activation_function")
+    older = config.get(OLDER)
     named = of_library.get("activation_fn") if of_library.get("model_type") == "CrossEncoder" else None
     if named is None:
         named = of_model.get("activation_fn") if isinstance(of_model, Mapping) else None

@@ -43,9 +43,17 @@ WEIGHTS = (
 def local_folder(path: str | Path) -> Path:
     """Return the folder of a checkpoint that is given as a path or as a hub id ("org/name").
 
+    A download goes to huggingface_hub's cache. Raises `InputError` if there is no such folder or hub id,
+    `EnvironmentLackError` if the hub cannot be reached or its package is missing.
+    """
+    return folder_that_is_there(path) or _download(str(path))
+
+
+def folder_that_is_there(path: str | Path) -> Path | None:
+    """Return the folder of a checkpoint; None for a hub id, which nothing looks up here.
+
     A `Path` is a path, and so is a string that starts with ., / or ~, has more than one slash, or whose first part is
-    a local folder. A download goes to huggingface_hub's cache. Raises `InputError` if there is no such
-    folder or hub id, `EnvironmentLackError` if the hub cannot be reached or its package is missing.
+    a local folder. Raises `InputError` for a path where there is no folder.
     """
     text = str(path)
     try:
@@ -65,7 +73,7 @@ def local_folder(path: str | Path) -> Path:
     looks_local = isinstance(path, Path) or not HUB_ID.fullmatch(text) or Path(text).parts[0] in (".", "..")
     if looks_local or Path(text).parent.is_dir():  # "models/typo": nobody means the hub's user "models"
         raise InputError(f"{path} does not exist; give the folder of a checkpoint, or a hub id such as org/name")
-    return _download(text)
+    return None
 
 
 def _download(name: str) -> Path:

@@ -11,7 +11,7 @@ from bertc.checkpoint.adapters import ADAPTER_CONFIG, AdaptedWeights, adapted_we
 from bertc.checkpoint.checkpoint import Checkpoint, Weights, architecture_from_config
 from bertc.checkpoint.config_json import config_from_path, family_from_config
 from bertc.checkpoint.crf_tensors import crf_from_weights, crf_names, notes_on_crf
-from bertc.checkpoint.cross_encoder import FILE, squash_from_files
+from bertc.checkpoint.cross_encoder import FILE, notes_on_score, with_squash
 from bertc.checkpoint.dense_modules import WithModules, dense_weights
 from bertc.checkpoint.exit_classifiers import exits_from_weights, is_exit, refuse_fastbert, with_last_classifier
 from bertc.checkpoint.google_folder import CONFIG, is_google_folder, notes_on_google_folder
@@ -62,8 +62,7 @@ def checkpoint_from_path(path: str | Path, *, task: str | None = None) -> Checkp
     late = of_task.has_architecture(LATE_INTERACTION)
     encoder = text_encoder_from_path(folder, config, sentences=of_task.sentence_modules and not late)
     behind: tuple[str, ...] = ()
-    if head.problem is not None:
-        head = replace(head, squash=squash_from_files(root, config, head.problem, len(head.labels)))
+    head = with_squash(root, config, head)
     if of_task.crf:
         behind, head = _with_sequences(head, folder, config, whole, (of_crf, of_lstm))
     if of_task.token_scores:
@@ -75,6 +74,7 @@ def checkpoint_from_path(path: str | Path, *, task: str | None = None) -> Checkp
         *weights.notes,
         *notes_on_google_folder(folder, config),
         *check_config(folder, config),
+        *notes_on_score(root, config, head.problem),
         *notes_on_quantizers(folder, weights.quantizers, architecture),
         *(*notes_on_crf(config, head.crf), *notes_on_lstm(config, head.lstm)),
         *check_tensors(folder, [name for name in parted if not is_exit(name)], architecture, heads, behind=behind),

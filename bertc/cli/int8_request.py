@@ -16,12 +16,12 @@ def check_precision(recipe: Recipe, flags: Mapping[str, Any]) -> None:
     """Refuse --int8-mode for a target that is not INT8; a recipe has a mode even where nobody asked for one."""
     from bertc.targets import target_from_name
 
-    name = recipe.engine.target
-    if flags.get("quantization__mode") is None or name not in TARGETS.names():  # auto-cpu is several
+    if flags.get("quantization__mode") is None:
         return
-    reason = target_from_name(name).no_int8
-    if reason:
-        raise InputError(f"the target {name} takes no --int8-mode: {reason}")
+    for name in recipe.engine.targets:
+        reason = target_from_name(name).no_int8 if name in TARGETS.names() else ""  # auto-cpu is several
+        if reason:
+            raise InputError(f"the target {name} takes no --int8-mode: {reason}")
 
 
 def check_single_target(recipe: Recipe) -> None:
@@ -30,3 +30,5 @@ def check_single_target(recipe: Recipe) -> None:
 
     if recipe.engine.target == AUTO_TARGET:
         raise InputError(f"{AUTO_TARGET} is for bertc build, which measures the targets; name one with --target")
+    if len(recipe.engine.targets) > 1:
+        raise InputError(f"--target {recipe.engine.target} names several, which is for bertc build; name one")

@@ -43,9 +43,9 @@ def run(arguments: Sequence[str]) -> int:
             code = _invoke(arguments)
         return code
     except Terminated:
-        return _fail("terminated; what was unfinished is removed", EXIT_TERMINATED)
+        return _fail("terminated; no result is left half-written", EXIT_TERMINATED)
     except (KeyboardInterrupt, click.Abort):
-        return _fail("interrupted; what was unfinished is removed", EXIT_INTERRUPTED)
+        return _fail("interrupted; no result is left half-written", EXIT_INTERRUPTED)
     except BrokenPipeError:
         _abandon_output()
         return EXIT_PIPE

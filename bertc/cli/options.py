@@ -91,6 +91,14 @@ def _option_of(setting: Setting) -> Decorator:
     )
 
 
+class Names(click.Choice[str]):
+    """One of some names, or several of them with commas between."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the text as it is. Raises `BadParameter` for a part that is none of the names."""
+        return ",".join(super(Names, self).convert(part, param, ctx) for part in str(value).split(","))
+
+
 def _is_repeatable(setting: Setting) -> bool:
     return setting.kind is tuple or (setting.kind is dict and setting.values is str)
 
@@ -100,7 +108,7 @@ def _type_of(setting: Setting) -> Any:
     if setting.kind is dict:
         return column_pair if _is_repeatable(setting) else weighted_names
     if setting.choices:
-        return click.Choice(setting.choices)
+        return Names(setting.choices) if setting.several else click.Choice(setting.choices)
     bounds = setting.bounds
     if setting.about.path:
         return Reads(str)

@@ -50,6 +50,9 @@ class NotesOnly:
         """Print a line unless quiet."""
         self._output.note(text)
 
+    def end(self) -> None:
+        """Ignore the end of a stage."""
+
 
 class StageLines:
     """Prints a line for each stage when it ends. It mutates: it remembers the stage that runs."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import wraps
 from pathlib import Path
@@ -13,6 +13,7 @@ import click
 
 from bertc.artefact.kinds import CACHE, Kind
 from bertc.cli.command import Decorator, all_of, option
+from bertc.cli.idle_flags import check_in_use
 from bertc.cli.options import recipe_from_flags, recipe_options
 from bertc.cli.output import Output
 from bertc.cli.paths import Reads, Writes, destinations_of
@@ -24,6 +25,7 @@ from bertc.recipe.setting import settings, settings_named, title_of
 if TYPE_CHECKING:
     from bertc.artefact.destination import Destination, Source
     from bertc.cache.stages import Work
+    from bertc.core.workers import Workers
 
 CACHE_TITLE = "Cache"
 
@@ -51,29 +53,37 @@ class Request:
     def recipe(self) -> Recipe:
         """Return the recipe of the file with the flags over it.
 
-        Raises `InputError` naming what is wrong, also where the command would overwrite what the recipe names.
+        Raises `InputError` naming what is wrong, also where the command would overwrite what the recipe names, and
+        `UsageError` for a flag that changes nothing.
         """
         from bertc.artefact.destination import check_apart
 
         recipe = recipe_from_flags(self.checkpoint, self.file, self.flags)
+        check_in_use(recipe, self.flags)
         check_apart(self.destinations, sources_from_recipe(recipe))
         return recipe
 
     @contextmanager
-    def work(self) -> Iterator[Work]:
-        """Show progress and open the cache of finished stages."""
+    def work(self, workers: Workers | None = None) -> Iterator[Work]:
+        """Show progress and open the cache of finished stages; the workers are ended at the end."""
         from bertc.cache.stages import Work
         from bertc.cache.store import StageCache  # numpy: not for --help
 
         directory = cache_directory(self.cache_dir, no_cache=self.no_cache)
-        with shown_progress(self.output) as progress, StageCache(directory, progress=progress) as cache:
-            yield Work(cache, progress)
+        with (
+            shown_progress(self.output) as progress,
+            StageCache(directory, progress=progress) as cache,
+            workers or nullcontext(),
+        ):
+            yield Work(cache, progress, workers=workers)
 
 
 def cache_directory(named: Path | None, *, no_cache: bool) -> Path | None:
-    """Return the folder in which finished stages are kept, None for none."""
+    """Return the folder in which finished stages are kept, None for none. Raises `UsageError` for both."""
     from bertc.cache.store import default_cache_directory  # numpy: not for --help
 
+    if no_cache and named is not None:
+        raise click.UsageError("--cache-dir and --no-cache exclude each other; leave one out")
     return None if no_cache else named or default_cache_directory()
 
 

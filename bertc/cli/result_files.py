@@ -10,8 +10,8 @@ from pathlib import Path
 
 from bertc.artefact.destination import REASONS, check_replaceable
 from bertc.artefact.kinds import Kind
-from bertc.artefact.space import full_disk, is_full
-from bertc.errors import BertcError, InputError
+from bertc.artefact.space import full_disk
+from bertc.errors import BertcError, InputError, is_full
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,12 +22,17 @@ def conclude_build(output: Output, report: Report, out: Path) -> int:
 
     Returns the exit code.
     """
-    from bertc.artefact.layout import PAGE_FILE
     from bertc.report.schema import report_to_json
-    from bertc.report.text import facts_from_report, failure_text, worst_sites
 
     if output.json:
         click.echo(report_to_json(report), nl=False)
+    return _conclude(output, report, out)
+
+
+def _conclude(output: Output, report: Report, out: Path) -> int:
+    from bertc.artefact.layout import PAGE_FILE
+    from bertc.report.text import facts_from_report, failure_text, worst_sites
+
     warnings = (("warning", text) for text in report.warnings)
     print_facts(output, [*facts_from_report(report), *warnings, ("report", str(out / PAGE_FILE))])
     if report.search is not None and not report.search.passed:
@@ -37,6 +42,20 @@ def conclude_build(output: Output, report: Report, out: Path) -> int:
         return EXIT_PASSED
     output.fail(failure_text(report.gates, worst_sites(report)))
     return EXIT_GATE
+
+
+def conclude_builds(output: Output, reports: Sequence[Report], out: Path) -> int:
+    """Print the summary of each of several engines in the folder `out`. Returns the exit code: 0 where all passed."""
+    from bertc.artefact.engines import engine_folder
+
+    if output.json:
+        output.print_json({"engines": [report.model_dump(mode="json", by_alias=True) for report in reports]})
+    codes = []
+    for report in reports:
+        target = report.engine.target
+        print_facts(output, [("engine", target)])
+        codes.append(_conclude(output, report, engine_folder(out, target)))
+    return max(codes)
 
 
 def conclude_training(output: Output, report: Mapping[str, Any], out: Path) -> int:

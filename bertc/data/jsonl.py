@@ -33,9 +33,14 @@ def json_from_path(path: Path) -> Any:
     try:
         return json.loads(decode_text(path.read_bytes(), path))
     except json.JSONDecodeError as error:
-        raise InputError(f"{path}, line {error.lineno}: not valid JSON ({error.msg}); mend the file") from None
+        raise InputError(f"{path}, line {error.lineno}: not valid JSON ({_reason(error)}); mend the file") from None
     except RecursionError:
         raise InputError(f"{path}: the JSON is nested too deeply; give a list of rows") from None
+
+
+def _reason(error: json.JSONDecodeError) -> str:
+    """Return what is wrong; "Invalid control character at" waits for a place that is said elsewhere."""
+    return error.msg.removesuffix(" at")
 
 
 def _table(path: Path, form: str, objects: Iterator[NumberedObject]) -> Table:
@@ -53,7 +58,7 @@ def _objects(path: Path) -> Iterator[NumberedObject]:
             yield number, _object(json.loads(line), path, number)
         except json.JSONDecodeError as error:
             raise InputError(
-                f"{path}, line {number}: not valid JSON ({error.msg}); each line must be one object"
+                f"{path}, line {number}: not valid JSON ({_reason(error)}); each line must be one object"
             ) from None
         except RecursionError:
             raise InputError(f"{path}, line {number}: the JSON is nested too deeply") from None

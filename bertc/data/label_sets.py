@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from bertc.data.labels import FLAGS, LabelIds, flag_from_label, listed
+from bertc.data.labels import FLAGS, LabelIds, check_label_of_text, flag_from_label, listed
 from bertc.data.rows import Row
 from bertc.errors import InputError
 
@@ -34,6 +34,7 @@ def id_sets(rows: Sequence[Row], labels: Sequence[str]) -> list[tuple[int, ...]]
 
 
 def _items(row: Row) -> list[Any]:
+    check_label_of_text(row)
     if row.label is None:
         raise InputError(
             f"{row.place}: has no label though other rows have one; add it, leave the cell empty (or write []) where "

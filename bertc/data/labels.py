@@ -42,6 +42,13 @@ def is_labelled(rows: Sequence[Row]) -> bool:
     return any(known)
 
 
+def check_label_of_text(row: Row) -> None:
+    """Raise `InputError` for a row that has what another task learns from, and no label of its text."""
+    if row.label is None and row.labelled:
+        what = "tags of its words" if row.tags is not None else "answers within its text"
+        raise InputError(f"{row.place}: has {what} and no label of the text; give data for the checkpoint's task")
+
+
 class LabelIds:
     """The ids of a data set's labels, by one rule for every form of file: names first, then ids.
 
@@ -63,6 +70,8 @@ class LabelIds:
 
     def id(self, row: Row, label: Any) -> int:
         """Return a label's id. Raises `InputError` for one that the head does not know, and for the ambiguous."""
+        if label is None:
+            check_label_of_text(row)
         text = str(label).strip()
         if text not in self._known:
             self._known[text] = self._new_id(row, text)
@@ -143,6 +152,7 @@ def _only_once(pairs: Iterable[tuple[Key | None, int]]) -> dict[Key, int]:
 
 def number_from_label(row: Row) -> float:
     """Return a score as a float. Raises `InputError` if it is no finite number."""
+    check_label_of_text(row)
     try:
         value = float(row.label)  # type: ignore[arg-type]  # whatever it is, float() says whether it is a number
     except (TypeError, ValueError):

@@ -70,11 +70,14 @@ class Doubt:
     grave: bool
 
 
-def doubt_of_reference(task: Task, head: Head, gold: Any, graded: Any, score: Score) -> Doubt | None:
-    """Doubt the float model by its main metric's score and its `graded` outputs.
+def doubt_of_reference(
+    task: Task, head: Head, gold: Any, graded: Any, score: Score, *, constant: bool = False
+) -> Doubt | None:
+    """Doubt the float model by its main metric's score and its `graded` outputs; `constant`: all of them are alike.
 
-    Grave where the whole 95 % interval is at or below the task's floor, or another reading of the labels surely fits
-    better. Not grave where the value is at or below the floor and the interval is not.
+    Grave where the whole 95 % interval is at or below the task's floor, where the value is and the model is itself such
+    a constant answer, or where another reading of the labels surely fits better. Not grave where the value is at or
+    below the floor and the interval is not.
     """
     value, upper = score.reference, max(score.reference_ci95[1], score.reference)
     if upper == value:
@@ -94,9 +97,12 @@ def doubt_of_reference(task: Task, head: Head, gold: Any, graded: Any, score: Sc
     if reading is not None and best > floor.value:
         certain = "probably" if fits else "perhaps"
         said += f"; {certain} {reading.cause}: with {reading.words} it scores {figure(best)}"
+    elif constant:
+        said += ", as it gives every row the same outputs; see that the checkpoint is whole and trained"
     else:
         said += "; see that the labels, the columns and the checkpoint belong together"
-    return Doubt(metric=metric.name, reason=said, value=value, floor=floor.value, grave=fits or upper <= floor.value)
+    grave = fits or constant or upper <= floor.value
+    return Doubt(metric=metric.name, reason=said, value=value, floor=floor.value, grave=grave)
 
 
 def doubt_from_report(path: Path) -> Doubt | None:
@@ -127,7 +133,7 @@ def warnings_of_rows(table: RowTable) -> tuple[str, ...]:
     return found + tuple(
         f"the {name} gives all {len(outputs)} rows the same outputs, whatever their text"
         for name, outputs in models.items()
-        if _constant(outputs)
+        if is_constant(outputs)
     )
 
 
@@ -178,7 +184,7 @@ def turned_round(gold: Array) -> Reading:
     return Reading(cause="the scale is turned round", words="the sign of all scores changed", gold=-gold)
 
 
-def _constant(outputs: Sequence[NDArray[np.float16]]) -> bool:
+def is_constant(outputs: Sequence[NDArray[np.float16]]) -> bool:
     """Say whether all rows are alike as far as the shortest goes: a row may have an output per word."""
     length = min(map(len, outputs), default=0)
     if len(outputs) < 2 or not length:

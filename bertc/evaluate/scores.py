@@ -21,7 +21,7 @@ from bertc.evaluate.formulas import FORMULAS, Unit
 from bertc.evaluate.kept import KeptRows, Shard, kept_from_shards
 from bertc.evaluate.metric import HIGHER, Metric, metric_from_name, value_of
 from bertc.evaluate.operating import OperatingPoint, operating_points
-from bertc.evaluate.reference import Doubt, doubt_of_reference, warnings_of_rows
+from bertc.evaluate.reference import Doubt, doubt_of_reference, is_constant, warnings_of_rows
 from bertc.evaluate.row_table import MetricRows, RowTable, hash_labels, kept_statistics
 from bertc.evaluate.task import RawOutputs, Task
 
@@ -140,13 +140,17 @@ def compare_shards(
     main = task.metrics(head)[0].name if gold is not None else task.main_fidelity
     _check_defined(scores, [main, *(metric.name for metric in asked)])
     points = () if gold is None else operating_points(metrics, head, gold, reference, engine)
+    doubt = None
+    if gold is not None:
+        constant = is_constant(table.outputs_reference)
+        doubt = doubt_of_reference(task, head, gold, reference, scores[main], constant=constant)
     return Comparison(
         accuracy=scores[main],
         metrics=tuple(score for name, score in scores.items() if name != main),
         operating_points=points,
         labelled=gold is not None,
         table=table,
-        doubt=None if gold is None else doubt_of_reference(task, head, gold, reference, scores[main]),
+        doubt=doubt,
         warnings=warnings_of_rows(table),
     )
 

@@ -244,6 +244,10 @@ class Task(Protocol):
         """Whether the head scores the tokens of the vocabulary: the head's labels are their names."""
 
     @property
+    def hub_name(self) -> str:
+        """What the Hugging Face hub calls the task, where it has another name there; else empty."""
+
+    @property
     def crf(self) -> bool:
         """Whether a CRF or an LSTM may decide on the outputs: a model that has one has the task's head."""
 

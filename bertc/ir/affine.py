@@ -1,6 +1,7 @@
 """INT8 arithmetic (docs/modes.md): scale = amax / 127 and zero point 0, round half to even, saturate.
 
-One grid is not symmetric, that of values with a lower bound near 0 (`grid_from_range`).
+One grid is not symmetric, that of values with a lower bound near 0 (`grid_from_range`). FP8 (E4M3) takes INT8's ranges:
+its largest code stands where INT8's does.
 """
 
 from __future__ import annotations
@@ -13,6 +14,12 @@ Array = NDArray[np.float32]
 CODE_MAX = 127
 ACTIVATION_CODE_MIN = -128
 WEIGHT_CODE_MIN = -127
+E4M3_MAX = 448
+"""The largest number of E4M3 without infinities (Micikevicius et al. 2022, arXiv:2209.05433, table 1)."""
+
+TO_E4M3 = E4M3_MAX / CODE_MAX
+"""E4M3's code for INT8's 1, before it is rounded; what a code means is divided by it."""
+
 SMALLEST_AMAX = 1e-8
 """An operand that is all zeros still needs a scale that is a normal float32."""
 

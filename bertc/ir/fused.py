@@ -17,7 +17,7 @@ class AttentionNeeds:
 
     Versions of the runtime are from `since` to before `until`. The GPU's compute capability, times ten, is at least
     `least_capability`, and one of `capabilities`. `float_roles` have no place in it, `int8_roles` it takes in INT8
-    only, and with `one_scale` query, key and value share theirs. `package` is what a build needs besides the runtime.
+    only. `package` is what a build needs besides the runtime.
     """
 
     summary: str
@@ -31,7 +31,6 @@ class AttentionNeeds:
     longest_because: str = ""
     float_roles: frozenset[Role] = frozenset()
     int8_roles: frozenset[Role] = frozenset()
-    one_scale: bool = False
     package: str = ""
 
 

@@ -7,6 +7,8 @@ kernels, and the simulator would no longer be the reference of what the scheme m
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,18 +23,35 @@ from bertc.ir.standard import standard_from_graph
 Array = NDArray[np.float32]
 
 
-class Interpreter:
-    """An open session over a graph in standard operators. With `observe_sites`, every site's value can be read."""
+WEIGHTS = "weights.bin"
 
-    def __init__(self, graph: ir.Model, *, observe_sites: bool = False, threads: int = 0) -> None:
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GraphFile:
+    """A graph whose sites can be read, as a file: what another process opens an interpreter of. `threads` as there."""
+
+    path: Path
+    outputs: tuple[str, ...]
+    sites: tuple[Site, ...]
+    threads: int
+
+
+class Interpreter:
+    """An open session over a graph in standard operators. With `observe_sites`, every site's value can be read.
+
+    A file is opened as it was written, with all of its sites.
+    """
+
+    def __init__(self, graph: ir.Model | GraphFile, *, observe_sites: bool = False, threads: int = 0) -> None:
         import onnxruntime as ort  # not at import: `bertc --help` must answer at once
 
-        model = standard_from_graph(graph)
-        _dequantize_weights(model)
-        self.outputs = [str(value.name) for value in model.graph.outputs]
-        self.sites: list[Site] = []
-        if observe_sites:
-            self.sites = _expose_sites(model)
+        source: str | bytes
+        if isinstance(graph, GraphFile):
+            outputs, sites, threads, source = graph.outputs, graph.sites, graph.threads, str(graph.path)
+        else:
+            model, outputs, sites = _interpreted(graph, observe_sites=observe_sites)
+            source = ir.to_proto(model).SerializeToString()
+        self.outputs, self.sites = list(outputs), list(sites)
         options = ort.SessionOptions()
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.intra_op_num_threads = threads
@@ -40,9 +59,7 @@ class Interpreter:
         # Every batch has another shape: patterns and arenas made for one are of no use to the next, and pile up.
         options.enable_mem_pattern = False
         options.enable_cpu_mem_arena = False
-        self._session = ort.InferenceSession(
-            ir.to_proto(model).SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
+        self._session = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
         self._inputs = [value.name for value in self._session.get_inputs()]
 
     def run(self, batch: Batch, extra: dict[str, Any] | None = None) -> dict[str, Array]:
@@ -55,6 +72,27 @@ class Interpreter:
         """Return the values of sites."""
         names = [site.name for site in sites]
         return list(zip(sites, self._session.run(names, batch.feeds(self._inputs)), strict=True))
+
+
+def load_library() -> None:
+    """Import the library that an interpreter runs in, which takes a fraction of a second."""
+    import onnxruntime  # noqa: F401
+
+
+def write_graph_file(graph: ir.Model, folder: Path, *, threads: int) -> GraphFile:
+    """Write a graph whose sites can be read into a folder; its weights lie in a file that all processes map."""
+    model, outputs, sites = _interpreted(graph, observe_sites=True)
+    path = folder / "graph.onnx"
+    ir.save(model, path, external_data=WEIGHTS)
+    return GraphFile(path=path, outputs=outputs, sites=sites, threads=threads)
+
+
+def _interpreted(graph: ir.Model, *, observe_sites: bool) -> tuple[ir.Model, tuple[str, ...], tuple[Site, ...]]:
+    """Return a graph as it is run, the names of its own outputs, and the sites that can be read."""
+    model = standard_from_graph(graph)
+    _dequantize_weights(model)
+    outputs = tuple(str(value.name) for value in model.graph.outputs)
+    return model, outputs, tuple(_expose_sites(model)) if observe_sites else ()
 
 
 def _dequantize_weights(model: ir.Model) -> None:

@@ -64,18 +64,16 @@ class Scheme:
     """A mode with its refinements.
 
     `smoothing` is the exponent, or None for none. `tie_qkv` gives Q, K and V one weight scale, one GEMM-output scale
-    and one operand scale, as FasterTransformer's mode 2 has it; `tie_operands` the operand scale alone, for a fused
-    attention that has one. `one_sided` gives the sites that have a lower bound near 0, the outputs of the activation
-    and of the softmax, a zero point of their own; every other site is symmetric. `split_outliers` computes the
-    feed-forward's outlier channels several times (`bertc.quantize.split`). `float_sites` stay in float, `float_roles`
-    too (a target's list of what it cannot run in INT8).
+    and one operand scale, as FasterTransformer's mode 2 has it. `one_sided` gives the sites that have a lower bound
+    near 0, the outputs of the activation and of the softmax, a zero point of their own; every other site is symmetric.
+    `split_outliers` computes the feed-forward's outlier channels several times (`bertc.quantize.split`). `float_sites`
+    stay in float, `float_roles` too (a target's list of what it cannot run in INT8).
     """
 
     mode: Mode
     granularity: Granularity
     smoothing: float | None
     tie_qkv: bool
-    tie_operands: bool = False
     one_sided: bool = False
     split_outliers: bool = False
     float_sites: frozenset[Site] = field(default_factory=frozenset)

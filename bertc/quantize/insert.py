@@ -141,9 +141,8 @@ class _Ranges:
             channels = self.table.statistics(site, smoothed=self.smoothed(site)).channel_amax
             assert channels is not None
             return scale_from_amax(channels)
-        gemms, operands = TIES
-        for group, tied in ((gemms, self.scheme.tie_qkv), (operands, self.scheme.tie_qkv or self.scheme.tie_operands)):
-            if tied and site.role in group:
+        for group in TIES:
+            if self.scheme.tie_qkv and site.role in group:
                 return scale_from_amax(max(self.amax(Site(site.layer, role)) for role in group))
         return scale_from_amax(self.amax(site))
 

@@ -27,7 +27,8 @@ class About:
     `flag` is the option ("--on/--off" for a switch with two, "/--off" for one that only switches off), none where only
     a recipe file sets the field. `metavar` names the option's value, where the type does not. `help` is the flag's own
     meaning where it is not the field's, `section` its place in the help where it is not with the rest. `left_out` says
-    what no value means. A `path` that is relative is relative to the recipe file.
+    what no value means. A `path` that is relative is relative to the recipe file. `needs` are the keys of the fields of
+    which one has to be set (KEY=VALUE: to that) for this one to mean anything.
     """
 
     flag: str = ""
@@ -36,14 +37,19 @@ class About:
     section: str = ""
     left_out: str = ""
     path: bool = False
+    needs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Plugin:
-    """In a field's annotation: its value names one of the plugins of a kind, or is one of `also`."""
+    """In a field's annotation: its value names one of the plugins of a kind, or is one of `also`.
+
+    With `several` it may name some of the plugins, with commas between them.
+    """
 
     plugins: Plugins
     also: tuple[str, ...] = ()
+    several: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -55,6 +61,13 @@ class Plugin:
         return core_schema.no_info_after_validator_function(self._check, handler(source))
 
     def _check(self, name: str | None) -> str | None:
-        if name is not None and name not in self.names:
-            raise ValueError(f"'{name}' is none of {', '.join(self.names)}")
+        if name is None or name in self.names:
+            return name
+        parts = name.split(",") if self.several else [name]
+        wrong = next((part for part in parts if part not in self.names), None)
+        if wrong is not None:
+            raise ValueError(f"'{wrong}' is none of {', '.join(self.names)}")
+        if len(set(parts)) < len(parts) or set(parts) & set(self.also):
+            alone = f", and without {' and '.join(self.also)}" if self.also else ""
+            raise ValueError(f"'{name}' names several; name each once{alone}")
         return name

@@ -123,8 +123,19 @@ def _syntax_fault(error: str, text: str) -> str:
 
 
 def resolve_paths(document: dict[str, Any], base: Path) -> None:
-    """Make the recipe's relative paths those of the recipe's folder, where something is there."""
+    """Make the recipe's relative paths those of the recipe's folder: see `_placed`."""
     for setting in settings():
         values = document.get(setting.section) if setting.section else document
         if setting.about.path and isinstance(values, dict) and isinstance(text := values.get(setting.name), str):
-            values[setting.name] = str(base / text) if (base / text).exists() else text
+            values[setting.name] = _placed(text, base)
+
+
+def _placed(text: str, base: Path) -> str:
+    """Return a path of the recipe's folder where something is there, or nothing here and its folder is there.
+
+    So "models/typo" is a path that does not exist, and not the model `typo` of somebody `models` on the hub.
+    """
+    path = base / text
+    here = Path(text)
+    mistyped = len(here.parts) > 1 and path.parent.is_dir() and not here.exists()
+    return str(path) if path.exists() or mistyped else text

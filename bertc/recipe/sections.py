@@ -19,6 +19,11 @@ AUTO_TARGET = "auto-cpu"
 """The target of `bertc build` that is not one but the fastest that passes."""
 
 Mode = Literal["1", "2", "3"]
+_PRUNED = ("sparsity.pattern",)
+_SEARCHED = ("search.enabled",)
+_JUDGED = ("validation.data", "search.enabled")
+"""A search spends the gates' budget on text that no validation data has."""
+
 _PLACES = ["layer.3.output_gemm", "layer.0"]
 
 
@@ -62,7 +67,11 @@ class CalibrationRecipe(Section):
     percentile: Annotated[
         float | None,
         Field(gt=50, le=100, description="The percentile of the calibrator percentile.", examples=[99.99]),
-        About(flag="--percentile", left_out="99.99, and the maximum on the residual stream"),
+        About(
+            flag="--percentile",
+            left_out="99.99, and the maximum on the residual stream",
+            needs=("calibration.calibrator=percentile",),
+        ),
     ] = None
     per_site: Annotated[
         tuple[Literal["smoothing", "calibrator"], ...],
@@ -88,7 +97,7 @@ class SparsityRecipe(Section):
         str,
         Plugin(CRITERIA),
         Field(description="By what a weight is chosen."),
-        About(flag="--sparsity-criterion", metavar="NAME"),
+        About(flag="--sparsity-criterion", metavar="NAME", needs=_PRUNED),
     ] = "sparsegpt"
     skip: Annotated[
         tuple[str, ...],
@@ -97,12 +106,12 @@ class SparsityRecipe(Section):
             description="Leave a GEMM (layer.3.output_gemm), a layer (layer.3) or a role dense.",
             examples=[_PLACES],
         ),
-        About(flag="--sparsity-skip", metavar="NAME"),
+        About(flag="--sparsity-skip", metavar="NAME", needs=_PRUNED),
     ] = ()
     permute: Annotated[
         bool,
         Field(description="Search an order of the channels in which 2:4 keeps more."),
-        About(flag="--sparsity-permute"),
+        About(flag="--sparsity-permute", needs=_PRUNED),
     ] = False
 
 
@@ -167,7 +176,7 @@ class ValidationRecipe(Section):
     limit: Annotated[
         int | None,
         Field(ge=1, description="Use a seeded sample of that many rows.", examples=[1000]),
-        About(flag="--validation-limit", left_out="all rows"),
+        About(flag="--validation-limit", left_out="all rows", needs=("validation.data",)),
     ] = None
     reference: Annotated[
         str | None,
@@ -175,14 +184,20 @@ class ValidationRecipe(Section):
             description="The float model to compare with, such as the one before training or pruning.",
             examples=["before-training"],
         ),
-        About(flag="--reference", metavar="CHECKPOINT", left_out="the checkpoint itself", path=True),
+        About(
+            flag="--reference",
+            metavar="CHECKPOINT",
+            left_out="the checkpoint itself",
+            path=True,
+            needs=("validation.data",),
+        ),
     ] = None
     max_drop: Annotated[
         str | None,
         Field(
             description="Largest drop of the main metric: 1% of the float model's value, or 0.01abs.", examples=["1%"]
         ),
-        About(flag="--max-drop", metavar="LIMIT"),
+        About(flag="--max-drop", metavar="LIMIT", needs=_JUDGED),
     ] = None
     gates: Annotated[
         tuple[str, ...],
@@ -191,7 +206,7 @@ class ValidationRecipe(Section):
             description="Largest drop of any metric: accuracy:1%, recall[spam]:0.005abs.",
             examples=[["accuracy:1%", "recall[spam]:0.005abs"]],
         ),
-        About(flag="--gate", metavar="METRIC:LIMIT"),
+        About(flag="--gate", metavar="METRIC:LIMIT", needs=_JUDGED),
     ] = ()
     min_agreement: Annotated[
         float | None,
@@ -201,22 +216,22 @@ class ValidationRecipe(Section):
             description="Smallest share of decisions that are the float model's, such as 0.99.",
             examples=[0.99],
         ),
-        About(flag="--min-agreement"),
+        About(flag="--min-agreement", needs=_JUDGED),
     ] = None
     preset: Annotated[
         Literal["99%", "99.9%"] | None,
         Field(description="The part of float's main metric to keep.", examples=["99.9%"]),
-        About(flag="--preset", left_out="99%, where no other gate is named"),
+        About(flag="--preset", left_out="99%, where no other gate is named", needs=_JUDGED),
     ] = None
     decide: Annotated[
         Literal["point", "bound"],
         Field(description="Judge by the drop itself (point) or by its 95 % interval (bound)."),
-        About(flag="--decide"),
+        About(flag="--decide", needs=_JUDGED),
     ] = "point"
     any_reference: Annotated[
         bool,
         Field(description="Judge the engine even where the float model itself is no better than a guess."),
-        About(flag="--any-reference"),
+        About(flag="--any-reference", needs=("validation.data",)),
     ] = False
     unvalidated: Annotated[
         bool,
@@ -238,14 +253,18 @@ class SearchRecipe(Section):
         ),
         About(flag="--search"),
     ] = False
-    rows: Annotated[int, Field(ge=1, description="Rows of that text."), About(flag="--search-rows")] = 1024
+    rows: Annotated[
+        int, Field(ge=1, description="Rows of that text."), About(flag="--search-rows", needs=_SEARCHED)
+    ] = 1024
     trials: Annotated[
-        int, Field(ge=4, description="Schemes to evaluate at most, about."), About(flag="--search-trials")
+        int,
+        Field(ge=4, description="Schemes to evaluate at most, about."),
+        About(flag="--search-trials", needs=_SEARCHED),
     ] = 64
     workers: Annotated[
         int,
-        Field(ge=0, le=256, description="Processes that evaluate them; 0 is one per core."),
-        About(flag="--search-workers"),
+        Field(ge=0, le=256, description="Processes that evaluate them; 0 is those of --workers, or else one per core."),
+        About(flag="--search-workers", needs=_SEARCHED),
     ] = 0
 
 
@@ -296,18 +315,17 @@ class EngineRecipe(Section):
 
     target: Annotated[
         str,
-        Plugin(TARGETS, also=(AUTO_TARGET,)),
+        Plugin(TARGETS, also=(AUTO_TARGET,), several=True),
         Field(
             description=f"What runs the engine (bertc doctor describes the targets); {AUTO_TARGET}, for bertc build: "
-            "of those that this processor runs, the fastest on your texts that passes the gates."
+            "of those that this processor runs, the fastest on your texts that passes the gates. For bertc build also "
+            "several, with commas: an engine of each in one folder (docs/engines.md)."
         ),
         About(flag="--target", metavar="TARGET"),
     ] = "native"
     attention: Annotated[
         str | None,
-        Field(
-            description="tensorrt's fused attention: decomposed, native, packed, plugin or kernel.", examples=["native"]
-        ),
+        Field(description="tensorrt's fused attention: decomposed, native, packed or kernel.", examples=["native"]),
         About(flag="--attention", metavar="KIND", left_out="decomposed"),
     ] = None
     threads: Annotated[int, Field(ge=0, le=256, description="Threads; 0 is all cores."), About(flag="--threads")] = 0
@@ -316,6 +334,11 @@ class EngineRecipe(Section):
         Field(ge=8, description="Most tokens of a text.", examples=[128]),
         About(flag="--max-length", left_out="the model's own (384 for question answering)"),
     ] = None
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The targets by name: more than one where several engines go into one folder."""
+        return tuple(self.target.split(","))
 
 
 class Recipe(Section):

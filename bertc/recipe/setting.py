@@ -51,7 +51,8 @@ class Setting:
     """A field of the recipe. `section` is empty for the recipe's own; `title` heads its options in the help.
 
     `kind` is the type of a value in TOML: bool, int, float, str, tuple (of texts) or dict (of `values`). `choices` are
-    the texts that a value, an entry or a key may be; empty if any may. `default` is None where there is none, `example`
+    the texts that a value, an entry or a key may be; empty if any may. `several` of them may stand in one value, with
+    commas. `default` is None where there is none, `example`
     where nothing needs one.
     """
 
@@ -61,6 +62,7 @@ class Setting:
     kind: type
     values: type
     choices: tuple[str, ...]
+    several: bool
     bounds: Bounds
     default: Any
     meaning: str
@@ -81,7 +83,8 @@ class Setting:
         """Say which values are allowed."""
         if self.choices:
             before: dict[type, str] = {str: "", tuple: "a list of ", dict: "a table with the keys "}
-            return before[self.kind] + listed([quoted(name) for name in self.choices], "or")
+            names = before[self.kind] + listed([quoted(name) for name in self.choices], "or")
+            return f"{names}, or several targets with commas, each once" if self.several else names
         return f"{_KINDS[self.kind]} {self.bounds.words()}".rstrip()
 
 
@@ -145,6 +148,7 @@ def _setting(section: str, name: str, info: FieldInfo, about: About) -> Setting:
         kind=kind,
         values=values,
         choices=choices if plugin is None else plugin.names,
+        several=plugin is not None and plugin.several,
         bounds=_bounds_of(info.metadata),
         default=None if info.is_required() else info.get_default(call_default_factory=True),
         meaning=info.description or "",

@@ -91,6 +91,12 @@ def sweep_from_path(path: Path) -> Sweep:
         for scheme in expanded
         if (recipe := _recipe((below, checkpoint, scheme), faults)) is not None
     ]
+    faults += [
+        f"{build.name}: engine.target is {shown(build.recipe.engine.target)}, but a build of a sweep has one target; "
+        'write targets = ["native", "ort-cpu"] at the top, and every scheme is built for each'
+        for build in builds
+        if len(build.recipe.engine.targets) > 1
+    ]
     found = list(dict.fromkeys(faults))
     if found:
         count = f"{len(found)} entries are wrong: " if len(found) > 1 else ""

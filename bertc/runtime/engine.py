@@ -6,9 +6,10 @@ Targets open engines; everything else only runs them.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +18,10 @@ from bertc.core.batch import Batch
 from bertc.core.feature import Feature
 from bertc.core.head import Head
 from bertc.core.outputs import output_names
-from bertc.core.progress import Progress, Silent
+from bertc.core.progress import SILENCE, Progress
+from bertc.core.workers import Begun
 from bertc.runtime.batch_plan import planned_batches
+from bertc.runtime.outputs_file import Outputs
 from bertc.tasks import outputs_from_head
 
 Array = NDArray[np.float32]
@@ -34,6 +37,14 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Free what the engine holds."""
+
+
+@runtime_checkable
+class BeginsBatches(Protocol):
+    """An engine that runs batches side by side."""
+
+    def begin(self, batch: Batch, outputs: Sequence[str]) -> Begun[list[Array]]:
+        """Begin to run a batch; the result is what `run` returns."""
 
 
 class Closing(ABC):
@@ -80,21 +91,41 @@ def outputs_from_features(
     *,
     row_length: int | None = None,
     progress: Progress | None = None,
-) -> Mapping[str, list[Array]]:
+) -> Outputs:
     """Run features, however long, in batches; returns the task's arrays per feature, in order, without padding.
 
     With a `row_length`, several share a row of at most so many tokens where that is expected to be faster than
     batches sorted by length.
     """
-    sink = progress or Silent()
+    return begun_outputs(engine, features, head, row_length=row_length)(progress or SILENCE)
+
+
+def begun_outputs(
+    engine: Engine, features: Sequence[Feature], head: Head, *, row_length: int | None = None
+) -> Callable[[Progress], Outputs]:
+    """Begin to run features as `outputs_from_features` does; what comes back waits for its outputs.
+
+    An engine in workers begins at once, one in this process when it is waited for. The batches are the same.
+    """
     outputs = [output for output in outputs_from_head(head) if output.read]
-    results: dict[str, list[Array]] = {output.key: [np.empty(0, np.float32)] * len(features) for output in outputs}
-    for batch in planned_batches(features, TOKENS_PER_BATCH, row_length=row_length):
-        for output, values in zip(outputs, engine.run(batch, output_names(outputs)), strict=True):
-            for number, place in enumerate(batch.order):
-                row, column = batch.start(number)
-                tokens = slice(column, column + features[place].length)
-                value = values[row, tokens] if output.per_token else values[number]
-                results[output.key][place] = np.array(value, np.float32)
-        sink.advance(batch.size)
-    return results
+    names = output_names(outputs)
+    batches = planned_batches(features, TOKENS_PER_BATCH, row_length=row_length)
+    answers: Iterable[tuple[Batch, Callable[[], list[Array]]]]
+    if isinstance(engine, BeginsBatches):
+        answers = [(batch, engine.begin(batch, names).result) for batch in batches]
+    else:
+        answers = ((batch, partial(engine.run, batch, names)) for batch in batches)
+
+    def waited(progress: Progress) -> Outputs:
+        results: dict[str, list[Array]] = {output.key: [np.empty(0, np.float32)] * len(features) for output in outputs}
+        for batch, answer in answers:
+            for output, values in zip(outputs, answer(), strict=True):
+                for number, place in enumerate(batch.order):
+                    row, column = batch.start(number)
+                    tokens = slice(column, column + features[place].length)
+                    value = values[row, tokens] if output.per_token else values[number]
+                    results[output.key][place] = np.array(value, np.float32)
+            progress.advance(batch.size)
+        return results
+
+    return waited

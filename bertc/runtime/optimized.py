@@ -18,7 +18,7 @@ class Optimized:
     `runtime` is its name and version, `requirement` the versions that bertc is tested with, as pip takes them.
     `operators` counts what it calls by kind; `float_gemms` names the products with weights that run in float, the
     head's too, by the values that they give (`+` between those of one call); None where the runtime does not say.
-    `bf16_gemms` are those of them whose operands are rounded to BF16, where bertc chooses that.
+    `bf16_gemms` are those of them whose operands are rounded to BF16, `fp16_gemms` to FP16, where bertc chooses that.
     `gemms_sparse` of the former skip the zeros of 2:4 weights; None where the runtime does not tell.
     `bound_to` names the `device` and `driver` that the model runs on and no other; it is empty where it runs anywhere.
     """
@@ -31,6 +31,7 @@ class Optimized:
     operators: Mapping[str, int]
     float_gemms: tuple[str, ...] | None = None
     bf16_gemms: tuple[str, ...] = ()
+    fp16_gemms: tuple[str, ...] = ()
     gemms_sparse: int | None = None
     bound_to: Mapping[str, str] = field(default_factory=dict)
 

@@ -36,6 +36,11 @@ class Runtime(ABC):
         return {}
 
     @property
+    def sentence_settings(self) -> Mapping[str, Any]:
+        """What sentence_bert_config.json has to say so that sentence-transformers gets the validated answers."""
+        return {}
+
+    @property
     def build(self) -> str:
         """What tells apart builds of one version of the library whose answers may differ; empty where none do."""
         return ""

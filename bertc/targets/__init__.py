@@ -18,6 +18,7 @@ from bertc.core.keys import Key
 from bertc.core.plugins import TARGETS
 from bertc.core.progress import SILENCE, Progress
 from bertc.core.versions import library_versions
+from bertc.core.workers import Workers
 from bertc.errors import InputError
 from bertc.export.engine_options import DEFAULT_OPTIONS, EngineOptions
 from bertc.ir.architecture import Architecture
@@ -29,6 +30,7 @@ from bertc.runtime.machine.cpu import Cpu
 from bertc.runtime.optimized import Optimized
 from bertc.runtime.runtime import Runtime
 from bertc.runtime.served import Served
+from bertc.runtime.shared_engine import opened_engine
 
 
 def take_any_cpu(cpu: Cpu) -> None:
@@ -68,6 +70,12 @@ class Target:
     no_int8: str = ""
     """Why a user who asks for INT8 is refused; empty if it is INT8, or a reference that ignores the wish."""
 
+    no_int8_residual: str = ""
+    """Why modes whose residuals are codes are refused; empty if they are not."""
+
+    no_sparsity: str = ""
+    """Why a user who asks for 2:4 weights is refused; empty if they run, as sparse ones or as any others."""
+
     float_roles: Mapping[Role, str] = field(default_factory=dict)
     """Roles that it cannot run in INT8, each with the reason."""
 
@@ -89,11 +97,17 @@ class Target:
     distance_embeddings: bool = True
     """Whether it multiplies queries and keys with embeddings of distances (DeBERTa)."""
 
+    distance_bias: bool = True
+    """Whether it adds a number for each head and distance to scores (MPNet, T5)."""
+
     segments: bool = True
     """Whether it adds products of queries with segments to scores (XLNet)."""
 
     rms_norm: bool = True
     """Whether it runs RMSNorm."""
+
+    head_sizes: frozenset[int] = frozenset()
+    """How wide attention's heads may be; empty if any width will do."""
 
     unseen_tokens: bool = True
     """Whether tokens that nothing attends to have outputs: those that fill a query up."""
@@ -152,9 +166,9 @@ class TargetModel:
         return tuple(map(self.path.with_name, self.target.runtime.companion_files))
 
     @contextmanager
-    def opened(self, *, threads: int) -> Iterator[Engine]:
-        """Open an engine of it, and close that at the end."""
-        engine = self.target.runtime.engine_from_path(self.path, threads=threads)
+    def opened(self, *, threads: int, workers: Workers | None = None) -> Iterator[Engine]:
+        """Open an engine of it, in the workers where there are several, and close it at the end."""
+        engine = opened_engine(self.target.runtime, self.path, threads=threads, workers=workers)
         try:
             yield engine
         finally:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 
+from bertc.errors import EnvironmentLackError
 from bertc.export.openvino import lower as openvino
 from bertc.ir.scheme import Scheme
 from bertc.ir.sites import Role, Site
-from bertc.runtime.machine.cpu import VNNI_FEATURES, check_vnni
+from bertc.runtime.machine.cpu import VNNI_FEATURES, Cpu
 from bertc.runtime.openvino.compiled_model import OpenvinoRuntime
 from bertc.runtime.optimized import INT8_ATTENTION
-from bertc.runtime.served import OPENVINO
+from bertc.runtime.served import PYTHON
 from bertc.targets import Target
 from bertc.targets._openvino import lower_graph
 
@@ -26,18 +26,27 @@ def expected_fusion(scheme: Scheme | None, layers: int) -> Mapping[str, int]:
     return {"layer_norm": 2 * layers + 1, INT8_ATTENTION: int8}
 
 
+def check_vnni(cpu: Cpu) -> None:
+    """Refuse a CPU whose products saturate (OpenVINO's documentation, "Saturation (overflow) Issue Workaround")."""
+    if cpu.saturates:
+        raise EnvironmentLackError(
+            f"{cpu.model} has no VNNI instructions, and OpenVINO's INT8 product saturates without them; build with "
+            "--target native or ort-cpu here, or on a machine with AVX-512 VNNI, AVX-VNNI or AMX"
+        )
+
+
 TARGET = Target(
     name="openvino",
     summary="static INT8 with INT8 attention on OpenVINO (extra openvino)",
     runtime=OpenvinoRuntime(),
     lower=lower_graph,
     expected_fusion=expected_fusion,
-    served=OPENVINO,
+    served=PYTHON,
     static_int8=True,
     zero_points=True,
     precision="int8",
     float_roles=openvino.FLOAT_ROLES,
     demands=tuple(sorted(VNNI_FEATURES)),
-    check_cpu=partial(check_vnni, runtime="OpenVINO"),
+    check_cpu=check_vnni,
     packs_rows=True,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bertc.errors import EnvironmentLackError
 from bertc.runtime.machine.cpu import BF16_FEATURES, Cpu
 from bertc.runtime.openvino.compiled_model import OpenvinoRuntime
-from bertc.runtime.served import OPENVINO
+from bertc.runtime.served import PYTHON
 from bertc.targets import Target
 from bertc.targets._openvino import expected_float_fusion, lower_graph
 
@@ -24,7 +24,7 @@ TARGET = Target(
     runtime=OpenvinoRuntime(precision="bf16"),
     lower=lower_graph,
     expected_fusion=expected_float_fusion,
-    served=OPENVINO,
+    served=PYTHON,
     no_int8="it is BF16; the target openvino is OpenVINO's INT8",
     demands=tuple(sorted(BF16_FEATURES)),
     check_cpu=check_bf16,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bertc.runtime.openvino.compiled_model import OpenvinoRuntime
-from bertc.runtime.served import OPENVINO
+from bertc.runtime.served import PYTHON
 from bertc.targets import Target
 from bertc.targets._openvino import expected_float_fusion, lower_graph
 
@@ -13,7 +13,7 @@ TARGET = Target(
     runtime=OpenvinoRuntime(),
     lower=lower_graph,
     expected_fusion=expected_float_fusion,
-    served=OPENVINO,
+    served=PYTHON,
     no_int8="it is FP32; the target openvino is OpenVINO's INT8",
     packs_rows=True,
 )

@@ -15,3 +15,4 @@ class Declared:
     token_scores: bool = False
     crf: bool = False
     no_label_loss: str = ""
+    hub_name: str = ""

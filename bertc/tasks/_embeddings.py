@@ -39,6 +39,7 @@ class TextEmbeddings(Declared):
     name: str = ""
     layout: Layout = LAYOUT
     main_fidelity: str = "mean_cosine"
+    hub_name: str = "feature-extraction"
     sentence_modules: bool = True
     no_label_loss: str = "embeddings have no loss of labels"
 

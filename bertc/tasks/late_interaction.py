@@ -58,6 +58,7 @@ class LateInteraction(Declared):
     name: str = "late-interaction"
     layout: Layout = LAYOUT
     main_fidelity: str = "order_agreement"
+    hub_name: str = "feature-extraction"
     head_weights: tuple[str, ...] = ("linear.weight",)
     sentence_modules: bool = True
     no_label_loss: str = "late interaction has no loss of labels"

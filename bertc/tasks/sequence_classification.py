@@ -48,6 +48,7 @@ class SequenceClassification(TextClassifier):
     name: str = "sequence-classification"
     layout: Layout = LAYOUT
     main_fidelity: str = "agreement"
+    hub_name: str = "text-classification"
     head_weights: tuple[str, ...] = CLASSIFIERS
 
     def has_architecture(self, name: str) -> bool:

@@ -193,7 +193,7 @@ def test_the_bars_are_a_picture(module: Module) -> None:
 
 
 def test_the_native_yardstick_multiplies_as_much_as_it_says(module: Module, monkeypatch: pytest.MonkeyPatch) -> None:
-    from bertc.runtime.native.kernel_plan import Op
+    from bertc.runtime.plan.kernel_plan import Op
 
     yardsticks = module("yardsticks")
     seen = []

@@ -12,8 +12,8 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 
-from bertc.runtime.native.packing import are_sparse, int8_panels, sparse_panels
-from bertc.runtime.native.plan_files import PLAN, read_plan
+from bertc.runtime.plan.packing import are_sparse, int8_panels, sparse_panels
+from bertc.runtime.plan.plan_files import PLAN, read_plan
 from tests.artefacts import Bertc
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"

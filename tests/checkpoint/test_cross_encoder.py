@@ -72,6 +72,21 @@ def test_a_cross_encoder_s_score_is_what_its_predict_gives(scorer: Path, kind: s
     np.testing.assert_allclose(scores_of(scorer), 1 / (1 + np.exp(-raw)), atol=1e-6)
 
 
+def test_a_score_that_other_libraries_squash_is_told(scorer: Path) -> None:
+    edit_json(scorer / "config.json", problem_type=None)
+    (note,) = checkpoint_from_path(scorer).notes
+    assert "its score is given as it is" in note and '"problem_type": "regression"' in note
+
+
+@pytest.mark.parametrize("kind", ["6", "4", "3", "regression"])
+def test_who_says_what_the_score_is_hears_nothing(scorer: Path, kind: str) -> None:
+    if kind == "regression":
+        edit_json(scorer / "config.json", problem_type=kind)
+    else:
+        declare(scorer, kind, SIGMOID)
+    assert not checkpoint_from_path(scorer).notes
+
+
 @pytest.mark.parametrize(("kind", "squash"), [("6", Squash.SIGMOID), ("4", Squash.SIGMOID), ("3", None)])
 def test_the_default_of_one_score_is_the_sigmoid_of_cross_encoders_alone(
     scorer: Path, kind: str, squash: Squash | None

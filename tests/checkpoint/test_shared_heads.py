@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -84,3 +85,20 @@ def test_a_pruned_one_has_them_once(criterion: str, folder: Path, tmp_path: Path
 def test_training_is_refused(folder: Path, tmp_path: Path, bertc: Bertc, rows: Path) -> None:
     called = bertc("finetune", folder, "-o", tmp_path / "out", "--train-data", rows, "-q")
     assert called.code == 2 and "does not train models whose heads share keys and values" in called.err
+
+
+@pytest.mark.parametrize("mode", ["1", "2"])
+@pytest.mark.parametrize("target", ["ort-cpu", "openvino", pytest.param("native", marks=pytest.mark.native)])
+def test_an_int8_engine_answers_as_the_float_model(
+    target: str, mode: str, folder: Path, tmp_path: Path, bertc: Bertc, rows: Path
+) -> None:
+    out = tmp_path / "out"
+    called = bertc(
+        *("build", folder, "-o", out, "--target", target, "--int8-mode", mode, "--granularity", "channel"),
+        *("--calibration-data", rows, "--validation-data", rows, "--max-drop", "2abs"),
+        *("--any-reference", "--no-cache", "-q"),
+    )
+    assert called.code == 0, called.err
+    report = json.loads((out / "report.json").read_text(encoding="utf-8"))
+    assert report["quantization"]["gemms_int8"] >= 12
+    assert report["accuracy"]["logit_mse"] < 1e-3

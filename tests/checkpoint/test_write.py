@@ -29,6 +29,15 @@ def test_what_is_changed_is_written_and_the_rest_stays(tmp_path: Path) -> None:
     assert written.head == checkpoint.head and written.digest != checkpoint.digest
 
 
+def test_a_transposed_array_is_written_as_it_is_read(tmp_path: Path) -> None:
+    checkpoint = checkpoint_from_path(write_tiny_bert(tmp_path / "model"))
+    values = np.asfortranarray(checkpoint.weights.array(NAME) + np.float32(1))
+    assert not values.flags.c_contiguous
+    write_checkpoint(checkpoint, tmp_path / "out", {NAME: values})
+    found = checkpoint_from_path(tmp_path / "out").weights.array(NAME)
+    assert np.array_equal(found, values) and not np.array_equal(found, checkpoint.weights.array(NAME))
+
+
 def test_transformers_opens_it_with_the_changed_weight(tmp_path: Path) -> None:
     transformers = pytest.importorskip("transformers")
     checkpoint = checkpoint_from_path(write_tiny_bert(tmp_path / "model"))

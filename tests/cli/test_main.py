@@ -169,7 +169,7 @@ def test_a_reader_that_goes_away_is_no_verdict(artefact: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no /dev/full")
-def test_a_full_disk_behind_stdout_is_code_2(artefact: Path) -> None:
+def test_a_full_disk_behind_stdout_is_code_3(artefact: Path) -> None:
     code = "import sys; from bertc.cli.main import run; sys.exit(run(['inspect', sys.argv[1]]))"
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
@@ -180,8 +180,8 @@ def test_a_full_disk_behind_stdout_is_code_2(artefact: Path) -> None:
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             check=False,
         )
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: No space left")
+    assert done.returncode == 3
+    assert done.stderr.startswith("error: the disk is full; free some space")
 
 
 def test_json_on_stdout_is_all_there_is(artefact: Path) -> None:

@@ -31,7 +31,10 @@ from bertc.ir.last_layer import slice_last_layer
 from bertc.ir.sites import GEMM_INPUTS, GEMM_OUTPUTS, Role, Site
 from bertc.quantize.correction import correction_from_grams
 from bertc.quantize.insert import quantize_graph
-from bertc.runtime.native.compile import plan_from_graph
+from bertc.runtime.cuda.cuda_runtime import CudaRuntime
+from bertc.runtime.cuda.lacking import check_steps
+from bertc.runtime.plan.compile import plan_from_graph
+from bertc.runtime.plan.plan_files import PLAN
 from bertc.targets import Target, target_from_name
 from tests.artefacts import Bertc
 from tests.contracts.test_dialects import each_dialect
@@ -173,11 +176,13 @@ def test_every_mode_lowers_to_the_simulator_s_numbers(
 
 
 def refuses(target: Target, graph: ir.Model) -> bool:
-    """Say whether a target's dialect, or native's compiler, refuses a float graph."""
+    """Say whether a target's dialect, or the compiler of plans, refuses a float graph."""
     try:
         lowered = target.onnx_from_graph(graph)
-        if target.name == "native":
-            plan_from_graph(lowered)
+        if PLAN in target.runtime.model_files:
+            plan, _ = plan_from_graph(lowered)
+            if isinstance(target.runtime, CudaRuntime):
+                check_steps(plan.steps, target.runtime.precision)
     except InputError as error:
         assert any(feature in str(error) for feature in ("positions", "distances", "RMSNorm"))
         return True
@@ -189,7 +194,8 @@ def test_a_target_says_what_its_dialect_does_with_positions_and_norms(name: str,
     target = target_from_name(name)
     assert refuses(target, family_of("deberta-v2").graph) is not target.distance_embeddings
     assert refuses(target, family_of("modernbert").graph) is not target.rotary_positions
-    assert refuses(target, family_of("t5").graph) is not target.rms_norm
+    assert refuses(target, family_of("t5").graph) is not (target.rms_norm and target.distance_bias)
+    assert refuses(target, family_of("mpnet").graph) is not target.distance_bias
     assert refuses(target, family_of("xlnet").graph) is not target.segments
     assert not refuses(target, family_of("albert").graph)
 
@@ -219,7 +225,7 @@ def test_a_target_refuses_a_model_before_any_text_is_read(
 @pytest.mark.parametrize("mode, granularity", [("1", None), ("2", "channel"), ("3", None)])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_openvino_computes_what_the_simulator_does(
-    family: str, mode: str, granularity: str | None, family_of: FamilyOf, tmp_path: Path
+    family: str, mode: str, granularity: str | None, family_of: FamilyOf, tmp_path: Path, openvino_int8: None
 ) -> None:
     model, target = family_of(family), target_from_name("openvino")
     graph = quantized(model, engine_scheme(tiny_scheme(mode, granularity))).graph

@@ -48,6 +48,7 @@ class MeanScoring:
     head_weights = ("scorer.weight",)
     sentence_modules = False
     token_scores = False
+    hub_name = ""
     crf = False
     no_label_loss = ""
 

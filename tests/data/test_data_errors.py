@@ -40,6 +40,7 @@ CASES: dict[str, tuple[str, str | bytes, dict[str, Any], str]] = {
     "utf-16": ("a.txt", "text".encode("utf-16"), {}, "line 1: not valid UTF-8"),
     "nul": ("a.txt", b"one\ntw\0o\n", {}, "line 2: holds a NUL byte"),
     "bad json line": ("a.jsonl", '{"text": "a"}\n{"text": \n', {}, "line 2: not valid JSON"),
+    "unclosed json text": ("a.jsonl", '{"text": "a\tb"}\n', {}, r"valid JSON \(Invalid control character\)"),
     "json line without object": ("a.jsonl", '{"text": "a"}\n[1]\n', {}, "line 2: is no JSON object"),
     "json line without the column": ("a.jsonl", '{"text": "a"}\n{"t": "b"}\n', {}, "line 2: has no column 'text'"),
     "json text is a list": ("a.jsonl", '{"text": ["a"]}\n', {}, "line 1: column 'text' is no text but list"),

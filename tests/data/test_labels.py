@@ -98,3 +98,29 @@ def test_every_form_gives_the_same(
     data = dataset_from_path(written(tmp_path, form, [kind(label) for label in given]), layout=TASK.layout)
     head = Head(task=TASK.name, labels=labels, problem=Problem.SINGLE_LABEL)
     assert [row.label for row in TASK.check_rows(data.rows, head)] == ids
+
+
+SQUAD = {
+    "data": [{"paragraphs": [{"context": "by Ada", "qas": [{"id": "q", "question": "who?", "answers": []}]}]}],
+}
+ANSWER = {"text": "Ada", "answer_start": 3}
+
+
+@pytest.mark.parametrize("problem", list(Problem))
+@pytest.mark.parametrize("form", ["conll", "json"])
+def test_what_other_tasks_learn_from_is_no_label_of_a_text(problem: Problem, form: str, tmp_path: Path) -> None:
+    path = tmp_path / f"rows.{form}"
+    squad = json.loads(json.dumps(SQUAD))
+    squad["data"][0]["paragraphs"][0]["qas"][0]["answers"] = [ANSWER]
+    path.write_text("good O\nfilm O\n" if form == "conll" else json.dumps(squad))
+    labels = ("score",) if problem == Problem.REGRESSION else SENTIMENT
+    head = Head(task=TASK.name, problem=problem, labels=labels)
+    what = "tags of its words" if form == "conll" else "answers within its text"
+    with pytest.raises(InputError, match=f"has {what} and no label of the text"):
+        TASK.check_rows(dataset_from_path(path, layout=TASK.layout).rows, head)
+
+
+def test_a_label_that_is_called_none_is_a_label() -> None:
+    assert LabelIds(("None", "some")).id(ROW, "None") == 0
+    with pytest.raises(InputError, match="does not know the label 'None'"):
+        LabelIds(SENTIMENT).id(ROW, "None")

@@ -274,7 +274,10 @@ def test_the_model_opens_in_a_bare_session(built: Of, name: str) -> None:
     import onnxruntime
 
     out = built(name, "mode 1 on ort-cpu")
-    session = onnxruntime.InferenceSession(out / "model.onnx", providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    for entry, value in json.loads((out / "bertc.json").read_text(encoding="utf-8"))["open_with"].items():
+        options.add_session_config_entry(entry, value)
+    session = onnxruntime.InferenceSession(out / "model.onnx", options, providers=["CPUExecutionProvider"])
     inputs = {value.name: value.type for value in session.get_inputs()}
     assert inputs == dict.fromkeys(("input_ids", "attention_mask", "token_type_ids"), "tensor(int64)")
     with bertc.load(out) as predictor:

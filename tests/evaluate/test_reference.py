@@ -232,6 +232,19 @@ def test_constant_outputs_are_a_warning() -> None:
     assert len(compared(NER, tags, nothing).warnings) == 1 and not compared(NER, tags).warnings
 
 
+def test_a_constant_float_model_does_not_pass_however_balanced_the_labels_are() -> None:
+    rows = classes(INTENT, share=0.5)
+    constant = replace(rows, raw={"logits": [np.array([1, 0], np.float32)] * ROWS})
+    found = compared(INTENT, constant)
+    assert doubt_of(found).grave and "as it gives every row the same outputs" in doubt_of(found).reason
+    gates = [Gate("accuracy", limit_from_text("1%"))]
+    assert not judge_comparison(found, gates).passed
+    assert judge_comparison(found, gates, any_reference=True).passed
+    nearly = replace(constant, raw={"logits": [np.array([1, row / ROWS / 2], np.float32) for row in range(ROWS)]})
+    doubt = compared(INTENT, nearly).doubt
+    assert doubt is None or not doubt.grave
+
+
 ALIKE = {
     "one class": (INTENT, [row_from_texts(f"row {i}", label="spam") for i in range(9)], "have the same label ('spam')"),
     "no label": (MULTI, [row_from_texts(f"row {i}", label=[]) for i in range(9)], "none of the 9 rows has a label"),

@@ -20,7 +20,7 @@ def check(model: TinyModel, name: str, *, size: int, length: int = 128, scheme: 
 
 
 @pytest.mark.parametrize(
-    "name, size", [("decomposed", 32), ("decomposed", 100), ("native", 32), ("plugin", 64), ("kernel", 32)]
+    "name, size", [("decomposed", 32), ("decomposed", 100), ("native", 32), ("packed", 64), ("kernel", 32)]
 )
 def test_what_it_can_take_is_taken(name: str, size: int, tiny_classifier: TinyModel) -> None:
     for mode, granularity in (("1", None), ("2", None), ("2", "channel")):
@@ -30,15 +30,14 @@ def test_what_it_can_take_is_taken(name: str, size: int, tiny_classifier: TinyMo
 @pytest.mark.parametrize(
     "name, options, message",
     [
-        ("plugin", {"size": 32}, r"plugin takes heads of size 64 \(.*1 / sqrt\(64\)\), .* size 32; .*decomposed or "),
         (
             "native",
             {"size": 40},
             r"native takes heads of size 16 or 32 or 64 .* 40; choose --attention decomposed",
         ),
-        ("plugin", {"size": 64, "length": 385}, r"at most 384 tokens .* take 385; choose --max-length 384"),
+        ("packed", {"size": 64, "length": 513}, r"at most 512 tokens .* take 513; choose --max-length 512"),
         ("native", {"size": 64, "length": 513}, r"at most 512 tokens .* take 513; choose --max-length 512"),
-        ("plugin", {"size": 64, "scheme": tiny_scheme("3")}, r"no place to quantize scores, as INT8 mode 3"),
+        ("packed", {"size": 64, "scheme": tiny_scheme("3")}, r"no place to quantize scores, as INT8 mode 3"),
         ("native", {"size": 64, "scheme": tiny_scheme("3")}, r"--keep-float scores"),
         (
             "kernel",
@@ -47,7 +46,7 @@ def test_what_it_can_take_is_taken(name: str, size: int, tiny_classifier: TinyMo
         ),
         ("kernel", {"size": 64, "scheme": tiny_scheme("3")}, r"no place to quantize scores, as INT8 mode 3"),
         ("kernel", {"size": 64, "scheme": tiny_scheme("1", keep_float=("probs",))}, r"layer\.0\.probs is to stay"),
-        ("plugin", {"size": 64, "scheme": tiny_scheme("1", keep_float=("layer.1",))}, r"layer\.1\.context is to stay"),
+        ("kernel", {"size": 64, "scheme": tiny_scheme("1", keep_float=("layer.1",))}, r"layer\.1\.context is to stay"),
     ],
 )
 def test_what_it_cannot_take_is_refused(
@@ -58,7 +57,7 @@ def test_what_it_cannot_take_is_refused(
 
 
 def test_the_edges_are_taken(tiny_classifier: TinyModel) -> None:
-    check(tiny_classifier, "plugin", size=64, length=384)
+    check(tiny_classifier, "packed", size=64, length=512)
     check(tiny_classifier, "native", size=64, length=512)
     check(tiny_classifier, "kernel", size=64, length=4096)
     check(tiny_classifier, "decomposed", size=64, length=4096, scheme=tiny_scheme("3"))

@@ -94,7 +94,8 @@ FAULTS = (
     ),
     (
         '[engine]\ntarget = "ort_cpu"',
-        f'engine.target is "ort_cpu", but it takes {TARGETS} or "auto-cpu" (did you mean ort-cpu?)',
+        f'engine.target is "ort_cpu", but it takes {TARGETS} or "auto-cpu", or several targets with '
+        "commas, each once (did you mean ort-cpu?)",
     ),
     (
         '[calibration]\ncalibrator = "percentil"',

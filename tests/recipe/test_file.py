@@ -53,6 +53,23 @@ def test_paths_are_the_recipe_s_where_something_is_there(tmp_path: Path) -> None
     assert found.validation.data == "elsewhere.tsv", "a hub's name, or a path of the working folder"
 
 
+def test_a_mistyped_path_of_the_recipe_s_folder_is_no_hub_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "recipes" / "models").mkdir(parents=True)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "here.tsv").touch()
+    (tmp_path / "recipes" / "data").mkdir()
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "recipes" / "recipe.toml"
+    path.write_text(
+        'checkpoint = "models/typo"\n[calibration]\ndata = "data/here.tsv"\n[validation]\nreference = "org/name"\n',
+        encoding="utf-8",
+    )
+    found = recipe_from_path(path, {})
+    assert found.checkpoint == str(tmp_path / "recipes" / "models" / "typo")
+    assert found.calibration.data == "data/here.tsv", "a path of the working folder, as before"
+    assert found.validation.reference == "org/name", "a hub id: no folder has its first part"
+
+
 def test_files_that_are_no_recipe(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="does not exist"):
         recipe_from_path(tmp_path / "none.toml", {})

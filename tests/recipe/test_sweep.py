@@ -111,6 +111,10 @@ def changed(before: str, after: str) -> str:
         ('targets = ["nativ"]\n' + GOOD, 'targets has "nativ", which is none of'),
         ('targets = ["native", "native"]\n' + GOOD, 'the name "plain-native" is that of'),
         ('targets = ["native"]\n' + GOOD + '[schemes.engine]\ntarget = "float"\n', "engine.target is given"),
+        (
+            GOOD + '[schemes.engine]\ntarget = "native,float"\n',
+            'b/channel: engine.target is "native,float", but a build of a sweep has one target; write targets =',
+        ),
         (GOOD + "[schemes.early_exit]\nthreshold = 0.1\ndrop = 0.1\n", "exclude each other"),
         (GOOD.partition("[[schemes]]")[0], "there are no schemes"),
         (GOOD.partition("[[checkpoints]]")[0] + '[[schemes]]\nname = "x"\n', "there are no checkpoints"),

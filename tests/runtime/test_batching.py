@@ -146,6 +146,9 @@ class Counted:
     def note(self, text: str) -> None:
         """Ignore."""
 
+    def end(self) -> None:
+        """Ignore."""
+
 
 def test_answers_come_back_in_the_caller_s_order_and_are_counted() -> None:
     features = random_features(300)

@@ -19,7 +19,7 @@ from bertc.errors import EnvironmentLackError, InputError
 from bertc.ir.edit import set_constant
 from bertc.ir.emit import array_of
 from bertc.ir.interpret import Interpreter
-from bertc.runtime.machine.cpu import Cpu, cpu_features
+from bertc.runtime.machine.cpu import Cpu
 from bertc.runtime.openvino import compiled_model as runtime
 from bertc.targets import target_from_name
 from tests.artefacts import Bertc
@@ -30,15 +30,7 @@ Write = Callable[..., Path]
 
 
 @pytest.fixture
-def openvino() -> None:
-    """Skip where OpenVINO is missing, or this CPU cannot run its INT8 exactly."""
-    pytest.importorskip("openvino", reason="needs the extra openvino")
-    if not cpu_features().has_vnni:
-        pytest.skip("needs a CPU with VNNI")
-
-
-@pytest.fixture
-def write(tmp_path: Path, openvino: None) -> Write:
+def write(tmp_path: Path, openvino_int8: None) -> Write:
     """Give a function that writes a tiny model in a scheme; mode None is float."""
 
     def of(model: TinyModel, mode: str | None, granularity: str | None = None, *kept: str) -> Path:
@@ -79,7 +71,7 @@ def test_the_versions_in_errors_are_those_of_the_extra() -> None:
 
 def test_x86_without_vnni_is_refused_with_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runtime, "check_installed", lambda: None)
-    with pytest.raises(EnvironmentLackError, match=r"Old CPU has no VNNI .*OpenVINO's INT8 .*--target float"):
+    with pytest.raises(EnvironmentLackError, match=r"Old CPU has no VNNI .*OpenVINO's INT8 .*--target native or"):
         TARGET.check_machine(cpu("avx2", "avx512f"))
     TARGET.check_machine(cpu("avx_vnni"))
 
@@ -178,7 +170,7 @@ def test_damaged_files_are_refused_in_one_sentence(damage: str, tiny_classifier:
 
 @pytest.mark.openvino
 def test_an_artefact_is_built_asked_and_validated(
-    openvino: None, bertc: Bertc, classifier: Path, rows: Path, tmp_path: Path
+    openvino_int8: None, bertc: Bertc, classifier: Path, rows: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
     options = ("--calibration-data", rows, "--validation-data", rows, "--max-drop", "2abs", "--no-cache", "-q")
@@ -202,7 +194,7 @@ def test_an_artefact_is_built_asked_and_validated(
 
 @pytest.mark.openvino
 def test_an_artefact_without_the_library_is_code_3(
-    openvino: None, bertc: Bertc, classifier: Path, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    openvino_int8: None, bertc: Bertc, classifier: Path, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out"
     options = ("--calibration-data", rows, "--unvalidated", "--no-cache", "-q")

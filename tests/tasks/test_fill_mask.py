@@ -238,8 +238,8 @@ def test_the_head_counts_as_the_model_s_only_where_it_is_read(tmp_path: Path) ->
 
 
 def test_only_the_masks_meet_the_vocabulary(tiny_masked: TinyModel) -> None:
-    from bertc.runtime.native.compile import plan_from_graph
-    from bertc.runtime.native.kernel_plan import Op, Rows
+    from bertc.runtime.plan.compile import plan_from_graph
+    from bertc.runtime.plan.kernel_plan import Op, Rows
 
     plan, _ = plan_from_graph(tiny_masked.graph)
     wide = [step for step in plan.steps if step.n == len(tiny_vocab())]

@@ -19,9 +19,9 @@ from bertc.graph.encoder import graph_from_checkpoint
 from bertc.jobs.plan import check_architecture, plan_from_recipe
 from bertc.recipe import Recipe
 from bertc.runtime.engine import outputs_from_features
-from bertc.runtime.native.compile import plan_from_graph
 from bertc.runtime.native.native_engine import NativeEngine
 from bertc.runtime.ort.inference_session import open_session
+from bertc.runtime.plan.compile import plan_from_graph
 from bertc.tasks import head_of_rows, task_from_name
 from tests.evaluate.toy import COLBERT, PAIRS, ToyEncoder
 from tests.fixtures import edit_json, tiny_sentence, write_tiny_bert, write_tiny_pylate

@@ -17,8 +17,8 @@ from bertc.errors import InputError
 from bertc.graph.encoder import graph_from_checkpoint
 from bertc.ir.interpret import Interpreter
 from bertc.runtime.native.bf16_choice import choose_bf16
-from bertc.runtime.native.compile import plan_from_graph
-from bertc.runtime.native.kernel_plan import Op, Pooled
+from bertc.runtime.plan.compile import plan_from_graph
+from bertc.runtime.plan.kernel_plan import Op, Pooled
 from bertc.tasks import task_from_name
 from tests.evaluate.toy import SPARSE, ToyEncoder
 from tests.fixtures import edit_json, tiny_sentence, tiny_vocab, write_json, write_tiny_bert

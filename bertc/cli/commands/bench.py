@@ -15,6 +15,7 @@ import click
 from bertc.artefact.kinds import PAGE
 from bertc.cli.columns import column_option
 from bertc.cli.command import Command, option
+from bertc.cli.engine_option import engine_option, told_choice
 from bertc.cli.output import Output
 from bertc.cli.paths import Reads, Writes
 from bertc.cli.progress import shown_progress
@@ -70,6 +71,7 @@ def shape_from_text(value: str) -> tuple[int, int]:
     default=1,
     help="Time besides N threads that call one session of one thread. Default: 1, one caller alone.",
 )
+@engine_option()
 @option("--plot", type=Writes(PAGE), metavar="FILE", help="Write the figures and a plot as an HTML page.")
 def command(
     output: Output,
@@ -82,6 +84,8 @@ def command(
     rounds: int,
     threads: int,
     callers: int,
+    engine: str | None,
+    allow_failed: bool,
     plot: Path | None,
 ) -> int:
     """Time the engines in the folders OUT; ratios are to the first of them.
@@ -101,7 +105,7 @@ def command(
     chosen = shapes or (() if workload else DEFAULT_SHAPES)
     with shown_progress(output) as progress:
         timings = bench(
-            artefacts,
+            [told_choice(output, out, engine, allow_failed=allow_failed).folder for out in artefacts],
             shapes=chosen,
             texts=workload,
             conditions=Conditions(rounds=rounds, threads=threads, callers=callers),

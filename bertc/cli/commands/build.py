@@ -6,6 +6,7 @@ Everything from reading the checkpoint to the verdict, by flags or a recipe.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,10 +16,14 @@ from bertc.cli.command import Command, option
 from bertc.cli.int8_request import check_precision
 from bertc.cli.output import Output, printable
 from bertc.cli.request import Request, out_option, recipe_command
-from bertc.cli.results import conclude_build
+from bertc.cli.results import conclude_build, conclude_builds
+from bertc.cli.workers_option import workers_option
 from bertc.errors import EXIT_PASSED
 from bertc.recipe import AUTO_TARGET, Recipe
 from bertc.recipe.setting import title_of
+
+if TYPE_CHECKING:
+    from bertc.core.workers import Workers
 
 VALIDATION = title_of("validation")
 
@@ -27,6 +32,7 @@ VALIDATION = title_of("validation")
 @out_option(ARTEFACT, "OUT", "The folder of the artefact.")
 @recipe_command("task", "calibration", "sparsity", "quantization", "validation", "search", "early_exit", "engine")
 @column_option("columns", "A column of both the calibration and the validation data. Repeatable.", section=VALIDATION)
+@workers_option()
 @option(
     "--schema",
     is_flag=True,
@@ -34,7 +40,12 @@ VALIDATION = title_of("validation")
     help="Say which columns the checkpoint's task reads and how --validation-data, if named, is read, and stop.",
 )
 def command(
-    output: Output, request: Request, out: Path | None, columns: tuple[tuple[str, str], ...], schema: bool
+    output: Output,
+    request: Request,
+    out: Path | None,
+    columns: tuple[tuple[str, str], ...],
+    workers: Workers,
+    schema: bool,
 ) -> int:
     """Compile CHECKPOINT (a Hugging Face folder or hub id) to an INT8 engine in the folder OUT and prove its accuracy.
 
@@ -42,7 +53,8 @@ def command(
       bertc build CHECKPOINT -o OUT --calibration-data train.tsv --validation-data dev.tsv --max-drop 1%
       bertc build --recipe recipe.toml -o OUT
 
-    Exit code 0 if the engine passes its gates, 1 if not; in both cases OUT holds the engine and its report.
+    Exit code 0 if the engine passes its gates, 1 if not; in both cases OUT holds the engine and its report. Of several
+    targets (--target native,openvino) every engine has to pass.
     """
     recipe = request.with_columns(columns).recipe()
     check_precision(recipe, request.flags)
@@ -52,9 +64,14 @@ def command(
         raise click.UsageError("name the folder of the artefact with -o OUT")
     from bertc.jobs.build import build
     from bertc.jobs.fastest import build_fastest  # numpy and onnx_ir: not for --help
+    from bertc.jobs.several import build_several
 
+    if len(recipe.engine.targets) > 1:
+        with request.work(workers) as work:
+            every = build_several(recipe, out, work=work, command=output.command_line)
+        return conclude_builds(output, [built.report for built in every], out)
     make = build_fastest if recipe.engine.target == AUTO_TARGET else build
-    with request.work() as work:
+    with request.work(workers) as work:
         line = output.command_line
         report = make(recipe, out, work=work, command=line).report
     return conclude_build(output, report, out)

@@ -6,6 +6,7 @@ One table serves every mode, granularity and calibrator.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,12 +14,17 @@ from bertc.artefact.kinds import TABLE
 from bertc.cli.command import Command, force_option
 from bertc.cli.output import Output
 from bertc.cli.request import Request, out_option, recipe_command
+from bertc.cli.workers_option import workers_option
 from bertc.errors import EXIT_PASSED
+
+if TYPE_CHECKING:
+    from bertc.core.workers import Workers
 
 
 @click.command("calibrate", cls=Command)
 @out_option(TABLE, "FILE", "The table to write. Default: calibration.json.", default="calibration.json")
 @force_option(TABLE)
+@workers_option()
 @recipe_command(
     "task",
     "calibration.data",
@@ -28,8 +34,9 @@ from bertc.errors import EXIT_PASSED
     "calibration.per_site",
     "quantization.smoothing",
     "engine.max_length",
+    "engine.threads",
 )
-def command(output: Output, request: Request, out: Path, force: bool) -> int:
+def command(output: Output, request: Request, out: Path, force: bool, workers: Workers) -> int:
     """Run the float model of CHECKPOINT over text and write what was seen at every site.
 
     \b
@@ -41,7 +48,7 @@ def command(output: Output, request: Request, out: Path, force: bool) -> int:
     from bertc.cli.result_files import write_file
     from bertc.jobs.calibrate import calibrate
 
-    with request.work() as work:
+    with request.work(workers) as work:
         table = calibrate(recipe, work=work)
     write_file(out, text_from_table(table), TABLE, force=force)
     rows, sites = table.origin.get("rows"), len(table.sites)

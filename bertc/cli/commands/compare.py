@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from bertc.cli.command import Command, FiniteRange, option
+from bertc.cli.engine_option import engine_option
 from bertc.cli.output import Output
 from bertc.cli.paths import Reads
 from bertc.cli.tables import print_facts, print_table
@@ -34,7 +35,17 @@ Facts = dict[str, Any]
     help="Of tables: the percentile. Default: 99.99, and the maximum on the residual stream.",
 )
 @option("--sites", type=click.IntRange(min=0), metavar="N", default=10, help="Sites to show. Default: 10.")
-def command(output: Output, first: str, second: str, calibrator: str, percentile: float | None, sites: int) -> int:
+@engine_option()
+def command(
+    output: Output,
+    first: str,
+    second: str,
+    calibrator: str,
+    percentile: float | None,
+    sites: int,
+    engine: str | None,
+    allow_failed: bool,
+) -> int:
     """Compare FIRST with SECOND: two artefacts' metrics, sizes, latency and decisions, or two tables' ranges.
 
     Rows that both artefacts were validated on are paired, and the drop from FIRST's engine to SECOND's has its own
@@ -42,8 +53,10 @@ def command(output: Output, first: str, second: str, calibrator: str, percentile
     """
     from bertc.calibrate.method import RangeMethod
     from bertc.jobs.compare import compare_paths
+    from bertc.jobs.engine_choice import EngineWish
 
-    facts = compare_paths(first, second, RangeMethod(calibrator=calibrator, percentile=percentile))
+    wish = EngineWish(target=engine, allow_failed=allow_failed)
+    facts = compare_paths(first, second, RangeMethod(calibrator=calibrator, percentile=percentile), wish)
     if output.json:
         output.print_json(facts)
         return EXIT_PASSED

@@ -68,10 +68,13 @@ def command(output: Output, request: Request, out: Path, engine: Path | None, re
     With --engine the exit code is that of the engine's verdict: what it loses against CHECKPOINT in float. A run that
     was interrupted goes on with --resume.
     """
-    if engine is None and any(value not in (None, ()) for name, value in request.flags.items() if "validation" in name):
+    given = {name.partition("__")[0] for name, value in request.flags.items() if value not in (None, ())}
+    if engine is None and "validation" in given:
         raise click.UsageError("what is judged is an engine, and none is built; name its folder with --engine")
     recipe = request.recipe()
     check_single_target(recipe)
+    if engine is None and (given & {"calibration", "quantization"} or request.flags["engine__target"] is not None):
+        raise click.UsageError("ranges, scheme and target are an engine's, and none is built; name it with --engine")
     from bertc.jobs.distill import distill  # numpy and onnx_ir: not for --help
     from bertc.jobs.finetune import Place
 

@@ -28,10 +28,12 @@ EXTRAS = {
     "hub": "huggingface_hub",
     "parquet": "pyarrow",
     "serve": "starlette",
+    "ray": "ray",
     "cuda": "onnxruntime-gpu",
     "openvino": "openvino",
     "tensorrt": "tensorrt",
     "triton": "triton",
+    "cuda-native": "triton",
 }
 
 

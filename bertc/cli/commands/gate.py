@@ -57,6 +57,7 @@ def command(
     from bertc.artefact.layout import REPORT_FILE
 
     if report.is_dir():
+        _check_one_engine(report)
         report = report / REPORT_FILE
     options: dict[str, Any] = {"limit": limit, "gates": gates, "decide": decide, "any_reference": any_reference}
     found = _compared(output, report, baseline, update=update, **options)
@@ -77,6 +78,15 @@ def command(
         return EXIT_PASSED
     output.fail(f"not passed: {found.verdict.summary}")
     return EXIT_GATE
+
+
+def _check_one_engine(artefact: Path) -> None:
+    from bertc.artefact.engines import engine_folder, index_of_folder
+
+    index = index_of_folder(artefact)
+    if index is not None:
+        folders = ", ".join(str(engine_folder(artefact, target)) for target in index.targets)
+        raise InputError(f"{artefact} has several engines, each with a baseline of its own; name one of {folders}")
 
 
 def _compared(output: Output, report: Path, baseline: Path, *, update: bool, **options: Any) -> Regression | None:

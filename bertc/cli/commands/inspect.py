@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from bertc.cli.command import Command, FiniteRange, option
+from bertc.cli.engine_option import engine_option
 from bertc.cli.output import Output
 from bertc.cli.paths import Reads
 from bertc.cli.tables import print_facts, print_table
@@ -25,7 +26,10 @@ OUTCOMES = {
     "float": "will run in float",
     "gone": "are not in the optimized graph",
 }
-SATURATES = "this CPU has no VNNI instructions: sums of unsigned times signed codes saturate, and answers are wrong"
+SATURATES = (
+    "this CPU has no VNNI instructions: sums of products saturate, and answers are wrong, unless a session sets "
+    "session.x64quantprecision to 1"
+)
 
 
 @click.command("inspect", cls=Command)
@@ -44,7 +48,16 @@ SATURATES = "this CPU has no VNNI instructions: sums of unsigned times signed co
     metavar="N",
     help="Of a table: the percentile. Default: 99.99, and the maximum on the residual stream.",
 )
-def command(output: Output, path: str, task: str | None, calibrator: str, percentile: float | None) -> int:
+@engine_option()
+def command(
+    output: Output,
+    path: str,
+    task: str | None,
+    calibrator: str,
+    percentile: float | None,
+    engine: str | None,
+    allow_failed: bool,
+) -> int:
     """Describe PATH: a checkpoint (folder or hub id), a calibration table, an artefact's folder, or an ONNX file.
 
     \b
@@ -58,13 +71,16 @@ def command(output: Output, path: str, task: str | None, calibrator: str, percen
     """
     from bertc.calibrate.method import RangeMethod
     from bertc.jobs import inspect as inspection
+    from bertc.jobs.engine_choice import EngineWish
 
     method = RangeMethod(calibrator=calibrator, percentile=percentile)
     kind = inspection.kind_of_path(path)
     readers: dict[str, Callable[[], Facts]] = {
         "checkpoint": lambda: inspection.facts_of_checkpoint(path, task=task),
         "table": lambda: inspection.facts_of_table(Path(path), method),
-        "artefact": lambda: inspection.facts_of_artefact(Path(path)),
+        "artefact": lambda: inspection.facts_of_artefact(
+            Path(path), EngineWish(target=engine, allow_failed=allow_failed)
+        ),
         "onnx": lambda: inspection.facts_of_onnx(Path(path)),
     }
     facts = readers[kind]()
@@ -142,6 +158,7 @@ def _print_artefact(output: Output, facts: Facts) -> None:
         ("artefact", f"{facts['path']}: all {len(facts['files'])} files are as they were built"),
         ("verdict", verdict_text(facts["passed"], unvalidated=facts["unvalidated"])),
         ("target", facts["target"]),
+        *engines_lines(facts),
         ("mode", "none" if quantization["mode"] is None else f"INT8 mode {quantization['mode']}"),
         ("weights", quantization["weights"]),
         ("sites", f"{quantization['sites_int8']} in INT8, {len(quantization['sites_float'])} in float"),
@@ -169,6 +186,18 @@ def _print_artefact(output: Output, facts: Facts) -> None:
         output.say()
         print_facts(output, [("worst sites", ", ".join(facts["worst_sites"]) or "not measured")])
     print_facts(output, [("warning", text) for text in facts["warnings"]])
+
+
+def engines_lines(facts: Facts) -> list[tuple[str, str]]:
+    """Say which of several engines is described, why, and what was found of each."""
+    from bertc.report.text import verdict_text
+
+    if not facts["engines"]:
+        return []
+    verdicts = (
+        f"{each['target']} {verdict_text(each['passed'], unvalidated=each['unvalidated'])}" for each in facts["engines"]
+    )
+    return [("engines", ", ".join(verdicts)), ("described", facts["choice"])]
 
 
 def engine_lines(engine: Facts, quantization: Facts) -> list[tuple[str, str]]:

@@ -15,6 +15,7 @@ import click
 from bertc.artefact.kinds import ANSWERS
 from bertc.cli.columns import column_option
 from bertc.cli.command import Command, force_option, option
+from bertc.cli.engine_option import engine_option, told_choice
 from bertc.cli.output import Output, check_stdout, is_terminal
 from bertc.cli.paths import Reads, Writes
 from bertc.errors import EXIT_PASSED, InputError
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 @column_option("columns", "The column of the file that fills a role, by name or by number from 1. Repeatable.")
 @option("-o", "--out", "target", type=Writes(ANSWERS), metavar="FILE", help="Write JSON lines to a file.")
 @force_option(ANSWERS)
+@engine_option()
 @option("--threads", type=click.IntRange(min=0), metavar="N", default=0, help="Threads; 0 is all cores. Default: 0.")
 @option("--batch", type=click.IntRange(min=1), metavar="N", default=256, help="Rows held at a time. Default: 256.")
 def command(
@@ -50,6 +52,8 @@ def command(
     columns: tuple[tuple[str, str], ...],
     target: Path | None,
     force: bool,
+    engine: str | None,
+    allow_failed: bool,
     threads: int,
     batch: int,
 ) -> int:
@@ -65,13 +69,18 @@ def command(
     """
     if bool(texts) == (source is not None):
         raise click.UsageError("give either --text or --input FILE")
+    if columns and source is None:
+        raise click.UsageError("--column is of the file that --input names; give both")
+    if pairs and source is not None:
+        raise click.UsageError("--pair is of the text that --text gives; give both")
     if target is None:
         check_stdout("bertc predict without -o")
     if pairs and len(pairs) != len(texts):
         raise click.UsageError(f"{len(texts)} texts came with {len(pairs)} pairs; give one --pair for each --text")
     from bertc.jobs.predict import predictor_from_path  # the runtime is loaded when it is asked for
 
-    with predictor_from_path(out, threads=threads) as predictor, ExitStack() as files:
+    chosen = told_choice(output, out, engine, allow_failed=allow_failed)
+    with predictor_from_path(chosen.folder, threads=threads) as predictor, ExitStack() as files:
         if predictor.caution:
             output.warn(predictor.caution)
         rows = _file_rows(predictor, source, dict(columns)) if source is not None else _text_rows(texts, pairs)

@@ -11,15 +11,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bertc.cli.command import Command, option
+from bertc.cli.engine_option import engine_option, told_choice
 from bertc.cli.options import overrides_from_flags, recipe_options
 from bertc.cli.output import Output
 from bertc.cli.paths import Reads
 from bertc.cli.progress import shown_progress
 from bertc.cli.tables import print_facts
+from bertc.cli.workers_option import workers_option
 from bertc.errors import EXIT_GATE, EXIT_PASSED
 from bertc.recipe.setting import title_of
 
 if TYPE_CHECKING:
+    from bertc.core.workers import Workers
     from bertc.jobs.validate import Validation
 
 
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
     "validation.any_reference",
     "engine.threads",
 )
+@engine_option()
 @option(
     "--checkpoint",
     type=Reads(str),
@@ -44,7 +48,16 @@ if TYPE_CHECKING:
     section=title_of("validation"),
     help="The float model to compare with, for data that is not the build's.",
 )
-def command(output: Output, out: Path, checkpoint: str | None, **flags: Any) -> int:
+@workers_option()
+def command(
+    output: Output,
+    out: Path,
+    checkpoint: str | None,
+    engine: str | None,
+    allow_failed: bool,
+    workers: Workers,
+    **flags: Any,
+) -> int:
     """Run the engine in the folder OUT over labelled data and judge it by the gates it was built with, or by others.
 
     \b
@@ -56,10 +69,12 @@ def command(output: Output, out: Path, checkpoint: str | None, **flags: Any) -> 
     from bertc.jobs.predict import verified_manifest
     from bertc.jobs.validate import recipe_of_artefact, validate
 
-    verified_manifest(out)
+    chosen = told_choice(output, out, engine, allow_failed=allow_failed)
+    verified_manifest(chosen)
+    out = chosen.folder
     recipe = recipe_of_artefact(out, overrides_from_flags(flags))
-    with shown_progress(output) as progress:
-        found = validate(out, recipe, checkpoint=checkpoint, progress=progress)
+    with shown_progress(output) as progress, workers:
+        found = validate(out, recipe, checkpoint=checkpoint, progress=progress, workers=workers)
     _print(output, found)
     if found.verdict.passed:
         return EXIT_PASSED

@@ -65,15 +65,20 @@ def token_metrics() -> tuple[Metric, ...]:
 
 
 def scores_of_queries(outputs: NDArray[Any]) -> Iterator[Array]:
-    """Yield each row's query compared with every row's document, as `max_sim` does: float64 [rows] each."""
+    """Yield each row's query compared with every row's document, as `max_sim` does: float64 [rows] each.
+
+    Where a document stands decides the last bits of a product. They are rounded away, so that equal documents have
+    equal scores.
+    """
     documents = [tokens[1] for tokens in outputs["tokens"]]
     lengths = np.array([len(document) for document in documents])
     there = lengths > 0  # reduceat would give one without tokens a neighbour's
     starts = (np.cumsum(lengths) - lengths)[there]
-    every = np.concatenate(documents)
+    every = np.concatenate(documents).astype(np.float64).T
     for query, _ in outputs["tokens"]:
         scores = np.zeros(len(documents))
-        scores[there] = np.maximum.reduceat(query @ every.T, starts, axis=1).astype(np.float64).sum(axis=0)
+        products = query.astype(np.float64) @ every
+        scores[there] = np.maximum.reduceat(products, starts, axis=1).sum(axis=0).astype(np.float32)
         yield scores
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bertc.core.keys import Key
-from bertc.errors import EnvironmentLackError, InputError
+from bertc.errors import InputError
 
 INT8_FEATURES = frozenset(
     {
@@ -128,6 +128,11 @@ def thread_count(threads: int) -> int:
     return threads or usable_cores()
 
 
+def threads_of_each(workers: int, threads: int) -> int:
+    """Return how many threads each of several processes gets: those that were named, or else its share of the cores."""
+    return threads or max(1, usable_cores() // workers)
+
+
 @contextmanager
 def pinned(threads: int) -> Iterator[None]:
     """Keep this process on so many of its cores (0: all); nothing where the system cannot, as on macOS."""
@@ -140,18 +145,6 @@ def pinned(threads: int) -> Iterator[None]:
         yield
     finally:
         os.sched_setaffinity(0, before)
-
-
-def check_vnni(cpu: Cpu, runtime: str) -> None:
-    """Refuse a CPU whose products saturate.
-
-    So do ONNX Runtime (onnxruntime#6004) and OpenVINO (its documentation, "Saturation (overflow) Issue Workaround").
-    """
-    if cpu.saturates:
-        raise EnvironmentLackError(
-            f"{cpu.model} has no VNNI instructions, and {runtime}'s INT8 product saturates without them; "
-            "build with --target float here, or on a machine with AVX-512 VNNI, AVX-VNNI or AMX"
-        )
 
 
 def _cpu_from_cpuinfo(text: str) -> Cpu:

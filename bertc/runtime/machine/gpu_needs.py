@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
+from bertc.runtime.cuda import library as cuda
 from bertc.runtime.machine.gpu import Driver
 from bertc.runtime.ort import cuda as ort_cuda
 from bertc.runtime.tensorrt import library as tensorrt
@@ -42,6 +43,10 @@ def installed_version(package: str) -> str | None:
 def needs_of_targets(driver: Driver, version_of: Version = installed_version) -> Mapping[str, tuple[Need, ...]]:
     """Return the needs of each target for GPUs, by the target's name."""
     return {
+        "cuda": (
+            *_driver_needs(driver),
+            *(_package_need(each, (re.split("[>=]", each)[0],), version_of) for each in cuda.REQUIREMENTS),
+        ),
         "ort-cuda": (*_driver_needs(driver), *_ort_needs(driver, version_of)),
         "tensorrt": (
             *_driver_needs(driver),

@@ -23,7 +23,7 @@ from bertc.errors import BertcError, EnvironmentLackError, InputError
 from bertc.runtime.engine import Array, Closing, Engine
 from bertc.runtime.machine.cpu import thread_count
 from bertc.runtime.openvino.compiled_cache import compiled_from_cache
-from bertc.runtime.openvino.shapes import pieces_from_batch
+from bertc.runtime.openvino.shapes import LENGTH_STEP, pieces_from_batch
 from bertc.runtime.optimized import INT8_ATTENTION, Optimized
 from bertc.runtime.runtime import Runtime
 
@@ -287,6 +287,17 @@ class OpenvinoRuntime(Runtime):
     def options(self) -> Mapping[str, Any]:
         """The precision of what is not INT8, and that nothing is rounded to INT8 unasked."""
         return numeric_options(self.precision)
+
+    @property
+    def sentence_settings(self) -> Mapping[str, Any]:
+        """The options by which the model is compiled, and the lengths to which texts are padded.
+
+        OpenVINO sums in another order at other lengths, by which an INT8 code may become its neighbour.
+        """
+        return {
+            "model_args": {"ov_config": {name: str(value) for name, value in self.options.items()}},
+            "processing_kwargs": {"text": {"pad_to_multiple_of": LENGTH_STEP}},
+        }
 
     def check_here(self, attention: str | None) -> None:
         """Refuse where OpenVINO is not installed."""

@@ -228,6 +228,7 @@ def test_compare_artefacts_and_tables(
     ratios = [site["ratio"] for site in called.json["sites"]]  # type: ignore[attr-defined]
     assert set(ratios) == {1.0}
     assert bertc("compare", artefact, artefact / "calibration.json").code == 2
+    assert "absent does not exist" in bertc("compare", artefact, artefact / "absent").err
 
 
 def test_bench_takes_artefacts_of_several_tasks(bertc: Bertc, artefact: Path, artefact_of: PathOf) -> None:

@@ -24,6 +24,7 @@ OLD = Driver(cuda="12.4", gpus=(L4,), lack="")
 NONE = Driver(cuda=None, gpus=(), lack="there is no NVIDIA driver (libcuda.so.1 is missing)")
 NO_GPU = Driver(cuda="13.0", gpus=(), lack="the NVIDIA driver sees no GPU")
 ALL = {"onnxruntime-gpu": "1.31.1", "tensorrt-cu13": "10.13.3.9", "cuda-bindings": "13.0.1"}
+ALL |= {"torch": "2.11.0", "triton": "3.6.0"}
 
 
 @pytest.fixture
@@ -45,7 +46,7 @@ def test_every_extra_is_named_with_its_package() -> None:
         assert any(re.match(rf"{package}\b", requirement) for requirement in extras[name])
 
 
-@pytest.mark.parametrize("target", ["ort-cuda", "tensorrt"])
+@pytest.mark.parametrize("target", ["cuda", "ort-cuda", "tensorrt"])
 def test_where_everything_is_there_every_need_is_met(target: str, provider: None) -> None:
     needs = needs_by_name(GPU, ALL, target)
     assert all(need.met for need in needs.values()), needs
@@ -60,6 +61,9 @@ def test_where_everything_is_there_every_need_is_met(target: str, provider: None
         (GPU, {}, "tensorrt", "tensorrt", "pip install 'tensorrt>=10.12,<12'"),
         (GPU, ALL | {"tensorrt": "8.6.1"}, "tensorrt", "tensorrt", "pip install 'tensorrt>=10.12,<12'"),
         (GPU, {"tensorrt": "11.0"}, "tensorrt", "cuda-bindings", "cuda-bindings>=12,<14"),
+        (GPU, {"torch": "2.11.0"}, "cuda", "triton", "pip install 'triton>=3.4,<4'"),
+        (GPU, ALL | {"torch": "2.5.1"}, "cuda", "torch", "pip install 'torch>=2.6,<3'"),
+        (NO_GPU, ALL, "cuda", "GPU", "sees no GPU"),
         (GPU, {}, "ort-cuda", "onnxruntime-gpu", "onnxruntime-gpu>=1.24,<2"),
         (GPU, ALL | {"onnxruntime-gpu": "1.20.1"}, "ort-cuda", "onnxruntime-gpu", "onnxruntime-gpu>=1.24,<2"),
         (OLD, ALL, "ort-cuda", "CUDA provider", "the driver runs CUDA up to 12.4"),

@@ -57,4 +57,4 @@ def test_each_target_names_its_precision() -> None:
     named = {name: target_from_name(name).runtime.options for name in ("openvino", "openvino-bf16", "ort-cpu")}
     assert named["openvino"]["INFERENCE_PRECISION_HINT"] == "f32"
     assert named["openvino-bf16"]["INFERENCE_PRECISION_HINT"] == "bf16"
-    assert named["ort-cpu"] == {}
+    assert named["ort-cpu"] == {"session.x64quantprecision": "1"}
