@@ -27,9 +27,9 @@ from bertc.core.exits import LAYERS
 from bertc.core.feature import Feature
 from bertc.data.dataset import dataset_from_path
 from bertc.jobs.exit_threshold import values_of_texts
-from bertc.runtime.native.kernel_plan import NO_BUFFER, Op, Plan, names_of_arrays
 from bertc.runtime.native.native_engine import NativeEngine
-from bertc.runtime.native.plan_files import PLAN, read_plan
+from bertc.runtime.plan.kernel_plan import NO_BUFFER, Op, Plan, names_of_arrays
+from bertc.runtime.plan.plan_files import PLAN, read_plan
 
 SECONDS_BETWEEN = 0.05
 THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)

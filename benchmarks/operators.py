@@ -32,14 +32,15 @@ from machine import heading, run_facts
 
 from bertc.checkpoint.config_json import config_from_path
 from bertc.core.batch import Batch
+from bertc.jobs.engine_choice import chosen_engine
 from bertc.jobs.predict import verified_manifest
 from bertc.runtime.latency import full_batch
 from bertc.runtime.machine.cpu import usable_cores
-from bertc.runtime.native.kernel_plan import Op, Rows, Step
 from bertc.runtime.native.native_engine import NativeEngine
-from bertc.runtime.native.plan_files import PLAN, read_plan
 from bertc.runtime.openvino.compiled_model import Precision, compile_options
 from bertc.runtime.ort.inference_session import session_options
+from bertc.runtime.plan.kernel_plan import Op, Rows, Step
+from bertc.runtime.plan.plan_files import PLAN, read_plan
 from bertc.targets import target_from_name
 
 WARM = 3
@@ -143,7 +144,7 @@ def kind_of(step: Step) -> str:
 
 def milliseconds_of(folder: Path, batch: Batch, runs: int) -> dict[str, float]:
     """Profile an artefact's engine."""
-    name = verified_manifest(folder).target
+    name = verified_manifest(chosen_engine(folder)).target
     model = folder / target_from_name(name).runtime.model_files[0]
     if name.startswith("openvino"):
         return openvino_milliseconds(model, batch, runs, "bf16" if name == "openvino-bf16" else "f32")

@@ -24,6 +24,7 @@ from machine import heading, run_facts
 from bertc.checkpoint.config_json import config_from_path
 from bertc.core.batch import Batch
 from bertc.core.outputs import output_names
+from bertc.jobs.engine_choice import chosen_engine
 from bertc.jobs.predict import predictor_from_path, verified_manifest
 from bertc.runtime.latency import full_batch, repeated, time_calls
 from bertc.runtime.openvino.compiled_model import compile_options
@@ -95,7 +96,7 @@ def openvino_engine(model: Path, output: str, name: str, variant: Mapping[str, A
 
 def ratios_of(folder: Path, shapes: list[tuple[int, int]], rounds: int) -> dict[str, dict[str, Any]]:
     """Return variant -> shape -> ratio, and the largest difference of its outputs."""
-    name = verified_manifest(folder).target
+    name = verified_manifest(chosen_engine(folder)).target
     model = folder / target_from_name(name).runtime.model_files[0]
     if name not in ("openvino", "ort-cpu", "ort-cpu-dynamic", "float"):
         raise SystemExit(f"{folder} is of the target {name}; give one of openvino, ort-cpu, ort-cpu-dynamic or float")

@@ -2,7 +2,9 @@
 
     python benchmarks/serving.py ENGINE --data sst2/dev.tsv --column text=content [--seconds 6] [--out FILE.json]
 
-Each server is a process of its own with the same engine: `bertc serve`; `one`, which calls `engine.predict` for each
+Each server is a process of its own with the same engine: `bertc serve`; `ray`, which is `bertc serve --ray`; `triton`,
+a real Triton Inference Server with the artefact in its Python backend, in an environment that
+benchmarks/triton_python.py made (`--triton DIR`); `one`, which calls `engine.predict` for each
 request as it comes (starlette and uvicorn, as documentation shows it); `count`, which puts up to 32 waiting texts into
 a call and pads them, waiting 5 ms for them as such servers do. The client, a process too, takes texts at random and
 never waits. First each server's capacity is found (as many requests at once as it likes), then it is loaded with shares
@@ -22,6 +24,7 @@ import random
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -32,9 +35,12 @@ from typing import Any
 
 import numpy as np
 from machine import run_facts
+from triton_python import free_ports, triton_server
 
 import bertc
+from bertc.artefact.triton_server import CONFIG, name_from_path
 from bertc.data.dataset import rows_from_path
+from bertc.jobs.triton_repository import serve_artefact
 
 SHARES = (0.1, 0.25, 0.5, 0.7, 0.8, 0.9, 1.0, 1.2, 1.5, 2.0)
 SERVERS = ("bertc", "one", "count")
@@ -47,6 +53,7 @@ class Connection(asyncio.Protocol):
     def __init__(self) -> None:
         self.transport: asyncio.Transport | None = None
         self.answer: asyncio.Future[int] | None = None
+        self.received = 0
         self._seen = bytearray()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -55,6 +62,7 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._seen += data
+        self.received += len(data)
         end = self._seen.find(b"\r\n\r\n")
         if end < 0:
             return
@@ -102,9 +110,14 @@ class Client:
         return status, time.perf_counter() - begin
 
 
-def request_of(text: str) -> bytes:
-    body = json.dumps({"inputs": text}).encode()
-    head = f"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+def request_of(text: str, server: str, engine: Path) -> bytes:
+    path, document = "/predict", {"inputs": text}
+    if server == "triton":
+        path = f"/v2/models/{name_from_path(str(engine))}/infer"
+        tensor = {"name": "text", "shape": [1, 1], "datatype": "BYTES", "data": [text]}
+        document = {"inputs": [tensor], "outputs": [{"name": "answer"}]}
+    body = json.dumps(document).encode()
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
     return head.encode() + b"\r\n\r\n" + body
 
 
@@ -173,24 +186,47 @@ def figures(answers: list[tuple[int, float]], seconds: float, limit: float) -> d
     }
 
 
+@dataclass(frozen=True)
+class Started:
+    """A server: its port, and its process, of which others may be children."""
+
+    port: int
+    process: int
+
+
 @contextmanager
-def server(name: str, engine: Path, arguments: list[str]) -> Iterator[int]:
-    """Start a server; return its port."""
+def server(name: str, engine: Path, arguments: list[str], triton: Path | None = None) -> Iterator[Started]:
+    """Start a server; return where it is. `triton` is the environment that holds Triton's."""
+    if name == "triton":
+        assert triton is not None, "--triton DIR says where Triton's server is"
+        with tempfile.TemporaryDirectory() as scratch:
+            model, _ = serve_artefact(engine, Path(scratch) / "models", "python")
+            if "--threads" in arguments:
+                threads = arguments[arguments.index("--threads") + 1]
+                config = (model / CONFIG).read_text(encoding="utf-8")
+                (model / CONFIG).write_text(config.replace('string_value: "0"', f'string_value: "{threads}"'))
+            with triton_server(triton, Path(scratch) / "models") as (port, _, process):
+                yield Started(port, process)
+        return
     if name == "bertc":
         command = [sys.executable, "-m", "bertc", "serve", str(engine), "--port", "0", *arguments]
+    elif name == "ray":
+        port, _ = free_ports()
+        command = [sys.executable, "-m", "bertc", "serve", str(engine), "--ray", "--port", str(port), *arguments]
     else:
         command = [sys.executable, str(Path(__file__).with_name("serving_peers.py")), name, str(engine)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
         assert process.stderr is not None
-        line = next(line for line in process.stderr if "http://" in line)
+        line = next((line for line in process.stderr if "serving at " in line), "")
+        if not line:
+            raise SystemExit(f"the server did not start: {' '.join(command)}")
         with Path(os.devnull).open("w") as sink:
-            drain = subprocess.Popen(["cat"], stdin=process.stderr, stdout=sink)
-            yield int(line.rsplit(":", 1)[1])
+            subprocess.Popen(["cat"], stdin=process.stderr, stdout=sink)
+            yield Started(int(line.rsplit(":", 1)[1]), process.pid)
     finally:
         process.terminate()
-        process.wait(30)
-        drain.wait(10)
+        process.wait(60)
 
 
 def main() -> None:
@@ -204,6 +240,7 @@ def main() -> None:
     parser.add_argument("--servers", default=",".join(SERVERS))
     parser.add_argument("--shares", default=",".join(map(str, SHARES)))
     parser.add_argument("--serve", action="append", default=[], help="an argument of bertc serve; repeatable")
+    parser.add_argument("--triton", type=Path, metavar="DIR", help="an environment of benchmarks/triton_python.py")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     columns = dict(each.split("=", 1) for each in options.column)
@@ -217,26 +254,28 @@ def main() -> None:
             times.append(time.perf_counter() - begin)
     one_text = statistics.median(times[50:])
     limit = options.limit * one_text
-    requests = [request_of(text) for text in texts]
+    requests = {name: [request_of(text, name, options.engine) for text in texts] for name in options.servers.split(",")}
     print(f"one text {one_text * 1e3:.2f} ms; limit {limit * 1e3:.1f} ms", flush=True)
     names = options.servers.split(",")
     results: dict[str, Any] = {"one_text_ms": one_text * 1e3, "limit_ms": limit * 1e3, "capacity": {}, "load": []}
     for name in names:
-        with server(name, options.engine, ["--waiting-seconds", "60"]) as port:
-            asyncio.run(saturated(port, requests, 8, 1))
-            results["capacity"][name] = asyncio.run(saturated(port, requests, 64, options.seconds))
+        with server(name, options.engine, ["--waiting-seconds", "60"], options.triton) as started:
+            asyncio.run(saturated(started.port, requests[name], 8, 1))
+            results["capacity"][name] = asyncio.run(saturated(started.port, requests[name], 64, options.seconds))
             print(name, f"capacity {results['capacity'][name]:.0f}/s", flush=True)
     if {"bertc", "one"} <= set(names):
         with server("bertc", options.engine, options.serve) as ours, server("one", options.engine, []) as bare:
-            spent = asyncio.run(alternating({"bertc": ours, "one": bare}, requests, 1500))
+            spent = asyncio.run(alternating({"bertc": ours.port, "one": bare.port}, requests["bertc"], 1500))
         results["one_at_a_time_ms"] = {name: statistics.median(each) * 1e3 for name, each in spent.items()}
         print(results["one_at_a_time_ms"], flush=True)
     top = results["capacity"][names[0]]
     for share in map(float, options.shares.split(",")):
         for name in names:
-            with server(name, options.engine, options.serve) as port:
-                asyncio.run(loaded(port, requests, 100, 0.5, seed=0))
-                answers = asyncio.run(loaded(port, requests, share * top, options.seconds, seed=int(share * 100)))
+            with server(name, options.engine, options.serve, options.triton) as started:
+                asyncio.run(loaded(started.port, requests[name], 100, 0.5, seed=0))
+                answers = asyncio.run(
+                    loaded(started.port, requests[name], share * top, options.seconds, seed=int(share * 100))
+                )
             line = {"server": name, "share": share} | figures(answers, options.seconds, limit)
             results["load"].append(line)
             print(json.dumps({k: round(v, 2) if isinstance(v, float) else v for k, v in line.items()}), flush=True)

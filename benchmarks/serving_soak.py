@@ -33,6 +33,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import bertc
 from bertc.data.dataset import rows_from_path
 
@@ -181,8 +183,7 @@ def soak(folders: Sequence[Path], texts: Sequence[str], *, seconds: float, rate:
             finally:
                 process.kill()
         lines = log.read_text(encoding="utf-8")
-    tenth = max(1, len(found.memory) // 10)
-    early, late = slice(tenth, 2 * tenth), slice(-tenth, None)
+    tenths = np.array_split(np.arange(len(found.memory)), 10)
     return {
         "seconds": seconds,
         "swaps": found.swaps,
@@ -191,8 +192,8 @@ def soak(folders: Sequence[Path], texts: Sequence[str], *, seconds: float, rate:
         "wrong": found.wrong[:20],
         "wrong answers": len(found.wrong),
         "exit code": code,
-        "memory MiB": [max(found.memory[early]), max(found.memory[late])],
-        "open files": [max(found.files[early]), max(found.files[late])],
+        "memory MiB": [max((found.memory[i] for i in each), default=None) for each in tenths],
+        "open files": [max((found.files[i] for i in each), default=None) for each in tenths],
         "texts in the log": sum(text in lines for text in texts if len(text) > 20),
         "tracebacks in the log": lines.count("Traceback"),
     }

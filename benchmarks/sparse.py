@@ -26,11 +26,11 @@ from numpy.typing import NDArray
 from bertc.artefact.manifest import verify_artefact
 from bertc.checkpoint.config_json import config_from_path
 from bertc.runtime.latency import full_batch, repeated, time_calls
-from bertc.runtime.native.kernel_plan import Op, Plan
 from bertc.runtime.native.library import instruction_sets, multiplies_sparse
 from bertc.runtime.native.native_engine import NativeEngine
-from bertc.runtime.native.plan_files import PLAN, read_plan
 from bertc.runtime.native.sparse_choice import Arrays, choose_sparse
+from bertc.runtime.plan.kernel_plan import Op, Plan
+from bertc.runtime.plan.plan_files import PLAN, read_plan
 
 SHAPES = ((1, 32), (1, 128), (16, 128), (8, 384))
 
@@ -44,7 +44,7 @@ def dense_from_plan(plan: Plan, arrays: Arrays) -> tuple[Plan, Arrays]:
 
 
 def dense_panels(panels: NDArray[np.int8]) -> NDArray[np.int8]:
-    """Undo `bertc.runtime.native.packing.sparse_panels`: each value goes to its place of the four."""
+    """Undo `bertc.runtime.plan.packing.sparse_panels`: each value goes to its place of the four."""
     blocks, eights = panels.shape[0], panels.shape[1] // 5
     values = panels[:, : 4 * eights].reshape(blocks, eights, 64, 2, 2)
     packed = panels[:, 4 * eights :].view(np.uint8).reshape(blocks, eights, 1, 16, 2, 2)

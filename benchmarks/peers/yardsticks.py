@@ -25,10 +25,10 @@ PRODUCTS: Mapping[str, int] = {
 def native_gemms(threads: int) -> tuple[Any, Any]:
     """Return a native engine whose plan is one quantized embedding and many GEMMs of it, and its batch."""
     from bertc.core.batch import Batch
-    from bertc.runtime.native.kernel_plan import Buffer, Op, Output, Plan, Rows, Step, Type
     from bertc.runtime.native.native_engine import NativeEngine
-    from bertc.runtime.native.packing import compensation, float_vector, int8_panels
-    from bertc.runtime.native.plan_check import check_plan
+    from bertc.runtime.plan.kernel_plan import Buffer, Op, Output, Plan, Rows, Step, Type
+    from bertc.runtime.plan.packing import compensation, float_vector, int8_panels
+    from bertc.runtime.plan.plan_check import check_plan
 
     random = np.random.default_rng(0)
     weights = random.integers(-127, 128, (WIDTH, WIDTH), dtype=np.int8)
