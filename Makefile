@@ -73,9 +73,10 @@ type: $(VENV)/.dev
 	@$(BIN)/mypy
 	@$(BIN)/mypy --strict hatch_build.py
 
-# What needs all cores carries the mark `serial` or `shared` (real checkpoints) and runs after the others, alone.
+# What needs all cores carries the mark `serial` or `shared` (real checkpoints) and runs after the others, alone. A
+# worker that dies fails the run: pytest-xdist 3.8 would start another and, with groups, wait for ever.
 check: $(VENV)/.native
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m "not serial and not shared" $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --max-worker-restart 0 --dist loadgroup -m "not serial and not shared" $(ARGS)
 	@$(BIN)/python -m pytest -m "serial or shared" --durations=10 $(ARGS) || [ $$? -eq 5 ]
 
 test: lint type check

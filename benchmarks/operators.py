@@ -37,7 +37,7 @@ from bertc.jobs.predict import verified_manifest
 from bertc.runtime.latency import full_batch
 from bertc.runtime.machine.cpu import usable_cores
 from bertc.runtime.native.native_engine import NativeEngine
-from bertc.runtime.openvino.compiled_model import Precision, compile_options
+from bertc.runtime.openvino.compiled_model import Precision, compile_options, openvino_core
 from bertc.runtime.ort.inference_session import session_options
 from bertc.runtime.plan.kernel_plan import Op, Rows, Step
 from bertc.runtime.plan.plan_files import PLAN, read_plan
@@ -77,10 +77,9 @@ def ort_milliseconds(model: Path, batch: Batch, runs: int) -> dict[str, float]:
 
 def openvino_milliseconds(model: Path, batch: Batch, runs: int, precision: Precision) -> dict[str, float]:
     """Return milliseconds per run by kind and precision of node, from OpenVINO's performance counts."""
-    import openvino
-
-    core = openvino.Core()
-    compiled = core.compile_model(core.read_model(model), "CPU", {**compile_options(0, precision), "PERF_COUNT": True})
+    core = openvino_core()
+    options = {**compile_options(0, precision), "PERF_COUNT": True}
+    compiled = core.compile_model(core.read_model(model), "CPU", options)
     request = compiled.create_infer_request()
     feeds = batch.feeds([value.any_name for value in compiled.inputs])
     turns: dict[str, list[float]] = defaultdict(list)

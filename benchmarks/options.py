@@ -27,7 +27,7 @@ from bertc.core.outputs import output_names
 from bertc.jobs.engine_choice import chosen_engine
 from bertc.jobs.predict import predictor_from_path, verified_manifest
 from bertc.runtime.latency import full_batch, repeated, time_calls
-from bertc.runtime.openvino.compiled_model import compile_options
+from bertc.runtime.openvino.compiled_model import compile_options, openvino_core
 from bertc.runtime.ort.inference_session import session_options
 from bertc.targets import target_from_name
 
@@ -79,10 +79,8 @@ def ort_engine(model: Path, output: str, variant: Mapping[str, Any]) -> Run:
 
 def openvino_engine(model: Path, output: str, name: str, variant: Mapping[str, Any]) -> Run:
     """Compile with the options that bertc sets, changed by a variant; one request."""
-    import openvino
-
     options = {} if name == "no hints" else {**compile_options(0, "f32"), **variant}
-    core = openvino.Core()
+    core = openvino_core()
     compiled = core.compile_model(core.read_model(model), "CPU", options)
     request = compiled.create_infer_request()
     names = [value.any_name for value in compiled.inputs]

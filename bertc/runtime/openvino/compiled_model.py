@@ -5,6 +5,7 @@ OpenVINO is an extra: every function here that needs it raises `EnvironmentLackE
 
 from __future__ import annotations
 
+import functools
 import io
 import re
 import threading
@@ -100,7 +101,7 @@ def open_model(
 def save_model(onnx: bytes, path: Path) -> None:
     """Write an ONNX model as OpenVINO's own files: `path` (.xml) and beside it the weights (.bin), codes as codes."""
     openvino = _openvino()
-    model = openvino.Core().read_model(io.BytesIO(onnx))
+    model = openvino_core().read_model(io.BytesIO(onnx))
     for place, node in enumerate(model.get_ordered_ops()):
         kind = node.get_type_name()
         # Nodes without a name in the source are numbered by a counter of the process: no two files would be equal.
@@ -232,7 +233,7 @@ def _compiled(model: Path, threads: int, precision: Precision, cache: Path | Non
     openvino = _openvino()
     _check_xml(model)
     options = compile_options(threads, precision)
-    core = openvino.Core()
+    core = openvino_core()
 
     def compile_model() -> Any:
         return core.compile_model(core.read_model(model), "CPU", options)
@@ -262,6 +263,17 @@ def _reason(error: Exception) -> str:
     """Return what happened, without the places in OpenVINO's sources that it lists first."""
     lines = [line.strip() for line in str(error).splitlines()]
     return next((line for line in lines if line and not line.startswith(("Exception from", "Check "))), lines[0])[:200]
+
+
+@functools.cache
+def openvino_core() -> Any:
+    """Return the `openvino.Core` that this process shares. Raises `EnvironmentLackError` where OpenVINO is missing.
+
+    One, and to the process's end. What runs models on the CPU gives the thread that loads it a stack for signal
+    handlers (for AMX), one for each core, and where cores end in another order than they began, leaves the thread with
+    one that is unmapped (2026.4): the next signal that Python handles, Ctrl-C or SIGTERM, is a segmentation fault.
+    """
+    return _openvino().Core()
 
 
 def _openvino() -> Any:
