@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -19,6 +18,7 @@ from bertc.serve.endpoints import endpoint, reply
 from bertc.serve.models import Models
 from bertc.serve.protocols import cohere, hugging_face, open_inference, openai, tei
 from bertc.serve.refused import Reason, RefusalError
+from bertc.serve.router import Router
 
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -52,9 +52,7 @@ def application(models: Models, limits: Limits, counters: Counters, *, keys: Seq
     found = [*_own_routes(models, limits, counters)]
     for protocol in dict.fromkeys(PROTOCOLS.values()):
         found += protocol.routes(models, limits)
-    inner = Starlette(routes=found, exception_handlers={HTTPException: _not_found})
-    inner.router.redirect_slashes = False  # to where the request's Host says, which is the client's word
-    return Edge(inner, limits=limits, counters=counters, keys=keys, refused=refused)
+    return Edge(Router(found, _not_found), limits=limits, counters=counters, keys=keys, refused=refused)
 
 
 def _own_routes(models: Models, limits: Limits, counters: Counters) -> list[Route]:

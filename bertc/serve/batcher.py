@@ -29,6 +29,9 @@ SHARES = 8
 """Requests that a batch has room for at least, where so many wait."""
 
 FIRST_BATCHES = 16
+PACE_SHARE = 0.2
+"""How much a full batch moves the pace; a smaller one less, as its tokens take longer and say little of full ones."""
+
 TURN_SECONDS = 0.005
 """The longest that the engine waits for the loop between two batches."""
 
@@ -66,6 +69,8 @@ class Batcher:
         self._share = max(1, limits.batch_tokens // SHARES)
         self._rate = 0.0  # tokens per second
         self._batches = 0
+        self._running = 0  # tokens of the batch that runs, and since when
+        self._since = 0.0
         self._thread = threading.Thread(target=self._work, name="bertc-engine", daemon=True)
         self._thread.start()
 
@@ -76,7 +81,9 @@ class Batcher:
 
     @property
     def waiting_seconds(self) -> float:
-        """How long a request that comes now is expected to wait for its first turn: one turn of all that wait.
+        """How long a request that comes now is expected to wait for its first turn.
+
+        That is what the batch that runs still takes, and one turn of all that wait.
 
         0 while the engine is new: its first batches compile and load what later ones find, and tell no pace.
         """
@@ -84,7 +91,8 @@ class Batcher:
             return 0.0
         with self._changed:
             ahead = sum(min(request.left, self._share) for request in self._waiting)
-        return ahead / self._rate
+        spent = time.perf_counter() - self._since
+        return max(0.0, self._running / self._rate - spent) + ahead / self._rate
 
     def check_room(self) -> None:
         """Raise `RefusalError` where a request would wait too long for its turn."""
@@ -119,17 +127,35 @@ class Batcher:
 
     def _work(self) -> None:
         while taken := self._next():
-            begin = time.perf_counter()
-            finished = self._answered(taken)
             tokens = sum(feature.length for request, part in taken for feature in request.features[part])
-            rate = tokens / (time.perf_counter() - begin)
-            # The pace of full batches: those that are small, or compile a new shape, are slower and say little of it.
-            self._rate = max(rate, 0.95 * self._rate + 0.05 * rate)
-            self._batches += 1
-            self._observe(sum(part.stop - part.start for _, part in taken), tokens)
-            self._loop.call_soon_threadsafe(_deliver, finished)
+            self._since, self._running = time.perf_counter(), tokens
+            finished = self._answered(taken)
+            if not any(error for _, error in finished):
+                self._learn_pace(tokens, time.perf_counter() - self._since)
+            self._running = 0
+            texts = sum(part.stop - part.start for _, part in taken)
+            # The loop does the rest: what this thread did now would keep the answers waiting for Python's lock.
+            self._loop.call_soon_threadsafe(self._deliver, finished, texts, tokens)
             if self._waiting:
                 self._let_requests_in()
+
+    def _learn_pace(self, tokens: int, seconds: float) -> None:
+        rate = tokens / seconds
+        self._batches += 1
+        if self._batches <= FIRST_BATCHES:
+            self._rate = max(self._rate, rate)  # those that compile or load are far slower
+        else:
+            self._rate += PACE_SHARE * min(1.0, tokens / self._limits.batch_tokens) * (rate - self._rate)
+
+    def _deliver(self, finished: Sequence[tuple[_Request, Exception | None]], texts: int, tokens: int) -> None:
+        for request, error in finished:
+            if request.future.done():
+                continue
+            if error is None:
+                request.future.set_result(request.outputs)
+            else:
+                request.future.set_exception(error)
+        self._observe(texts, tokens)
 
     def _let_requests_in(self) -> None:
         """Wait until the loop has read what came meanwhile, so that it is in the next batch and not behind it.
@@ -221,13 +247,3 @@ def _turn(request: _Request, *, room: int, share: int, first: bool) -> tuple[int
 
 def _overloaded(message: str, seconds: float) -> RefusalError:
     return RefusalError(Reason.OVERLOADED, f"{message}; try again later", retry_after=math.ceil(seconds))
-
-
-def _deliver(finished: Sequence[tuple[_Request, Exception | None]]) -> None:
-    for request, error in finished:
-        if request.future.done():
-            continue
-        if error is None:
-            request.future.set_result(request.outputs)
-        else:
-            request.future.set_exception(error)

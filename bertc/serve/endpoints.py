@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import orjson
@@ -91,7 +91,7 @@ def endpoint(handle: Handler, refused: Refused, limits: Limits) -> Handler:
                         "a request that asks for an Upgrade cannot bring a body; "
                         "leave the header away (curl: --http1.1)",
                     )
-                async with _while_there(request):
+                with _while_there(request):
                     return await handle(request)
         except RefusalError as error:
             refusal = error
@@ -109,8 +109,8 @@ def endpoint(handle: Handler, refused: Refused, limits: Limits) -> Handler:
     return answered
 
 
-@asynccontextmanager
-async def _while_there(request: Request) -> AsyncIterator[None]:
+@contextmanager
+def _while_there(request: Request) -> Iterator[None]:
     """Cancel what is done for a request whose client has gone. Raises `ClientDisconnect` then."""
     loop, task, gone = asyncio.get_running_loop(), asyncio.current_task(), False
     watch: asyncio.Task[None] | None = None

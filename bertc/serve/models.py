@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -165,7 +165,7 @@ class ServedModel:
         check_text(texts)
         large = sum(len(text) for each in texts for text in each) > INLINE_CHARACTERS
         rows = [row_from_texts(*each, id=str(number)) for number, each in enumerate(texts)]
-        async with self._using() as used:
+        with self._using() as used:
             encoded = await _aside(large, used.predictor.encoded, rows)
             raw = await used.batcher.outputs(encoded.features)
             outputs = await _aside(large, used.predictor.row_outputs, encoded, raw)
@@ -176,7 +176,7 @@ class ServedModel:
         """Run features that are made for the open artefact of so many texts. Raises `RefusalError`, theirs too."""
         self._check_room()
         self._check_count(texts)
-        async with self._using() as used:
+        with self._using() as used:
             features = await _aside(texts > INLINE_TEXTS, features_of, used.predictor)
             raw = await used.batcher.outputs(features)
             return Ran(predictor=used.predictor, features=features, arrays=_arrays(used.predictor, raw))
@@ -191,8 +191,8 @@ class ServedModel:
         if self._open is not None:
             self._open.batcher.check_room()
 
-    @asynccontextmanager
-    async def _using(self) -> AsyncIterator[_Open]:
+    @contextmanager
+    def _using(self) -> Iterator[_Open]:
         """Hold what is open now, so that it is not closed before the end."""
         if self._open is None:
             raise RefusalError(Reason.UNREADY, f"the model {self.name} is not loaded")

@@ -225,3 +225,80 @@ def test_it_ends_when_all_is_answered() -> None:
         return [said(outputs) for outputs in await asyncio.gather(*tasks)]
 
     assert ran(engine, Limits(), work) == [[99], [0, 1], [10]]
+
+
+class Clock:
+    """A clock that the engine moves: a millisecond a token, and `slow` times that."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now, self.slow = 0.0, 1
+        monkeypatch.setattr("bertc.serve.batcher.time.perf_counter", lambda: self.now)
+
+
+class TimedEngine(Engine):
+    """Takes its time by a clock."""
+
+    def __init__(self, clock: Clock, *, broken: int = -1) -> None:
+        super().__init__(broken=broken)
+        self.clock = clock
+
+    def run(self, given: Sequence[Feature]) -> RawOutputs:
+        outputs = super().run(given)
+        self.clock.now += self.clock.slow * sum(feature.length for feature in given) / 1000
+        return outputs
+
+
+def test_the_batch_that_runs_is_in_the_expected_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    engine = TimedEngine(clock)
+
+    async def work(batcher: Batcher) -> None:
+        for _ in range(FIRST_BATCHES):
+            await batcher.outputs(features(64))
+        assert batcher.waiting_seconds == 0.0  # nothing runs
+        engine.gate.clear()
+        engine.begun.clear()
+        running = asyncio.create_task(batcher.outputs(features(64)))
+        await asyncio.to_thread(engine.begun.wait, 10)
+        assert batcher.waiting_seconds == pytest.approx(0.064)
+        clock.now += 0.05
+        assert batcher.waiting_seconds == pytest.approx(0.014)
+        clock.now += 0.05  # longer than expected: it may end at any time
+        assert batcher.waiting_seconds == 0.0
+        engine.gate.set()
+        await running
+
+    ran(engine, Limits(batch_tokens=64), work)
+
+
+@pytest.mark.parametrize(("tokens", "after"), [(64, 0.96), (8, 0.33)])
+def test_the_pace_follows_full_batches_more_than_small_ones(
+    tokens: int, after: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock(monkeypatch)
+    engine = TimedEngine(clock)
+
+    async def work(batcher: Batcher) -> float:
+        for _ in range(FIRST_BATCHES):
+            await batcher.outputs(features(64))
+        clock.slow = 100
+        for _ in range(16):
+            await batcher.outputs(features(tokens))
+        return 1 - batcher._rate / 1000  # how near it came to the slower pace
+
+    assert ran(engine, Limits(batch_tokens=64), work) == pytest.approx(after, abs=0.02)
+
+
+def test_a_fault_says_nothing_of_the_pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    engine = TimedEngine(clock, broken=7)
+
+    async def work(batcher: Batcher) -> None:
+        for _ in range(FIRST_BATCHES):
+            await batcher.outputs(features(64))
+        before = batcher._rate
+        with pytest.raises(ValueError, match="broken"):
+            await batcher.outputs(features(64, first=7))
+        assert batcher._rate == before
+
+    ran(engine, Limits(batch_tokens=64), work)
