@@ -13,15 +13,19 @@ if TYPE_CHECKING:
 
 
 def check_precision(recipe: Recipe, flags: Mapping[str, Any]) -> None:
-    """Refuse --int8-mode for a target that is not INT8; a recipe has a mode even where nobody asked for one."""
+    """Refuse flags of quantization where no target takes them; a recipe has a mode even where nobody asked for one."""
+    from bertc.recipe.setting import settings_named
     from bertc.targets import target_from_name
 
-    if flags.get("quantization__mode") is None:
+    given = [each for each in settings_named("quantization") if flags.get(each.destination) not in (None, ())]
+    if not given or not set(recipe.engine.targets) <= set(TARGETS.names()):  # auto-cpu is several
         return
-    for name in recipe.engine.targets:
-        reason = target_from_name(name).no_int8 if name in TARGETS.names() else ""  # auto-cpu is several
-        if reason:
-            raise InputError(f"the target {name} takes no --int8-mode: {reason}")
+    targets = [target_from_name(name) for name in recipe.engine.targets]
+    reasons = {target.name: target.no_int8 for target in targets if target.no_int8}
+    if not any(target.static_int8 for target in targets):
+        reasons |= {target.name: f"it is {target.summary}" for target in targets if not target.no_int8}
+    for name, reason in reasons.items():
+        raise InputError(f"the target {name} takes no {given[0].about.flag}: {reason}")
 
 
 def check_single_target(recipe: Recipe) -> None:

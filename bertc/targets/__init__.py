@@ -68,7 +68,7 @@ class Target:
     """What weights and embedding tables are stored in."""
 
     no_int8: str = ""
-    """Why a user who asks for INT8 is refused; empty if it is INT8, or a reference that ignores the wish."""
+    """Why a choice of quantization is refused, in a recipe too; empty if it is INT8, or a reference for any recipe."""
 
     no_int8_residual: str = ""
     """Why modes whose residuals are codes are refused; empty if they are not."""

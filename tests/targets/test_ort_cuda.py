@@ -102,11 +102,6 @@ def test_int8_is_refused_with_the_reason(
     assert not list(tmp_path.iterdir())
 
 
-def test_the_references_ignore_the_wish_for_int8(bertc: Bertc, classifier: Path, tmp_path: Path) -> None:
-    options = ("--target", "float", "--int8-mode", "2", "-q")
-    assert bertc("export", classifier, "-o", tmp_path / "model.onnx", *options).code == 0
-
-
 def test_the_file_is_exported_anywhere(bertc: Bertc, classifier: Path, tmp_path: Path) -> None:
     called = bertc("export", classifier, "-o", tmp_path / "model.onnx", "--target", "ort-cuda")
     assert called.code == 0 and "never been executed" in called.err
