@@ -10,9 +10,11 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import active_children, get_context, parent_process, resource_tracker
+from multiprocessing.queues import SimpleQueue
 from typing import ParamSpec, TypeVar
 
 from bertc.core.freed_memory import keep_freed_memory
+from bertc.core.own_gpu import take_own_gpu
 from bertc.core.signals import ends_held
 
 P = ParamSpec("P")
@@ -24,7 +26,11 @@ def open_processes(workers: int) -> Iterator[Executor]:
     """Give an executor of so many processes; if the block raises, they are asked to end (SIGTERM) and waited for."""
     before = set(active_children())
     # spawn: a fork would copy the locks of the runtimes' threads without the threads.
-    pool = Pool(workers, mp_context=get_context("spawn"), initializer=_begin)
+    context = get_context("spawn")
+    numbers = context.SimpleQueue()
+    for number in range(workers):
+        numbers.put(number)
+    pool = Pool(workers, mp_context=context, initializer=_begin, initargs=(numbers,))
     try:
         yield pool
     except BaseException:
@@ -62,8 +68,9 @@ def interrupts_blocked() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 
-def _begin() -> None:
+def _begin(numbers: SimpleQueue[int]) -> None:
     obey_parent()
+    take_own_gpu(numbers.get())
     keep_freed_memory()
 
 

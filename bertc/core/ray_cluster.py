@@ -7,9 +7,18 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.util import find_spec
 
 from bertc.errors import EnvironmentLackError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cluster:
+    """What a cluster has for actors."""
+
+    cores: int
+    gpus: int = 0
 
 
 def check_ray() -> None:
@@ -19,8 +28,8 @@ def check_ray() -> None:
 
 
 @contextmanager
-def joined_cluster() -> Iterator[int]:
-    """Join the cluster of RAY_ADDRESS (`auto`: the one that runs here), or start one; gives its cores, and leaves it.
+def joined_cluster() -> Iterator[Cluster]:
+    """Join the cluster of RAY_ADDRESS (`auto`: the one that runs here), or start one; gives what it has, and leaves it.
 
     One that is started listens on this machine's loopback alone. Raises `EnvironmentLackError` where Ray is missing
     or the cluster does not answer.
@@ -43,7 +52,8 @@ def joined_cluster() -> Iterator[int]:
                 f"the Ray cluster {where}: {error}; start it, or set RAY_ADDRESS to one that runs"
             ) from error
     try:
-        yield int(ray.cluster_resources().get("CPU", 1))
+        found = ray.cluster_resources()
+        yield Cluster(cores=int(found.get("CPU", 1)), gpus=int(found.get("GPU", 0)))
     finally:
         if not joined:
             ray.shutdown()

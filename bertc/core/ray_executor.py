@@ -31,8 +31,8 @@ def open_ray(count: int) -> Iterator[RayExecutor]:
 
     The cluster is joined, or started. If the block raises, the actors are ended in the middle of what they are at.
     """
-    with joined_cluster() as cores:
-        executor = RayExecutor(count or cores)
+    with joined_cluster() as cluster:
+        executor = RayExecutor(count or cluster.cores)
         try:
             yield executor
         except BaseException:

@@ -27,6 +27,9 @@ class Runtime(ABC):
     companion_files: ClassVar[tuple[str, ...]] = ()
     """Files that `write_model` writes beside those for other programs; its engine does not read them."""
 
+    on_gpu: ClassVar[bool] = False
+    """Whether its engine takes an NVIDIA GPU, one for each process."""
+
     sparsity: ClassVar[str]
     """Why it gains nothing from 2:4 weights; empty if it skips their zeros."""
 

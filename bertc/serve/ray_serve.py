@@ -16,13 +16,14 @@ from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from bertc.core.ray_cluster import joined_cluster
+from bertc.core.ray_cluster import Cluster, joined_cluster
 from bertc.errors import BertcError, EnvironmentLackError
 from bertc.serve.application import application, refused
 from bertc.serve.counters import Counters
 from bertc.serve.listener import Address, check_certificate
 from bertc.serve.models import Models, ServedModel, Settings
 from bertc.serve.refused import Reason, RefusalError
+from bertc.targets import target_from_name
 
 NAME = "bertc"
 MOST_REQUESTS = 4096
@@ -40,11 +41,17 @@ ONE_PROCESS = ("/metrics", "/v2/repository")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replicas:
-    """Between how many processes, and the cores that each is given, which its engines use."""
+    """Between how many processes, and the cores and GPUs that each is given, which its engines use."""
 
     least: int
     most: int
     cores: int
+    gpus: int = 0
+
+    @property
+    def actors(self) -> dict[str, Any]:
+        """Ray's options for each of them."""
+        return {"num_cpus": self.cores, "num_gpus": self.gpus}
 
     @property
     def scaling(self) -> dict[str, Any]:
@@ -55,23 +62,34 @@ class Replicas:
         return {"autoscaling_config": bounds | {"target_ongoing_requests": ONGOING_REQUESTS}}
 
 
-def planned_replicas(bounds: tuple[int, int] | None, threads: int, cores: int) -> Replicas:
-    """Return what fits a cluster of so many cores; by default one replica for each `threads`, and all cores for one.
+def planned_replicas(
+    bounds: tuple[int, int] | None, threads: int, cluster: Cluster, *, on_gpus: bool = False
+) -> Replicas:
+    """Return what fits a cluster; by default one replica for each `threads`, and all cores for one.
 
-    `bounds` are the least and the most replicas. Raises `EnvironmentLackError` where the least do not fit; a cluster
-    may grow for the others.
+    `on_gpus`: each has a GPU, and by default there is one for each. `bounds` are the least and the most replicas.
+    Raises `EnvironmentLackError` where the least do not fit; a cluster may grow for the others.
 
-    >>> planned_replicas(None, 2, 8), planned_replicas((1, 4), 0, 8)
-    (Replicas(least=4, most=4, cores=2), Replicas(least=1, most=4, cores=2))
+    >>> planned_replicas(None, 2, Cluster(cores=8)), planned_replicas((1, 4), 0, Cluster(cores=8))
+    (Replicas(least=4, most=4, cores=2, gpus=0), Replicas(least=1, most=4, cores=2, gpus=0))
+    >>> planned_replicas(None, 0, Cluster(cores=8, gpus=2), on_gpus=True)
+    Replicas(least=2, most=2, cores=4, gpus=1)
     """
-    least, most = bounds or (max(1, cores // threads) if threads else 1,) * 2
+    cores = cluster.cores
+    default = max(1, cluster.gpus) if on_gpus else max(1, cores // threads) if threads else 1
+    least, most = bounds or (default, default)
     each = threads or max(1, cores // most)
+    if on_gpus and least > cluster.gpus:
+        raise EnvironmentLackError(
+            f"{least} replicas with a GPU each need {least}, and the Ray cluster has {cluster.gpus}; take fewer "
+            "(--replicas), or serve an artefact for CPUs"
+        )
     if least * each > cores:
         raise EnvironmentLackError(
             f"{least} replicas of {each} cores need {least * each}, and the Ray cluster has {cores}; take fewer "
             "(--replicas, --threads)"
         )
-    return Replicas(least=least, most=most, cores=each)
+    return Replicas(least=least, most=most, cores=each, gpus=int(on_gpus))
 
 
 class ReplicaApplication:
@@ -134,17 +152,17 @@ def serve_on_ray(
     cannot be served: they are opened here first.
     """
     check_certificate(address)
-    with joined_cluster() as cores:
+    with joined_cluster() as cluster:
         from ray import serve
 
-        plan = planned_replicas(replicas, settings.threads, cores)
-        settings = replace(settings, threads=plan.cores)
         if serve.status().proxies:
             raise EnvironmentLackError(
                 "Ray Serve runs in this cluster already, with an address of its own; end it (serve shutdown), or join "
                 "another cluster (RAY_ADDRESS)"
             )
-        asyncio.run(_opened_once(folders, settings))
+        on_gpus = asyncio.run(_opened_once(folders, settings))
+        plan = planned_replicas(replicas, settings.threads, cluster, on_gpus=on_gpus)
+        settings = replace(settings, threads=plan.cores)
         try:
             serve.start(http_options=_http_options(address, settings.limits.request_seconds), logging_config=LOGGING)
             deployed = _deployment(ReplicaApplication(_absolute(folders), settings, keys), plan)
@@ -160,12 +178,18 @@ def serve_on_ray(
             serve.shutdown()
 
 
-async def _opened_once(folders: Mapping[str, Path], settings: Settings) -> None:
-    """Open the artefacts as a replica will: what is wrong with one is said here, and not in a replica's log."""
+async def _opened_once(folders: Mapping[str, Path], settings: Settings) -> bool:
+    """Open the artefacts as a replica will, and say whether one runs on a GPU.
+
+    What is wrong with one is said here, and not in a replica's log.
+    """
+    on_gpus = False
     for name, folder in folders.items():
         model = ServedModel(name, folder, settings, Counters())
         await model.load()
+        on_gpus |= target_from_name(model.predictor.manifest.target).runtime.on_gpu
         await model.unload()
+    return on_gpus
 
 
 def _absolute(folders: Mapping[str, Path]) -> dict[str, Path]:
@@ -190,7 +214,7 @@ def _deployment(replica: ReplicaApplication, plan: Replicas) -> Any:
     deployed = serve.deployment(
         name=NAME,
         max_ongoing_requests=MOST_REQUESTS,
-        ray_actor_options={"num_cpus": plan.cores},
+        ray_actor_options=plan.actors,
         **plan.scaling,
     )
     return deployed(serve.ingress(replica)()).bind()

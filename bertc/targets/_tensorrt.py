@@ -105,6 +105,7 @@ class TensorrtRuntime(Runtime):
     codes: Literal["INT8", "FP8"]
 
     library: ClassVar[str] = "tensorrt"
+    on_gpu: ClassVar[bool] = True
     model_files: ClassVar[tuple[str, ...]] = ("model.plan", "model.onnx")
     sparsity: ClassVar[str] = ""
 

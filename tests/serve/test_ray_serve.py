@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 import bertc as package
+from bertc.core.ray_cluster import Cluster
 from bertc.errors import EnvironmentLackError
 from bertc.serve import ray_serve
 from bertc.serve.bounds import Limits
@@ -46,13 +47,37 @@ WRONG = ("0", "-1", "two", "", "1:", ":2", "3:2", "0:2", "1:2:3", "1000000")
     ],
 )
 def test_replicas_fit_the_cluster(bounds: tuple[int, int] | None, threads: int, cores: int, replicas: Replicas) -> None:
-    assert planned_replicas(bounds, threads, cores) == replicas
+    assert planned_replicas(bounds, threads, Cluster(cores=cores)) == replicas
+    assert replicas.actors == {"num_cpus": replicas.cores, "num_gpus": 0}
+
+
+@pytest.mark.parametrize(
+    ("bounds", "threads", "gpus", "replicas"),
+    [
+        (None, 0, 4, Replicas(least=4, most=4, cores=2, gpus=1)),
+        (None, 1, 2, Replicas(least=2, most=2, cores=1, gpus=1)),
+        ((1, 1), 0, 2, Replicas(least=1, most=1, cores=8, gpus=1)),
+        ((1, 8), 1, 2, Replicas(least=1, most=8, cores=1, gpus=1)),  # the cluster may grow
+    ],
+)
+def test_replicas_of_engines_for_gpus_have_one_each(
+    bounds: tuple[int, int] | None, threads: int, gpus: int, replicas: Replicas
+) -> None:
+    assert planned_replicas(bounds, threads, Cluster(cores=8, gpus=gpus), on_gpus=True) == replicas
+    assert replicas.actors == {"num_cpus": replicas.cores, "num_gpus": 1}
+
+
+@pytest.mark.parametrize(("bounds", "gpus"), [(None, 0), ((3, 3), 2), ((3, 8), 2)])
+def test_more_gpus_than_the_cluster_has_are_refused(bounds: tuple[int, int] | None, gpus: int) -> None:
+    with pytest.raises(EnvironmentLackError, match=f"with a GPU each .* the Ray cluster has {gpus}; take fewer"):
+        planned_replicas(bounds, 0, Cluster(cores=8, gpus=gpus), on_gpus=True)
+    assert planned_replicas(bounds, 0, Cluster(cores=8, gpus=gpus)).gpus == 0  # of engines for CPUs
 
 
 @pytest.mark.parametrize(("bounds", "threads"), [((3, 3), 1), (None, 4), ((2, 2), 2), ((3, 8), 0)])
 def test_more_than_the_cluster_has_is_refused(bounds: tuple[int, int] | None, threads: int) -> None:
     with pytest.raises(EnvironmentLackError, match="and the Ray cluster has 2; take fewer"):
-        planned_replicas(bounds, threads, 2)
+        planned_replicas(bounds, threads, Cluster(cores=2))
 
 
 def test_bounds_follow_the_load_and_a_number_does_not() -> None:
@@ -70,7 +95,7 @@ def test_replicas_have_all_that_was_wished_for(monkeypatch: pytest.MonkeyPatch, 
     )
     monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(serve=serve))
     for name, stand_in in {
-        "joined_cluster": lambda: nullcontext(8),
+        "joined_cluster": lambda: nullcontext(Cluster(cores=8)),
         "_http_options": ignore,
         "_opened_once": opened_nothing,
         "_deployment": lambda replica, plan: deployed.append(replica._settings),
@@ -86,8 +111,9 @@ def ignore(*arguments: Any, **named: Any) -> None:
     """Stand for what this test is not about."""
 
 
-async def opened_nothing(*arguments: Any) -> None:
-    """Stand for opening artefacts."""
+async def opened_nothing(*arguments: Any) -> bool:
+    """Stand for opening artefacts, of which none is for a GPU."""
+    return False
 
 
 async def lived(folder: Path, *paths: str, **settings: Any) -> tuple[dict[str, Any], list[tuple[int, Any]]]:

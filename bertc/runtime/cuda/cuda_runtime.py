@@ -34,6 +34,7 @@ class CudaRuntime(Runtime):
     precision: Literal["int8", "fp8", "float16"] = "int8"
 
     library: ClassVar[str] = "bertc"
+    on_gpu: ClassVar[bool] = True
     model_files: ClassVar[tuple[str, ...]] = (PLAN, ARRAYS)
     companion_files: ClassVar[tuple[str, ...]] = (ONNX,)
     sparsity: ClassVar[str] = "its kernels multiply by zeros as by any other number"

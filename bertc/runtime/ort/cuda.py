@@ -189,6 +189,7 @@ def _session(model: Path, *, optimized: Path | None = None, graphs: bool = False
 class OrtCudaRuntime(OrtRuntime):
     """ONNX Runtime on an NVIDIA GPU: the same file, another provider."""
 
+    on_gpu: ClassVar[bool] = True
     sparsity: ClassVar[str] = "it multiplies by zeros as by any other number, in FP16"
 
     def check_here(self, attention: str | None) -> None:
