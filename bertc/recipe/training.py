@@ -109,14 +109,15 @@ class TrainingRecipe(Section):
         description="What is learnt from the teacher, with weights: logits, hidden, attention; or none.",
     )
     replace: Annotated[
-        float,
+        float | None,
         Field(
             ge=0,
             le=1,
             description="Up to this share of a text's tokens is random, and the teacher says what it makes of it.",
+            examples=[0.4],
         ),
-        About(flag="--replace", section=_LEARNT),
-    ] = 0.4
+        About(flag="--replace", section=_LEARNT, left_out="0.4; for a text classifier trained for INT8 0"),
+    ] = None
     labels: Annotated[
         float, Field(ge=0, description="Weight of the data's labels."), About(flag="--labels", section=_LEARNT)
     ] = 0.0

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from bertc.evaluate.task import REPLACED
+
 
 @dataclass(frozen=True)
 class Declared:
@@ -15,4 +17,5 @@ class Declared:
     token_scores: bool = False
     crf: bool = False
     no_label_loss: str = ""
+    replaced_for_int8: float = REPLACED
     hub_name: str = ""
