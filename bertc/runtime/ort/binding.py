@@ -38,6 +38,7 @@ class BoundBatch:
         self._session = session
         self._binding = session.io_binding()
         self._inputs = {}
+        self._types = {name: ids.dtype for name, ids in feeds.items()}
         for name, ids in feeds.items():
             # On the CPU the value would be the caller's array itself, which `write` must not change.
             value = ort.OrtValue.ortvalue_from_numpy(np.array(ids, order="C"), device, 0)
@@ -55,12 +56,18 @@ class BoundBatch:
             self._options = _run_options(graph)
 
     def write(self, feeds: Feeds) -> None:
-        """Replace the inputs by others of the same shapes. Raises `InputError` for other shapes."""
+        """Replace the inputs by others of the same shapes and types. Raises `InputError` for others."""
         for name, value in self._inputs.items():
             if tuple(value.shape()) != feeds[name].shape:
                 raise InputError(
                     f"{name} has shape {list(feeds[name].shape)} and the memory bound for it {value.shape()}; bind a "
                     "batch of this shape"
+                )
+            # ONNX Runtime would copy the bytes of another type as they are.
+            if feeds[name].dtype != self._types[name]:
+                raise InputError(
+                    f"{name} is {feeds[name].dtype} and the memory bound for it {self._types[name]}; give the "
+                    "engine's own feeds"
                 )
         for name, value in self._inputs.items():
             value.update_inplace(np.ascontiguousarray(feeds[name]))

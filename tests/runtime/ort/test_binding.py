@@ -77,3 +77,27 @@ def test_another_shape_is_refused_and_changes_nothing(opened: Opened, tiny_class
         bound.write(engine.feeds(shorter))
     bound.run()
     np.testing.assert_array_equal(bound.read()[0], engine.run(batch, ["logits"])[0])
+
+
+def test_another_type_is_refused_and_changes_nothing(opened: Opened, tiny_classifier: TinyModel) -> None:
+    session, engine = opened
+    batch, other = tiny_classifier.batch, other_batch(tiny_classifier.batch)
+    bound = BoundBatch(session, engine.feeds(batch), ["logits"], device="cpu")
+    feeds = engine.feeds(other)
+    wider = {name: ids.astype(np.float64) if name == "input_ids" else ids for name, ids in feeds.items()}
+    with pytest.raises(InputError, match="input_ids is float64 and the memory bound for it int64"):
+        bound.write(wider)
+    bound.run()
+    np.testing.assert_array_equal(bound.read()[0], engine.run(batch, ["logits"])[0])
+
+
+def test_what_was_read_stays_after_the_next_run(opened: Opened, tiny_classifier: TinyModel) -> None:
+    session, engine = opened
+    batch, other = tiny_classifier.batch, other_batch(tiny_classifier.batch)
+    bound = BoundBatch(session, engine.feeds(batch), ["logits"], device="cpu")
+    bound.run()
+    (first,) = bound.read()
+    bound.write(engine.feeds(other))
+    bound.run()
+    np.testing.assert_array_equal(first, engine.run(batch, ["logits"])[0])
+    np.testing.assert_array_equal(bound.read()[0], engine.run(other, ["logits"])[0])
