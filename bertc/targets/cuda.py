@@ -19,7 +19,6 @@ TARGET = Target(
     precision="int8",
     float_roles=FLOAT_ROLES,
     note=f"The target cuda {HARDLY_EXECUTED}",
-    rotary_positions=False,
     distance_embeddings=False,
     distance_bias=False,
     segments=False,

@@ -29,8 +29,6 @@ NONE = Driver(cuda=None, gpus=(), lack="there is no NVIDIA driver (libcuda.so.1 
 FILES = ["model.onnx", "native.json", "native.safetensors"]
 FEATURES = {
     "deberta-v2": "attention by embeddings of distances",
-    "eurobert": "rotary positions",
-    "modernbert": "rotary positions",
     "mpnet": "a bias by distances",
     "t5": "a bias by distances",
     "xlnet": "attention by distances and segments",
@@ -62,6 +60,15 @@ def test_a_family_s_feature_is_named(name: str, family: str, tmp_path: Path) -> 
     architecture = checkpoint_from_path(path).architecture
     assert feature_beyond(target_from_name(name), architecture) == FEATURES[family]
     assert feature_beyond(target_from_name("native"), architecture) is None
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("family", ["modernbert", "eurobert", "nomic-bert"])
+def test_rotary_positions_are_no_reason_to_refuse(name: str, family: str, tmp_path: Path) -> None:
+    path = write_tiny_family(tmp_path / family, family, task="feature-extraction")
+    architecture = checkpoint_from_path(path).architecture
+    assert architecture.rotary_bases and feature_beyond(target_from_name(name), architecture) is None
+    assert feature_beyond(target_from_name("tensorrt"), architecture) is not None
 
 
 def test_heads_of_other_widths_are_named(tiny_classifier: TinyModel) -> None:

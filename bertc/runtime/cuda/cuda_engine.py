@@ -209,7 +209,7 @@ class CudaEngine(Closing):
             raise InputError(f"a batch has a token id that is not below {embed.vocabulary}; check the tokenizer")
         if embed.type and len(texts.types) and not 0 <= texts.types.min() <= texts.types.max() < embed.types:
             raise InputError(f"a batch has a token type that is not below {embed.types}; check the tokenizer")
-        if embed.position and longest > embed.positions - embed.first_position:
+        if longest > embed.positions - embed.first_position:
             raise InputError(
                 f"a text has {longest} tokens and the model positions for {embed.positions - embed.first_position}; "
                 "cut it"

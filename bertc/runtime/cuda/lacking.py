@@ -21,10 +21,8 @@ FLOAT_ROLES = {
 }
 """What it has in float, whatever the mode."""
 
-KERNELS = frozenset(Op) - {Op.ROTARY, Op.EXIT}
+KERNELS = frozenset(Op) - {Op.EXIT}
 """Steps that there is a kernel for."""
-
-NAMES = {Op.ROTARY: "rotary positions", Op.EXIT: "texts that leave"}
 
 
 def check_steps(steps: Sequence[Step], precision: str) -> None:
@@ -37,12 +35,11 @@ def check_steps(steps: Sequence[Step], precision: str) -> None:
 
 def _lack(step: Step, precision: str) -> str:
     if step.op not in KERNELS:
-        return NAMES[step.op]
+        return "texts that leave"
     if step.op is Op.ATTENTION:
         for there, what in (
             (step.distances, "attention by embeddings of distances"),
             (step.distance_bias, "a bias by distances"),
-            (step.near, "attention to near tokens alone"),
             (step.segments != NO_BUFFER, "segments beside distances"),
             (step.flag or step.scores_requant, "codes of probabilities and scores"),
         ):

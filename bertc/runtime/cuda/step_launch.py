@@ -14,6 +14,7 @@ from bertc.ir.affine import TO_E4M3
 from bertc.runtime.cuda.kernels.attention import attend
 from bertc.runtime.cuda.kernels.norm import embed, finish, norm
 from bertc.runtime.cuda.kernels.pooled_rows import pool
+from bertc.runtime.cuda.kernels.rotary import rotary
 from bertc.runtime.cuda.operands import Operands
 from bertc.runtime.cuda.products import HOPPER, Product, residual_kind
 from bertc.runtime.cuda.summed_norms import Call, SummedNorm
@@ -46,6 +47,10 @@ class Inputs:
     def rows(self, rows: Rows) -> int:
         """Return how many rows there are."""
         return len(self.ids) if rows is Rows.TOKENS else len(self.firsts)
+
+    def rows_of_texts(self, step: Step) -> torch.Tensor:
+        """Return the rows of the tokens that a step's rows of texts are of: the first ones or the last."""
+        return self.ends[1:].long() - 1 if step.last else self.firsts
 
 
 class Launcher:
@@ -235,18 +240,33 @@ class Launcher:
             blocks = inputs.texts if per_text else inputs.blocks[way["BLOCK_M"]]
             attend[(len(blocks), step.heads)](
                 query, key, value, out, inputs.ends, blocks, _or(inverse, out), scaling, context_scale, *strides,
-                SIZE=size, PER_TEXT=per_text, PROBS=probs, **way,
+                SIZE=size, PER_TEXT=per_text, LAST=bool(step.last), NEAR=step.near, PROBS=probs, **way,
             )  # fmt: skip
 
-        ways = [way for way in attention_ways(inputs.longest, per_text) if per_text or way["BLOCK_M"] in inputs.blocks]
+        ways = attention_ways(inputs.longest, per_text, step.near)
+        ways = [way for way in ways if per_text or way["BLOCK_M"] in inputs.blocks]
         texts = triton.next_power_of_2(len(inputs.firsts))
         key_of = f"attention {query.dtype} {inputs.longest} {texts} {step.heads} {size} {per_text}"
+        key_of += f" {step.near}" * bool(step.near)
         launched(self.tuner.way(key_of, ways, launched))
+
+    def turned(self, step: Step, buffers: list[torch.Tensor], inputs: Inputs) -> None:
+        """Launch rotary positions."""
+        x, out = self.read(step, buffers), buffers[step.out][:, step.out_column :]
+        places = inputs.places if step.rows is Rows.TOKENS else inputs.places[inputs.rows_of_texts(step)]
+        cos, sin = self.operands.array(step.cos), self.operands.array(step.sin)
+        inverse = self.vector(step.inverse, self.scale_up)
+        assert cos is not None
+        rows, pairs = len(x), step.n // 2
+        columns = min(TURNED_PAIRS, triton.next_power_of_2(pairs))
+        rotary[(triton.cdiv(rows, TURNED_ROWS), triton.cdiv(pairs, columns))](
+            x, out, places, cos, sin, _or(inverse, out), rows, pairs, x.stride(0), out.stride(0), HALF=cos.shape[1],
+            BLOCK_M=TURNED_ROWS, BLOCK_N=columns,
+        )  # fmt: skip
 
     def first(self, step: Step, buffers: list[torch.Tensor], inputs: Inputs) -> None:
         """Copy the rows of texts' first or last tokens."""
-        rows = inputs.ends[1:].long() - 1 if step.last else inputs.firsts
-        buffers[step.out][:, : step.n] = self.read(step, buffers)[rows]
+        buffers[step.out][:, : step.n] = self.read(step, buffers)[inputs.rows_of_texts(step)]
 
     def marked(self, step: Step, buffers: list[torch.Tensor], inputs: Inputs) -> None:
         """Copy the rows of texts' marks."""
@@ -277,13 +297,20 @@ LAUNCHES: Mapping[Op, Launch] = {
     Op.POOL: Launcher.pooled,
     Op.UNIT: Launcher.unit,
     Op.MARKED: Launcher.marked,
+    Op.ROTARY: Launcher.turned,
 }
+
+TURNED_ROWS, TURNED_PAIRS = 4, 256
+"""Rows and pairs of columns that a program of rotary positions has."""
 
 BLOCKS_OF_QUERIES = (16, 32, 64, 128)
 
 
-def attention_ways(longest: int, per_text: bool) -> list[Way]:
-    """Return ways to launch attention for texts of up to so many tokens."""
+def attention_ways(longest: int, per_text: bool, near: int = 0) -> list[Way]:
+    """Return ways to launch attention for texts of up to so many tokens; `near` is a step's.
+
+    With a window a program has the keys around its queries alone: ways of more keys at once are none.
+    """
     if per_text:
         shapes = [(16, min(longest, 64), 4, 2)] if longest <= 64 else [(16, 64, 4, 3), (16, 128, 4, 3)]
     elif longest <= 32:
@@ -293,10 +320,14 @@ def attention_ways(longest: int, per_text: bool) -> list[Way]:
     else:
         shapes = [(64, 64, 4, 3), (128, 64, 8, 3), (128, 64, 4, 3), (128, 128, 8, 2), (64, 128, 4, 2), (64, 32, 4, 4)]
         shapes += [(64, 64, 4, 2), (64, 256, 8, 1)] if longest <= 256 else [(128, 128, 8, 3)]
-    return [
-        {"BLOCK_M": rows, "BLOCK_N": keys, "ONE_STEP": longest <= keys, "num_warps": warps, "num_stages": stages}
-        for rows, keys, warps, stages in shapes
-    ]
+    ways: list[Way] = []
+    for rows, keys, warps, stages in shapes:
+        seen = min(longest, rows + 2 * (near - 1)) if near else longest
+        keys = min(keys, triton.next_power_of_2(seen))
+        one_step = seen <= keys
+        way = {"BLOCK_M": rows, "BLOCK_N": keys, "ONE_STEP": one_step, "num_warps": warps, "num_stages": stages}
+        ways += [way] * (way not in ways)
+    return ways
 
 
 def _row_blocks(n: int, rows: int) -> tuple[dict[str, Any], tuple[int]]:

@@ -169,8 +169,8 @@ def test_numbers_that_leave_fp16_are_no_answer(tiny_classifier: TinyModel) -> No
 
 
 def test_a_plan_without_kernels_is_refused_where_it_is_opened(classifier: Compiled) -> None:
-    plan = changed(classifier[0], number_of(classifier[0], Op.ATTENTION), near=3)
-    with pytest.raises(InputError, match="no kernel for attention to near tokens alone"):
+    plan = changed(classifier[0], number_of(classifier[0], Op.ATTENTION), heads=8)
+    with pytest.raises(InputError, match="no kernel for heads of 8"):
         CudaEngine(plan, classifier[1])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -28,10 +29,18 @@ def test_a_model_without_more_than_bert_has_passes(symmetric: Compiled, tiny_cla
     check_steps(plan_from_graph(mode_1)[0].steps, "fp8")
 
 
+def test_turns_and_windows_pass_but_for_codes_with_a_zero_point(turned: Compiled) -> None:
+    steps = [step for step in turned[0].steps if step.op is Op.ROTARY]
+    local = [step for step in turned[0].steps if step.near]
+    assert local and steps and all(step.inverse for step in steps)
+    check_steps([*steps, *(replace(step, flag=0, scores_requant=0.0) for step in local)], "int8")
+    with pytest.raises(InputError, match="codes with a zero point"):
+        check_steps([replace(steps[0], out_zero=127)], "int8")
+
+
 @pytest.mark.parametrize(
     "plan, told",
     [
-        ("turned", "rotary positions"),
         ("distant", "attention by embeddings of distances"),
         ("biased", "a bias by distances"),
         ("int8", "codes of probabilities and scores"),
@@ -52,7 +61,7 @@ def test_texts_that_leave_are_named(leaving: Compiled) -> None:
 
 @pytest.mark.parametrize(
     "values, told",
-    [({"near": 3}, "near tokens alone"), ({"heads": 8}, "heads of 8"), ({"segments": 0}, "segments beside distances")],
+    [({"heads": 8}, "heads of 8"), ({"segments": 0}, "segments beside distances")],
 )
 def test_attention_of_another_kind_is_named(values: dict[str, Any], told: str, symmetric: Compiled) -> None:
     plan = changed(symmetric[0], number_of(symmetric[0], Op.ATTENTION), **values)

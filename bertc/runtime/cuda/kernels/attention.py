@@ -3,7 +3,8 @@
 query, key, value and context are [tokens, columns] with heads beside each other, and may be columns of one matrix:
 each has its stride. ends: int32 [texts + 1], the tokens before each text, and all. blocks: int32 [blocks, 2], each a
 text and the first of its queries that a program has; a text of -1 is none. Where queries are rows of texts (PER_TEXT),
-each text has one. inverse: [n], for a context of codes.
+each text has one, of its first token or (LAST) its last. inverse: [n], for a context of codes. Where a query sees only
+keys that are less than NEAR places away, a program visits those that some of its queries see; NEAR 0: all.
 
 One pass over the keys, with the maximum and the sum so far. Probabilities stay in FP16: that is more exact than codes,
 which would need a second pass, and no slower, since INT8 tensor instructions of Hopper want both operands along
@@ -19,6 +20,9 @@ import triton.language as tl
 from bertc.runtime.cuda.kernels.codes import to_type
 
 LOG2_E = tl.constexpr(1.4426950408889634)
+
+LOWEST = tl.constexpr(-1e30)
+"""Below every score. Not infinite: a query may see no key of a block, and infinities have no difference."""
 
 
 @triton.jit
@@ -36,13 +40,22 @@ def _raw(queries: tl.tensor, keys: tl.tensor) -> tl.tensor:
 
 
 @triton.jit
+def _seen(raw: tl.tensor, keys: tl.tensor, queries: tl.tensor, NEAR: tl.constexpr) -> tl.tensor:
+    """Return products, those of keys that are too far from a query infinitely low; both are places in the text."""
+    if NEAR:
+        return tl.where(tl.abs(keys[None, :] - queries[:, None]) < NEAR, raw, float("-inf"))
+    else:
+        return raw
+
+
+@triton.jit
 def attend(
     query: tl.tensor, key: tl.tensor, value: tl.tensor, context: tl.tensor, ends: tl.tensor, blocks: tl.tensor,
     inverse: tl.tensor, scaling: tl.tensor, context_scale: tl.tensor, stride_q: tl.tensor, stride_k: tl.tensor,
-    stride_v: tl.tensor, stride_out: tl.tensor, SIZE: tl.constexpr, PER_TEXT: tl.constexpr, ONE_STEP: tl.constexpr,
-    PROBS: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
+    stride_v: tl.tensor, stride_out: tl.tensor, SIZE: tl.constexpr, PER_TEXT: tl.constexpr, LAST: tl.constexpr,
+    NEAR: tl.constexpr, ONE_STEP: tl.constexpr, PROBS: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
 ) -> None:  # fmt: skip
-    """Attend; scaling is above 0. ONE_STEP: no text has more keys than a block. PROBS: what probabilities become."""
+    """Attend; scaling is above 0. ONE_STEP: no program has more keys than a block. PROBS: what probabilities become."""
     block, head = tl.program_id(0), tl.program_id(1)
     text = tl.load(blocks + 2 * block)
     if text < 0:
@@ -63,15 +76,22 @@ def attend(
         context += begin * stride_out + head * SIZE
     queries = _read(query, rows, inside, stride_q, SIZE).to(key.dtype.element_ty)  # rows of texts are float32
     factor = scaling * LOG2_E
+    low, high, at = 0, length, rows
+    if NEAR:  # places of queries, and the keys that some of them see
+        place = length - 1 if LAST else first
+        at = tl.minimum(place + tl.arange(0, BLOCK_M), length - 1)
+        low = tl.maximum(place + 1 - NEAR, 0)
+        high = tl.minimum(place + BLOCK_M + NEAR - 1, length)
     places = tl.arange(0, BLOCK_N)
     cells = tl.arange(0, SIZE)[None, :]
-    highest, total = tl.full([BLOCK_M], float("-inf"), tl.float32), tl.zeros([BLOCK_M], tl.float32)
+    total = tl.zeros([BLOCK_M], tl.float32)
+    highest = total + LOWEST
     sums = tl.zeros([BLOCK_M, SIZE], tl.float32)
-    whole = 0 if ONE_STEP else length // BLOCK_N * BLOCK_N
+    whole = low if ONE_STEP else low + (high - low) // BLOCK_N * BLOCK_N
     if not ONE_STEP:
-        for start in range(0, whole, BLOCK_N):
+        for start in range(low, whole, BLOCK_N):
             keys = (start + places)[:, None]
-            raw = _raw(queries, tl.load(key + keys * stride_k + cells))
+            raw = _seen(_raw(queries, tl.load(key + keys * stride_k + cells)), start + places, at, NEAR)
             higher = tl.maximum(highest, tl.max(raw, 1) * factor)
             shrink = tl.exp2(highest - higher)
             probs = tl.exp2(raw * factor - higher[:, None])
@@ -79,15 +99,15 @@ def attend(
             values = tl.load(value + keys * stride_v + cells).to(PROBS)
             sums = tl.dot(probs.to(PROBS), values, sums * shrink[:, None], input_precision="ieee")
             highest = higher
-    if whole < length:  # the last keys, of which some are no part of the text
+    if whole < high:  # the last keys, of which some are no part of the text
         keys = whole + places
-        raw = _raw(queries, _read(key, keys, keys < length, stride_k, SIZE))
-        raw = tl.where((keys < length)[None, :], raw, float("-inf"))
+        raw = _seen(_raw(queries, _read(key, keys, keys < high, stride_k, SIZE)), keys, at, NEAR)
+        raw = tl.where((keys < high)[None, :], raw, float("-inf"))
         higher = tl.maximum(highest, tl.max(raw, 1) * factor)
         shrink = tl.exp2(highest - higher)
         probs = tl.exp2(raw * factor - higher[:, None])
         total = total * shrink + tl.sum(probs, 1)
-        values = _read(value, keys, keys < length, stride_v, SIZE).to(PROBS)
+        values = _read(value, keys, keys < high, stride_v, SIZE).to(PROBS)
         sums = tl.dot(probs.to(PROBS), values, sums * shrink[:, None], input_precision="ieee")
     result = sums * (context_scale / total)[:, None]
     if context.dtype.element_ty == tl.float16 or context.dtype.element_ty == tl.float32:

@@ -33,7 +33,10 @@ class Case:
     scaling: float = 1.0
     context_scale: float = 1.0
     queries: torch.Tensor | None = None
-    """A query for each text, instead of each token's."""
+    """A query for each text, instead of each token's: its first token's, or with `last` its last's."""
+
+    near: int = 0
+    last: bool = False
 
     @property
     def n(self) -> int:
@@ -59,6 +62,13 @@ def case(dtype: torch.dtype, size: int, lengths: list[int], *, per_text: bool = 
     )
 
 
+def seen(given: Case, length: int) -> Array:
+    """Say which keys of a text its queries see, [queries, length]."""
+    keys = np.arange(length)
+    queries = keys if given.queries is None else keys[-1:] if given.last else keys[:1]
+    return np.asarray((np.abs(queries[:, None] - keys) < given.near) | (given.near == 0))
+
+
 def context(given: Case, inverse: Array | float) -> Array:
     """Return the context in float64, [rows, n], times `inverse`."""
     query, key, value = (exact(each) for each in given.operands())
@@ -67,7 +77,7 @@ def context(given: Case, inverse: Array | float) -> Array:
         rows = slice(begin, end) if given.queries is None else slice(text, text + 1)
         for head in range(HEADS):
             columns = slice(head * given.size, (head + 1) * given.size)
-            scores = query[rows, columns] @ key[begin:end, columns].T
+            scores = np.where(seen(given, end - begin), query[rows, columns] @ key[begin:end, columns].T, -np.inf)
             probs = np.exp((scores - scores.max(axis=1, keepdims=True)) * given.scaling)
             probs /= probs.sum(axis=1, keepdims=True)
             found[rows, columns] = probs @ value[begin:end, columns] * given.context_scale
@@ -84,10 +94,16 @@ def attended(given: Case, out: torch.dtype, inverse: Array, *, rows: int, keys: 
         query, key, value, found, on_device(given.texts.ends, torch.int32), blocks, on_device(inverse),
         given.scaling, given.context_scale,
         query.stride(0), key.stride(0), value.stride(0), found.stride(0),
-        SIZE=given.size, PER_TEXT=per_text, PROBS=tl.float16, ONE_STEP=max(given.texts.lengths) <= keys,
-        BLOCK_M=rows, BLOCK_N=keys,
+        SIZE=given.size, PER_TEXT=per_text, LAST=given.last, NEAR=given.near, PROBS=tl.float16,
+        ONE_STEP=most_keys(given, rows) <= keys, BLOCK_M=rows, BLOCK_N=keys,
     )  # fmt: skip
     return found
+
+
+def most_keys(given: Case, rows: int) -> int:
+    """Return how many keys the queries of a block see at most."""
+    longest = max(given.texts.lengths)
+    return min(longest, rows + 2 * (given.near - 1)) if given.near else longest
 
 
 def check_codes(found: torch.Tensor, wanted: Array) -> None:
@@ -138,6 +154,17 @@ def test_a_text_sees_itself_alone() -> None:
     given.joined[20:] += 1
     after = attended(given, torch.float32, np.ones(given.n), rows=16, keys=16)
     assert torch.equal(before[:20], after[:20]) and not torch.equal(before[20:], after[20:])
+
+
+@pytest.mark.parametrize("near", [1, 5, 65])
+@pytest.mark.parametrize("longest", [16, 64, 128, 256, 1024])
+@pytest.mark.parametrize("per_text", [False, True])
+def test_with_a_window_one_step_is_for_windows_that_fit_into_a_block(longest: int, per_text: bool, near: int) -> None:
+    ways = attention_ways(longest, per_text, near)
+    assert ways and len({str(way) for way in ways}) == len(ways)
+    for way in ways:
+        most = min(longest, way["BLOCK_M"] + 2 * (near - 1))
+        assert way["ONE_STEP"] is (most <= way["BLOCK_N"]) and 16 <= way["BLOCK_N"] < 2 * max(most, 16)
 
 
 @pytest.mark.parametrize("longest", [16, 32, 64, 128, 256, 512, 1024])
