@@ -19,6 +19,8 @@ from bertc.recipe import QuantizationRecipe
 from bertc.runtime.cuda import cuda_runtime, library
 from bertc.runtime.cuda.lacking import FLOAT_ROLES
 from bertc.runtime.machine.gpu import Driver
+from bertc.runtime.plan.kernel_plan import Op
+from bertc.runtime.plan.plan_files import read_plan
 from bertc.targets import target_from_name
 from tests.artefacts import Bertc
 from tests.tiny import TinyModel, quantized, tiny_scheme
@@ -124,11 +126,9 @@ def test_an_engine_without_a_gpu_says_so(no_gpu: None, tmp_path: Path) -> None:
         target_from_name("cuda").runtime.engine_from_path(tmp_path / "native.json", threads=1)
 
 
-@pytest.mark.triton
-@pytest.mark.parametrize("name", ["cuda"])
-def test_a_build_in_the_interpreter(
-    name: str, bertc: Bertc, classifier: Path, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def interpreter(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Triton on a GPU or in its interpreter, where times mean nothing."""
     if find_spec("triton") is None:
         pytest.skip("needs Triton (extra triton or cuda-native)")
     import torch
@@ -136,13 +136,27 @@ def test_a_build_in_the_interpreter(
     if not torch.cuda.is_available():
         monkeypatch.setenv("TRITON_INTERPRET", "1")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr("bertc.jobs.build.time_beside_float", lambda *_, **__: ())  # times there mean nothing
-    few = tmp_path / "few.tsv"
+    monkeypatch.setattr("bertc.jobs.build.time_beside_float", lambda *_, **__: ())
+
+
+def built(bertc: Bertc, model: Path, rows: Path, tmp_path: Path, name: str) -> Path:
+    """Build a model of few texts, and return the artefact."""
+    few, out = tmp_path / "few.tsv", tmp_path / "out"
     few.write_text("".join(rows.read_text(encoding="utf-8").splitlines(keepends=True)[:9]), encoding="utf-8")
-    out = tmp_path / "out"
     options = ("--calibration-data", rows, "--validation-data", few, "--max-drop", "2abs", "--no-cache", "-q")
-    called = bertc("build", classifier, "-o", out, "--target", name, *options)
+    called = bertc("build", model, "-o", out, "--target", name, *options)
     assert called.code == 0, called.err
+    return out
+
+
+@pytest.mark.triton
+@pytest.mark.parametrize("name", ["cuda"])
+def test_a_build_in_the_interpreter(
+    name: str, interpreter: None, bertc: Bertc, classifier: Path, rows: Path, tmp_path: Path
+) -> None:
+    import torch
+
+    out = built(bertc, classifier, rows, tmp_path, name)
     report: dict[str, Any] = json.loads((out / "report.json").read_text(encoding="utf-8"))
     assert set(FILES) <= set(verify_artefact(out).files) and "bertc " in report["engine"]["runtime"]
     assert "triton" in report["engine"]["runtime"] and "was executed on one GPU" in report["engine"]["note"]
@@ -151,3 +165,14 @@ def test_a_build_in_the_interpreter(
     assert not (tmp_path / "cache" / "bertc" / cuda_runtime.TUNING).exists() or torch.cuda.is_available()
     (out / "native.safetensors").unlink()
     assert bertc("predict", out, "--text", "good film").code == 2
+
+
+@pytest.mark.triton
+@pytest.mark.parametrize("name", ["cuda", "cuda-float16"])
+def test_a_model_of_rotary_positions_is_built_too(
+    name: str, interpreter: None, bertc: Bertc, rows: Path, tmp_path: Path
+) -> None:
+    out = built(bertc, write_tiny_family(tmp_path / "model", "modernbert"), rows, tmp_path, name)
+    plan, _ = read_plan(out / "native.json")
+    assert [step.near for step in plan.steps if step.op is Op.ATTENTION] == [0, 5, 0]
+    assert bertc("predict", out, "--text", "good film").code == 0

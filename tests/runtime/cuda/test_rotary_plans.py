@@ -98,6 +98,13 @@ def test_fp16_and_fp8_are_near_the_float_model(family: str, model_of: Any) -> No
     assert rms(eighth - exact) < 0.3 * rms(exact) and rms(eighth - simulated) > 1e-4 * rms(exact)
 
 
+def test_heads_of_keys_that_queries_share(model_of: Any) -> None:
+    compiled = plan_of(model_of("eurobert", num_key_value_heads=1), "2", "channel")
+    wanted, others = (run_plan(*each, BATCH)["logits"] for each in (compiled, plan_of(model_of("eurobert"))))
+    found = answers(compiled, floats=torch.float32)
+    assert rms(found - wanted) <= 0.1 * rms(found - others)
+
+
 @pytest.mark.parametrize("scheme", [None, "1"])
 def test_a_text_of_several_blocks_of_keys(scheme: str | None, model_of: Any) -> None:
     model = model_of("modernbert", num_hidden_layers=2, max_position_embeddings=256)
