@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from gpu_prepare import MODES, Source, recipe_of, trained
+from gpu_prepare import MODES, Source, random_modernbert, recipe_of, trained
 from numpy.typing import NDArray
 
 from bertc.cache.stages import Work
@@ -110,7 +110,10 @@ def main() -> None:
     options = parser.parse_args()
     accuracy = {}
     with tempfile.TemporaryDirectory() as folder:
-        for name, source in trained(options.shared, Path(folder)).items():
+        sources = trained(options.shared, Path(folder))
+        if any(options.out.glob("answers-modernbert-*.npz")):
+            sources["modernbert"] = random_modernbert(options.shared, Path(folder))
+        for name, source in sources.items():
             answers = {}
             for path in sorted(options.out.glob(f"answers-{name}-*.npz")):
                 with np.load(path) as file:

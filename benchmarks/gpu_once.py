@@ -8,8 +8,9 @@ DATA has plans of trained checkpoints with their texts, and plans of BERT's dime
 here. `answers` writes what the engine gives for each text, which gpu_judge compares with the float model's. `speed`
 compares INT8 mode 1, mode 2 and FP8 with torch in FP16 (bert_in_torch.py; every way in turn, CUDA graphs, medians of
 rounds, milliseconds by CUDA events). `steps` times the engine's kernels one by one; `sparse` a 2:4 product of
-cuSPARSELt beside our dense one; `large` BERT-Large at SQuAD's lengths. What fails is written down with its reason, and
-the run goes on. --tiny is a rehearsal on a CPU, in Triton's interpreter.
+cuSPARSELt beside our dense one; `large` BERT-Large at SQuAD's lengths; `rotary`, which has to be asked for, writes the
+answers of a ModernBERT (gpu_prepare's --only modernbert) and times its kernels. What fails is written down with its
+reason, and the run goes on. --tiny is a rehearsal on a CPU, in Triton's interpreter.
 """
 
 from __future__ import annotations
@@ -355,6 +356,14 @@ def time_large(run: Run) -> None:
     run.part(f"speed large {len(lengths)} texts", partial(speed, run, "large", lengths, rounds=7))
 
 
+def answer_rotary(run: Run) -> None:
+    """Write the answers of a model with rotary positions and windows, and time its kernels."""
+    for variant in VARIANTS:
+        run.part(f"answers modernbert {variant}", partial(answers, run, "modernbert", variant))
+        if not run.tiny:
+            run.part(f"steps modernbert {variant}", partial(steps, run, "modernbert", variant, SHAPES["32x384"]))
+
+
 PARTS: dict[str, Callable[[Run], None]] = {
     "warm": lambda run: run.part("warm", partial(warm_all, run)),
     "answers": answer_all,
@@ -364,6 +373,8 @@ PARTS: dict[str, Callable[[Run], None]] = {
     "ragged": time_ragged,
     "large": time_large,
 }
+ASKED: dict[str, Callable[[Run], None]] = {"rotary": answer_rotary}
+"""Parts that are no part of a run where they are not named."""
 
 
 def main() -> None:
@@ -389,7 +400,7 @@ def main() -> None:
         device = torch.cuda.get_device_name() if torch.cuda.is_available() else "interpreter"
         run.found["facts"] = {"device": device, "torch": torch.__version__, "triton": triton.__version__}
         for part in options.parts.split(","):
-            PARTS[part](run)
+            (PARTS | ASKED)[part](run)
 
 
 if __name__ == "__main__":

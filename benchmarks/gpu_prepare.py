@@ -1,11 +1,12 @@
 """Make what gpu_once.py runs on a GPU without a network: plans of the target `cuda`, and texts. Needs no GPU.
 
-    python benchmarks/gpu_prepare.py DATA [--shared ../shared] [--only minilm-sst2,minilm-squad,base,large]
+    python benchmarks/gpu_prepare.py DATA [--shared ../shared] [--only minilm-sst2,minilm-squad,base,large,modernbert]
 
 A trained checkpoint gives a plan for modes 1 and 2 (by channel) with the default calibration and correction, and the
 ids of its validation texts (SST-2's dev set; the first 2,000 questions of SQuAD's): of the words' table only the rows
 that those read. `base` and `large` are BERT's dimensions with random weights: plans without the large arrays, which
-gpu_once.py draws. bert_in_torch.py and bertc itself travel with DATA.
+gpu_once.py draws. `modernbert`, which has to be asked for, is a small one with random weights and SST-2's texts: what
+there is of it is answers. bert_in_torch.py and bertc itself travel with DATA.
 """
 
 from __future__ import annotations
@@ -104,6 +105,23 @@ def random_source(name: str, shared: Path, scratch: Path) -> Source:
     return Source(checkpoint=folder, calibration=text, max_length=192)
 
 
+def random_modernbert(shared: Path, scratch: Path) -> Source:
+    """Write a ModernBERT of four layers with random weights, the same every time."""
+    import torch
+    import transformers
+
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 384, "num_hidden_layers": 4, "num_attention_heads": 6, "intermediate_size": 576}
+    ids = {"pad_token_id": 0, "cls_token_id": 101, "bos_token_id": 101, "sep_token_id": 102, "eos_token_id": 102}
+    config = transformers.ModernBertConfig(**sizes, **ids, vocab_size=30522, max_position_embeddings=512)
+    folder = scratch / "modernbert"
+    transformers.ModernBertForSequenceClassification(config).save_pretrained(folder)
+    for file in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(shared / "models/minilm-sst2" / file, folder)
+    text = shared / "data/sst2"
+    return Source(checkpoint=folder, calibration=text / "train.tsv", validation=text / "dev.tsv")
+
+
 def recipe_of(source: Source, scheme: Mapping[str, str]) -> Recipe:
     """Return what is built."""
     plain = {} if source.validation else {"rounding": "nearest", "bias_correction": False}
@@ -183,7 +201,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
         sources = trained(options.shared, scratch)
-        for name in options.only.split(","):
+        names = options.only.split(",")
+        if "modernbert" in names:
+            sources["modernbert"] = random_modernbert(options.shared, scratch)
+        for name in names:
             if name in sources:
                 write_trained(sources[name], options.data / name, scratch)
             else:
