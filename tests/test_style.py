@@ -46,6 +46,7 @@ SAME_MEANING = {
     "products": "products with weights: how a runtime runs them",
     "progress": "how far a job is: the protocol, and the line in the terminal",
     "runtime": "the room, and the protocol that its files obey",
+    "rotary": "rotary positions: the function in a graph, and the kernel of it",
     "search": "the search for a scheme, and its part of the report",
     "sweep": "many builds: their file, the job, their figures and the page",
     "stage": "the room's function as a stage of the cache",

@@ -40,6 +40,19 @@ def _raw(queries: tl.tensor, keys: tl.tensor) -> tl.tensor:
 
 
 @triton.jit
+def _reach(
+    first: tl.tensor, length: tl.tensor, LAST: tl.constexpr, NEAR: tl.constexpr, BLOCK_M: tl.constexpr
+) -> tuple[tl.tensor, tl.tensor, tl.tensor]:
+    """Return the places of a block's queries, and the first and the end of the keys that some of them see."""
+    place = length - 1 if LAST else first
+    places = tl.minimum(place + tl.arange(0, BLOCK_M), length - 1)
+    if NEAR:
+        return places, tl.maximum(place + 1 - NEAR, 0), tl.minimum(place + BLOCK_M + NEAR - 1, length)
+    else:
+        return places, length * 0, length  # 0 as a tensor, as above
+
+
+@triton.jit
 def _seen(raw: tl.tensor, keys: tl.tensor, queries: tl.tensor, NEAR: tl.constexpr) -> tl.tensor:
     """Return products, those of keys that are too far from a query infinitely low; both are places in the text."""
     if NEAR:
@@ -76,16 +89,9 @@ def attend(
         context += begin * stride_out + head * SIZE
     queries = _read(query, rows, inside, stride_q, SIZE).to(key.dtype.element_ty)  # rows of texts are float32
     factor = scaling * LOG2_E
-    low, high, at = 0, length, rows
-    if NEAR:  # places of queries, and the keys that some of them see
-        place = length - 1 if LAST else first
-        at = tl.minimum(place + tl.arange(0, BLOCK_M), length - 1)
-        low = tl.maximum(place + 1 - NEAR, 0)
-        high = tl.minimum(place + BLOCK_M + NEAR - 1, length)
-    places = tl.arange(0, BLOCK_N)
-    cells = tl.arange(0, SIZE)[None, :]
-    total = tl.zeros([BLOCK_M], tl.float32)
-    highest = total + LOWEST
+    at, low, high = _reach(first, length, LAST, NEAR, BLOCK_M)
+    places, cells = tl.arange(0, BLOCK_N), tl.arange(0, SIZE)[None, :]
+    highest, total = tl.zeros([BLOCK_M], tl.float32) + LOWEST, tl.zeros([BLOCK_M], tl.float32)
     sums = tl.zeros([BLOCK_M, SIZE], tl.float32)
     whole = low if ONE_STEP else low + (high - low) // BLOCK_N * BLOCK_N
     if not ONE_STEP:
