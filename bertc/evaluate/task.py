@@ -44,13 +44,6 @@ Tensors = Mapping[str, "Tensor"]
 SizedValue = tuple["ir.Value", tuple[int, ...]]
 
 
-REPLACED = 0.4
-"""Up to which share of a text's tokens is random where a student follows its teacher, if nothing else was better.
-
-Measured in docs/decisions/0007-replaced-tokens.md.
-"""
-
-
 class Encoder(Protocol):
     """The part of `bertc.checkpoint.text_encoder.TextEncoder` that tasks use.
 
@@ -261,10 +254,6 @@ class Task(Protocol):
     @property
     def no_label_loss(self) -> str:
         """Why nothing is learnt from labels; empty where something is."""
-
-    @property
-    def replaced_for_int8(self) -> float:
-        """Up to which share of a text's tokens is random where a model as large as its teacher is trained for INT8."""
 
     def has_architecture(self, name: str) -> bool:
         """Say whether an entry of config.json's `architectures` ("BertForTokenClassification") has the task's head."""

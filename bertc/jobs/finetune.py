@@ -33,7 +33,6 @@ from bertc.checkpoint.write import write_checkpoint
 from bertc.core.progress import Progress, Silent
 from bertc.core.versions import library_versions
 from bertc.errors import InputError
-from bertc.evaluate.task import REPLACED
 from bertc.graph.encoder import graph_from_checkpoint
 from bertc.jobs.inputs import Inputs, checkpoint_from_recipe, inputs_from_recipe, length_of_inputs, table_from_inputs
 from bertc.jobs.plan import checked_target, plan_from_recipe
@@ -48,7 +47,6 @@ from bertc.jobs.training_inputs import (
 from bertc.prune.pattern import masks_from_graph
 from bertc.recipe import Recipe
 from bertc.runtime.machine.cpu import cpu_features
-from bertc.tasks import task_from_name
 
 if TYPE_CHECKING:
     from bertc.train.distributed import Processes
@@ -174,7 +172,6 @@ class _Run:
             and self.teacher is not None
             and self.teacher.digest == self.checkpoint.digest
         )
-        self.replaced = self._replaced_share()
         self.losses = losses_from_recipe(recipe.training, self.checkpoint, self.data, same=same, progress=progress)
         inputs = self._inputs(length)
         graph = graph_from_checkpoint(self.checkpoint)
@@ -295,26 +292,15 @@ class _Run:
         """What the student has of its teacher's width; None where it has all, or learns from another model."""
         return None if self.recipe.training.teacher is not None else self.width
 
-    def _replaced_share(self) -> float:
-        """Return up to which share of a text's tokens is replaced: none where no teacher says what becomes of it."""
-        share = self.recipe.training.replace
-        if self.teacher is None:
-            return 0.0
-        if share is not None:
-            return share
-        smaller = self.width is not None or self.checkpoint.architecture.layers < self.whole.architecture.layers
-        if self.scheme is None or smaller:
-            return REPLACED
-        return task_from_name(self.checkpoint.head.task).replaced_for_int8
-
     def _replacement(self) -> Replacement | None:
-        """Return how tokens are replaced."""
+        """Return how tokens are replaced: not at all where no teacher says what becomes of the text."""
         from bertc.train.replace import Replacement
 
-        if not self.replaced:
+        share = self.recipe.training.replace
+        if self.teacher is None or not share:
             return None
         vocabulary = np.array(self.checkpoint.encoder.ordinary_ids, np.int64)
-        return Replacement(share=self.replaced, vocabulary=vocabulary, seed=self.recipe.training.seed)
+        return Replacement(share=share, vocabulary=vocabulary, seed=self.recipe.training.seed)
 
     def report(self, outcome: Outcome, command: str) -> dict[str, Any]:
         """Return what was done."""
@@ -340,7 +326,6 @@ class _Run:
             },
             "recipe": recipe.model_dump(mode="json", include={"quantization", "training", "calibration", "engine"}),
             "losses": self.losses,
-            "replaced": self.replaced,
             "sparse": sorted(self.masks),
             "planned_steps": outcome.plan.steps,
             "steps": outcome.steps,

@@ -58,7 +58,8 @@ class TrainingRecipe(Section):
     held_out: Annotated[
         int,
         Field(
-            ge=0, description="Rows of the training data that decide when to stop, at most a tenth; 0: the last state."
+            ge=0,
+            description="Rows of the training data that decide which state is kept, at most a tenth; 0: the last.",
         ),
         About(flag="--held-out"),
     ] = 512
@@ -109,15 +110,14 @@ class TrainingRecipe(Section):
         description="What is learnt from the teacher, with weights: logits, hidden, attention; or none.",
     )
     replace: Annotated[
-        float | None,
+        float,
         Field(
             ge=0,
             le=1,
             description="Up to this share of a text's tokens is random, and the teacher says what it makes of it.",
-            examples=[0.4],
         ),
-        About(flag="--replace", section=_LEARNT, left_out="0.4; for a text classifier trained for INT8 0"),
-    ] = None
+        About(flag="--replace", section=_LEARNT),
+    ] = 0.4
     labels: Annotated[
         float, Field(ge=0, description="Weight of the data's labels."), About(flag="--labels", section=_LEARNT)
     ] = 0.0
@@ -144,7 +144,11 @@ class TrainingRecipe(Section):
     weight_decay: Annotated[float, Field(ge=0, description="AdamW's, of matrices."), About()] = 0.0
     clip: Annotated[float, Field(gt=0, description="Largest norm of a step's gradient."), About()] = 1.0
     evaluations: Annotated[int, Field(ge=1, description="How often the held-out rows are looked at."), About()] = 10
-    patience: Annotated[int, Field(ge=1, description="Looks without a gain before training stops."), About()] = 5
+    patience: Annotated[
+        int | None,
+        Field(ge=1, description="Looks without a gain before training stops.", examples=[5]),
+        About(left_out="training goes to its end: the rate falls until then, and gains come late"),
+    ] = None
 
     @model_validator(mode="after")
     def _one_length(self) -> Self:

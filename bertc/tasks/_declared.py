@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bertc.evaluate.task import REPLACED
-
 
 @dataclass(frozen=True)
 class Declared:
@@ -17,5 +15,4 @@ class Declared:
     token_scores: bool = False
     crf: bool = False
     no_label_loss: str = ""
-    replaced_for_int8: float = REPLACED
     hub_name: str = ""

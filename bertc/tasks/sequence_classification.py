@@ -50,7 +50,6 @@ class SequenceClassification(TextClassifier):
     main_fidelity: str = "agreement"
     hub_name: str = "text-classification"
     head_weights: tuple[str, ...] = CLASSIFIERS
-    replaced_for_int8: float = 0.0
 
     def has_architecture(self, name: str) -> bool:
         """Say whether transformers calls such a model this."""

@@ -230,7 +230,8 @@ class Trainer:
             position.best = _copied(self.network.state_dict())
         else:
             position.looks_without_gain += 1
-            position.stopped = position.looks_without_gain >= self.recipe.patience
+            patience = self.recipe.patience
+            position.stopped = patience is not None and position.looks_without_gain >= patience
 
     def _new_plan(self) -> Plan:
         """Look at the untrained student, fix the length of the run, and keep the state."""

@@ -51,7 +51,6 @@ class MeanScoring:
     hub_name = ""
     crf = False
     no_label_loss = ""
-    replaced_for_int8 = 0.4
 
     def has_architecture(self, name):
         return name.endswith("ForMeanScoring")

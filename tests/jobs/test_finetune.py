@@ -190,6 +190,11 @@ def test_training_that_only_harms_stops_and_gives_the_start(tmp_path: Path, clas
     assert all(np.allclose(before.array(name), after.array(name), atol=1e-6) for name in before)
 
 
+def test_without_patience_training_goes_to_its_end(tmp_path: Path, classifier: Path, rows: Path) -> None:
+    report = run(recipe_of(classifier, rows, learning_rate=0.5, steps=12, evaluations=6), tmp_path / "out")
+    assert report["steps"] == report["planned_steps"] == 12 and report["best_step"] == 0
+
+
 def test_early_stopping_sees_training_data_alone(
     tmp_path: Path, classifier: Path, rows: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -75,7 +75,6 @@ def test_two_processes_train_as_one(
         quantize=quantize,
         steps=steps,
         evaluations=steps,
-        patience=steps,
         held_out=2,  # 46 rows are left: of the last batch of each epoch one process has no share
         accumulate=2,
         labels=0.5,
