@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 
 def check_precision(recipe: Recipe, flags: Mapping[str, Any]) -> None:
-    """Refuse flags of quantization where no target takes them; a recipe has a mode even where nobody asked for one."""
+    """Refuse flags of quantization for a target that has none, and for references with no other target that takes them.
+
+    A recipe has a mode even where nobody asked for one.
+    """
     from bertc.recipe.setting import settings_named
     from bertc.targets import target_from_name
 
@@ -21,11 +24,11 @@ def check_precision(recipe: Recipe, flags: Mapping[str, Any]) -> None:
     if not given or not set(recipe.engine.targets) <= set(TARGETS.names()):  # auto-cpu is several
         return
     targets = [target_from_name(name) for name in recipe.engine.targets]
-    reasons = {target.name: target.no_int8 for target in targets if target.no_int8}
-    if not any(target.static_int8 for target in targets):
-        reasons |= {target.name: f"it is {target.summary}" for target in targets if not target.no_int8}
-    for name, reason in reasons.items():
-        raise InputError(f"the target {name} takes no {given[0].about.flag}: {reason}")
+    taken = any(target.static_int8 for target in targets)
+    for target in targets:
+        reason = target.no_int8 or ("" if taken else f"it is {target.summary}")
+        if reason:
+            raise InputError(f"the target {target.name} takes no {given[0].about.flag}: {reason}")
 
 
 def check_single_target(recipe: Recipe) -> None:
