@@ -29,29 +29,28 @@ def head_from_files(files: HeadFiles, *, task: str | None = None) -> Head:
 
 
 def _task(files: HeadFiles) -> Task:
-    """Return the task by a CRF or LSTM, the architecture's name, sentence-transformers' modules, or the weights."""
+    """Return the task by a CRF or LSTM, sentence-transformers' modules, the architecture's name, or the weights."""
     tasks = [task_from_name(name) for name in task_names()]
     if files.sentences is not None and files.sentences.pooling is None:
         return _only([task for task in tasks if task.has_architecture(LATE_INTERACTION)], files)
     if files.tagger:
         return _only([task for task in tasks if task.crf], files)
     architectures = files.config.get("architectures")
-    sparse = files.sentences is not None and files.sentences.sparse
-    if isinstance(architectures, list) and architectures and not sparse:
-        name = str(architectures[0])
-        found = [task for task in tasks if task.has_architecture(name)]
-        if found:
-            return _only(found, files)
-        if files.sentences is None:
-            raise InputError(
-                f"{files.folder}/config.json has the architecture {name}, whose head bertc does not compute; fine-tune "
-                f"the checkpoint, or choose a task (of {', '.join(task_names())})"
-            )
+    name = str(architectures[0]) if isinstance(architectures, list) and architectures else None
+    named = [task for task in tasks if name is not None and task.has_architecture(name)]
+    there = [task for task in tasks if any(tensor in files.weights for tensor in task.head_weights)]
     if files.sentences is not None:
+        # The architecture is that of the encoder's origin, often a masked language model whose head is gone. A
+        # classifier that is there may have been trained since.
         pooled = [task for task in tasks if task.sentence_modules and not task.has_architecture(LATE_INTERACTION)]
-        return _only([task for task in pooled if task.token_scores == sparse], files)
-    found = [task for task in tasks if any(name in files.weights for name in task.head_weights)]
-    return _only(found or [task for task in tasks if not task.head_weights], files)
+        fitting = [task for task in pooled if task.token_scores == files.sentences.sparse]
+        return _only([*fitting, *(task for task in named if task in there and not task.token_scores)], files)
+    if name is not None and not named:
+        raise InputError(
+            f"{files.folder}/config.json has the architecture {name}, whose head bertc does not compute; fine-tune "
+            f"the checkpoint, or choose a task (of {', '.join(task_names())})"
+        )
+    return _only(named or there or [task for task in tasks if not task.head_weights], files)
 
 
 def _only(found: Sequence[Task], files: HeadFiles) -> Task:

@@ -159,6 +159,25 @@ def test_sentence_modules(sentences: Path) -> None:
     assert checkpoint.encoder.positions == 128
 
 
+@pytest.mark.parametrize(
+    "name", ["BertForMaskedLM", "BertForPreTraining", "BertForSequenceClassification", "BertModel"]
+)
+def test_modules_tell_more_than_the_architecture_that_the_encoder_came_from(sentences: Path, name: str) -> None:
+    """all-mpnet-base-v2 has MPNetForMaskedLM in its configuration, and no such head."""
+    edit_json(sentences / "config.json", architectures=[name])
+    assert head(sentences).task == "feature-extraction"
+
+
+def test_modules_and_a_classifier_that_is_there_are_a_choice(sentences: Path) -> None:
+    edit_json(sentences / "config.json", architectures=["BertForSequenceClassification"])
+    weights = checkpoint_from_path(sentences).weights
+    tensors = {name: weights.array(name) for name in weights} | {"classifier.weight": np.zeros((2, 64), np.float32)}
+    write_safetensors(sentences / "model.safetensors", tensors)
+    with pytest.raises(InputError, match="choose the task feature-extraction or sequence-classification"):
+        checkpoint_from_path(sentences)
+    assert head(sentences, "sequence-classification").labels == ("LABEL_0", "LABEL_1")
+
+
 def test_sentence_modules_without_normalisation(tmp_path: Path) -> None:
     assert head(write_tiny_sentences(tmp_path, modules=("Transformer", "Pooling"))).normalize is False
 
