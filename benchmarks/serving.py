@@ -1,6 +1,7 @@
 """A server under load: requests arrive by a Poisson process, whether or not the earlier ones were answered.
 
-    python benchmarks/serving.py ENGINE --data sst2/dev.tsv --column text=content [--seconds 6] [--out FILE.json]
+    python benchmarks/serving.py ENGINE --data sst2/dev.tsv --column text=content [--route /predict] [--apart]
+      [--seconds 6] [--out FILE.json]
 
 Each server is a process of its own with the same engine: `bertc serve`; `ray`, which is `bertc serve --ray`; `triton`,
 a real Triton Inference Server with the artefact in its Python backend, in an environment that
@@ -12,6 +13,9 @@ of the capacity of `bertc serve`, servers in turns. A request that is answered a
 for one text, or refused, is not good; goodput is good answers a second.
 
 One at a time, `bertc serve` beside `one`: what the server itself costs.
+
+With `--apart` servers have the first core and the client the last one: past capacity the client is what would take the
+server's time, as no client on another machine does.
 """
 
 from __future__ import annotations
@@ -110,8 +114,8 @@ class Client:
         return status, time.perf_counter() - begin
 
 
-def request_of(text: str, server: str, engine: Path) -> bytes:
-    path, document = "/predict", {"inputs": text}
+def request_of(text: str, server: str, engine: Path, route: str = "/predict") -> bytes:
+    path, document = route, {"inputs": text}
     if server == "triton":
         path = f"/v2/models/{name_from_path(str(engine))}/infer"
         tensor = {"name": "text", "shape": [1, 1], "datatype": "BYTES", "data": [text]}
@@ -195,8 +199,10 @@ class Started:
 
 
 @contextmanager
-def server(name: str, engine: Path, arguments: list[str], triton: Path | None = None) -> Iterator[Started]:
-    """Start a server; return where it is. `triton` is the environment that holds Triton's."""
+def server(
+    name: str, engine: Path, arguments: list[str], triton: Path | None = None, cores: set[int] | None = None
+) -> Iterator[Started]:
+    """Start a server; return where it is. `triton` is the environment that holds Triton's; `cores`, all it may use."""
     if name == "triton":
         assert triton is not None, "--triton DIR says where Triton's server is"
         with tempfile.TemporaryDirectory() as scratch:
@@ -216,6 +222,8 @@ def server(name: str, engine: Path, arguments: list[str], triton: Path | None = 
     else:
         command = [sys.executable, str(Path(__file__).with_name("serving_peers.py")), name, str(engine)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    if cores is not None:
+        os.sched_setaffinity(process.pid, cores)  # it is still loading Python, and its threads are to come
     try:
         assert process.stderr is not None
         line = next((line for line in process.stderr if "serving at " in line), "")
@@ -238,12 +246,18 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=6.0)
     parser.add_argument("--limit", type=float, default=20.0)
     parser.add_argument("--servers", default=",".join(SERVERS))
+    parser.add_argument("--route", default="/predict", help="of the engine's task: /predict or /embed")
+    parser.add_argument("--apart", action="store_true", help="servers on the first core, the client on the last")
     parser.add_argument("--shares", default=",".join(map(str, SHARES)))
     parser.add_argument("--serve", action="append", default=[], help="an argument of bertc serve; repeatable")
     parser.add_argument("--triton", type=Path, metavar="DIR", help="an environment of benchmarks/triton_python.py")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     columns = dict(each.split("=", 1) for each in options.column)
+    ours = sorted(os.sched_getaffinity(0))
+    cores = {ours[0]} if options.apart else None
+    if cores is not None:
+        os.sched_setaffinity(0, cores)
     with bertc.load(options.engine) as model:
         rows = list(rows_from_path(str(options.data), layout=model.task.layout, columns=columns))
         texts = [row.texts[0] for row in rows]
@@ -254,24 +268,29 @@ def main() -> None:
             times.append(time.perf_counter() - begin)
     one_text = statistics.median(times[50:])
     limit = options.limit * one_text
-    requests = {name: [request_of(text, name, options.engine) for text in texts] for name in options.servers.split(",")}
-    print(f"one text {one_text * 1e3:.2f} ms; limit {limit * 1e3:.1f} ms", flush=True)
+    if cores is not None:
+        os.sched_setaffinity(0, {ours[-1]})
     names = options.servers.split(",")
+    requests = {name: [request_of(text, name, options.engine, options.route) for text in texts] for name in names}
+    print(f"one text {one_text * 1e3:.2f} ms; limit {limit * 1e3:.1f} ms", flush=True)
     results: dict[str, Any] = {"one_text_ms": one_text * 1e3, "limit_ms": limit * 1e3, "capacity": {}, "load": []}
     for name in names:
-        with server(name, options.engine, ["--waiting-seconds", "60"], options.triton) as started:
+        with server(name, options.engine, ["--waiting-seconds", "60"], options.triton, cores) as started:
             asyncio.run(saturated(started.port, requests[name], 8, 1))
             results["capacity"][name] = asyncio.run(saturated(started.port, requests[name], 64, options.seconds))
             print(name, f"capacity {results['capacity'][name]:.0f}/s", flush=True)
     if {"bertc", "one"} <= set(names):
-        with server("bertc", options.engine, options.serve) as ours, server("one", options.engine, []) as bare:
-            spent = asyncio.run(alternating({"bertc": ours.port, "one": bare.port}, requests["bertc"], 1500))
+        with (
+            server("bertc", options.engine, options.serve, cores=cores) as served,
+            server("one", options.engine, [], cores=cores) as bare,
+        ):
+            spent = asyncio.run(alternating({"bertc": served.port, "one": bare.port}, requests["bertc"], 1500))
         results["one_at_a_time_ms"] = {name: statistics.median(each) * 1e3 for name, each in spent.items()}
         print(results["one_at_a_time_ms"], flush=True)
     top = results["capacity"][names[0]]
     for share in map(float, options.shares.split(",")):
         for name in names:
-            with server(name, options.engine, options.serve, options.triton) as started:
+            with server(name, options.engine, options.serve, options.triton, cores) as started:
                 asyncio.run(loaded(started.port, requests[name], 100, 0.5, seed=0))
                 answers = asyncio.run(
                     loaded(started.port, requests[name], share * top, options.seconds, seed=int(share * 100))
@@ -280,7 +299,7 @@ def main() -> None:
             results["load"].append(line)
             print(json.dumps({k: round(v, 2) if isinstance(v, float) else v for k, v in line.items()}), flush=True)
     if options.out is not None:
-        document = run_facts() | results
+        document = run_facts() | {"apart": options.apart} | results
         options.out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
 

@@ -17,6 +17,7 @@ import bertc
 from bertc.jobs.predict import Predictor
 
 MOST_TEXTS, WAIT = 32, 0.005
+ROUTES = ("/predict", "/embed")
 
 
 def one_by_one(model: Predictor) -> Starlette:
@@ -26,7 +27,7 @@ def one_by_one(model: Predictor) -> Starlette:
         body = await request.json()
         return JSONResponse(model.predict(body["inputs"]))
 
-    return Starlette(routes=[Route("/predict", predict, methods=["POST"])])
+    return Starlette(routes=[Route(path, predict, methods=["POST"]) for path in ROUTES])
 
 
 def by_count(model: Predictor) -> Starlette:
@@ -56,7 +57,7 @@ def by_count(model: Predictor) -> Starlette:
         await waiting.put((body["inputs"], future))
         return JSONResponse([await future])
 
-    application = Starlette(routes=[Route("/predict", predict, methods=["POST"])])
+    application = Starlette(routes=[Route(path, predict, methods=["POST"]) for path in ROUTES])
     return application
 
 

@@ -9,7 +9,6 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp
 
 from bertc.serve.bounds import Limits
 from bertc.serve.counters import Counters
@@ -47,7 +46,7 @@ Routes are tried in this order: those in which any word can be a model's name st
 """
 
 
-def application(models: Models, limits: Limits, counters: Counters, *, keys: Sequence[bytes] = ()) -> ASGIApp:
+def application(models: Models, limits: Limits, counters: Counters, *, keys: Sequence[bytes] = ()) -> Edge:
     """Return the application over models that somebody else opens and closes."""
     found = [*_own_routes(models, limits, counters)]
     for protocol in dict.fromkeys(PROTOCOLS.values()):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import json
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,10 @@ SHORTEST_KEY = 16
 FAILED = 400
 """The status from which an answer is an error. Those are logged; all are counted."""
 
+OVERLOADED = Reason.OVERLOADED.status
+OVERLOAD_SECONDS = 1.0
+"""How often it is logged how many were refused for overload: a line for each would make a refusal twice as dear."""
+
 
 class Edge:
     """The application with its limits and its log around it."""
@@ -44,6 +50,7 @@ class Edge:
         self._counters = counters
         self._keys = tuple(keys)
         self._refused = refused
+        self._overloads: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -85,7 +92,11 @@ class Edge:
         route = getattr(scope.get("route"), "path", "other")
         self._counters.requests.labels(route, str(status)).inc()
         self._counters.seconds.labels(route).observe(seconds)
-        if status >= FAILED or LOG.isEnabledFor(logging.DEBUG):
+        if status == OVERLOADED:
+            if not self._overloads:
+                asyncio.get_running_loop().call_later(OVERLOAD_SECONDS, self.log_overloads)
+            self._overloads[route] += 1
+        elif status >= FAILED or LOG.isEnabledFor(logging.DEBUG):
             client = scope.get("client")
             facts = {"ms": round(seconds * 1e3, 2), "client": client[0] if client else None}
             LOG.log(
@@ -95,6 +106,12 @@ class Edge:
                 status,
                 extra={"facts": facts},
             )
+
+    def log_overloads(self) -> None:
+        """Log how many requests were refused for overload since this was logged last, by route."""
+        for route, count in self._overloads.items():
+            LOG.info("%s %s", route, OVERLOADED, extra={"facts": {"count": count}})
+        self._overloads.clear()
 
 
 class JsonFormatter(logging.Formatter):

@@ -20,7 +20,7 @@ from bertc.serve.refused import Reason, RefusalError
 
 LOG = logging.getLogger("bertc.serve")
 LOOK = 0.1
-"""Seconds between looks whether the client of a waiting request is still there."""
+"""Seconds after which it is watched whether the client of a waiting request is still there."""
 
 GONE = 499
 """The status that logs and metrics give to a request whose client has gone; nobody reads it."""
@@ -118,8 +118,7 @@ def _while_there(request: Request) -> Iterator[None]:
 
     async def look() -> None:
         nonlocal gone
-        while not await request.is_disconnected():
-            await asyncio.sleep(LOOK)
+        await request.receive()  # behind a body that was read whole comes nothing but the client's end
         gone = True
         task.cancel()
 

@@ -95,7 +95,7 @@ async def _served(
 ) -> None:
     counters = Counters()
     models = Models([ServedModel(name, folder, settings, counters) for name, folder in folders.items()])
-    config.app = application(models, settings.limits, counters, keys=keys)
+    config.app = edge = application(models, settings.limits, counters, keys=keys)
     reloading: _Reloading | None = None
     try:
         for model in models.values():
@@ -108,6 +108,7 @@ async def _served(
         listening(f"http{'s' if config.is_ssl else ''}://{shown}:{port}")
         await _Server(config).serve([listener])
     finally:
+        edge.log_overloads()
         if reloading is not None:
             await reloading.end()
         await asyncio.gather(*(model.unload() for model in models.values()))

@@ -19,17 +19,19 @@ import uvicorn
 from bertc.errors import BertcError
 from bertc.serve.application import application
 from bertc.serve.counters import Counters
+from bertc.serve.edge import Edge
 from bertc.serve.listener import BoundedHead
 from bertc.serve.models import Models, ServedModel, Settings
 
 
 @dataclass
 class Running:
-    """A running server: its port, and its models, whose coroutines `call` runs in the server's loop."""
+    """A running server: its port, its edge, and its models, whose coroutines `call` runs in the server's loop."""
 
     port: int
     loop: asyncio.AbstractEventLoop
     models: Models
+    edge: Edge
     headers: dict[str, str] = field(default_factory=dict)
 
     def ask(
@@ -76,11 +78,11 @@ def running(
     async def serve() -> None:
         counters = Counters()
         models = Models([ServedModel(name, folder, settings, counters) for name, folder in folders.items()])
-        config.app = application(models, settings.limits, counters, keys=keys)
+        config.app = edge = application(models, settings.limits, counters, keys=keys)
         try:
             for model in models.values():
                 await model.load()
-            started.append(Running(listener.getsockname()[1], asyncio.get_running_loop(), models))
+            started.append(Running(listener.getsockname()[1], asyncio.get_running_loop(), models, edge))
             ready.set()
             await server.serve([listener])
         except (BertcError, OSError) as error:

@@ -13,10 +13,12 @@ from pathlib import Path
 import pytest
 
 from bertc.errors import InputError
+from bertc.serve import edge
 from bertc.serve.bounds import Limits
 from bertc.serve.edge import JsonFormatter, keys_from_file
 from bertc.serve.listener import TOO_LARGE
 from bertc.serve.models import Settings
+from bertc.serve.refused import Reason, RefusalError
 from tests.serve.running import Running, running
 
 KEY = "a-key-of-some-length"
@@ -182,6 +184,40 @@ def test_errors_are_logged_without_a_text(server: Running, caplog: pytest.LogCap
     assert [line["message"] for line in lines] == ["/predict 422", "/predict 422", "other 404"]
     assert all(set(line) == {"time", "level", "message", "ms", "client"} for line in lines)
     assert "secret" not in caplog.text
+
+
+def _overloaded() -> None:
+    raise RefusalError(Reason.OVERLOADED, "try again later", retry_after=1)
+
+
+def test_refusals_for_overload_are_logged_together(
+    server: Running, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(edge, "OVERLOAD_SECONDS", 3600)  # it is the test that says when
+    monkeypatch.setattr(server.models["a"]._open.batcher, "check_room", _overloaded)  # type: ignore[union-attr]
+    with caplog.at_level(logging.INFO, "bertc.serve"):
+        assert [server.post("/predict", {"inputs": TEXT})[0] for _ in range(5)] == [429] * 5
+        assert server.post("/predict", {"inputs": 7})[0] == 422
+        assert server.ask("GET", "/health")[0] == 200  # it comes behind what is recorded of the others
+        assert [record.getMessage() for record in caplog.records] == ["/predict 422"]
+        server.edge.log_overloads()
+        server.edge.log_overloads()
+    line = json.loads(JsonFormatter().format(caplog.records[-1]))
+    assert len(caplog.records) == 2
+    assert (line["message"], line["count"]) == ("/predict 429", 5) and "client" not in line
+
+
+def test_refusals_for_overload_are_logged_by_themselves(
+    server: Running, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(edge, "OVERLOAD_SECONDS", 0.01)
+    monkeypatch.setattr(server.models["a"]._open.batcher, "check_room", _overloaded)  # type: ignore[union-attr]
+    with caplog.at_level(logging.INFO, "bertc.serve"):
+        server.post("/predict", {"inputs": TEXT})
+        end = time.monotonic() + 30
+        while not caplog.records and time.monotonic() < end:
+            time.sleep(0.01)
+    assert [record.getMessage() for record in caplog.records] == ["/predict 429"]
 
 
 def test_a_fault_of_the_server_is_no_traceback_to_the_client(

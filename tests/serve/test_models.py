@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 import threading
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +58,15 @@ def test_an_artefact_is_exchanged_while_it_answers(copied: Path) -> None:
             caller.join()
         assert server.models["a"].predictor is not first
     assert wanted[0] == 200 and len(answers) >= 5 and all(answer == wanted for answer in answers)
+
+
+def test_what_is_open_is_no_longer_searched_for_garbage_and_what_was_open_is_gone(copied: Path) -> None:
+    with running({"a": copied}) as server:
+        first = weakref.ref(server.models["a"].predictor)
+        assert not any(each is first() for each in gc.get_objects())
+        server.call(server.models["a"].load())
+        assert first() is None
+        assert server.post("/predict", {"inputs": TEXTS[0]})[0] == 200
 
 
 def test_one_that_cannot_be_opened_leaves_the_older_one(copied: Path) -> None:
