@@ -10,7 +10,8 @@ request as it comes (starlette and uvicorn, as documentation shows it); `count`,
 a call and pads them, waiting 5 ms for them as such servers do. The client, a process too, takes texts at random and
 never waits. First each server's capacity is found (as many requests at once as it likes), then it is loaded with shares
 of the capacity of `bertc serve`, servers in turns. A request that is answered after `--limit` times the engine's time
-for one text, or refused, is not good; goodput is good answers a second.
+for one text, or refused, is not good; goodput is good answers a second. That time is measured anew for each share, as
+machines that others share are now fast and now slow.
 
 One at a time, `bertc serve` beside `one`: what the server itself costs.
 
@@ -237,6 +238,23 @@ def server(
         process.wait(60)
 
 
+def keep_to(cores: set[int] | None) -> None:
+    """Run on these cores alone; None changes nothing."""
+    if cores is not None:
+        os.sched_setaffinity(0, cores)
+
+
+def seconds_of_a_text(engine: Path, texts: list[str]) -> float:
+    """Return the engine's median time for one text, on the cores that this process may use."""
+    times = []
+    with bertc.load(engine) as model:
+        for text in texts[:200]:
+            begin = time.perf_counter()
+            model.predict(text)
+            times.append(time.perf_counter() - begin)
+    return statistics.median(times[50:])
+
+
 def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -255,25 +273,18 @@ def main() -> None:
     options = parser.parse_args()
     columns = dict(each.split("=", 1) for each in options.column)
     ours = sorted(os.sched_getaffinity(0))
-    cores = {ours[0]} if options.apart else None
-    if cores is not None:
-        os.sched_setaffinity(0, cores)
+    cores, clients = ({ours[0]}, {ours[-1]}) if options.apart else (None, None)
+    keep_to(cores)
     with bertc.load(options.engine) as model:
         rows = list(rows_from_path(str(options.data), layout=model.task.layout, columns=columns))
-        texts = [row.texts[0] for row in rows]
-        times = []
-        for text in texts[:300]:
-            begin = time.perf_counter()
-            model.predict(text)
-            times.append(time.perf_counter() - begin)
-    one_text = statistics.median(times[50:])
+    texts = [row.texts[0] for row in rows]
+    one_text = seconds_of_a_text(options.engine, texts)
     limit = options.limit * one_text
-    if cores is not None:
-        os.sched_setaffinity(0, {ours[-1]})
+    keep_to(clients)
     names = options.servers.split(",")
     requests = {name: [request_of(text, name, options.engine, options.route) for text in texts] for name in names}
     print(f"one text {one_text * 1e3:.2f} ms; limit {limit * 1e3:.1f} ms", flush=True)
-    results: dict[str, Any] = {"one_text_ms": one_text * 1e3, "limit_ms": limit * 1e3, "capacity": {}, "load": []}
+    results: dict[str, Any] = {"one_text_ms": one_text * 1e3, "capacity": {}, "load": []}
     for name in names:
         with server(name, options.engine, ["--waiting-seconds", "60"], options.triton, cores) as started:
             asyncio.run(saturated(started.port, requests[name], 8, 1))
@@ -289,13 +300,16 @@ def main() -> None:
         print(results["one_at_a_time_ms"], flush=True)
     top = results["capacity"][names[0]]
     for share in map(float, options.shares.split(",")):
+        keep_to(cores)
+        limit = options.limit * seconds_of_a_text(options.engine, texts)
+        keep_to(clients)
         for name in names:
             with server(name, options.engine, options.serve, options.triton, cores) as started:
                 asyncio.run(loaded(started.port, requests[name], 100, 0.5, seed=0))
                 answers = asyncio.run(
                     loaded(started.port, requests[name], share * top, options.seconds, seed=int(share * 100))
                 )
-            line = {"server": name, "share": share} | figures(answers, options.seconds, limit)
+            line = {"server": name, "share": share, "limit_ms": limit * 1e3} | figures(answers, options.seconds, limit)
             results["load"].append(line)
             print(json.dumps({k: round(v, 2) if isinstance(v, float) else v for k, v in line.items()}), flush=True)
     if options.out is not None:
