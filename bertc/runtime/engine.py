@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from bertc.core.batch import Batch
 from bertc.core.feature import Feature
 from bertc.core.head import Head
-from bertc.core.outputs import output_names
+from bertc.core.outputs import Output, output_names
 from bertc.core.progress import SILENCE, Progress
 from bertc.core.workers import Begun
+from bertc.errors import InputError
 from bertc.runtime.batch_plan import planned_batches
 from bertc.runtime.outputs_file import Outputs
 from bertc.tasks import outputs_from_head
@@ -95,7 +96,7 @@ def outputs_from_features(
     """Run features, however long, in batches; returns the task's arrays per feature, in order, without padding.
 
     With a `row_length`, several share a row of at most so many tokens where that is expected to be faster than
-    batches sorted by length.
+    batches sorted by length. Raises `InputError` for an output that is no finite number.
     """
     return begun_outputs(engine, features, head, row_length=row_length)(progress or SILENCE)
 
@@ -105,7 +106,8 @@ def begun_outputs(
 ) -> Callable[[Progress], Outputs]:
     """Begin to run features as `outputs_from_features` does; what comes back waits for its outputs.
 
-    An engine in workers begins at once, one in this process when it is waited for. The batches are the same.
+    An engine in workers begins at once, one in this process when it is waited for. The batches are the same. Waiting
+    raises `InputError` for an output that is no finite number: a task would decide on it as on any other.
     """
     outputs = [output for output in outputs_from_head(head) if output.read]
     names = output_names(outputs)
@@ -123,9 +125,18 @@ def begun_outputs(
                 for number, place in enumerate(batch.order):
                     row, column = batch.start(number)
                     tokens = slice(column, column + features[place].length)
-                    value = values[row, tokens] if output.per_token else values[number]
-                    results[output.key][place] = np.array(value, np.float32)
+                    value = np.array(values[row, tokens] if output.per_token else values[number], np.float32)
+                    if not np.isfinite(value).all():
+                        raise InputError(_not_finite(output, features[place]))
+                    results[output.key][place] = value
             progress.advance(batch.size)
         return results
 
     return waited
+
+
+def _not_finite(output: Output, feature: Feature) -> str:
+    return (
+        f"the {output.name} of a text of {feature.length} tokens are no finite numbers: values leave the range of the "
+        "engine's arithmetic, or weights are damaged; take another target, or see that the checkpoint is whole"
+    )

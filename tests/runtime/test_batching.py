@@ -10,6 +10,7 @@ import pytest
 
 from bertc.core.batch import Batch, batch_from_features, batches_from_features
 from bertc.core.head import Head
+from bertc.errors import InputError
 from bertc.export.ort import lower as ort
 from bertc.runtime import engine as engine_module
 from bertc.runtime.engine import OrtEngine, outputs_from_features
@@ -158,6 +159,31 @@ def test_answers_come_back_in_the_caller_s_order_and_are_counted() -> None:
     assert [float(row[0]) for row in found["logits"]] == [float(feature.input_ids[0]) for feature in features]
     assert progress.units == 300 and len(engine.shapes) > 1
     assert all(rows * length <= engine_module.TOKENS_PER_BATCH for rows, length in engine.shapes)
+
+
+class Overflowing(Counting):
+    """An engine of vectors per token, with a number that is none at a place of the first batch."""
+
+    def __init__(self, wrong: float, place: tuple[int, int]) -> None:
+        super().__init__()
+        self.wrong, self.place = wrong, place
+
+    def run(self, batch: Batch, outputs: list[str]) -> list[np.ndarray]:
+        """Return ids as scores of two tags."""
+        scores = np.stack([batch.input_ids] * 2, axis=-1).astype(np.float32)
+        scores[(*self.place, 1)] = self.wrong
+        return [scores for _ in outputs]
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+def test_what_is_no_finite_number_is_no_answer_and_padding_is_none(wrong: float) -> None:
+    short, long = sorted(random_features(2), key=lambda feature: feature.length)
+    assert short.length < long.length
+    head = Head(task="token-classification", labels=("O", "B-a"))
+    with pytest.raises(InputError, match=f"the logits of a text of {short.length} tokens are no finite numbers"):
+        outputs_from_features(Overflowing(wrong, (0, short.length - 1)), [short, long], head)
+    found = outputs_from_features(Overflowing(wrong, (0, short.length)), [short, long], head)
+    assert [len(scores) for scores in found["logits"]] == [short.length, long.length]
 
 
 def test_no_features_give_empty_answers() -> None:

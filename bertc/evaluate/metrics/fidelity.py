@@ -35,9 +35,9 @@ def distance_metric(name: str, distance: Callable[[Any, Any], Array]) -> Metric:
 
 def squared_error(reference: NDArray[Any], outputs: NDArray[Any]) -> tuple[float, float]:
     """Return (sum of squared differences, number of values), entries that are NaN on both sides left out."""
-    difference = reference.astype(np.float64) - outputs
-    kept = ~np.isnan(difference)
-    return float((difference[kept] ** 2).sum()), float(kept.sum())
+    kept = ~(np.isnan(reference) & np.isnan(outputs))
+    difference = reference[kept].astype(np.float64) - outputs[kept]
+    return float((difference**2).sum()), float(difference.size)
 
 
 def divergence(reference: NDArray[Any], outputs: NDArray[Any]) -> Array:
