@@ -1,6 +1,6 @@
 """Raw outputs of the float model and of the engine -> `Comparison`: every metric with its paired interval.
 
-What a metric computes is in the task; what is decided about the scores is in `gate.py`.
+What a metric computes is in the task; what is decided about the scores is in `gates.py`.
 """
 
 from __future__ import annotations
@@ -31,9 +31,10 @@ class Score:
     """One metric of the engine beside the reference. Fractions; a positive drop is always worse.
 
     `drop_ci95` is the paired 95 % interval of the drop, `drop_error` its standard error, `largest_drop` the largest
-    that is possible. `samples` are the rows, or the queries that count (`unit`). Where the engine's value is not
-    defined (all its outputs are alike) it is NaN, and so is the drop. NaN becomes None in `as_dict`, whose keys are
-    those of report.json.
+    that is possible. `samples` are the rows, or the queries that count (`unit`). `agreement` and `logit_mse` are the
+    engine's, None where the task has none or these rows do not define it. Where the engine's value is not defined (all
+    its outputs are alike) it is NaN, and so is the drop. NaN becomes None in `as_dict`, whose keys are those of
+    report.json.
     """
 
     metric: str
@@ -186,8 +187,8 @@ def scores_from_table(
             reference_ci95=interval(values[2 * index], metric.bounds),
             engine_ci95=interval(values[2 * index + 1], metric.bounds),
             largest_drop=most,
-            agreement=engine_only.get("agreement"),
-            logit_mse=engine_only.get("logit_mse"),
+            agreement=_finite_or_none(engine_only.get("agreement")),
+            logit_mse=_finite_or_none(engine_only.get("logit_mse")),
         )
     return scores
 
@@ -241,8 +242,8 @@ def _check_defined(scores: Mapping[str, Score], names: Sequence[str]) -> None:
             )
 
 
-def _finite_or_none(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+def _finite_or_none(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
 
 
 def _finite(bounds: tuple[float, float]) -> tuple[float, float] | None:

@@ -18,7 +18,7 @@ from bertc.evaluate.gates import Gate, drop_bounds, judge, limit_from_text
 from bertc.evaluate.scores import Comparison, compare_outputs, scores_from_table
 from bertc.report.schema import GatePart, MetricPart
 from bertc.tasks import task_from_name
-from tests.evaluate.toy import HEADS, INTENT, STARS, ToyEncoder, toy_raw, toy_rows
+from tests.evaluate.toy import HEADS, INTENT, RANK, STARS, ToyEncoder, toy_raw, toy_rows
 
 TASK = task_from_name("sequence-classification")
 
@@ -103,6 +103,18 @@ def test_scores_are_what_the_report_takes() -> None:
     for score in comparison.scores:
         assert MetricPart.model_validate(score.as_dict()).metric == score.metric
     json.dumps(comparison.accuracy.as_dict(), allow_nan=False)
+
+
+def test_an_agreement_that_is_not_defined_is_none() -> None:
+    """With one row for each query there is nothing that float and engine could order in the same way."""
+    task = task_from_name("text-ranking")
+    rows = task.check_rows([row_from_texts("q", "t", label=1.0, group=f"query {i}") for i in range(8)], RANK)
+    ids = np.array([1, 2], np.int64)
+    features = [Feature(input_ids=ids, token_type_ids=ids, row=i) for i in range(8)]
+    raw = {"logits": [np.array([score], np.float32) for score in range(8)]}
+    score = compare_outputs(task, RANK, rows, features, raw, raw).accuracy
+    assert score.agreement is None and score.logit_mse == 0.0
+    assert MetricPart.model_validate(score.as_dict()).agreement is None
 
 
 def test_a_metric_that_is_asked_for_must_be_defined() -> None:
