@@ -305,7 +305,12 @@ def head_from_document(document: Any, folder: Path) -> Head:
             crf=None if document.get("crf") is None else crf_from_document(document["crf"]),
             lstm=None if document.get("lstm") is None else lstm_from_document(document["lstm"]),
             exits=tuple(
-                Exit(layer=int(each["layer"]), dense=str(each["dense"]), classifier=str(each["classifier"]))
+                Exit(
+                    layer=int(each["layer"]),
+                    dense=str(each["dense"]),
+                    classifier=str(each["classifier"]),
+                    pooling=Pooling(each.get("pooling", Pooling.CLS)),
+                )
                 for each in document.get("exits", ())
             ),
             exit_threshold=None if document.get("exit_threshold") is None else float(document["exit_threshold"]),

@@ -8,16 +8,23 @@ import json
 import shutil
 import tracemalloc
 from collections.abc import Iterator
+from dataclasses import asdict, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import bertc as package
 from bertc.artefact.layout import MANIFEST_FILE
+from bertc.core.array_value import packed_from_array
 from bertc.core.batch import Batch
+from bertc.core.crf import Crf, Over
+from bertc.core.head import Exit, Head, Interaction, Pooling, Problem, Projection, Similarity, Squash
+from bertc.core.lstm import Direction, Lstm
 from bertc.data.rows import Row, row_from_texts
 from bertc.errors import EnvironmentLackError, InputError
+from bertc.jobs.predict import head_from_document
 from bertc.runtime.engine import OrtEngine
 from bertc.runtime.machine.cpu import cpu_features
 from tests.artefacts import Bertc, PathOf
@@ -25,6 +32,59 @@ from tests.fixtures import tiny_sentence
 from tests.tiny import OUTPUTS
 
 TEXTS = [tiny_sentence(seed, 3 + seed % 11) for seed in range(20)]
+
+
+PACKED = packed_from_array(np.ones((4, 1), np.float32))
+ONE = packed_from_array(np.ones((1, 1), np.float32))
+DIRECTION = Direction(inputs=PACKED, states=PACKED, bias=packed_from_array(np.ones(4, np.float32)))
+FULL_HEAD = Head(
+    task="token-classification",
+    labels=("a", "b"),
+    problem=Problem.REGRESSION,
+    pooling=Pooling.MAX,
+    normalize=True,
+    layer_weights=(0.25, 0.75),
+    projections=(Projection(folder="2_Dense", sizes=(8, 4), bias=False, tanh=True),),
+    dimensions=2,
+    similarity=Similarity.DOT,
+    interaction=Interaction(
+        query_marker=None,
+        document_marker=2,
+        query_length=8,
+        document_length=16,
+        filler=3,
+        filler_seen=True,
+        skipped=(5, 7),
+    ),
+    squash=Squash.SIGMOID,
+    crf=Crf(transitions=((0.5,),), start=(1.0,), end=(2.0,), over=Over.TOKENS, constrained=True),
+    lstm=Lstm(layers=((DIRECTION,),), weight=ONE, bias=packed_from_array(np.ones(1, np.float32)), over=Over.WORDS),
+    exits=(Exit(layer=1, dense="pooler", classifier="classifiers.1", pooling=Pooling.MEAN),),
+    exit_threshold=0.5,
+    mask=4,
+)
+
+
+def fields_at_default(value: Any, name: str = "head") -> Iterator[str]:
+    """Give the fields that have their default value, in what a value holds too."""
+    if isinstance(value, tuple):
+        for item in value:
+            yield from fields_at_default(item, name)
+    for each in fields(value) if is_dataclass(value) else ():
+        found = getattr(value, each.name)
+        if found == each.default:
+            yield f"{name}.{each.name}"
+        yield from fields_at_default(found, f"{name}.{each.name}")
+
+
+def test_a_head_is_read_as_it_was_written(tmp_path: Path) -> None:
+    assert not [*fields_at_default(FULL_HEAD)], "a new field of a head is given a value of its own here"
+    assert [*fields_at_default(replace(FULL_HEAD, mask=None))] == ["head.mask"]
+    for head in (FULL_HEAD, Head(task="question-answering")):
+        document = json.loads(json.dumps(asdict(head)))
+        assert head_from_document(document, tmp_path) == head
+    with pytest.raises(InputError, match="describes no head"):
+        head_from_document({"task": "question-answering"}, tmp_path)
 
 
 def test_labels_with_scores(artefact: Path) -> None:
