@@ -90,8 +90,8 @@ def _answers(value: Any, path: Path, line: int) -> tuple[str, ...]:
         value = value.get("text")
     if value is None:
         return ()
-    texts = [value] if isinstance(value, str) else value
-    texts = [item.get("text") if isinstance(item, Mapping) else item for item in texts]
+    items = value if isinstance(value, (list, tuple)) else [value]
+    texts: list[Any] = [item.get("text") if isinstance(item, Mapping) else item for item in items]
     if not all(isinstance(text, str) for text in texts):
         raise InputError(f"{path}, line {line}: the answers are no texts; write a text or a list of texts")
     return tuple(dict.fromkeys(texts)) or (UNANSWERABLE,)
