@@ -27,6 +27,7 @@ from bertc.data.dataset import dataset_from_path
 from bertc.data.encoded import Encoded
 from bertc.data.rows import sample_rows
 from bertc.errors import InputError
+from bertc.evaluate.gates import ROUNDING
 from bertc.ir.early_exit import let_texts_leave, without_exits
 from bertc.jobs.inputs import Inputs
 from bertc.jobs.plan import Plan
@@ -166,7 +167,7 @@ def largest_threshold(scores: Scores, drop: float) -> float:
     """Return the largest threshold of the grid up to which none loses more than `drop` of the accuracy; 0 for none."""
     chosen = 0.0
     for threshold in GRID:
-        if scores.accuracy_of_last - scores.accuracy(threshold) > drop:
+        if scores.accuracy_of_last - scores.accuracy(threshold) > drop + ROUNDING:
             break
         chosen = threshold
     return chosen

@@ -15,6 +15,7 @@ from bertc.cli.main import run
 from bertc.core.batch import batch_from_features
 from bertc.core.exits import LAYERS
 from bertc.data.rows import Row, row_from_texts
+from bertc.evaluate.gates import ROUNDING
 from bertc.jobs.exit_threshold import Scores, largest_threshold
 from bertc.report.html.page import html_from_report
 from bertc.report.schema import report_from_json
@@ -192,9 +193,21 @@ def scores_of(rows: int = 400) -> Scores:
 def test_the_largest_threshold_keeps_to_the_drop(drop: float) -> None:
     scores = scores_of()
     chosen = largest_threshold(scores, drop)
-    assert scores.accuracy_of_last - scores.accuracy(chosen) <= drop
-    assert chosen == 1.0 or scores.accuracy_of_last - scores.accuracy(chosen + 0.01) > drop
+    assert scores.accuracy_of_last - scores.accuracy(chosen) <= drop + ROUNDING
+    assert chosen == 1.0 or scores.accuracy_of_last - scores.accuracy(chosen + 0.01) > drop + ROUNDING
     assert scores.layers(chosen, (1, 2, 3)) <= scores.layers(0.0, (1, 2, 3)) == 3
+
+
+def test_a_threshold_may_lose_exactly_the_drop() -> None:
+    """0.9 - 0.8 is 0.09999999999999998, and 0.8 - 0.7 is 0.10000000000000009."""
+    gold = np.zeros(10, np.int64)
+    for right in range(2, 11):
+        last, early = np.full((10, 2), (9.0, 0.0), np.float32), np.full((10, 2), (1.0, 0.0), np.float32)
+        last[right:] = last[right:, ::-1]
+        early[right - 1 :] = early[right - 1 :, ::-1]
+        scores = Scores(scores=np.stack([early, last], axis=1), gold=gold)
+        assert largest_threshold(scores, 0.1) == 1.0
+        assert largest_threshold(scores, 0.099) < 1.0
 
 
 def test_without_labels_the_last_classifier_is_what_counts() -> None:
