@@ -10,7 +10,7 @@ LEVELS = 128
 
 
 def amax_from_counts(counts: Counts, amax: float, *, percentile: float) -> float:
-    """Return the limit with the least Kullback-Leibler divergence among 120 limits from 1/16 of amax to amax."""
+    """Return the limit with the least Kullback-Leibler divergence among 121 limits from 1/16 of amax to amax."""
     if amax <= 0 or not counts.any():
         return amax
     occupied = np.flatnonzero(counts)
