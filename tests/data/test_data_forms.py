@@ -260,5 +260,5 @@ def test_an_empty_list_of_answers_is_no_answer_and_a_null_says_nothing(
 @pytest.mark.parametrize("answers", [5, 1.5, True, {"text": 7}, [5], [["me"]], [{"text": None}]])
 def test_answers_that_are_no_texts_are_refused(tmp_path: Path, answers: Any) -> None:
     item = {"question": "who?", "context": "me", "answers": answers}
-    with pytest.raises(InputError, match=r"a\.jsonl, line 1: the answers are no texts; write a text or a list of texts"):
+    with pytest.raises(InputError, match=r"line 1: the answers are no texts; write a text or a list of texts"):
         dataset_of(written(tmp_path, "a.jsonl", json.dumps(item)), task="question-answering")
