@@ -31,13 +31,15 @@ class Layout:
 
     The names of a choice of two columns are pairs: the i-th name of one goes with the i-th name of the other.
     `labels` are those that may each have a column of their own, of 0 and 1, instead of one column of labels. With
-    `whole_groups` the rows of a group are nothing without each other: a limit takes all of them or none.
+    `whole_groups` the rows of a group are nothing without each other: a limit takes all of them or none. With
+    `groups_by_text` rows of the same first text are a group where no column says so.
     """
 
     choices: tuple[tuple[Column, ...], ...]
     optional: tuple[Column, ...] = ()
     labels: tuple[str, ...] = ()
     whole_groups: bool = False
+    groups_by_text: bool = False
 
     @property
     def columns(self) -> tuple[Column, ...]:

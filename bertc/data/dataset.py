@@ -56,8 +56,8 @@ def dataset_from_path(
         raise InputError(f"{path}: a limit of {limit} rows leaves nothing; give a limit of at least 1")
     opened = _open_rows(path, layout, columns or {}, labelled=True)
     source = _sharing_contexts(opened.rows)
-    whole = layout.whole_groups and GROUP in opened.columns
-    rows = _take_groups(source, limit, path) if whole and limit is not None else _take(source, limit)
+    whole = layout.whole_groups and (GROUP in opened.columns or layout.groups_by_text)
+    rows = _take_groups(source, limit, path, layout) if whole and limit is not None else _take(source, limit)
     if not rows:
         raise InputError(f"{path}: holds no rows; give a file with at least one")
     return Dataset(
@@ -203,12 +203,12 @@ def _take(items: Iterable[Item], limit: int | None) -> list[Item]:
     return [item for _, item in sorted(kept, key=lambda pair: pair[0])]
 
 
-def _take_groups(rows: Iterable[Row], limit: int, path: Path) -> list[Row]:
+def _take_groups(rows: Iterable[Row], limit: int, path: Path, layout: Layout) -> list[Row]:
     """Return the rows of groups drawn at random, while they are at most `limit`; a row without a group is one."""
     every = list(rows)
     groups: dict[str | int, list[int]] = {}
     for index, row in enumerate(every):
-        groups.setdefault(row.group or index, []).append(index)
+        groups.setdefault(row.group or (row.texts[0] if layout.groups_by_text else index), []).append(index)
     chosen: list[int] = []
     for name in random.Random(SEED).sample(list(groups), len(groups)):
         if len(chosen) + len(groups[name]) > limit:

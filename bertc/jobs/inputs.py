@@ -310,7 +310,7 @@ def held_out_from_recipe(recipe: Recipe, inputs: Inputs, proof: Proof | None) ->
         used,
         rows=recipe.search.rows,
         seed=recipe.calibration.seed,
-        whole_groups=task.layout.whole_groups,
+        unit=task.split_unit if task.layout.whole_groups else None,
     )
     rows = checked_rows(task, chosen, head, inputs.checkpoint.encoder)
     features = task.features_from_rows(rows, inputs.checkpoint.encoder, inputs.max_length)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
 from bertc.core.head import Head
@@ -29,12 +29,18 @@ class HeldOut:
 
 
 def held_out_rows(
-    dataset: Dataset, path: str, used: Collection[str], *, rows: int, seed: int, whole_groups: bool = False
+    dataset: Dataset,
+    path: str,
+    used: Collection[str],
+    *,
+    rows: int,
+    seed: int,
+    unit: Callable[[Row], str] | None = None,
 ) -> tuple[Row, ...]:
     """Sample `rows` rows, as the calibration rows were with `seed`, without those whose hashes are `used`.
 
-    With `whole_groups` groups of rows are drawn, each with all of its rows that are left, until there are as many.
-    Raises `InputError` where none is left.
+    Where rows are nothing without those of the same `unit`, units are drawn, each with all of its rows that are left,
+    until there are as many. Raises `InputError` where none is left.
     """
     left = tuple(row for row in dataset.rows if row.hash not in used and any(row.texts))
     if not left:
@@ -42,21 +48,21 @@ def held_out_rows(
             f"{path}: every row calibrates or validates, none is left for --search to judge by; give more text or "
             "fewer --calibration-samples"
         )
-    if whole_groups:
-        return _rows_of_groups(left, rows, seed=seed + 1)
+    if unit is not None:
+        return _rows_of_units(left, rows, unit, seed=seed + 1)
     # Another seed than calibration's, whose keys would take the rows that just missed its sample: the shortest draws.
     return sample_rows(replace(dataset, rows=left), rows, seed=seed + 1)
 
 
-def _rows_of_groups(rows: Sequence[Row], most: int, *, seed: int) -> tuple[Row, ...]:
-    groups: dict[str, list[int]] = {}
+def _rows_of_units(rows: Sequence[Row], most: int, unit: Callable[[Row], str], *, seed: int) -> tuple[Row, ...]:
+    units: dict[str, list[int]] = {}
     for index, row in enumerate(rows):
-        groups.setdefault(row.group, []).append(index)
+        units.setdefault(unit(row), []).append(index)
     chosen: list[int] = []
-    for name in random.Random(seed).sample(list(groups), len(groups)):
+    for name in random.Random(seed).sample(list(units), len(units)):
         if len(chosen) >= most:
             break
-        chosen += groups[name]
+        chosen += units[name]
     return tuple(rows[index] for index in sorted(chosen))
 
 

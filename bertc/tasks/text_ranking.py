@@ -43,7 +43,7 @@ from bertc.tasks._ranking import (
 if TYPE_CHECKING:
     from torch import Tensor
 
-LAYOUT = Layout(choices=((TEXT_A, TEXT_B),), optional=(QUERY, LABEL, ID), whole_groups=True)
+LAYOUT = Layout(choices=((TEXT_A, TEXT_B),), optional=(QUERY, LABEL, ID), whole_groups=True, groups_by_text=True)
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ class TextRanking(TextClassifier):
 
     def split_unit(self, row: Row) -> str:
         """Return the query."""
-        return row.group
+        return row.group or row.texts[0]
 
     def example(self, row: Row, feature: Feature, head: Head) -> Example:
         """Return the relevance, float32 [], as gold."""

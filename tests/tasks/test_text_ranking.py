@@ -166,6 +166,15 @@ def test_a_limit_takes_whole_queries_or_none(tmp_path: Path) -> None:
         dataset_from_path(path, layout=layout_from_head(STARS), limit=3)
 
 
+def test_a_limit_takes_whole_queries_that_no_column_names(tmp_path: Path) -> None:
+    """Of a ranking the first text is the query then; of pairs that are scored it is no more than a text."""
+    lines = [f"a{i // 4}\tb{i}\t{int(i % 4 == 0)}" for i in range(40)]
+    path = write_rows(tmp_path / "a.tsv", "text_a\ttext_b\tlabel", lines)
+    rows = dataset_from_path(path, layout=layout_from_head(RANK), limit=10).rows
+    assert len(rows) == 8 and [row.texts[0] for row in rows].count(rows[0].texts[0]) == 4
+    assert len(dataset_from_path(path, layout=layout_from_head(STARS), limit=10).rows) == 10
+
+
 def test_more_than_one_score_orders_nothing(tmp_path: Path) -> None:
     path = write_tiny_bert(tmp_path / "one", labels=("LABEL_0",))
     assert checkpoint_from_path(path, task="text-ranking").head.labels == ("LABEL_0",)
