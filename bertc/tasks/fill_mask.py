@@ -60,8 +60,12 @@ class Filling:
 
     @property
     def rank(self) -> int:
-        """How many tokens have a higher score than the right one, or `UNKNOWN`."""
-        return UNKNOWN if self.gold == UNKNOWN else int((self.logits > self.logits[self.gold]).sum())
+        """How many tokens stand before the right one, or `UNKNOWN`: of equal scores that of the lower id stands first,
+        as in `best`."""
+        if self.gold == UNKNOWN:
+            return UNKNOWN
+        score = self.logits[self.gold]
+        return int((self.logits > score).sum() + (self.logits[: self.gold] == score).sum())
 
     @property
     def best(self) -> NDArray[np.int64]:

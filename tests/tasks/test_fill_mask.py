@@ -79,6 +79,18 @@ def test_ranks_accuracies_and_answers() -> None:
     assert TASK.lines(first)[0].startswith("t7  0.0")
 
 
+@pytest.mark.parametrize("gold", [0, 7, 99])
+def test_of_equal_scores_one_token_is_the_most_probable(gold: int) -> None:
+    """A model that scores all tokens alike decides on the first one, and is right where that is right."""
+    rows = TASK.check_rows([row_from_texts("a [MASK]", label=FILL.labels[gold] if gold else None)], FILL)
+    features = [replace(each, detail={"gold": gold}) for each in TASK.features_from_rows(rows, ToyEncoder(), 24)]
+    for logits in (scores(), scores(7), scores(99, 7)):
+        (answer,) = outputs = TASK.row_outputs(rows, features, {"logits": [logits]}, FILL)
+        (rank,) = TASK.graded(outputs, FILL)
+        assert (rank == 0) == (TASK.decisions(outputs, FILL)[0] == gold)
+        assert (rank < 5) == (gold in answer.best)
+
+
 @pytest.mark.parametrize(
     ("texts", "labels", "told"),
     [
