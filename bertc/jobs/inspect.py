@@ -70,7 +70,7 @@ def facts_of_head(head: Head) -> Facts:
     if head.lstm is not None:
         widths = [[direction.width for direction in layer] for layer in head.lstm.layers]
         plain["lstm"] = {"widths": widths, "over": str(head.lstm.over)}
-    return {name: value for name, value in plain.items() if value not in (None, (), False)}
+    return {name: value for name, value in plain.items() if value is not False and value not in (None, ())}
 
 
 def facts_of_table(path: Path, method: RangeMethod) -> Facts:
