@@ -185,7 +185,7 @@ def workers_from_text(text: str) -> Workers:
 
 
 def _count(number: str, text: str) -> int:
-    if not number.isascii() or not number.isdigit() or not 1 <= int(number[:4]) <= MOST_WORKERS:
+    if not number.isascii() or not number.isdigit() or len(number) > 4 or not 1 <= int(number) <= MOST_WORKERS:
         raise InputError(
             f"'{text}' is no number of workers; give one from 1 to {MOST_WORKERS}, for Ray's actors {RAY} or {RAY}:N"
         )

@@ -187,7 +187,7 @@ def test_any_executor_will_do() -> None:
     assert asked == [3, 3], "another one for the lost one"
 
 
-@pytest.mark.parametrize("text", ["0", "-1", "two", "", "1.5", "257", "\u0661", "99999999999999999999"])
+@pytest.mark.parametrize("text", ["0", "-1", "two", "", "1.5", "257", "\u0661", "0256123", "99999999999999999999"])
 @pytest.mark.parametrize("kind", ["", "ray:"])
 def test_what_is_no_number_of_workers_is_refused(kind: str, text: str) -> None:
     with pytest.raises(InputError, match=f"'{kind}{text}' is no number of workers; give one from 1 to 256.*ray:N"):
