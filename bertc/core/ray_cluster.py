@@ -63,6 +63,8 @@ def joined_cluster() -> Iterator[Cluster]:
 def _sigterm_kept() -> Iterator[None]:
     """Keep what this program does at SIGTERM: where Ray starts a cluster, it ends the process with status 1 instead."""
     before = signal.getsignal(signal.SIGTERM)
-    yield
-    if callable(before) and threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, before)
+    try:
+        yield
+    finally:
+        if callable(before) and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import BrokenExecutor, Executor
 from contextlib import nullcontext
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -155,6 +158,33 @@ def test_sigterm_is_the_program_s_in_a_cluster_of_its_own_and_ends_the_actors(tm
     while Path(f"/proc/{actor}").exists() and time.monotonic() < end:
         time.sleep(0.05)
     assert not Path(f"/proc/{actor}").exists()
+
+
+@pytest.mark.parametrize("starts", [True, False])
+def test_what_the_program_does_at_sigterm_stays_where_a_cluster_starts_or_does_not(
+    starts: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def init(*_: object, **__: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        if not starts:
+            raise RuntimeError("a node does not start")
+
+    ray = ModuleType("ray")
+    ray.__spec__ = ModuleSpec("ray", None)
+    found = {"is_initialized": lambda: False, "init": init, "cluster_resources": dict, "shutdown": lambda: None}
+    for name, value in found.items():
+        setattr(ray, name, value)
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    before = signal.signal(signal.SIGTERM, lambda number, frame: None)
+    try:
+        own = signal.getsignal(signal.SIGTERM)
+        refused = pytest.raises(EnvironmentLackError, match="of this machine cannot be started: a node does not start")
+        with nullcontext() if starts else refused, joined_cluster() as cluster:
+            assert cluster.cores == 1
+        assert signal.getsignal(signal.SIGTERM) is own
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
