@@ -18,7 +18,7 @@ struct context {
     int32_t *id, *type, *position, *first; /* first: [texts + 1], a text's first token */
     int32_t *seen;                         /* [texts]: a text's tokens that others see */
     int64_t *place;
-    int64_t most_tokens, most_texts;
+    int64_t most_tokens;
     int *pieces; /* [steps] */
 };
 

@@ -88,7 +88,7 @@ class AttentionWriter(PlanWriter, ABC):
         places = [self.place(*source) for source in sources]
         tables = {(rotary_inputs(node).cos, rotary_inputs(node).sin) for node in nodes}
         zeros = {None if quantize is None else quantize.zero for _, _, quantize in found}
-        if len({place.buffer for place in places}) + len(tables) + len(zeros) > 3:
+        if any(len(each) > 1 for each in ({place.buffer for place in places}, tables, zeros)):
             return
         name = "+".join(str(value.name) for value, _ in values)
         widths = [place.columns for place in places]
