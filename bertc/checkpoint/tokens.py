@@ -1,6 +1,6 @@
 """Tokens as arrays: cut to a length, put between a tokenizer's special tokens.
 
-Tokens of single texts come in, an `EncodedText` goes out. What turns text into tokens is in `text.py`.
+Tokens of single texts come in, an `EncodedText` goes out. What turns text into tokens is in `text_encoder.py`.
 """
 
 from __future__ import annotations
