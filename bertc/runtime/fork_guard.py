@@ -17,38 +17,44 @@ from bertc.errors import InputError
 from bertc.runtime.engine import Array, Closing, Engine
 
 _GUARDED: WeakSet[ForkGuard] = WeakSet()
+CLOSED = "this artefact was closed; call bertc.load again"
+FORKED = (
+    "this artefact was loaded before the process forked, and an engine's threads do not survive a fork; call "
+    "bertc.load in the child, after the fork"
+)
 
 
 class ForkGuard(Closing):
-    """An engine that a forked child does not run, and neither closes nor frees."""
+    """An engine that a forked child does not run, and neither closes nor frees; nobody runs it once it is closed."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         _GUARDED.add(self)
 
     def run(self, batch: Batch, outputs: Sequence[str]) -> list[Array]:
-        """Return the named outputs as the engine does. Raises `InputError` in a child that was forked since."""
+        """Return the named outputs as the engine does. Raises `InputError` once it is closed, and in a forked child."""
         return self._engine.run(batch, outputs)
 
     def close(self) -> None:
         """Free what the engine holds; nothing in a forked child."""
         self._engine.close()
+        self._engine = _Refusing(CLOSED)
 
     def disown(self) -> None:
         """Keep the engine for ever, so that nobody frees it, and stand in its place."""
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._engine))
-        self._engine = _LeftBehind()
+        self._engine = _Refusing(FORKED)
 
 
-class _LeftBehind(Closing):
-    """Stands where a forked child had its parent's engine."""
+class _Refusing(Closing):
+    """Stands where an engine was, and says why it runs no more."""
+
+    def __init__(self, reason: str) -> None:
+        self._reason = reason
 
     def run(self, batch: Batch, outputs: Sequence[str]) -> list[Array]:
         """Refuse."""
-        raise InputError(
-            "this artefact was loaded before the process forked, and an engine's threads do not survive a fork; call "
-            "bertc.load in the child, after the fork"
-        )
+        raise InputError(self._reason)
 
     def close(self) -> None:
         """There is nothing to free."""

@@ -11,7 +11,8 @@ import pytest
 
 import bertc
 from bertc.cli.main import run
-from bertc.errors import EnvironmentLackError
+from bertc.errors import EnvironmentLackError, InputError
+from bertc.jobs.predict import predictor_from_path
 from bertc.runtime.native.library import check_library
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(bertc.__file__).parents[1])}
@@ -77,3 +78,19 @@ def test_a_child_of_another_runtime_ends_too(of_another_runtime: Path, what: str
     command = [sys.executable, "-c", SCRIPT, str(of_another_runtime), "2", what]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=ENVIRONMENT, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_what_was_closed_says_so(artefact: Path) -> None:
+    check_closed(artefact)
+
+
+def test_what_was_closed_says_so_of_another_runtime(of_another_runtime: Path) -> None:
+    check_closed(of_another_runtime)
+
+
+def check_closed(artefact: Path) -> None:
+    with predictor_from_path(artefact) as model:
+        assert model.predict("good film")
+    with pytest.raises(InputError, match="this artefact was closed; call bertc"):
+        model.predict("good film")
+    model.close()
