@@ -15,7 +15,7 @@ from bertc.runtime.plan.packing import (
     int8_panels,
     sparse_panels,
 )
-from tests.native_reference import bf16_floats, dense_from_sparse, floats_from_bf16
+from tests.native_weights import bf16_floats, dense_from_sparse, floats_from_bf16
 
 SIZES = [(1, 1), (3, 65), (4, 64), (5, 2), (64, 128), (65, 63), (127, 129), (200, 70)]
 
