@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -58,11 +59,16 @@ class Tuner:
         every = self._kept()
         self._known = every.get(self._gpu, {}) | self._known
         every[self._gpu] = self._known
-        temporary = self._path.with_suffix(f".{os.getpid()}")
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_text(json.dumps(every, indent=0, sort_keys=True) + "\n", encoding="utf-8")
-            temporary.replace(self._path)
+            descriptor, name = tempfile.mkstemp(prefix=f"{self._path.stem}-", dir=self._path.parent)
+            os.close(descriptor)
+            work = Path(name)
+            try:
+                work.write_text(json.dumps(every, indent=0, sort_keys=True) + "\n", encoding="utf-8")
+                work.replace(self._path)
+            finally:
+                work.unlink(missing_ok=True)
         except OSError:  # a full or read-only disk: what is known here stays known here
             self._path = None
 

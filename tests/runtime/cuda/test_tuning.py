@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,34 @@ def test_a_folder_that_cannot_be_written_keeps_nothing(gpu: list[int], tmp_path:
     tuner = Tuner(tmp_path / "file" / "tuning.json")
     assert tuner.way("gemm", WAYS, launch) == WAYS[1] == tuner.way("gemm", WAYS, launch)
     assert len(gpu) == 3
+
+
+def test_an_engine_that_keeps_what_it_learned_while_another_does_goes_on_keeping(
+    gpu: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "tuning.json"
+    first, second, replace = Tuner(path), Tuner(path), Path.replace
+
+    def replace_behind_the_other(work: Path, target: Path) -> Path:
+        monkeypatch.setattr(Path, "replace", replace)
+        second.way("two", WAYS, launch)
+        return replace(work, target)
+
+    monkeypatch.setattr(Path, "replace", replace_behind_the_other)
+    first.way("one", WAYS, launch)
+    first.way("three", WAYS, launch)
+    assert {"one", "three"} <= set(Tuner(path).chosen)
+
+
+def test_a_full_disk_keeps_nothing_and_nothing_half(
+    gpu: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(work: Path, target: Path) -> Path:
+        raise OSError(errno.ENOSPC, "no space left")
+
+    monkeypatch.setattr(Path, "replace", fail)
+    assert Tuner(tmp_path / "tuning.json").way("gemm", WAYS, launch) == WAYS[1]
+    assert not [*tmp_path.iterdir()]
 
 
 def test_without_a_file_nothing_is_kept(gpu: list[int]) -> None:
