@@ -6,12 +6,13 @@ import os
 import shutil
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from bertc.errors import InputError
+from bertc.errors import FULL_DISK, EnvironmentLackError, InputError, is_full
 
 STATE_FILE = "state.pt"
 SAVE_SECONDS = 60.0
@@ -42,21 +43,28 @@ class StateFolder:
         return time.monotonic() - self._saved >= max(SAVE_SECONDS, DUTY * self._cost)
 
     def save(self, state: Mapping[str, Any]) -> None:
-        """Write the state whole or not at all. Raises `InputError` if the disk refuses."""
+        """Write the state whole or not at all.
+
+        Raises `EnvironmentLackError` if the disk is full, `InputError` if it refuses for another reason.
+        """
         begin = time.monotonic()
-        path = self.folder / STATE_FILE
+        path, work = self.folder / STATE_FILE, self.folder / f"{STATE_FILE}.new"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with (self.folder / f"{STATE_FILE}.new").open("wb") as file:
+            with work.open("wb") as file:
                 torch.save({"run": self._run, "state": dict(state)}, file)
                 file.flush()
                 os.fsync(file.fileno())
-            (self.folder / f"{STATE_FILE}.new").replace(path)
-        except (OSError, RuntimeError) as error:  # torch wraps what the disk says
-            reason = error.strerror if isinstance(error, OSError) else str(error).partition("\n")[0]
-            (self.folder / f"{STATE_FILE}.new").unlink(missing_ok=True)
+            work.replace(path)
+        except (OSError, RuntimeError) as error:
+            with suppress(OSError):
+                work.unlink()
+            told = error if isinstance(error, OSError) else error.__context__  # torch's error is raised over the disk's
+            if isinstance(told, OSError) and is_full(told):
+                raise EnvironmentLackError(f"{path}: {FULL_DISK}") from error
+            reason = told.strerror if isinstance(told, OSError) else str(error).partition("\n")[0]
             raise InputError(
-                f"{path}: the state of the run cannot be written ({reason}); free some space or choose another output"
+                f"{path}: the state of the run cannot be written ({reason}); choose another output"
             ) from error
         self._saved = time.monotonic()
         self._cost = self._saved - begin

@@ -21,7 +21,7 @@ from bertc.calibrate.method import RangeMethod
 from bertc.calibrate.table import table_from_path
 from bertc.checkpoint import checkpoint_from_path
 from bertc.core.progress import Silent
-from bertc.errors import InputError
+from bertc.errors import EnvironmentLackError, InputError
 from bertc.graph.encoder import graph_from_checkpoint
 from bertc.prune.pattern import masks_from_graph
 from bertc.quantize.insert import quantize_graph
@@ -272,7 +272,7 @@ def test_a_full_disk_is_said_before_training(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(InputError, match="No space left"):
+    with pytest.raises(EnvironmentLackError, match="the disk is full"):
         run(recipe_of(classifier, rows), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
