@@ -18,6 +18,7 @@ from typing import Any, ParamSpec, TypeVar
 from bertc.core.freed_memory import keep_freed_memory
 from bertc.core.lost_worker import TRIES, lost_too_often
 from bertc.core.ray_cluster import joined_cluster
+from bertc.errors import EnvironmentLackError
 
 P = ParamSpec("P")
 Result = TypeVar("Result")
@@ -55,7 +56,8 @@ class RayExecutor(Executor):
     """Begins tasks in the order in which they are submitted, each on the next actor that is free.
 
     An actor that is lost is replaced and its task is the next to begin, until that lost `TRIES` of them: its error is
-    then `EnvironmentLackError`. An actor for which no core is free waits for one, while the others work.
+    then `EnvironmentLackError`. An actor for which no core is free waits for one, while the others work. Where none can
+    be started any more, all tasks have an `EnvironmentLackError`.
     """
 
     def __init__(self, count: int) -> None:
@@ -64,14 +66,18 @@ class RayExecutor(Executor):
         self._changed = Condition()
         self._shut = self._killed = False
         self._actors: list[Any] = []
+        self._working = count
+        self._lack: EnvironmentLackError | None = None
         self._threads = [Thread(target=self._work, name=f"bertc-ray-{number}", daemon=True) for number in range(count)]
         for thread in self._threads:
             thread.start()
 
     def submit(self, fn: Callable[P, Result], /, *args: P.args, **kwargs: P.kwargs) -> Future[Result]:
-        """Hand out a task."""
+        """Hand out a task. Raises `EnvironmentLackError` where no actor can be started any more."""
         future: Future[Result] = Future()
         with self._changed:
+            if self._lack is not None:
+                raise self._lack
             if self._shut:
                 raise RuntimeError("a task was submitted to an executor that is shut down")
             self._tasks.append(_Task(future, _Call(fn, args, kwargs)))
@@ -99,8 +105,25 @@ class RayExecutor(Executor):
 
     def _work(self) -> None:
         """Have one actor after the other, until there are no more tasks."""
-        while not self._run():
-            pass
+        try:
+            while not self._run():
+                pass
+        except Exception as error:  # noqa: BLE001  Ray has no type of its own for a cluster that is gone
+            self._give_up(error)
+
+    def _give_up(self, error: Exception) -> None:
+        """Leave the tasks to those that still have actors; the last one tells its error to all who wait for a task."""
+        with self._changed:
+            self._working -= 1
+            if self._working:
+                return
+            self._lack = EnvironmentLackError(
+                f"the Ray cluster starts no actors: {error}; start it again, or set RAY_ADDRESS to one that runs"
+            )
+            while self._tasks:
+                future = self._tasks.popleft().future
+                if future.running() or future.set_running_or_notify_cancel():
+                    future.set_exception(self._lack)
 
     def _run(self) -> bool:
         """Give tasks to an actor until there are no more, or it is lost; return whether that is all."""

@@ -12,6 +12,7 @@ from concurrent.futures import BrokenExecutor, Executor
 from contextlib import nullcontext
 from importlib.machinery import ModuleSpec
 from pathlib import Path
+from threading import Event
 from types import ModuleType
 
 import pytest
@@ -185,6 +186,27 @@ def test_what_the_program_does_at_sigterm_stays_where_a_cluster_starts_or_does_n
         assert signal.getsignal(signal.SIGTERM) is own
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def test_where_no_actor_can_be_started_nobody_waits_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    submitted = Event()
+
+    def remote(_: object) -> None:
+        assert submitted.wait(60)
+        raise RuntimeError("the cluster is gone")
+
+    ray = ModuleType("ray")
+    monkeypatch.setattr(ray, "remote", remote, raising=False)
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    executor = RayExecutor(2)
+    futures = [executor.submit(process_of, number) for number in range(3)]
+    submitted.set()
+    for future in futures:
+        with pytest.raises(EnvironmentLackError, match="starts no actors: the cluster is gone; start it again"):
+            future.result(timeout=30)
+    with pytest.raises(EnvironmentLackError, match="starts no actors"):
+        executor.submit(process_of, 3)
+    executor.shutdown()
 
 
 def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
