@@ -206,9 +206,13 @@ def table_from_path(path: Path) -> CalibrationTable:
     if document.get("schema") != SCHEMA:
         raise InputError(f"{path} is not a calibration table of schema {SCHEMA}; calibrate again")
     try:
+        smoothed = _statistics(document["smoothed"])
+        unseen = sorted(document["smoothing"].keys() - {site.name for site in smoothed})
+        if unseen:
+            raise ValueError(f"it has smoothing factors of {unseen[0]} and not what was seen behind them")
         return CalibrationTable(
             sites=_statistics(document["sites"]),
-            smoothed=_statistics(document["smoothed"]),
+            smoothed=smoothed,
             smoothing={site_from_name(name): _factors(v) for name, v in document["smoothing"].items()},
             exponent=document["exponent"],
             checkpoint=str(document["checkpoint"]),

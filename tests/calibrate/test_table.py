@@ -127,6 +127,7 @@ DAMAGE: dict[str, Edit] = {
     "a channel is not a number": lambda document: document["sites"]["layer.0.gelu"].update(channel_amax=[float("nan")]),
     "channels are nested": lambda document: document["sites"]["layer.0.gelu"].update(channel_amax=[[1.0]]),
     "a factor is zero": lambda document: document["smoothing"].update({"layer.0.gelu": [0.0] * 128}),
+    "a smoothed site was not seen": lambda document: document["smoothed"].pop("layer.0.gelu"),
     "an override is negative": lambda document: document["overrides"].update({"layer.0.gelu": -1}),
     "the origin is a word": lambda document: document.update(origin="x"),
 }
