@@ -17,7 +17,7 @@ from bertc.artefact.layout import (
 from bertc.artefact.manifest import Binding, Provenance, ValidOn, write_manifest
 from bertc.artefact.sentence_files import write_json, write_sentence_files
 from bertc.calibrate.table import text_from_table
-from bertc.evaluate.rows_file import write_rows
+from bertc.evaluate.rows_file import VERSION, write_rows
 from bertc.recipe import text_from_recipe
 from bertc.report.html.page import html_from_report
 from bertc.report.parts.facts import BuildFacts
@@ -58,7 +58,7 @@ def write_artefact(folder: Path, facts: BuildFacts, report: Report, *, shared: P
             "target": facts.target.name,
             "checkpoint": facts.checkpoint.digest,
             "validation": facts.validation.digest,
-            **{f"version {name}": version for name, version in facts.versions.items()},
+            **{f"{VERSION}{name}": version for name, version in facts.versions.items()},
             "bertc": report.bertc,
         }
         write_rows(folder / ROWS_FILE, facts.comparison.table, origin)

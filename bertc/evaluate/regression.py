@@ -15,7 +15,7 @@ from bertc.evaluate.gates import Decide, Gate, Verdict, judge, judge_doubtful, l
 from bertc.evaluate.metrics.classification import ALIASES
 from bertc.evaluate.reference import Doubt, doubt_from_report
 from bertc.evaluate.row_table import MetricRows, RowTable
-from bertc.evaluate.rows_file import SavedRows, rows_from_report
+from bertc.evaluate.rows_file import VERSION, SavedRows, rows_from_report
 from bertc.evaluate.scores import Score, scores_from_table
 
 DEFAULT_LIMIT = "0.5%"
@@ -182,6 +182,30 @@ def _names(hashes: Sequence[int] | NDArray[np.uint64]) -> tuple[str, ...]:
 
 
 def _notes(current: SavedRows, baseline: SavedRows) -> list[str]:
-    keys = sorted({*current.origin, *baseline.origin})
-    pairs = [(key, baseline.origin.get(key, "none"), current.origin.get(key, "none")) for key in keys]
-    return [f"another {key}: the baseline has {old}, this run {new}" for key, old, new in pairs if old != new]
+    mine, theirs = (_facts_of_origin(side.origin) for side in (current, baseline))
+    return [
+        _difference(name, theirs.get(name), mine.get(name))
+        for name in sorted({*mine, *theirs})
+        if mine.get(name) != theirs.get(name)
+    ]
+
+
+def _facts_of_origin(origin: Mapping[str, str]) -> dict[str, str]:
+    """Name what an origin says as people do; bertc's own version stands there under two keys."""
+    libraries = {key: key.removeprefix(VERSION) for key in origin if key.startswith(VERSION) or key == "bertc"}
+    return {f"version of {libraries[key]}" if key in libraries else key: value for key, value in origin.items()}
+
+
+def _difference(name: str, old: str | None, new: str | None) -> str:
+    """Say what one side has otherwise, or alone: a runtime of another target, a library that older files do not name.
+
+    >>> _difference("cpu", "Xeon", "EPYC")
+    'another cpu: the baseline has Xeon, this run EPYC'
+    >>> _difference("version of openvino", "2026.4.1", None)
+    'the baseline has the version of openvino 2026.4.1, this run names none'
+    """
+    if new is None:
+        return f"the baseline has the {name} {old}, this run names none"
+    if old is None:
+        return f"this run has the {name} {new}, the baseline names none"
+    return f"another {name}: the baseline has {old}, this run {new}"

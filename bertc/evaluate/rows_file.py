@@ -22,6 +22,8 @@ from bertc.evaluate.metric import HIGHER, LOWER, UNBOUNDED, Bounds
 from bertc.evaluate.row_table import MetricRows, RowTable
 
 SCHEMA = 1
+VERSION = "version "
+"""What the key of a library's version begins with in an origin."""
 
 Arrays = Mapping[str, NDArray[Any]]
 

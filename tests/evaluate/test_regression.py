@@ -147,6 +147,22 @@ def test_another_machine_is_noted(tmp_path: Path) -> None:
     assert result.notes == ("another cpu: the baseline has Xeon, this run EPYC",) and result.verdict.passed
 
 
+def test_what_one_side_alone_names_is_no_other_version(tmp_path: Path) -> None:
+    """A library that one target needs, or that older files do not name; bertc's own version has two keys."""
+    baseline = tmp_path / "baseline.json"
+    old = {"bertc": "0.3.0", "version bertc": "0.3.0", "version openvino": "2026.4.1", "target": "openvino"}
+    baseline.write_text(baseline_from_report(report(tmp_path / "old", comparison(), old)))
+    new = {"bertc": "0.4.0", "version bertc": "0.4.0", "version tokenizers": "0.23.3", "target": "native"}
+    result = regression_from_reports(report(tmp_path / "new", comparison(), new), baseline)
+    assert result.notes == (
+        "another target: the baseline has openvino, this run native",
+        "another version of bertc: the baseline has 0.3.0, this run 0.4.0",
+        "the baseline has the version of openvino 2026.4.1, this run names none",
+        "this run has the version of tokenizers 0.23.3, the baseline names none",
+    )
+    assert not regression_from_reports(report(tmp_path / "same", comparison(), old), baseline).notes
+
+
 def test_gates_on_other_metrics(tmp_path: Path) -> None:
     result = gated(tmp_path, comparison(), comparison(), gates=["agreement:0.01abs"], decide="bound")
     assert [gate.metric for gate in result.verdict.gates] == ["accuracy", "agreement"]
