@@ -162,6 +162,13 @@ class TrainingRecipe(Section):
         return self
 
     @model_validator(mode="after")
+    def _patience_sees_gains(self) -> Self:
+        """Refuse to wait for gains that nothing would show."""
+        if self.patience is not None and not self.held_out:
+            raise ValueError("patience waits for a gain on held-out rows, and held_out is 0; give rows, or no patience")
+        return self
+
+    @model_validator(mode="after")
     def _exits_are_logits(self) -> Self:
         """Refuse inner values of the teacher where earlier layers are to become other than they are there."""
         inner = [name for name in ("hidden", "attention") if self.distill.get(name)]

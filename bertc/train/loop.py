@@ -217,6 +217,11 @@ class Trainer:
         position.curve.append(entry)
         rate = position.texts / position.seconds if position.seconds else 0.0
         self.progress.note(_line(entry, rate))
+        if position.stopped:
+            self.progress.note(
+                f"training stops here: {position.looks_without_gain} looks without a gain on what is held out "
+                f"(patience {self.recipe.patience})"
+            )
 
     def _compare(self, loss: float) -> None:
         position = self.position

@@ -183,16 +183,21 @@ def test_resume_without_a_state_begins(tmp_path: Path, classifier: Path, rows: P
 
 def test_training_that_only_harms_stops_and_gives_the_start(tmp_path: Path, classifier: Path, rows: Path) -> None:
     recipe = recipe_of(classifier, rows, learning_rate=0.5, steps=40, evaluations=20, patience=2)
-    report = run(recipe, tmp_path / "out")
+    noted = Noted()
+    report = run(recipe, tmp_path / "out", progress=noted)
     assert report["steps"] == 4 and report["best_step"] == 0
+    assert noted.notes[-1] == "training stops here: 2 looks without a gain on what is held out (patience 2)"
     before = checkpoint_from_path(classifier).weights
     after = checkpoint_from_path(tmp_path / "out").weights
     assert all(np.allclose(before.array(name), after.array(name), atol=1e-6) for name in before)
 
 
 def test_without_patience_training_goes_to_its_end(tmp_path: Path, classifier: Path, rows: Path) -> None:
-    report = run(recipe_of(classifier, rows, learning_rate=0.5, steps=12, evaluations=6), tmp_path / "out")
+    noted = Noted()
+    recipe = recipe_of(classifier, rows, learning_rate=0.5, steps=12, evaluations=6)
+    report = run(recipe, tmp_path / "out", progress=noted)
     assert report["steps"] == report["planned_steps"] == 12 and report["best_step"] == 0
+    assert not any("stops here" in note for note in noted.notes)
 
 
 def test_early_stopping_sees_training_data_alone(

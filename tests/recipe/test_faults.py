@@ -120,6 +120,10 @@ FAULTS = (
         "[training]: neither distill nor labels has a weight, so there is nothing to learn",
     ),
     (
+        "[training]\npatience = 3\nheld_out = 0",
+        "[training]: patience waits for a gain on held-out rows, and held_out is 0; give rows, or no patience",
+    ),
+    (
         "[student]\ndistill = { hidden = -1 }",
         "[student]: a weight of distill is negative; leave the name away to switch it off",
     ),
