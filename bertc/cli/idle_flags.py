@@ -11,6 +11,10 @@ from bertc.recipe import Recipe
 from bertc.recipe.file import value_of
 from bertc.recipe.setting import Setting, listed, settings, settings_named
 
+DATA = "validation.data"
+PERCENTILE = "percentile"
+"""The calibrator that a table is looked at with where none is named, and the only one that has a percentile."""
+
 
 def check_in_use(recipe: Recipe, flags: Mapping[str, Any]) -> None:
     """Raise `UsageError` for a flag whose field means nothing because another is not set, which the command has too.
@@ -23,9 +27,24 @@ def check_in_use(recipe: Recipe, flags: Mapping[str, Any]) -> None:
         needs = [need for need in setting.about.needs if _needed(need).destination in flags]
         if needs and not any(_is_set(recipe, need) for need in needs):
             without = listed([_needed(need).about.flag + _value(need, " ") for need in needs], "or")
-            raise click.UsageError(
-                f"{setting.about.flag} changes nothing without {without}; give both, or leave it out"
-            )
+            flag = setting.about.flag
+            ways = "give both, or leave it out"
+            if recipe.validation.unvalidated and DATA in needs:  # which --validation-data excludes
+                ways = f"give {_needed(DATA).about.flag} in the place of --unvalidated, or leave {flag} out"
+            raise click.UsageError(f"{flag} changes nothing without {without}; {ways}")
+
+
+def refuse_given(flags: Mapping[str, Any], of: str, ways: str = "leave it out") -> None:
+    """Raise `UsageError` for the first of these flags that was given: they are `of` something that is not there."""
+    for flag, value in flags.items():
+        if value not in (None, (), False):
+            raise click.UsageError(f"{flag} is of {of}; {ways}")
+
+
+def check_percentile(calibrator: str | None, percentile: float | None) -> None:
+    """Refuse a percentile for another calibrator than that of the name, as `check_in_use` does for a recipe's."""
+    if calibrator not in (None, PERCENTILE):
+        refuse_given({"--percentile": percentile}, f"--calibrator {PERCENTILE}, and {calibrator} was given")
 
 
 def _needed(need: str) -> Setting:

@@ -65,6 +65,7 @@ def compare_artefacts(first: Path, second: Path, wish: EngineWish = ANY) -> Fact
         "targets": [manifest.target for manifest in manifests],
         "bytes": [bytes_of_artefact(manifest) for manifest in manifests],
         "passed": [report.passed for report in reports],
+        "unvalidated": [report.unvalidated for report in reports],
         "rows": [None if report.accuracy is None else report.accuracy.samples for report in reports],
         "metrics": _metrics(reports),
         "paired": None if paired is None else _facts_of_pairing(paired),

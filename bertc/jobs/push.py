@@ -136,7 +136,10 @@ def _base_model(folder: Path, report: Report) -> str | None:
 
 
 def _message(engines: list[CardEngine]) -> str:
-    verdict = "passed" if all(engine.report.passed for engine in engines) else "not passed"
+    reports = [engine.report for engine in engines]
+    verdict = "passed" if all(report.passed for report in reports) else "not passed"
+    if any(report.unvalidated for report in reports) and all(report.passed or report.unvalidated for report in reports):
+        verdict = "unvalidated"
     return f"bertc {__version__}: {', '.join(engine.report.engine.target for engine in engines)}, {verdict}"
 
 

@@ -41,6 +41,17 @@ def test_a_flag_needs_what_its_field_is_of(name: str, value: Any, with_it: dict[
     check_in_use(recipe_from_document({"checkpoint": "model", **with_it}, "test"), flags)
 
 
+def test_what_an_unvalidated_build_would_need_stands_in_the_place_of_that() -> None:
+    flags = {**ALL, "validation__max_drop": "1%", "validation__unvalidated": True}
+    unvalidated = {"checkpoint": "model", "validation": {"unvalidated": True}}
+    ways = "; give --validation-data in the place of --unvalidated, or leave --max-drop out$"
+    with pytest.raises(click.UsageError, match=f"--max-drop changes nothing without {JUDGED}{ways}"):
+        check_in_use(recipe_from_document(unvalidated, "test"), flags)
+    check_in_use(recipe_from_document({**unvalidated, "search": {"enabled": True}}, "test"), flags)
+    with pytest.raises(click.UsageError, match=r"--search-rows .* without --search; give both, or leave it out"):
+        check_in_use(recipe_from_document(unvalidated, "test"), {**ALL, "search__rows": 10})
+
+
 @pytest.mark.parametrize("calibrator", ["max", "mse", "entropy"])
 def test_a_percentile_is_of_its_calibrator(calibrator: str) -> None:
     flags = {**ALL, "calibration__percentile": 99.0}

@@ -16,6 +16,7 @@ from bertc.artefact.kinds import PAGE
 from bertc.cli.columns import column_option
 from bertc.cli.command import Command, option
 from bertc.cli.engine_option import engine_option, told_choice
+from bertc.cli.idle_flags import refuse_given
 from bertc.cli.output import Output
 from bertc.cli.paths import Reads, Writes
 from bertc.cli.progress import shown_progress
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from bertc.jobs.bench import Timing
 
 MOST_CALLERS = 256
+BATCH, LIMIT = 32, 512
 DEFAULT_SHAPES = ((1, 32), (1, 128), (8, 128))
 
 
@@ -50,12 +52,8 @@ def shape_from_text(value: str) -> tuple[int, int]:
 )
 @option("--texts", type=Reads(), metavar="FILE", help="Time this file's texts, with their lengths.")
 @column_option("columns", "The column of that file that fills a role, by name or by number from 1. Repeatable.")
-@option(
-    "--batch", type=click.IntRange(min=1), metavar="N", default=32, help="Texts of a call with --texts. Default: 32."
-)
-@option(
-    "--limit", type=click.IntRange(min=1), metavar="N", default=512, help="A seeded sample of its rows. Default: 512."
-)
+@option("--batch", type=click.IntRange(min=1), metavar="N", help=f"Texts of a call with --texts. Default: {BATCH}.")
+@option("--limit", type=click.IntRange(min=1), metavar="N", help=f"A seeded sample of its rows. Default: {LIMIT}.")
 @option("--rounds", type=click.IntRange(min=1), metavar="N", default=20, help="Rounds of each. Default: 20.")
 @option(
     "--threads",
@@ -79,8 +77,8 @@ def command(
     shapes: tuple[tuple[int, int], ...],
     texts: Path | None,
     columns: tuple[tuple[str, str], ...],
-    batch: int,
-    limit: int,
+    batch: int | None,
+    limit: int | None,
     rounds: int,
     threads: int,
     callers: int,
@@ -97,11 +95,14 @@ def command(
     """
     if len(set(artefacts)) < len(artefacts):
         raise click.UsageError("an artefact is named twice")
-    if columns and texts is None:
-        raise click.UsageError("--column names a column of the file of --texts, which is missing")
+    if texts is None:
+        given = {"--column": columns, "--batch": batch, "--limit": limit}
+        refuse_given(given, "the file that --texts names", "give both, or leave it out")
     from bertc.jobs.bench import Conditions, Texts, bench
 
-    workload = None if texts is None else Texts(path=texts, columns=dict(columns), batch=batch, limit=limit)
+    workload = (
+        None if texts is None else Texts(path=texts, columns=dict(columns), batch=batch or BATCH, limit=limit or LIMIT)
+    )
     chosen = shapes or (() if workload else DEFAULT_SHAPES)
     with shown_progress(output) as progress:
         timings = bench(

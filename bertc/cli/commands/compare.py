@@ -8,6 +8,7 @@ import click
 
 from bertc.cli.command import Command, FiniteRange, option
 from bertc.cli.engine_option import engine_option
+from bertc.cli.idle_flags import PERCENTILE, check_percentile, refuse_given
 from bertc.cli.output import Output
 from bertc.cli.paths import Reads
 from bertc.cli.tables import print_facts, print_table
@@ -24,7 +25,6 @@ Facts = dict[str, Any]
 @option(
     "--calibrator",
     type=click.Choice(CALIBRATORS.names()),
-    default="percentile",
     metavar="NAME",
     help=f"Of tables: {', '.join(CALIBRATORS.names())}. Default: percentile.",
 )
@@ -40,7 +40,7 @@ def command(
     output: Output,
     first: str,
     second: str,
-    calibrator: str,
+    calibrator: str | None,
     percentile: float | None,
     sites: int,
     engine: str | None,
@@ -55,8 +55,13 @@ def command(
     from bertc.jobs.compare import compare_paths
     from bertc.jobs.engine_choice import EngineWish
 
-    wish = EngineWish(target=engine, allow_failed=allow_failed)
-    facts = compare_paths(first, second, RangeMethod(calibrator=calibrator, percentile=percentile), wish)
+    check_percentile(calibrator, percentile)
+    method = RangeMethod(calibrator=calibrator or PERCENTILE, percentile=percentile)
+    facts = compare_paths(first, second, method, EngineWish(target=engine, allow_failed=allow_failed))
+    if facts["kind"] == "artefacts":
+        refuse_given({"--calibrator": calibrator, "--percentile": percentile}, "tables, and these are artefacts")
+    else:
+        refuse_given({"--engine": engine, "--allow-failed": allow_failed}, "artefacts, and these are tables")
     if output.json:
         output.print_json(facts)
         return EXIT_PASSED
@@ -80,7 +85,7 @@ def _print_artefacts(output: Output, facts: Facts) -> None:
 
     rows = [
         ("target", *facts["targets"]),
-        ("verdict", *("passed" if passed else "not passed" for passed in facts["passed"])),
+        ("verdict", *map(_verdict, facts["passed"], facts["unvalidated"])),
         ("size", *(f"{size / 1e6:.1f} MB" for size in facts["bytes"])),
     ]
     rows.append(("rows", *("-" if count is None else str(count) for count in facts["rows"])))
@@ -95,6 +100,10 @@ def _print_artefacts(output: Output, facts: Facts) -> None:
     main = paired["metrics"][0]
     output.say(f"{paired['rows']} rows paired, {len(paired['flipped'])} decided otherwise by the second")
     output.say(f"{main['metric']}: drop {figure(main['drop'], sign=True)}{interval_text(main['drop_ci95'])}")
+
+
+def _verdict(passed: bool, unvalidated: bool) -> str:
+    return "unvalidated" if unvalidated else "passed" if passed else "not passed"
 
 
 def _figure(value: float | None) -> str:

@@ -11,7 +11,7 @@ import click
 
 from bertc.artefact.kinds import TRAINED
 from bertc.cli.command import Command, force_option, option
-from bertc.cli.int8_request import check_single_target
+from bertc.cli.int8_request import check_single_target, check_trained_precision
 from bertc.cli.output import Output
 from bertc.cli.request import Request, out_option, recipe_command
 from bertc.cli.results import conclude_training
@@ -45,11 +45,13 @@ def command(output: Output, request: Request, out: Path, resume: bool, force: bo
       bertc build OUT --calibration OUT/calibration.json --int8-mode 2 --validation-data dev.tsv -o ENGINE
       torchrun --nproc-per-node 4 --no-python bertc finetune CHECKPOINT --train-data train.tsv -o OUT
 
-    Ranges start from --calibration-data, or from the training data where there is none. Early stopping looks at a part
-    of the training data. A run that was interrupted goes on with --resume.
+    Ranges start from --calibration-data, or from the training data where there is none. A part of the training data
+    (--held-out) decides which state is kept; training goes to its end unless a recipe's patience stops it before. A run
+    that was interrupted goes on with --resume.
     """
     recipe = request.recipe()
     check_single_target(recipe)
+    check_trained_precision(recipe, request.flags)
     from bertc.jobs.finetune import Place, finetune  # numpy and onnx_ir: not for --help
 
     with request.work() as work:

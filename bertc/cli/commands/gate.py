@@ -64,6 +64,8 @@ def command(
     if found is not None:
         _write_results(found, junit, markdown)
         _print(output, found)
+    elif junit is not None or markdown is not None:
+        output.note("nothing was compared, so neither --junit nor --markdown is written")
     if update:
         from bertc.cli.result_files import write_file
         from bertc.evaluate.baseline import baseline_from_report

@@ -10,6 +10,7 @@ import click
 
 from bertc.cli.command import Command, FiniteRange, option
 from bertc.cli.engine_option import engine_option
+from bertc.cli.idle_flags import PERCENTILE, check_percentile, refuse_given
 from bertc.cli.output import Output
 from bertc.cli.paths import Reads
 from bertc.cli.tables import print_facts, print_table
@@ -19,6 +20,12 @@ from bertc.errors import EXIT_PASSED
 Facts = dict[str, Any]
 SHOWN_LABELS = 20
 SHOWN_NAMES = 3
+KINDS = {
+    "checkpoint": "a checkpoint",
+    "table": "a calibration table",
+    "artefact": "an artefact",
+    "onnx": "an ONNX file",
+}
 OUTCOMES = {
     "int8": "will run in INT8",
     "slow": "will run in INT8, but slowly",
@@ -38,7 +45,6 @@ SATURATES = (
 @option(
     "--calibrator",
     type=click.Choice(CALIBRATORS.names()),
-    default="percentile",
     metavar="NAME",
     help=f"Of a table: {', '.join(CALIBRATORS.names())}. Default: percentile.",
 )
@@ -53,7 +59,7 @@ def command(
     output: Output,
     path: str,
     task: str | None,
-    calibrator: str,
+    calibrator: str | None,
     percentile: float | None,
     engine: str | None,
     allow_failed: bool,
@@ -73,8 +79,16 @@ def command(
     from bertc.jobs import inspect as inspection
     from bertc.jobs.engine_choice import EngineWish
 
-    method = RangeMethod(calibrator=calibrator, percentile=percentile)
+    check_percentile(calibrator, percentile)
+    method = RangeMethod(calibrator=calibrator or PERCENTILE, percentile=percentile)
     kind = inspection.kind_of_path(path)
+    options: dict[str, dict[str, Any]] = {
+        "checkpoint": {"--task": task},
+        "table": {"--calibrator": calibrator, "--percentile": percentile},
+        "artefact": {"--engine": engine, "--allow-failed": allow_failed},
+    }
+    for other in options.keys() - {kind}:
+        refuse_given(options[other], f"{KINDS[other]}, and {path} is {KINDS[kind]}")
     readers: dict[str, Callable[[], Facts]] = {
         "checkpoint": lambda: inspection.facts_of_checkpoint(path, task=task),
         "table": lambda: inspection.facts_of_table(Path(path), method),

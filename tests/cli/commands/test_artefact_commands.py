@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -110,10 +111,11 @@ def test_gate_writes_compares_and_updates_a_baseline(bertc: Bertc, tmp_path: Pat
     report, baseline = artefact / "report.json", tmp_path / "baseline.json"
     called = bertc("gate", report, "--baseline", baseline)
     assert called.code == 2 and "--update" in called.err
-    assert bertc("gate", report, "--baseline", baseline, "--update").code == 0
     junit, markdown = tmp_path / "out.xml", tmp_path / "out.md"
+    called = bertc("gate", report, "--baseline", baseline, "--update", "--junit", junit)
+    assert called.code == 0 and "nothing was compared" in called.err and not junit.exists()
     called = bertc("gate", artefact, "--baseline", baseline, "--junit", junit, "--markdown", markdown)
-    assert called.code == 0 and "48 paired" in called.out
+    assert called.code == 0 and "48 paired" in called.out and "nothing was compared" not in called.err
     assert junit.read_text(encoding="utf-8").startswith("<?xml") and "passed" in markdown.read_text(encoding="utf-8")
     assert bertc("gate", report, "--baseline", baseline, "--json").json["passed"] is True
     baseline.write_text('{"kind": "bertc baseline"}', encoding="utf-8")
@@ -227,6 +229,8 @@ def test_compare_artefacts_and_tables(
     called = bertc("compare", artefact / "calibration.json", other / "calibration.json", "--json")
     ratios = [site["ratio"] for site in called.json["sites"]]  # type: ignore[attr-defined]
     assert set(ratios) == {1.0}
+    called = bertc("compare", artefact / "calibration.json", other / "calibration.json", "--calibrator", "mse")
+    assert called.code == 0 and "first's range" in called.out
     assert bertc("compare", artefact, artefact / "calibration.json").code == 2
     assert "absent does not exist" in bertc("compare", artefact, artefact / "absent").err
 
@@ -340,5 +344,45 @@ def test_bench_refuses_texts_that_are_not_there_or_not_of_the_task(
 ) -> None:
     assert bertc("bench", artefact, "--texts", tmp_path / "none.tsv").code == 2
     assert bertc("bench", artefact_of("question-answering"), "--texts", rows).code == 2
-    called = bertc("bench", artefact, "--column", "text=1")
-    assert called.code == 2 and "--texts" in called.err
+    for flag, value in (("--column", "text=1"), ("--batch", 8), ("--limit", 9)):
+        called = bertc("bench", artefact, flag, value)
+        assert called.code == 2 and f"{flag} is of the file that --texts names; give both" in called.err
+
+
+@pytest.mark.parametrize(
+    ("name", "flags", "said"),
+    [
+        ("", ("--calibrator", "max"), "--calibrator is of a calibration table, and .* is an artefact; leave it out"),
+        ("", ("--percentile", "99"), "--percentile is of a calibration table, and .* is an artefact"),
+        ("", ("--task", "fill-mask"), "--task is of a checkpoint, and .* is an artefact"),
+        ("calibration.json", ("--engine", "native"), "--engine is of an artefact, and .* is a calibration table"),
+        ("calibration.json", ("--calibrator", "max", "--percentile", "99"), "--percentile is of --calibrator perc"),
+        ("model.onnx", ("--allow-failed",), "--allow-failed is of an artefact, and .* is an ONNX file"),
+    ],
+)
+def test_inspect_takes_options_of_what_is_there(
+    bertc: Bertc, artefact: Path, name: str, flags: tuple[str, ...], said: str
+) -> None:
+    called = bertc("inspect", artefact / name, *flags)
+    assert called.code == 2 and re.search(said, called.err) and not called.out
+
+
+def test_compare_takes_options_of_what_is_there(bertc: Bertc, artefact: Path) -> None:
+    table = artefact / "calibration.json"
+    called = bertc("compare", artefact, artefact, "--calibrator", "max")
+    assert called.code == 2 and "--calibrator is of tables, and these are artefacts; leave it out" in called.err
+    called = bertc("compare", table, table, "--allow-failed")
+    assert called.code == 2 and "--allow-failed is of artefacts, and these are tables; leave it out" in called.err
+    called = bertc("compare", table, table, "--calibrator", "max", "--percentile", 99)
+    assert called.code == 2 and "--percentile is of --calibrator percentile, and max was given" in called.err
+    assert bertc("compare", table, table, "--percentile", 99).code == 0
+
+
+def test_compare_does_not_call_failed_what_nobody_validated(
+    bertc: Bertc, artefact: Path, classifier: Path, rows: Path, tmp_path: Path
+) -> None:
+    options = ("--calibration-data", rows, "--unvalidated", "--no-cache", "-q")
+    assert bertc("build", classifier, "-o", tmp_path / "other", *options).code == 0
+    called = bertc("compare", artefact, tmp_path / "other")
+    assert re.search(r"verdict +passed +unvalidated", called.out) and "not passed" not in called.out
+    assert bertc("compare", artefact, tmp_path / "other", "--json").json["unvalidated"] == [False, True]
