@@ -31,6 +31,7 @@ class Hub:
         self.stored: dict[str, bytes] = {}
         self.failures: dict[str, list[int]] = {}
         self.seen: list[str] = []
+        self.messages: list[str] = []
         self.url = ""
 
     def fail(self, kind: str, *statuses: int) -> None:
@@ -197,6 +198,8 @@ class _Handler(BaseHTTPRequestHandler):
         files = dict(files)
         for line in map(json.loads, body.splitlines()):
             value = line["value"]
+            if line["key"] == "header":
+                self.state.messages.append(value["summary"])
             if line["key"] == "header" and value.get("parentCommit") not in (None, oid):
                 self._send(412, {"error": "A commit has happened since. Please refresh and try again."})
                 return

@@ -64,6 +64,7 @@ def compare_artefacts(first: Path, second: Path, wish: EngineWish = ANY) -> Fact
         "kind": "artefacts",
         "targets": [manifest.target for manifest in manifests],
         "bytes": [bytes_of_artefact(manifest) for manifest in manifests],
+        "engine_bytes": [report.engine.bytes for report in reports],
         "passed": [report.passed for report in reports],
         "unvalidated": [report.unvalidated for report in reports],
         "rows": [None if report.accuracy is None else report.accuracy.samples for report in reports],

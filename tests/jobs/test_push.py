@@ -153,6 +153,14 @@ def test_a_verdict_that_is_no_pass_needs_a_word(bertc: Bertc, hub: Hub, out: Pat
     assert hub.seen == []
     assert bertc("push", out, REPO, "--allow-failed").code == 0
     assert "NOT PASSED" in hub.head(REPO)[1]["README.md"].decode()
+    assert hub.messages[-1].endswith(": ort-cpu, not passed")
+
+
+def test_a_commit_says_of_an_unvalidated_artefact_that_it_is_one(bertc: Bertc, hub: Hub, out: Path) -> None:
+    assert bertc("push", out, REPO).code == 0 and hub.messages[-1].endswith(": ort-cpu, passed")
+    let_fail(out, unvalidated=True)
+    assert bertc("push", out, REPO, "--allow-failed").code == 0
+    assert hub.messages[-1].endswith(": ort-cpu, unvalidated")
 
 
 @pytest.mark.parametrize(

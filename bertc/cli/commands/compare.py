@@ -86,7 +86,8 @@ def _print_artefacts(output: Output, facts: Facts) -> None:
     rows = [
         ("target", *facts["targets"]),
         ("verdict", *map(_verdict, facts["passed"], facts["unvalidated"])),
-        ("size", *(f"{size / 1e6:.1f} MB" for size in facts["bytes"])),
+        ("size", *(f"{size / 1e6:.1f} MB" for size in facts["engine_bytes"])),
+        ("all files", *(f"{size / 1e6:.1f} MB" for size in facts["bytes"])),
     ]
     rows.append(("rows", *("-" if count is None else str(count) for count in facts["rows"])))
     rows += [(metric["metric"], *map(_figure, metric["engine"])) for metric in facts["metrics"]]

@@ -182,7 +182,7 @@ def _print_artefact(output: Output, facts: Facts) -> None:
         ("length", f"at most {facts['max_length']} tokens"),
         ("built", f"{facts['created']} by bertc {facts['bertc']} on {facts['cpu']}"),
         ("runs here", "yes" if not facts["lacking_here"] else f"no: it needs {'; '.join(facts['lacking_here'])}"),
-        ("size", f"{facts['bytes'] / 1e6:.1f} MB"),
+        ("size", f"{facts['engine']['bytes'] / 1e6:.1f} MB, with all files {facts['bytes'] / 1e6:.1f} MB"),
     ]
     if accuracy is not None:
         change = f"{accuracy['reference']:.4f} (float) -> {accuracy['engine']:.4f}, {accuracy['samples']} rows"

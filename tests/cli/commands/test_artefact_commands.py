@@ -225,6 +225,8 @@ def test_compare_artefacts_and_tables(
     called = bertc("compare", artefact, other)
     assert called.code == 0 and "48 rows paired" in called.out and "first's range" in called.out
     facts = bertc("compare", artefact, other, "--json").json
+    size = json.loads((artefact / "report.json").read_text(encoding="utf-8"))["engine"]["bytes"]
+    assert facts["engine_bytes"][0] == size < facts["bytes"][0]  # type: ignore[operator]
     assert isinstance(facts["paired"], dict) and facts["paired"]["rows"] == 48
     called = bertc("compare", artefact / "calibration.json", other / "calibration.json", "--json")
     ratios = [site["ratio"] for site in called.json["sites"]]  # type: ignore[attr-defined]
