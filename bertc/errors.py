@@ -52,6 +52,9 @@ def sentence_of_error(error: Exception) -> tuple[str, int]:
     if isinstance(error, OSError) and is_full(error):
         place = error.filename2 or error.filename  # of a copy the second is what was written
         return (f"{place}: {FULL_DISK}" if place else FULL_DISK), EXIT_ENVIRONMENT
+    if isinstance(error, OSError) and error.errno == errno.EFBIG:
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}no file may be so large here; raise the limit (ulimit -f)", EXIT_ENVIRONMENT
     if isinstance(error, OSError) and error.strerror:
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror}; check the path and its permissions", EXIT_INPUT

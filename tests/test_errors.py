@@ -17,6 +17,11 @@ def test_a_full_disk_is_the_environment_s(number: int) -> None:
     assert sentence_of_error(error) == (sentence, EXIT_ENVIRONMENT)
 
 
+def test_a_limit_of_a_file_s_size_is_the_environment_s() -> None:
+    told = "no file may be so large here; raise the limit (ulimit -f)"
+    assert sentence_of_error(OSError(errno.EFBIG, os.strerror(errno.EFBIG))) == (told, EXIT_ENVIRONMENT)
+
+
 def test_of_a_copy_the_place_that_is_full_is_named_and_not_what_was_read() -> None:
     error = OSError(errno.ENOSPC, "No space left on device", "from.json", None, "models/to.json")
     assert sentence_of_error(error)[0].startswith("models/to.json: the disk is full")
