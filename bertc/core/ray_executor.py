@@ -105,20 +105,22 @@ class RayExecutor(Executor):
 
     def _work(self) -> None:
         """Have one actor after the other, until there are no more tasks."""
+        lack = "an actor was lost, and the others had ended"
         try:
             while not self._run():
                 pass
         except Exception as error:  # noqa: BLE001  Ray has no type of its own for a cluster that is gone
-            self._give_up(error)
+            lack = str(error)
+        self._end(lack)
 
-    def _give_up(self, error: Exception) -> None:
-        """Leave the tasks to those that still have actors; the last one tells its error to all who wait for a task."""
+    def _end(self, lack: str) -> None:
+        """Leave the tasks to those that still have actors; the last one tells what lacks to all who wait for a task."""
         with self._changed:
             self._working -= 1
-            if self._working:
+            if self._working or (self._shut and not self._tasks):
                 return
             self._lack = EnvironmentLackError(
-                f"the Ray cluster starts no actors: {error}; start it again, or set RAY_ADDRESS to one that runs"
+                f"the Ray cluster starts no actors: {lack}; start it again, or set RAY_ADDRESS to one that runs"
             )
             while self._tasks:
                 future = self._tasks.popleft().future

@@ -13,7 +13,8 @@ from contextlib import nullcontext
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from threading import Event
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -207,6 +208,49 @@ def test_where_no_actor_can_be_started_nobody_waits_for_ever(monkeypatch: pytest
     with pytest.raises(EnvironmentLackError, match="starts no actors"):
         executor.submit(process_of, 3)
     executor.shutdown()
+
+
+def test_a_task_that_is_lost_when_the_other_actors_have_ended_is_not_waited_for_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begun, release = Event(), Event()
+    actor = SimpleNamespace(begin=SimpleNamespace(remote=lambda: "begun"), do=SimpleNamespace(remote=lambda call: call))
+
+    class LostError(Exception):
+        """What Ray raises of an actor that is gone."""
+
+    def get(what: object) -> None:
+        if what != "begun":
+            begun.set()
+            assert release.wait(60)
+            raise LostError
+
+    def remote(_: object) -> Any:
+        if release.is_set():
+            raise RuntimeError("the cluster is gone")
+        return SimpleNamespace(options=lambda **_: SimpleNamespace(remote=lambda: actor))
+
+    ray = ModuleType("ray")
+    names = ("RayActorError", "NodeDiedError", "OutOfMemoryError")
+    played = {
+        "remote": remote,
+        "get": get,
+        "wait": lambda what, timeout: (what, []),
+        "kill": lambda actor: None,
+        "exceptions": SimpleNamespace(**dict.fromkeys(names, LostError)),
+    }
+    for name, value in played.items():
+        monkeypatch.setattr(ray, name, value, raising=False)
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    executor = RayExecutor(2)
+    future = executor.submit(process_of, 0)
+    assert begun.wait(60)
+    executor.shutdown(wait=False)
+    while all(thread.is_alive() for thread in executor._threads):  # the one without a task ends
+        time.sleep(0.01)
+    release.set()
+    with pytest.raises(EnvironmentLackError, match="starts no actors: the cluster is gone"):
+        future.result(timeout=30)
 
 
 def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
