@@ -63,6 +63,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pairs = "".join(f'"{a}","{b}",{i % 5}\n' for i, (a, b) in enumerate(pairwise(texts)))
     (folder / "feature-extraction.csv").write_text("sentence1,sentence2,score\n" + pairs, encoding="utf-8")
     (folder / "late-interaction.csv").write_text("query,passage,score\n" + ranked_lines(texts), encoding="utf-8")
+    (folder / "text-ranking.csv").write_text("query,passage,score\n" + ranked_lines(texts), encoding="utf-8")
     (folder / "fill-mask.txt").write_text("\n".join(texts) + "\n", encoding="utf-8")
     (folder / "sparse-embedding.csv").write_text("sentence1,sentence2,score\n" + pairs, encoding="utf-8")
     questions = [{"question": "what is it", "context": text, "answers": [text.split()[0]]} for text in texts]
@@ -116,7 +117,8 @@ def _built_once(tmp_path_factory: pytest.TempPathFactory, data_of: PathOf, check
             rows = str(data_of(task))
             options = ["--calibration-data", rows, "--validation-data", rows, "--max-drop", "2abs", "--no-cache", "-q"]
             options.append("--any-reference")  # the weights are random
-            options += ["--task", task] if task == "sparse-embedding" else []  # the files say fill-mask
+            # The files say fill-mask of the first, and a score of the second.
+            options += ["--task", task] if task in ("sparse-embedding", "text-ranking") else []
             assert run(["build", str(checkpoint_of(task)), "-o", str(out), *options, *more]) == 0
             made[task] = out
         return made[task]

@@ -12,8 +12,6 @@ from bertc.recipe.file import value_of
 from bertc.recipe.setting import Setting, listed, settings, settings_named
 
 DATA = "validation.data"
-PERCENTILE = "percentile"
-"""The calibrator that a table is looked at with where none is named, and the only one that has a percentile."""
 
 
 def check_in_use(recipe: Recipe, flags: Mapping[str, Any]) -> None:
@@ -32,19 +30,6 @@ def check_in_use(recipe: Recipe, flags: Mapping[str, Any]) -> None:
             if recipe.validation.unvalidated and DATA in needs:  # which --validation-data excludes
                 ways = f"give {_needed(DATA).about.flag} in the place of --unvalidated, or leave {flag} out"
             raise click.UsageError(f"{flag} changes nothing without {without}; {ways}")
-
-
-def refuse_given(flags: Mapping[str, Any], of: str, ways: str = "leave it out") -> None:
-    """Raise `UsageError` for the first of these flags that was given: they are `of` something that is not there."""
-    for flag, value in flags.items():
-        if value not in (None, (), False):
-            raise click.UsageError(f"{flag} is of {of}; {ways}")
-
-
-def check_percentile(calibrator: str | None, percentile: float | None) -> None:
-    """Refuse a percentile for another calibrator than that of the name, as `check_in_use` does for a recipe's."""
-    if calibrator not in (None, PERCENTILE):
-        refuse_given({"--percentile": percentile}, f"--calibrator {PERCENTILE}, and {calibrator} was given")
 
 
 def _needed(need: str) -> Setting:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from statistics import fmean, median
@@ -179,7 +179,8 @@ def _run(predictor: Predictor, batch: Batch) -> object:
 
 def _encoded(predictor: Predictor, texts: Texts) -> list[Feature]:
     """Read the file as an artefact's task does, without labels."""
-    dataset = dataset_from_path(texts.path, layout=predictor.task.layout, columns=texts.columns, limit=texts.limit)
+    layout = replace(predictor.task.layout, whole_groups=False)  # of a query's rows any may be timed
+    dataset = dataset_from_path(texts.path, layout=layout, columns=texts.columns, limit=texts.limit)
     rows = unanswered_rows(predictor.task, dataset.rows, predictor.head, predictor.encoder)
     return predictor.features_from_rows(rows)
 

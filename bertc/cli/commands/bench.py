@@ -16,7 +16,7 @@ from bertc.artefact.kinds import PAGE
 from bertc.cli.columns import column_option
 from bertc.cli.command import Command, option
 from bertc.cli.engine_option import engine_option, told_choice
-from bertc.cli.idle_flags import refuse_given
+from bertc.cli.misplaced_flags import refuse_given
 from bertc.cli.output import Output
 from bertc.cli.paths import Reads, Writes
 from bertc.cli.progress import shown_progress

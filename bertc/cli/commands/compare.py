@@ -8,7 +8,7 @@ import click
 
 from bertc.cli.command import Command, FiniteRange, option
 from bertc.cli.engine_option import engine_option
-from bertc.cli.idle_flags import PERCENTILE, check_percentile, refuse_given
+from bertc.cli.misplaced_flags import PERCENTILE, check_percentile, refuse_given
 from bertc.cli.output import Output
 from bertc.cli.paths import Reads
 from bertc.cli.tables import print_facts, print_table

@@ -10,7 +10,7 @@ import click
 
 from bertc.cli.command import Command, FiniteRange, option
 from bertc.cli.engine_option import engine_option
-from bertc.cli.idle_flags import PERCENTILE, check_percentile, refuse_given
+from bertc.cli.misplaced_flags import PERCENTILE, check_percentile, refuse_given
 from bertc.cli.output import Output
 from bertc.cli.paths import Reads
 from bertc.cli.tables import print_facts, print_table
@@ -87,7 +87,7 @@ def command(
         "table": {"--calibrator": calibrator, "--percentile": percentile},
         "artefact": {"--engine": engine, "--allow-failed": allow_failed},
     }
-    for other in options.keys() - {kind}:
+    for other in sorted(options.keys() - {kind} if Path(path).exists() else ()):
         refuse_given(options[other], f"{KINDS[other]}, and {path} is {KINDS[kind]}")
     readers: dict[str, Callable[[], Facts]] = {
         "checkpoint": lambda: inspection.facts_of_checkpoint(path, task=task),

@@ -250,6 +250,19 @@ def test_bench_takes_artefacts_of_several_tasks(bertc: Bertc, artefact: Path, ar
     assert "times as fast" in bertc("bench", artefact, "--shape", "1x8", "--rounds", "1").out
 
 
+def test_bench_times_any_rows_of_a_query(bertc: Bertc, tmp_path: Path, artefact_of: PathOf) -> None:
+    texts = tmp_path / "rows.tsv"
+    texts.write_text("text_a\ttext_b\n" + "good film\tbad film\n" * 9, encoding="utf-8")
+    called = bertc("bench", artefact_of("text-ranking"), "--texts", texts, "--limit", "4", "--rounds", "1", "--json")
+    assert called.code == 0, called.err
+
+
+def test_what_does_not_exist_is_told_before_an_option_that_does_not_fit_it(bertc: Bertc, tmp_path: Path) -> None:
+    assert "absent does not exist" in bertc("inspect", tmp_path / "absent", "--engine", "native").err
+    called = bertc("inspect", tmp_path, "--engine", "native")
+    assert called.code == 2 and "--engine is of an artefact" in called.err
+
+
 def test_predict_streams_a_file_in_order(
     bertc: Bertc, tmp_path: Path, artefact: Path, rows: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
