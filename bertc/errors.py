@@ -30,6 +30,10 @@ class InputError(BertcError):
     exit_code = EXIT_INPUT
 
 
+class OutputError(InputError):
+    """An engine gave numbers that are not finite: of these weights, and not of who asks for an answer."""
+
+
 class EnvironmentLackError(BertcError):
     """A library, device, instruction set or space on the disk is missing (exit code 3)."""
 

@@ -20,7 +20,7 @@ from bertc.core.head import Head
 from bertc.core.outputs import Output, output_names
 from bertc.core.progress import SILENCE, Progress
 from bertc.core.workers import Begun
-from bertc.errors import InputError
+from bertc.errors import OutputError
 from bertc.runtime.batch_plan import planned_batches
 from bertc.runtime.outputs_file import Outputs
 from bertc.tasks import outputs_from_head
@@ -96,7 +96,7 @@ def outputs_from_features(
     """Run features, however long, in batches; returns the task's arrays per feature, in order, without padding.
 
     With a `row_length`, several share a row of at most so many tokens where that is expected to be faster than
-    batches sorted by length. Raises `InputError` for an output that is no finite number.
+    batches sorted by length. Raises `OutputError` for an output that is no finite number.
     """
     return begun_outputs(engine, features, head, row_length=row_length)(progress or SILENCE)
 
@@ -107,7 +107,7 @@ def begun_outputs(
     """Begin to run features as `outputs_from_features` does; what comes back waits for its outputs.
 
     An engine in workers begins at once, one in this process when it is waited for. The batches are the same. Waiting
-    raises `InputError` for an output that is no finite number: a task would decide on it as on any other.
+    raises `OutputError` for an output that is no finite number: a task would decide on it as on any other.
     """
     outputs = [output for output in outputs_from_head(head) if output.read]
     names = output_names(outputs)
@@ -127,7 +127,7 @@ def begun_outputs(
                     tokens = slice(column, column + features[place].length)
                     value = np.array(values[row, tokens] if output.per_token else values[number], np.float32)
                     if not np.isfinite(value).all():
-                        raise InputError(_not_finite(output, features[place]))
+                        raise OutputError(_not_finite(output, features[place]))
                     results[output.key][place] = value
             progress.advance(batch.size)
         return results
@@ -137,6 +137,6 @@ def begun_outputs(
 
 def _not_finite(output: Output, feature: Feature) -> str:
     return (
-        f"the {output.name} of a text of {feature.length} tokens are no finite numbers: values leave the range of the "
-        "engine's arithmetic, or weights are damaged; take another target, or see that the checkpoint is whole"
+        f"{output.name} of a text of {feature.length} tokens has numbers that are not finite: weights are damaged, or "
+        "values leave the range of the arithmetic; see that the checkpoint is whole, or take another target"
     )

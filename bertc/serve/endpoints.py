@@ -14,13 +14,13 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from bertc.errors import InputError
+from bertc.errors import InputError, OutputError
 from bertc.serve.bounds import Limits
 from bertc.serve.refused import Reason, RefusalError
 
 LOG = logging.getLogger("bertc.serve")
 LOOK = 0.1
-"""Seconds after which it is watched whether the client of a waiting request is still there."""
+"""Seconds until the client of a waiting request is watched."""
 
 GONE = 499
 """The status that logs and metrics give to a request whose client has gone; nobody reads it."""
@@ -95,6 +95,9 @@ def endpoint(handle: Handler, refused: Refused, limits: Limits) -> Handler:
                     return await handle(request)
         except RefusalError as error:
             refusal = error
+        except OutputError as error:
+            LOG.critical("%s", error)
+            refusal = RefusalError(Reason.BROKEN, "the model's answer is no finite number; the server's log says more")
         except InputError as error:
             refusal = RefusalError(Reason.INVALID, str(error))
         except TimeoutError:

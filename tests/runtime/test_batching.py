@@ -180,7 +180,7 @@ def test_what_is_no_finite_number_is_no_answer_and_padding_is_none(wrong: float)
     short, long = sorted(random_features(2), key=lambda feature: feature.length)
     assert short.length < long.length
     head = Head(task="token-classification", labels=("O", "B-a"))
-    with pytest.raises(InputError, match=f"the logits of a text of {short.length} tokens are no finite numbers"):
+    with pytest.raises(InputError, match=f"logits of a text of {short.length} tokens has numbers that are not finite"):
         outputs_from_features(Overflowing(wrong, (0, short.length - 1)), [short, long], head)
     found = outputs_from_features(Overflowing(wrong, (0, short.length)), [short, long], head)
     assert [len(scores) for scores in found["logits"]] == [short.length, long.length]

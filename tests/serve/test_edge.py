@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from bertc.errors import InputError
+from bertc.errors import InputError, OutputError
 from bertc.serve import edge
 from bertc.serve.bounds import Limits
 from bertc.serve.edge import JsonFormatter, keys_from_file
@@ -184,6 +184,18 @@ def test_errors_are_logged_without_a_text(server: Running, caplog: pytest.LogCap
     assert [line["message"] for line in lines] == ["/predict 422", "/predict 422", "other 404"]
     assert all(set(line) == {"time", "level", "message", "ms", "client"} for line in lines)
     assert "secret" not in caplog.text
+
+
+def test_an_answer_that_is_no_number_is_the_server_s_fault(
+    server: Running, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(features: object) -> None:
+        raise OutputError("logits of a text of 5 tokens has numbers that are not finite")
+
+    monkeypatch.setattr(server.models["a"]._open.batcher, "_run", broken)  # type: ignore[union-attr]
+    status, answer = server.post("/predict", {"inputs": TEXT})
+    assert status == 500 and "no finite number" in answer["error"] and "tokens" not in answer["error"]
+    assert "5 tokens" in caplog.text
 
 
 def _overloaded() -> None:

@@ -14,7 +14,7 @@ import triton
 from numpy.typing import NDArray
 
 from bertc.core.batch import Batch
-from bertc.errors import InputError
+from bertc.errors import InputError, OutputError
 from bertc.runtime.cuda.lacking import check_steps
 from bertc.runtime.cuda.operands import Operands
 from bertc.runtime.cuda.step_launch import BLOCKS_OF_QUERIES, Inputs, Launcher
@@ -106,8 +106,8 @@ class CudaEngine(Closing):
     def run(self, batch: Batch, outputs: Sequence[str]) -> list[Array]:
         """Return the named outputs of a batch; what is padding there is 0.
 
-        Raises `InputError` for a batch that is no batch of this model's, where numbers leave the range of FP16, and
-        where the engine was closed.
+        Raises `InputError` for a batch that is no batch of this model's and where the engine was closed, `OutputError`
+        where numbers leave the range of FP16.
         """
         texts = texts_from_batch(batch)
         self._check(texts)
@@ -119,7 +119,7 @@ class CudaEngine(Closing):
             self.replay(ready)
             found = [self._output(self.outputs[name], ready, texts, batch.mask.shape) for name in outputs]
         if not all(np.isfinite(each).all() for each in found):
-            raise InputError("an answer is no finite number: values leave the range of FP16; use the target ort-cuda")
+            raise OutputError("an answer is no finite number: values leave the range of FP16; use the target ort-cuda")
         return found
 
     def prepared(self, texts: Texts) -> _Ready:
