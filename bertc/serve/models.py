@@ -151,6 +151,7 @@ class ServedModel:
             self._counters.loads.labels(self.name).inc()
             if older is not None:
                 await older.close()
+            older = None
             _settle()
 
     async def unload(self) -> None:
@@ -159,6 +160,8 @@ class ServedModel:
             older, self._open = self._open, None
             if older is not None:
                 await older.close()
+                older = None
+                _settle()
 
     async def answer(self, texts: Sequence[Texts]) -> Answer:
         """Answer texts or pairs. Raises `RefusalError`, and `InputError` for texts that the task does not take."""
@@ -280,7 +283,7 @@ def _arrays(predictor: Predictor, raw: RawOutputs) -> dict[str, list[NDArray[np.
 def _settle() -> None:
     """Take what is there now, which stays, out of what Python searches for garbage while requests are answered.
 
-    Else a quarter of a busy server's time goes into that, in pauses of tens of milliseconds.
+    Else a quarter of the loop's time under load goes into that, in pauses of tens of milliseconds.
     """
     gc.unfreeze()
     gc.collect()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import http.client
 import json
 import logging
@@ -101,6 +102,7 @@ def running(
         server.should_exit = True
         thread.join(60)
         listener.close()
+        gc.unfreeze()  # what a server keeps from the search for garbage, this process of tests does not
         assert not thread.is_alive(), "the server did not end"
 
 

@@ -62,11 +62,17 @@ def test_an_artefact_is_exchanged_while_it_answers(copied: Path) -> None:
 
 def test_what_is_open_is_no_longer_searched_for_garbage_and_what_was_open_is_gone(copied: Path) -> None:
     with running({"a": copied}) as server:
-        first = weakref.ref(server.models["a"].predictor)
-        assert not any(each is first() for each in gc.get_objects())
-        server.call(server.models["a"].load())
-        assert first() is None
-        assert server.post("/predict", {"inputs": TEXTS[0]})[0] == 200
+        model = server.models["a"]
+        opened: list[weakref.ref[Any]] = []
+        for _ in range(2):
+            assert not any(each is model.predictor for each in gc.get_objects())
+            model._open.itself = model._open  # type: ignore[union-attr]  what lies in a cycle, only a search finds
+            opened.append(weakref.ref(model._open))
+            server.call(model.load())
+            assert server.post("/predict", {"inputs": TEXTS[0]})[0] == 200
+        opened.append(weakref.ref(model._open))
+        server.call(model.unload())
+        assert [each() for each in opened] == [None] * 3
 
 
 def test_one_that_cannot_be_opened_leaves_the_older_one(copied: Path) -> None:
