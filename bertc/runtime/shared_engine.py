@@ -12,7 +12,9 @@ from pathlib import Path
 
 from bertc.core.batch import Batch
 from bertc.core.workers import Begun, Workers, kept_open
+from bertc.errors import InputError
 from bertc.runtime.engine import Array, Closing, Engine
+from bertc.runtime.fork_guard import CLOSED
 from bertc.runtime.machine.cpu import threads_of_each
 from bertc.runtime.runtime import Runtime
 
@@ -41,9 +43,12 @@ class SharedEngine(Closing):
         threads = threads_of_each(workers.count, threads or workers.threads)
         self._file = EngineFile(runtime=runtime, path=path, threads=threads)
         self._workers = workers
+        self._closed = False
 
     def begin(self, batch: Batch, outputs: Sequence[str]) -> Begun[list[Array]]:
-        """Hand a batch to the workers."""
+        """Hand a batch to the workers. Raises `InputError` once it is closed."""
+        if self._closed:
+            raise InputError(CLOSED)
         return self._workers.begin(_run_batch, self._file, batch, tuple(outputs))
 
     def run(self, batch: Batch, outputs: Sequence[str]) -> list[Array]:
@@ -51,7 +56,8 @@ class SharedEngine(Closing):
         return self.begin(batch, outputs).result()
 
     def close(self) -> None:
-        """Nothing is open here; a worker closes its engine when it opens others, and when it ends."""
+        """Begin nothing more; a worker closes its engine when it opens others, and when it ends."""
+        self._closed = True
 
 
 def opened_engine(
