@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,11 @@ import numpy as np
 import pytest
 
 from bertc.checkpoint import checkpoint_from_path
+from bertc.checkpoint.head import head_from_files
+from bertc.checkpoint.sentence_modules import sentence_modules_from_path
 from bertc.core.head import Head, Pooling, Problem
 from bertc.errors import InputError
+from bertc.evaluate.task import HeadFiles
 from bertc.graph.encoder import graph_from_checkpoint
 from tests.fixtures import (
     edit_json,
@@ -176,6 +180,16 @@ def test_modules_and_a_classifier_that_is_there_are_a_choice(sentences: Path) ->
     with pytest.raises(InputError, match="choose the task feature-extraction or sequence-classification"):
         checkpoint_from_path(sentences)
     assert head(sentences, "sequence-classification").labels == ("LABEL_0", "LABEL_1")
+
+
+def test_modules_and_spans_that_are_there_are_a_choice_whatever_the_family_calls_them(sentences: Path) -> None:
+    weights = dict.fromkeys(("classifier.weight", "classifier.bias"))
+    modules = sentence_modules_from_path(sentences)
+    config = {"architectures": ["ModernBertForQuestionAnswering"]}
+    files = HeadFiles(folder=sentences, config=config, weights=weights, spans="classifier", sentences=modules)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="choose the task feature-extraction or question-answering"):
+        head_from_files(files)
+    assert head_from_files(replace(files, weights={})).task == "feature-extraction"  # type: ignore[arg-type]
 
 
 def test_sentence_modules_without_normalisation(tmp_path: Path) -> None:
