@@ -79,7 +79,10 @@ class Workers:
 
     def begin_again(self) -> None:
         """Take new workers in the place of lost ones, and begin again what is unfinished."""
-        self.close()  # now every future has a result, or says that it will have none
+        # As after an error, so that all are asked to end: a pool asks those that it knew when it broke, and waits for
+        # ever for one that was started in that moment. Then every future has a result, or says that it has none.
+        self._executor = None
+        self._stack.__exit__(BrokenExecutor, BrokenExecutor("a worker was lost"), None)
         unfinished = [begun for begun in self._unfinished if begun.is_lost]
         for begun in unfinished[: self.count]:  # the workers begin in this order, so the lost ones had these
             begun.lose()

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future
 from contextlib import contextmanager
-from multiprocessing import active_children
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +128,16 @@ def test_a_worker_keeps_what_it_opened(two: Workers, tmp_path: Path) -> None:
     counts = [two.begin(opened_so_often, tmp_path).result() for _ in range(6)]
     assert set(counts) == {1}
     assert not opened, "nothing is opened in this process"
+
+
+def test_a_process_that_the_pool_did_not_know_when_it_broke_is_not_waited_for(tmp_path: Path) -> None:
+    with Workers(2) as workers:
+        assert workers.begin(process_of, 0).result()[0] == 0
+        unknown = get_context("spawn").Process(target=time.sleep, args=(600,))
+        unknown.start()
+        assert workers.begin(die_at_first, tmp_path / "marker").result() == "done"
+        unknown.join(60)
+        assert unknown.exitcode == -signal.SIGTERM
 
 
 def test_a_task_whose_worker_is_killed_is_begun_again(two: Workers, tmp_path: Path) -> None:
