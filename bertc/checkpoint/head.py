@@ -44,7 +44,7 @@ def _task(files: HeadFiles) -> Task:
         # classifier that is there may have been trained since.
         pooled = [task for task in tasks if task.sentence_modules and not task.has_architecture(LATE_INTERACTION)]
         fitting = [task for task in pooled if task.token_scores == files.sentences.sparse]
-        spans = f"{files.spans}.weight" in files.weights
+        spans = f"{files.spans}.weight" in files.weights  # by the family's own name, which `head_weights` has not
         return _only([*fitting, *(task for task in named if (task in there or spans) and not task.token_scores)], files)
     if name is not None and not named:
         raise InputError(

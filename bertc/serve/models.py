@@ -151,7 +151,7 @@ class ServedModel:
             self._counters.loads.labels(self.name).inc()
             if older is not None:
                 await older.close()
-            older = None
+            older = None  # or it would be among what stays
             _settle()
 
     async def unload(self) -> None:
