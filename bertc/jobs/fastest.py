@@ -22,7 +22,7 @@ from bertc.artefact.swap import artefact_folder, scratch_beside
 from bertc.cache.stages import Work, cached_work
 from bertc.core.feature import Feature
 from bertc.core.head import Head
-from bertc.errors import BertcError, EnvironmentLackError, InputError
+from bertc.errors import BertcError, EnvironmentLackError, InputError, OutputError
 from bertc.evaluate.gates import Verdict, judge
 from bertc.evaluate.scores import Score
 from bertc.jobs.build import (
@@ -188,14 +188,23 @@ class _Choice:
             raise EnvironmentLackError(f"no engine can be built here: {'; '.join(self.reasons.values())}")
         self.work.progress.stage("candidates: speed")
         speeds = self._speeds(exported, measure)
-        order = sorted(exported, key=lambda engine: speeds[engine.candidate.name].mean)
+        order = sorted(
+            (engine for engine in exported if engine.candidate.name in speeds),
+            key=lambda engine: speeds[engine.candidate.name].mean,
+        )
         judged: dict[str, Judgement] = {}
         for engine in order:
-            judged[engine.candidate.name] = self._judged(engine)
-            if judged[engine.candidate.name].verdict.passed:
+            judgement = self._judged(engine)
+            if judgement is None:
+                continue
+            judged[engine.candidate.name] = judgement
+            if judgement.verdict.passed:
                 break
+        if not judged:
+            raise OutputError(f"no engine gives finite numbers: {'; '.join(self.reasons.values())}")
         chosen = chosen_name(judged)
-        listed = [self._part(engine.candidate, speeds, judged, chosen) for engine in order]
+        timed = [engine.candidate for engine in order if engine.candidate.name not in self.reasons]
+        listed = [self._part(candidate, speeds, judged, chosen) for candidate in timed]
         listed += [self._part(other, speeds, judged, chosen) for other in self.candidates if other.name in self.reasons]
         return next(engine.candidate for engine in order if engine.candidate.name == chosen), listed
 
@@ -211,26 +220,37 @@ class _Choice:
             )
             check_model_fusion(plan, self.base, quantization, model, work=self.work)
         except BertcError as error:
-            self.reasons[candidate.name] = str(error)
-            self.work.progress.note(f"{candidate.name} cannot be built: {error}")
+            self._leave_out(candidate, "cannot be built", error)
             return None
         return Exported(candidate=candidate, plan=plan, quantization=quantization, model=model)
 
-    def _speeds(self, exported: Sequence[Exported], measure: Measure) -> Mapping[str, Speed]:
-        texts = self.base.inputs.texts
-        assert texts is not None
-        with ExitStack() as stack:
-            engines = {
-                each.candidate.name: Timed(
-                    engine=stack.enter_context(each.model.files.opened(threads=each.plan.threads)),
-                    packs_rows=each.plan.target.packs_rows,
-                )
-                for each in exported
-            }
-            return measure(engines, timed_features(texts.features), self.base.inputs.checkpoint.head)
+    def _leave_out(self, candidate: Candidate, what: str, error: BertcError) -> None:
+        """Keep the reason why a candidate is none, and say it."""
+        self.reasons[candidate.name] = str(error)
+        self.work.progress.note(f"{candidate.name} {what}: {error}")
 
-    def _judged(self, exported: Exported) -> Judgement:
-        """Ask the gates of the model as its build would make it."""
+    def _speeds(self, exported: Sequence[Exported], measure: Measure) -> Mapping[str, Speed]:
+        """Time those that give finite numbers; what gives others has a reason, and no speed."""
+        texts, head = self.base.inputs.texts, self.base.inputs.checkpoint.head
+        assert texts is not None
+        features = timed_features(texts.features)
+        engines = {}
+        with ExitStack() as stack:
+            for each in exported:
+                engine = stack.enter_context(each.model.files.opened(threads=each.plan.threads))
+                try:
+                    outputs_from_features(engine, features, head)
+                except OutputError as error:
+                    self._leave_out(each.candidate, "is left out", error)
+                else:
+                    engines[each.candidate.name] = Timed(engine=engine, packs_rows=each.plan.target.packs_rows)
+            return measure(engines, features, head) if engines else {}
+
+    def _judged(self, exported: Exported) -> Judgement | None:
+        """Ask the gates of the model as its build would make it; None, and a reason, where its numbers are no numbers.
+
+        The texts that are judged are more than those that were timed.
+        """
         base, plan, model = self.base, exported.plan, exported.model
         proof = base.inputs.proof
         assert proof is not None
@@ -238,7 +258,11 @@ class _Choice:
         if correction.gemms:
             folder = self._folder(f"{exported.candidate.name} corrected")
             model = write_model(plan, base, exported.quantization, correction, folder, work=self.work)
-        comparison = evaluate_model(plan, base, model, work=self.work)
+        try:
+            comparison = evaluate_model(plan, base, model, work=self.work)
+        except OutputError as error:
+            self._leave_out(exported.candidate, "is left out", error)
+            return None
         assert comparison is not None
         return Judgement(verdict=judge(comparison.scores, proof.gates, decide=proof.decide), score=comparison.accuracy)
 

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from bertc.core.feature import Feature
 from bertc.core.head import Head
 from bertc.core.progress import Silent
 from bertc.core.workers import Workers
-from bertc.errors import EnvironmentLackError, InputError
+from bertc.errors import EnvironmentLackError, InputError, OutputError
 from bertc.jobs import fastest as auto
 from bertc.jobs.build import Built
 from bertc.jobs.fastest import Speed, Timed, build_fastest, candidates_from_recipe, measured_speeds, timed_features
@@ -163,6 +164,50 @@ def test_a_faster_engine_that_fails_the_gate_is_passed_over(fastest: Auto) -> No
         assert candidate.verdict == "fail" and candidate.reason.startswith("faster, but not passed: logit_mse")
     html = html_from_report(report)
     assert "Candidates" in html and "faster, but not passed" in html
+
+
+def break_native(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
+    """Make a native engine whose outputs are infinite after so many calls."""
+    calls = count()
+
+    class Broken(NativeRuntime):
+        def engine_from_path(self, path: Path, *, threads: int, cache: Path | None = None) -> Any:
+            engine = super().engine_from_path(path, threads=threads, cache=cache)
+            run = engine.run
+
+            def broken(batch: Batch, outputs: Sequence[str]) -> list[Any]:
+                given = run(batch, outputs)
+                return given if next(calls) < after else [np.full_like(values, np.inf) for values in given]
+
+            monkeypatch.setattr(engine, "run", broken)
+            return engine
+
+    monkeypatch.setattr(native, "TARGET", replace(native.TARGET, runtime=Broken()))
+
+
+@pytest.mark.native
+@pytest.mark.parametrize("after", [0, 2], ids=["at once", "when it is judged"])
+def test_an_engine_whose_numbers_are_not_finite_is_passed_over(
+    fastest: Auto, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    break_native(monkeypatch, after)
+    report = fastest(["native mode 1", "native mode 2 channel", "ort-cpu mode 1"]).report
+    assert report.passed and (report.engine.target, report.quantization.mode) == ("ort-cpu", 1)
+    left_out = {each.name: each.reason for each in report.candidates if each.target == "native"}
+    assert left_out.keys() == {"native mode 1", "native mode 2 channel"}
+    assert all("not finite" in reason for reason in left_out.values())
+
+
+@pytest.mark.native
+def test_where_no_engine_gives_finite_numbers_the_error_says_so(
+    recipe: Written, tmp_path: Path, without_openvino: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    break_native(monkeypatch, 0)
+    monkeypatch.setattr(auto, "candidates_from_recipe", lambda recipe: candidates_from_recipe(recipe)[:1])
+    with StageCache(None) as cache, pytest.raises(OutputError, match="no engine gives finite numbers: logits"):
+        work = Work(cache, Silent())
+        build_fastest(recipe(), tmp_path / "out", work=work, command="test", measure=speeds_of([]))
+    assert not (tmp_path / "out").exists()
 
 
 def test_int8_slower_than_float_is_not_shipped(fastest: Auto) -> None:
