@@ -115,12 +115,12 @@ def _drawn_bar() -> Iterator[Progress]:
     from rich.text import Text
 
     class Left(ProgressColumn):
-        """The time left, or the time taken where nobody knows how much there is."""
+        """The time left; where nobody knows how much there is the time taken, and how much is done."""
 
         def render(self, task: Task) -> Text:
             left = task.time_remaining if task.total else None
-            taken = time_text(task.elapsed or 0.0)
-            return Text(taken if left is None else f"{time_text(left)} left")
+            done = f"{int(task.completed):,} done in " if task.completed and not task.total else ""
+            return Text(done + time_text(task.elapsed or 0.0) if left is None else f"{time_text(left)} left")
 
     columns = (
         TextColumn(f"{{task.description:<{NAME_WIDTH}}}", markup=False),

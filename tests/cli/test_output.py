@@ -66,9 +66,11 @@ def test_a_terminal_shows_a_bar_that_fits(columns: int) -> None:
         "with shown_progress(Output()) as progress:\n"
         "    progress.stage('evaluate float', total=10)\n"
         "    for _ in range(10):\n        time.sleep(0.1); progress.advance()\n"
+        "    progress.stage('predict')\n"
+        "    for _ in range(4):\n        time.sleep(0.1); progress.advance(300)\n"
     )
     text = _in_terminal(code, columns)
-    assert "left" in text and "━" in text
+    assert "left" in text and "━" in text and "00 done in 0." in text
     assert "evaluate float" in text.splitlines()[-1] or "evaluate float" in text
     plain = [line for line in text.replace("\r", "\n").splitlines() if "\x1b" not in line]
     assert all(len(line) <= columns for line in plain)

@@ -18,9 +18,12 @@ from bertc.cli.command import Command, force_option, option
 from bertc.cli.engine_option import engine_option, told_choice
 from bertc.cli.output import Output, check_stdout, is_terminal
 from bertc.cli.paths import Reads, Writes
+from bertc.cli.progress import shown_progress
+from bertc.core.progress import SILENCE
 from bertc.errors import EXIT_PASSED, InputError
 
 if TYPE_CHECKING:
+    from bertc.core.progress import Progress
     from bertc.data.rows import Row
     from bertc.evaluate.task import Task
     from bertc.jobs.predict import Predictor
@@ -88,7 +91,9 @@ def command(
         if source is None and target is None and not output.json and is_terminal():
             _print_plain(texts, answers, predictor.task)
         else:
-            _write_lines(answers, _opened(target, files, force=force), output)
+            stream = _opened(target, files, force=force)
+            progress = SILENCE if target is None else files.enter_context(shown_progress(output))
+            _write_lines(answers, stream, output, progress)
     return EXIT_PASSED
 
 
@@ -121,13 +126,16 @@ def _opened(target: Path | None, files: ExitStack, *, force: bool) -> TextIO:
     return files.enter_context(work.open("w", encoding="utf-8"))
 
 
-def _write_lines(answers: Iterable[dict[str, Any] | None], stream: TextIO, output: Output) -> None:
+def _write_lines(answers: Iterable[dict[str, Any] | None], stream: TextIO, output: Output, progress: Progress) -> None:
     """Write a line of JSON per answer, and say how many texts were empty."""
     count = empty = 0
+    progress.stage("predict")
     for answer in answers:
         count += 1
         empty += answer is None
         stream.write(json.dumps(answer, ensure_ascii=False) + "\n")
+        progress.advance()
+    progress.end()
     if empty:
         output.warn(f"{empty} of {count} texts are empty; their answers are null")
 

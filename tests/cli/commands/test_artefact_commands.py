@@ -270,7 +270,8 @@ def test_predict_streams_a_file_in_order(
     lines = [json.loads(line) for line in whole.out.splitlines()]
     assert len(lines) == 48 and set(lines[0]) == {"label", "score", "scores"}
     target = tmp_path / "answers.jsonl"
-    assert bertc("predict", artefact, "--input", rows, "-o", target, "--batch", "5").code == 0
+    written = bertc("predict", artefact, "--input", rows, "-o", target, "--batch", "5")
+    assert written.code == 0 and written.err.startswith("predict ") and "predict " not in whole.err
     parts = [json.loads(line) for line in target.read_text(encoding="utf-8").splitlines()]
     assert [line["label"] for line in parts] == [line["label"] for line in lines]
     monkeypatch.setattr("sys.stdin", io.StringIO("good film\n\nbad\n"))
