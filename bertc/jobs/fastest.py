@@ -23,7 +23,7 @@ from bertc.cache.stages import Work, cached_work
 from bertc.core.feature import Feature
 from bertc.core.head import Head
 from bertc.errors import BertcError, EnvironmentLackError, InputError, OutputError
-from bertc.evaluate.gates import Verdict, judge
+from bertc.evaluate.gates import Verdict
 from bertc.evaluate.scores import Score
 from bertc.jobs.build import (
     Base,
@@ -33,6 +33,7 @@ from bertc.jobs.build import (
     check_model_fusion,
     choose_correction,
     evaluate_model,
+    judge_engine,
     prepare_base,
     quantization_from_plan,
     read_inputs,
@@ -252,8 +253,6 @@ class _Choice:
         The texts that are judged are more than those that were timed.
         """
         base, plan, model = self.base, exported.plan, exported.model
-        proof = base.inputs.proof
-        assert proof is not None
         correction = choose_correction(plan, base, exported.quantization, work=self.work)
         if correction.gemms:
             folder = self._folder(f"{exported.candidate.name} corrected")
@@ -263,8 +262,9 @@ class _Choice:
         except OutputError as error:
             self._leave_out(exported.candidate, "is left out", error)
             return None
-        assert comparison is not None
-        return Judgement(verdict=judge(comparison.scores, proof.gates, decide=proof.decide), score=comparison.accuracy)
+        verdict = judge_engine(base.inputs, comparison)
+        assert comparison is not None and verdict is not None
+        return Judgement(verdict=verdict, score=comparison.accuracy)
 
     def _part(
         self, candidate: Candidate, speeds: Mapping[str, Speed], judged: Mapping[str, Judgement], chosen: str

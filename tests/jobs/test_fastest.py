@@ -25,6 +25,8 @@ from bertc.core.head import Head
 from bertc.core.progress import Silent
 from bertc.core.workers import Workers
 from bertc.errors import EnvironmentLackError, InputError, OutputError
+from bertc.evaluate import scores
+from bertc.evaluate.reference import Doubt
 from bertc.jobs import fastest as auto
 from bertc.jobs.build import Built
 from bertc.jobs.fastest import Speed, Timed, build_fastest, candidates_from_recipe, measured_speeds, timed_features
@@ -225,6 +227,22 @@ def test_a_gate_that_nothing_passes_leaves_the_best_found_and_no_pass(
     assert chosen.reason.startswith("the best found, though none passes")
     drops = [candidate.drop for candidate in report.candidates if candidate.drop is not None]
     assert len(drops) == 4 and chosen.drop == min(drops)
+
+
+@pytest.mark.parametrize("accepted", [False, True])
+def test_a_candidate_is_judged_as_its_build_is_and_the_float_model_with_it(
+    without_native: None, fastest: Auto, monkeypatch: pytest.MonkeyPatch, accepted: bool
+) -> None:
+    """All gates are met, so that they alone would let the first candidate pass."""
+    doubt = Doubt(metric="accuracy", reason="float is no better than a guess", value=0.4, floor=0.5, grave=True)
+    monkeypatch.setattr(scores, "doubt_of_reference", lambda *arguments, **named: doubt)
+    report = fastest(["ort-cpu mode 1"], validation={"any_reference": accepted}).report
+    judged = {each.name: each for each in report.candidates if each.verdict is not None}
+    assert report.passed == accepted and len(judged) == (1 if accepted else 4)
+    assert {each.verdict for each in judged.values()} == {"pass" if accepted else "fail"}
+    (chosen,) = [each for each in judged.values() if each.chosen]
+    assert chosen.reason.startswith("the fastest that passes" if accepted else "the best found, though none passes")
+    assert (doubt.reason in chosen.reason) != accepted
 
 
 def test_without_a_cache_the_shared_stages_still_run_once(fastest: Auto) -> None:
