@@ -63,6 +63,8 @@ def rows_from_ids(batch: Mapping[str, Ids]) -> tuple[list[Ids], list[Ids] | None
             )
     if not ids.shape[0]:
         raise RefusalError(Reason.EMPTY, "there is no text")
+    if not ids.shape[1]:  # before a list is made of them: an array without a number may have 2**31 rows
+        raise RefusalError(Reason.EMPTY, "text 0 has no token")
     mask = batch.get("attention_mask", np.ones_like(ids))
     lengths = (mask == 1).sum(axis=1)
     if not np.array_equal(mask, np.arange(ids.shape[1]) < lengths[:, None]):

@@ -74,6 +74,7 @@ def check(reply: Reply, words: str, status: int = 400) -> None:
         ([text(data=[])], "there is no text"),
         ([ids([[]])], "has no token"),
         ([ids([[]], shape=[0, 4])], "there is no text"),
+        ([ids([[]], shape=[5000, 0])], "text 0 has no token"),  # no row of it is made: there may be 2**31 of them
         ([text("a")] * 17, "inputs"),
     ],
 )
