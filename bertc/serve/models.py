@@ -74,9 +74,9 @@ class Answer:
         return sum(feature.length for feature in self.encoded.features)
 
     @property
-    def truncated(self) -> list[int]:
-        """The texts of which something was cut off."""
-        return sorted({feature.row for feature in self.encoded.features if feature.truncated})
+    def truncated(self) -> list[Feature]:
+        """The features whose text was cut off."""
+        return [feature for feature in self.encoded.features if feature.truncated]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -237,6 +237,11 @@ class LateInteraction(Declared):
         return (errors * truth.scored).sum()
 
 
+def side_of_feature(feature: Feature) -> int:
+    """Return as what a feature reads its text: `QUERY_TEXT` or `DOCUMENT`."""
+    return int(feature.detail["text"])
+
+
 _NONE = np.zeros((0, 0), np.float32)
 
 

@@ -18,6 +18,7 @@ from bertc.serve.endpoints import Body, headers_of_refusal, reply
 from bertc.serve.models import Answer, ServedModel, Texts
 from bertc.serve.protocols._ranks import ranked
 from bertc.serve.refused import Reason, RefusalError
+from bertc.tasks.late_interaction import side_of_feature
 
 ERROR_TYPES = {
     Reason.EMPTY: "Empty",
@@ -104,8 +105,9 @@ async def embed_all(model: ServedModel, body: TextsBody) -> Response:
     if kind not in PROMPTS:
         raise RefusalError(Reason.INVALID, f"prompt_name is one of {', '.join(PROMPTS)}")
     check_options(body.model_copy(update={"prompt_name": None}))
-    answer = await answered(model, singles(body.inputs), body)
-    return reply([output["tokens"][PROMPTS.index(kind)] for output in answer.outputs])
+    side = PROMPTS.index(kind)
+    answer = await answered(model, singles(body.inputs), body, side=side)
+    return reply([output["tokens"][side] for output in answer.outputs])
 
 
 async def embed_sparse(model: ServedModel, body: TextsBody) -> Response:
@@ -162,21 +164,27 @@ async def compare(model: ServedModel, body: SimilarityBody) -> Response:
     )
 
 
-async def answered(model: ServedModel, texts: list[Texts], options: Inputs) -> Answer:
-    """Answer texts. Raises `RefusalError` where one is longer than the model's length and may not be cut."""
+async def answered(model: ServedModel, texts: list[Texts], options: Inputs, *, side: int | None = None) -> Answer:
+    """Answer texts. Raises `RefusalError` as `check_whole` does, and for none."""
     if not texts:
         raise RefusalError(Reason.EMPTY, "inputs is empty")
     answer = await model.answer(texts)
-    check_whole(answer, options)
+    check_whole(answer, options, side=side)
     return answer
 
 
-def check_whole(answer: Answer, options: Inputs) -> None:
-    """Raise `RefusalError` for texts that were cut although they may not be."""
-    if options.truncate is False and answer.truncated:
+def check_whole(answer: Answer, options: Inputs, *, side: int | None = None) -> None:
+    """Raise `RefusalError` for texts that were cut although they may not be.
+
+    Of a model that compares tokens, each text is read as a query and as a document, of which a `side` alone may count.
+    """
+    if options.truncate is not False:
+        return
+    cut = [each for each in answer.truncated if side is None or side_of_feature(each) == side]
+    if cut:
+        first = min(cut, key=lambda feature: feature.row)
         raise RefusalError(
-            Reason.TOO_LARGE,
-            f"text {answer.truncated[0]} has more than {answer.predictor.max_length} tokens; send less, or truncate",
+            Reason.TOO_LARGE, f"text {first.row} has more than {first.length} tokens; send less, or truncate"
         )
 
 

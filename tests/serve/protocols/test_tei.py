@@ -64,6 +64,17 @@ def test_weights_and_vectors_of_tokens(server: Spoken, predict: Predict) -> None
     assert len(document[0]) == len(query[0]) and document != query
 
 
+def test_a_document_may_be_longer_than_a_query(server: Spoken) -> None:
+    """A model that compares tokens cuts a query after twelve; who asks for a document's vectors reads none."""
+    body = {"inputs": "good " * 20, "truncate": False}
+    (document,) = answer(server, "/embed_all", body)
+    assert document == answer(server, "/embed_all", {"inputs": body["inputs"]})[0] and len(document) > 12
+    reply = server.post("/embed_all", body | {"prompt_name": "query"})
+    assert reply.status == 413 and "text 0 has more than 12 tokens" in reply.json["error"]
+    reply = server.post("/embed_all", {"inputs": "good " * 600, "truncate": False})
+    assert reply.status == 413 and "text 0 has more than" in reply.json["error"]
+
+
 def test_tokens_have_the_characters_they_come_from(server: Spoken) -> None:
     text = "Ünïcode , good"
     (found,) = answer(server, f"/{EMBED}/tokenize", {"inputs": text})
