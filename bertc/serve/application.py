@@ -75,8 +75,17 @@ def _own_routes(models: Models, limits: Limits, counters: Counters) -> list[Rout
 
 def refused(path: str, refusal: RefusalError) -> Response:
     """Return a refusal in the words of the protocol that the path belongs to."""
-    begin = max((begin for begin in PROTOCOLS if path.startswith(begin)), key=len)
+    begin = max((begin for begin in PROTOCOLS if not begin or lies_under(path, begin)), key=len)
     return PROTOCOLS[begin].refused(refusal)
+
+
+def lies_under(path: str, begin: str) -> bool:
+    """Say whether a path is another, or continues it with a name of its own.
+
+    >>> lies_under("/v1/models", "/v1"), lies_under("/v1-small/embed", "/v1")
+    (True, False)
+    """
+    return path == begin or path.startswith(f"{begin.removesuffix('/')}/")
 
 
 async def _not_found(request: Request, error: Exception) -> Response:

@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bertc.core.ray_cluster import Cluster, joined_cluster
 from bertc.errors import BertcError, EnvironmentLackError
-from bertc.serve.application import application, refused
+from bertc.serve.application import application, lies_under, refused
 from bertc.serve.counters import Counters
 from bertc.serve.listener import Address, check_certificate
 from bertc.serve.models import Models, ServedModel, Settings
@@ -106,7 +106,7 @@ class ReplicaApplication:
         """Answer one request, or begin and end."""
         if scope["type"] == "lifespan":
             await self._live(receive, send)
-        elif scope["type"] == "http" and scope["path"].startswith(ONE_PROCESS):
+        elif scope["type"] == "http" and any(lies_under(scope["path"], each) for each in ONE_PROCESS):
             refusal = RefusalError(Reason.METHOD, "there are several replicas, and this would reach one of them")
             await refused(scope["path"], refusal)(scope, receive, send)
         else:

@@ -159,6 +159,11 @@ def test_a_replica_answers_as_the_server_does_but_for_what_belongs_to_one_proces
     assert all("several replicas" in body["error"] for _, body in answers[1:3])
 
 
+def test_a_model_may_be_called_as_what_belongs_to_one_process_begins(artefact: Path) -> None:
+    _, answers = asyncio.run(lived(artefact, "/metrics-small/predict", "/metrics/predict"))
+    assert [status for status, _ in answers] == [404, 405] and "no model 'metrics-small'" in answers[0][1]["error"]
+
+
 def best(told: dict[str, Any]) -> list[tuple[str, float]]:
     """Return labels and scores as the route gives them: best first."""
     return sorted(told["scores"].items(), key=lambda each: -each[1])

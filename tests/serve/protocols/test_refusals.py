@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from bertc.serve.application import PROTOCOLS
+from bertc.serve.application import PROTOCOLS, refused
 from bertc.serve.models import ServedModel
+from bertc.serve.protocols import cohere, hugging_face, open_inference, openai, tei
 from bertc.serve.refused import Reason, RefusalError
 from tests.serve.speaking import Spoken
 
@@ -32,6 +33,25 @@ def test_a_refusal_has_its_status_and_its_sentence(protocol: Any, reason: Reason
     bare = protocol.refused(RefusalError(reason, "no"))
     assert "retry-after" not in bare.headers
     assert ("www-authenticate" in bare.headers) == (reason is Reason.UNAUTHORIZED)
+
+
+@pytest.mark.parametrize(
+    ("path", "protocol"),
+    [
+        ("/v1/models/none", openai),
+        ("/v1", openai),
+        ("/v1/rerank", cohere),
+        ("/v2/rerank", cohere),
+        ("/v2/reranked", open_inference),
+        ("/v2-small/embed", tei),  # a model may be called so
+        ("/v1.5", hugging_face),
+        ("/embed", tei),
+        ("*", tei),  # OPTIONS *
+    ],
+)
+def test_a_path_is_answered_in_the_words_of_its_protocol(path: str, protocol: Any) -> None:
+    refusal = RefusalError(Reason.UNKNOWN, "no")
+    assert refused(path, refusal).body == protocol.refused(refusal).body
 
 
 SECRET = "s3cr3t-0f-a-client"
