@@ -15,7 +15,7 @@ from pathlib import Path
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
-from bertc.errors import BertcError, InputError
+from bertc.errors import InputError, sentence_of_error
 from bertc.serve.application import application
 from bertc.serve.counters import Counters
 from bertc.serve.edge import JsonFormatter
@@ -141,8 +141,8 @@ class _Reloading:
                     return
                 try:
                     await model.load()
-                except BertcError as error:
-                    LOG.warning("%s stays as it was: %s", model.name, error)
+                except Exception as error:  # noqa: BLE001  whatever it is, the older one answers and the next is opened
+                    LOG.warning("%s stays as it was: %s", model.name, sentence_of_error(error)[0])
                 else:
                     choice = model.predictor.choice
                     LOG.info("%s was opened again%s", model.name, f", engine {choice}" if choice else "")

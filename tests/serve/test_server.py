@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -16,12 +17,14 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from bertc.errors import InputError
-from bertc.serve.server import named_folders
+from bertc.serve.models import Models
+from bertc.serve.server import _Reloading, named_folders
 from tests.artefacts import Bertc, let_fail
 
 
@@ -87,6 +90,42 @@ def test_it_answers_takes_a_new_artefact_and_ends_with_what_it_took_on(artefact:
         assert started.wait(30) == 0
         asked.join(30)
         assert len(answers[0]) == 400
+
+
+class Opened:
+    """A model of which `loads` counts how often it was opened, or that raises what it is given."""
+
+    predictor = SimpleNamespace(choice="")
+
+    def __init__(self, name: str, fault: Exception | None = None) -> None:
+        self.name = name
+        self.fault = fault
+        self.loads = 0
+
+    async def load(self) -> None:
+        self.loads += 1
+        if self.fault is not None:
+            raise self.fault
+
+
+@pytest.mark.parametrize("fault", [InputError("a is damaged"), MemoryError(), RuntimeError("the runtime's own")])
+def test_whatever_keeps_an_artefact_from_being_opened_again_is_logged_and_the_others_are_opened(
+    fault: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def asked_twice(*models: Any) -> None:
+        reloading = _Reloading(Models(models))
+        try:
+            for loads in (1, 2):
+                os.kill(os.getpid(), signal.SIGHUP)
+                while models[-1].loads < loads:  # noqa: ASYNC110  a signal is no event of the loop
+                    await asyncio.sleep(0.001)
+        finally:
+            await reloading.end()
+
+    asyncio.run(asyncio.wait_for(asked_twice(Opened("a", fault), Opened("b")), 10))
+    said = [record.getMessage() for record in caplog.records]
+    assert sum("a stays as it was: " in text and len(text) > 30 for text in said) == 2
+    assert sum("b was opened again" in text for text in said) == 2 or not said
 
 
 def test_what_cannot_be_served_is_said_before_it_listens(artefact: Path, tmp_path: Path, bertc: Bertc) -> None:
