@@ -30,7 +30,12 @@ from bertc.evaluate.losses import crf_loss, kl_divergence
 from bertc.evaluate.lstm import scores_from_vectors
 from bertc.evaluate.metric import HIGHER, Metric
 from bertc.evaluate.metrics.classification import softmax
-from bertc.evaluate.metrics.entities import entities_from_tags, entity_metric, scheme_from_labels
+from bertc.evaluate.metrics.entities import (
+    entities_from_tags,
+    entity_metric,
+    scheme_from_labels,
+    types_of_labels,
+)
 from bertc.evaluate.metrics.fidelity import agreement_metric, distance_metric, divergence_of_chances, squared_error
 from bertc.evaluate.numbering import better_numberings
 from bertc.evaluate.reference import Floor, Reading, floor_near_zero
@@ -212,8 +217,8 @@ class TokenClassification(Declared):
 
     def metric(self, head: Head, base: str, label: str, threshold: float | None) -> Metric | None:
         """Return precision, recall or f1 of one type of entity ("f1[person]")."""
-        kinds = {tag.partition("-")[2] or tag for tag in head.labels if tag != "O"}
-        if base not in ("precision", "recall", "f1") or label not in kinds or threshold is not None:
+        known = label in types_of_labels(head.labels)
+        if base not in ("precision", "recall", "f1") or not known or threshold is not None:
             return None
         scheme = scheme_from_labels(head.labels)
         return entity_metric(base, lambda graded: _all_tags(graded, head), label, scheme)

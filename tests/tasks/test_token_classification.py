@@ -132,3 +132,18 @@ def test_an_example_scores_what_decides_and_has_a_tag_for_every_word(head: Head,
     assert example.scored is not None and example.scored.sum() == example.outputs == outputs
     assert example.gold is not None and example.gold.tolist() == [IGNORED, 1, IGNORED, 0, IGNORED]
     assert example.labelled == 2
+
+
+def test_a_metric_of_a_type_is_of_one_that_the_tags_tell_apart() -> None:
+    """A gate on a type that no tag has would be met by whatever an engine gives."""
+    plain = Head(task="token-classification", labels=("O", "first-name", "E-mail", "URL"))
+    for label in ("first-name", "E-mail", "URL"):
+        metric = TASK.metric(plain, "f1", label, None)
+        assert metric is not None
+        wrong = [0] * 4
+        right = [plain.labels.index(label)] * 4
+        assert metric.value([[label] * 4], [right]) == 1 and metric.value([[label] * 4], [wrong]) == 0
+    assert all(TASK.metric(plain, "f1", label, None) is None for label in ("name", "mail", "O"))
+    marked = Head(task="token-classification", labels=("O", "B-first-name", "I-first-name"))
+    assert TASK.metric(marked, "f1", "first-name", None) is not None
+    assert TASK.metric(marked, "f1", "name", None) is None

@@ -87,7 +87,7 @@ def entities_from_tags(tags: Sequence[str], scheme: Scheme = Scheme.BIO) -> list
     found: list[Entity] = []
     previous, kind, begin = "O", "", 0
     for index, tag in enumerate([*tags, "O"]):
-        prefix, name = _split(tag)
+        prefix, name = _split(tag, scheme)
         if _ends(previous, prefix, kind, name):
             found.append((kind, begin, index - 1))
         if _starts(previous, prefix, kind, name):
@@ -115,11 +115,22 @@ def _complete_entities(tags: Sequence[str], last: str, single: str) -> list[Enti
     return found
 
 
-def _split(tag: str) -> tuple[str, str]:
+def types_of_labels(labels: Sequence[str]) -> set[str]:
+    """Return the types of entity that a whole set of tags tells apart.
+
+    >>> sorted(types_of_labels(["O", "B-PER", "I-PER"])), sorted(types_of_labels(["O", "E-mail", "first-name"]))
+    (['PER'], ['E-mail', 'first-name'])
+    """
+    scheme = scheme_from_labels(labels)
+    plain = scheme is Scheme.PLAIN
+    return {label if plain else label.partition("-")[2] for label in labels if label != "O"}
+
+
+def _split(tag: str, scheme: Scheme) -> tuple[str, str]:
     if tag == "O":
         return "O", ""
     prefix, dash, name = tag.partition("-")
-    if dash and prefix in ("B", "I", "E", "S"):
+    if scheme is not Scheme.PLAIN and dash and prefix in ("B", "I", "E", "S"):
         return prefix, name
     return "I", tag  # no prefix: neighbours of one type are one entity
 

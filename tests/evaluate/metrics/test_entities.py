@@ -11,6 +11,7 @@ from bertc.evaluate.metrics.entities import (
     entity_counts,
     entity_metric,
     scheme_from_labels,
+    types_of_labels,
 )
 
 
@@ -33,6 +34,15 @@ from bertc.evaluate.metrics.entities import (
 )
 def test_entities(tags: str, entities: list[tuple[str, int, int]]) -> None:
     assert entities_from_tags(tags.split()) == entities
+
+
+def test_a_hyphen_in_a_name_is_no_prefix_where_tags_have_none() -> None:
+    tags = "E-mail E-mail O first-name first-name S-bahn".split()
+    assert scheme_from_labels([*tags, "URL"]) is Scheme.PLAIN
+    assert entities_from_tags(tags, Scheme.PLAIN) == [("E-mail", 0, 1), ("first-name", 3, 4), ("S-bahn", 5, 5)]
+    assert entities_from_tags(["B-first-name", "I-first-name"]) == [("first-name", 0, 1)]
+    assert types_of_labels([*tags, "URL"]) == {"E-mail", "first-name", "S-bahn", "URL"}
+    assert types_of_labels(["O", "B-first-name", "I-first-name", "I-last"]) == {"first-name", "last"}
 
 
 def test_seqevals_own_example() -> None:
