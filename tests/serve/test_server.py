@@ -117,7 +117,7 @@ def test_whatever_keeps_an_artefact_from_being_opened_again_is_logged_and_the_ot
         try:
             for loads in (1, 2):
                 os.kill(os.getpid(), signal.SIGHUP)
-                while models[-1].loads < loads:  # noqa: ASYNC110  a signal is no event of the loop
+                while models[-1].loads < loads:
                     await asyncio.sleep(0.001)
         finally:
             await reloading.end()
