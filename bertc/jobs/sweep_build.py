@@ -84,5 +84,9 @@ def build_task(task: Task) -> Outcome:
 
 def needs_quiet(recipe: Recipe) -> bool:
     """Say whether a build decides by times, or shows them as its result, so that none may run beside it."""
-    by_speed = recipe.engine.target == AUTO_TARGET or recipe.search.enabled
-    return by_speed or recipe.early_exit.wanted or recipe.sparsity.pattern is not None
+    return decides_by_times(recipe) or recipe.early_exit.wanted or recipe.sparsity.pattern is not None
+
+
+def decides_by_times(recipe: Recipe) -> bool:
+    """Say whether what a build makes depends on how fast this machine is."""
+    return recipe.engine.target == AUTO_TARGET or recipe.search.enabled

@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -25,12 +25,15 @@ from bertc.artefact.space import full_disk
 from bertc.cache.lock import build_lock
 from bertc.cache.store import key_from_parts
 from bertc.checkpoint import checkpoint_from_path
-from bertc.core.digest import digest_of_file
+from bertc.core.digest import digest_of_file, files_of_folder
 from bertc.core.versions import library_versions
 from bertc.errors import BertcError, InputError, is_full
+from bertc.jobs.fastest import INT8_TARGETS, OTHERS
+from bertc.jobs.sweep_build import decides_by_times
 from bertc.recipe import AUTO_TARGET, Recipe, SweepBuild, text_from_recipe
 from bertc.report.html.sweep import html_from_sweep
 from bertc.report.sweep import SweepReport, SweepRow, sweep_from_json, sweep_to_json
+from bertc.runtime.machine.cpu import cpu_features
 from bertc.targets import target_from_name
 
 BUILDS = "builds"
@@ -74,9 +77,9 @@ class SweepFolder:
             return False
 
     def save(self, report: SweepReport) -> None:
-        """Write the figures and the page."""
-        _write_whole(self.path / SWEEP_PAGE, html_from_sweep(report))
+        """Write the figures, by which the folder is known as a sweep's, and the page."""
         _write_whole(self.path / SWEEP_FILE, sweep_to_json(report))
+        _write_whole(self.path / SWEEP_PAGE, html_from_sweep(report))
 
     def keep_failure(self, row: SweepRow, trace: str) -> None:
         """Write why a build failed."""
@@ -123,6 +126,9 @@ def locked_folder(out: Path) -> Iterator[SweepFolder]:
     place = Path(os.path.realpath(out))
     place.parent.mkdir(parents=True, exist_ok=True)
     with build_lock(place.parent / f".{place.name}.bertc-lock", out=out):
+        started = _beside(place / SWEEP_FILE)
+        if place.is_dir() and files_of_folder(place) == (started.name,):
+            started.unlink()  # a sweep's that was killed as it wrote its first file
         check_replaceable(out, SWEEP)
         place.mkdir(exist_ok=True)
         yield SweepFolder(place)
@@ -131,7 +137,8 @@ def locked_folder(out: Path) -> Iterator[SweepFolder]:
 def keys_of_builds(builds: Sequence[SweepBuild]) -> list[str]:
     """Return what tells each build from one of another recipe, other inputs or another version; "" where it is unknown.
 
-    It is unknown where a file or a library is missing: the build says which.
+    What decides by times is another build on another processor. The key is unknown where a file or a library is
+    missing: the build says which.
     """
 
     @cache
@@ -150,8 +157,10 @@ def keys_of_builds(builds: Sequence[SweepBuild]) -> list[str]:
                 "checkpoint": checkpoint(recipe.checkpoint, recipe.task),
                 "reference": validation.reference and checkpoint(validation.reference, recipe.task),
                 "files": [path and file(path) for path in (calibration.data, calibration.table, validation.data)],
-                "versions": library_versions(*_own_libraries(recipe.engine.target)),
+                "versions": _versions(recipe.engine.target),
             }
+            if decides_by_times(recipe):
+                parts["cpu"] = cpu_features().model
         except (BertcError, OSError, ImportError):
             return ""
         return key_from_parts("sweep", parts)
@@ -159,14 +168,20 @@ def keys_of_builds(builds: Sequence[SweepBuild]) -> list[str]:
     return [key(build.recipe) for build in builds]
 
 
-def _own_libraries(target: str) -> tuple[str, ...]:
-    """Return what a target runs with beside the libraries that all need."""
-    return () if target == AUTO_TARGET else (target_from_name(target).runtime.library,)
+def _versions(target: str) -> dict[str, str]:
+    """Return the versions of what a target runs with; of auto-cpu, of all that is here of what it tries."""
+    if target != AUTO_TARGET:
+        return library_versions(target_from_name(target).runtime.library)
+    found: dict[str, str] = {}
+    for tried in (*INT8_TARGETS, *OTHERS):
+        with suppress(ImportError):  # it leaves out what is not there
+            found |= library_versions(target_from_name(tried).runtime.library)
+    return found
 
 
 def _write_whole(path: Path, text: str) -> None:
     """Write a file whole or not at all; the name beside it is fixed, so that a killed sweep leaves it at most once."""
-    beside = path.with_name(f".{path.name}.new")
+    beside = _beside(path)
     try:
         with beside.open("w", encoding="utf-8", newline="\n") as file:
             file.write(text)
@@ -177,3 +192,8 @@ def _write_whole(path: Path, text: str) -> None:
         if is_full(error):
             raise full_disk(path) from error
         raise
+
+
+def _beside(path: Path) -> Path:
+    """Return where a file lies until it is whole."""
+    return path.with_name(f".{path.name}.new")

@@ -7,18 +7,21 @@ import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bertc.artefact.manifest import verify_artefact
+from bertc.core import versions
 from bertc.errors import InputError
 from bertc.jobs.sweep import LOST, Conditions, recipe_for_workers, sweep
-from bertc.jobs.sweep_build import Task, needs_quiet
+from bertc.jobs.sweep_build import Task, decides_by_times, needs_quiet
+from bertc.jobs.sweep_folder import keys_of_builds
 from bertc.recipe import Recipe, recipe_from_document, sweep_from_path
 from bertc.report.sweep import SweepReport, sweep_from_json
+from bertc.runtime.machine.cpu import cpu_features
 from tests.fixtures import tiny_sentence, write_tiny_bert
 
 SWEEP = """
@@ -200,6 +203,39 @@ def test_another_version_is_another_build(built: Place, monkeypatch: pytest.Monk
     assert built.built == ["a/mode-1", "a/mode-2"]
 
 
+def keys(place: Place, target: str) -> list[str]:
+    (place.folder / "keys.toml").write_text(SWEEP.replace("threads = 1", f'threads = 1\ntarget = "{target}"'))
+    return keys_of_builds(sweep_from_path(place.folder / "keys.toml").builds)
+
+
+@pytest.mark.parametrize(("target", "other"), [("auto-cpu", True), ("native", False)])
+def test_what_is_chosen_by_times_is_another_build_on_another_processor(
+    place: Place, monkeypatch: pytest.MonkeyPatch, target: str, other: bool
+) -> None:
+    before = keys(place, target)
+    here = cpu_features()
+    monkeypatch.setattr("bertc.jobs.sweep_folder.cpu_features", lambda: replace(here, model="another"))
+    assert all(before) and (keys(place, target) != before) is other
+
+
+@pytest.mark.parametrize(("target", "other"), [("auto-cpu", True), ("native", False)])
+def test_a_choice_is_another_one_with_another_version_of_what_it_tries(
+    place: Place, monkeypatch: pytest.MonkeyPatch, target: str, other: bool
+) -> None:
+    before = keys(place, target)
+    of = versions._version
+    monkeypatch.setattr(versions, "_version", lambda name: "9" if name == "openvino" else of(name))
+    assert all(before) and (keys(place, target) != before) is other
+
+    def lacking(name: str) -> str:
+        if name == "openvino":
+            raise ModuleNotFoundError(name)
+        return of(name)
+
+    monkeypatch.setattr(versions, "_version", lacking)
+    assert all(keys(place, target)), "a choice goes on without what is not there"
+
+
 def test_only_what_changed_is_built_again(built: Place) -> None:
     built.run(SWEEP.replace("mode = 2", 'mode = 2\ngranularity = "channel"') + STRICT)
     assert built.built == ["a/mode-2", "a/strict"]
@@ -319,6 +355,7 @@ def test_threads_that_a_recipe_names_stay(
 def test_what_decides_by_time_is_built_alone(sections: dict[str, Any], quiet: bool) -> None:
     recipe: Recipe = recipe_from_document({"checkpoint": "x", **sections}, "test")
     assert needs_quiet(recipe) is quiet
+    assert decides_by_times(recipe) is (quiet and bool({"engine", "search"} & {*sections}))
 
 
 def test_the_quiet_ones_come_last_one_at_a_time(place: Place) -> None:
@@ -336,6 +373,23 @@ def test_an_artefact_that_the_sweep_no_longer_makes_stays_and_is_said(built: Pla
     assert [row.name for row in report.builds] == ["a/mode-1", "a/other"]
     assert any("builds/a/mode-2 is no build of this sweep" in note for note in built.notes)
     assert verify_artefact(built.out / "builds/a/mode-2")
+
+
+@pytest.mark.parametrize("written", ["html_from_sweep", "sweep_to_json", "after"])
+def test_a_sweep_that_was_ended_while_it_wrote_its_first_file_goes_on(
+    place: Place, monkeypatch: pytest.MonkeyPatch, written: str
+) -> None:
+    def ended(*_: Any) -> str:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        # A killed process leaves the half of a file that it had written.
+        where = "os.fsync" if written == "after" else written
+        patched.setattr(f"bertc.jobs.sweep_folder.{where}", ended)
+        with pytest.raises(KeyboardInterrupt):
+            place.run()
+    assert written != "after" or [path.name for path in place.out.iterdir()] == [".sweep.json.new"]
+    assert place.run().exit_code == 0 and not list(place.out.glob(".*"))
 
 
 @pytest.mark.parametrize("name", ["model.bin", "manifest.json"])
