@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import pickle
 import zipfile
+import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from bertc.errors import InputError
 STATE_FILE = "modelopt_state.pth"
 MAX_STATE = 64 * 2**20  # bytes; a base-size BERT's has about 0.2 MB
 INT8_BITS = 8
+DAMAGES = (zipfile.BadZipFile, zlib.error, RuntimeError)
+"""What a damaged archive makes its reader raise; a locked file, or one of a newer version, is none of torch's."""
 
 
 class _Box:
@@ -78,7 +81,7 @@ def _states(path: Path) -> dict[str, Mapping[str, Any]]:
         for _, part in content["modelopt_state_dict"]:
             found |= part["metadata"].get("quantizer_state", {})
         return {name: state for name, state in found.items() if isinstance(state, Mapping)}
-    except (OSError, zipfile.BadZipFile, StopIteration, pickle.UnpicklingError, EOFError) as error:
+    except (OSError, EOFError, StopIteration, pickle.UnpicklingError, *DAMAGES) as error:
         raise InputError(f"{path} is damaged; save the checkpoint again") from error
     except (ValueError, TypeError, KeyError, AttributeError, IndexError, MemoryError) as error:
         raise InputError(f"{path} has no quantizers' settings ({error}); save the checkpoint again") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,20 @@ def test_nothing_in_the_state_is_run(folder: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"PK", b"no archive at all"])
 def test_a_damaged_state(folder: Path, content: bytes) -> None:
     (folder / "modelopt_state.pth").write_bytes(content)
+    with pytest.raises(InputError, match=r"modelopt_state\.pth is damaged"):
+        ranges_from_checkpoint(checkpoint_from_path(folder))
+
+
+@pytest.mark.parametrize("damage", ["compressed", "locked", "newer"])
+def test_a_state_whose_archive_is_damaged(folder: Path, damage: str) -> None:
+    path = folder / "modelopt_state.pth"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("state/data.pkl", bytes(100))
+    content = bytearray(path.read_bytes())
+    listed = content.index(b"PK\x01\x02")  # the archive's own list, which has the flags that are read
+    changed = {"compressed": 30 + len("state/data.pkl"), "locked": listed + 8, "newer": listed + 6}[damage]
+    content[changed] = {"compressed": 0xFF, "locked": 1, "newer": 0x7F}[damage]
+    path.write_bytes(content)
     with pytest.raises(InputError, match=r"modelopt_state\.pth is damaged"):
         ranges_from_checkpoint(checkpoint_from_path(folder))
 

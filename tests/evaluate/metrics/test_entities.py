@@ -37,7 +37,7 @@ def test_entities(tags: str, entities: list[tuple[str, int, int]]) -> None:
 
 
 def test_a_hyphen_in_a_name_is_no_prefix_where_tags_have_none() -> None:
-    tags = "E-mail E-mail O first-name first-name S-bahn".split()
+    tags = ["E-mail", "E-mail", "O", "first-name", "first-name", "S-bahn"]
     assert scheme_from_labels([*tags, "URL"]) is Scheme.PLAIN
     assert entities_from_tags(tags, Scheme.PLAIN) == [("E-mail", 0, 1), ("first-name", 3, 4), ("S-bahn", 5, 5)]
     assert entities_from_tags(["B-first-name", "I-first-name"]) == [("first-name", 0, 1)]
