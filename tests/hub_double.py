@@ -210,6 +210,9 @@ class _Handler(BaseHTTPRequestHandler):
             elif line["key"] == "deletedFile":
                 del files[value["path"]]
         new = self.state.commit(name, files, branch)
+        if self.state.failures.get("answer"):  # of what is done
+            self._send(self.state.failures["answer"].pop(0), {"error": "as the test wants it"})
+            return
         self._send(200, {"commitUrl": f"{self.state.url}/{name}/commit/{new}", "commitOid": new})
 
     def _resolve(self, path: str, body: bytes) -> None:
@@ -239,7 +242,7 @@ def _kind(path: str) -> str:
     parts = path.strip("/").split("/")
     if parts[0] == "api":
         known = {"revision": "info", "branch": "branch", "preupload": "preupload", "commit": "commit", "tree": "tree"}
-        return "info" if len(parts) == 4 else known.get(parts[4], "unknown")
+        return "info" if len(parts) == 4 else known.get("".join(parts[4:5]), "unknown")
     return "resolve"
 
 

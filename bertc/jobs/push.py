@@ -191,7 +191,13 @@ def _committed(api: Any, repository: Repository, operations: list[Any], parent: 
                 parent_commit=parent,
             )
         except errors.HfHubHTTPError as error:
-            if error.response.status_code < 500 or attempt == COMMIT_TRIES:
+            status = error.response.status_code
+            if attempt > 1 and status in CONFLICTS:
+                raise EnvironmentLackError(
+                    f"{repository.name} has another head since the hub answered with an error of its own ({status}): "
+                    "that may be this push's own commit; look at it, and push again where it is not"
+                ) from None
+            if status < 500 or attempt == COMMIT_TRIES:
                 raise
     raise AssertionError("unreachable")
 

@@ -199,6 +199,15 @@ def test_an_error_that_passes_is_gone_through(kind: str, status: int, bertc: Ber
     assert len(hub.repositories[REPO]["branches"]["main"]) == 2
 
 
+def test_a_commit_whose_answer_is_lost_is_not_said_to_be_missing(bertc: Bertc, hub: Hub, out: Path) -> None:
+    """It is there: who is told that nothing was pushed looks for somebody else's change."""
+    hub.fail("answer", 504)
+    called = bertc("push", out, REPO)
+    assert called.code == 3 and "may be this push's own" in called.err and "nothing was pushed" not in called.err
+    assert len(hub.repositories[REPO]["branches"]["main"]) == 2
+    assert bertc("push", out, REPO).code == 0
+
+
 def test_an_error_that_stays_ends_it(bertc: Bertc, hub: Hub, out: Path) -> None:
     hub.fail("commit", *[500] * 9)
     called = bertc("push", out, REPO)
