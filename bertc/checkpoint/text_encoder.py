@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Encoding, Tokenizer
+from tokenizers import Encoding, Tokenizer, decoders
 
 from bertc.checkpoint.tokens import (
     EncodedText,
@@ -39,6 +39,7 @@ MARGIN = 128  # tokens at the end of a prefix that the cut may have changed: one
 PIECE = 2**16  # characters of a long context that are tokenized at once
 CHUNK = 512  # texts tokenized at once: bounds the memory of the tokenizer's own results
 PLACEHOLDER = re.compile(r"\[.+\]$|<.+>$")
+SIGN_OF_BLANK = "▁"  # SentencePiece's
 LONE_SURROGATES = re.compile("[\ud800-\udfff]")
 
 
@@ -83,6 +84,7 @@ class TextEncoder:
         "_files",
         "_pair",
         "_single",
+        "_spells_bytes",
         "_tokenizer",
         "interaction",
         "mask_id",
@@ -107,6 +109,7 @@ class TextEncoder:
         self._tokenizer = tokenizer
         self._files = dict(files)
         self._context_first = pairs.context_first
+        self._spells_bytes = "ByteLevel(" in repr(tokenizer.pre_tokenizer)
         self._single = frame_from_probe(tokenizer.encode("a"), 1, types=pairs.types)
         self._pair = frame_from_probe(tokenizer.encode("a", "a"), 2, types=pairs.types)
         self.interaction: Interaction | None = None
@@ -151,6 +154,15 @@ class TextEncoder:
         """Return the tokens with the ids 0 to `count`, as the vocabulary writes them; an id without one is <id>."""
         names = {id: text for text, id in self._tokenizer.get_vocab(with_added_tokens=True).items()}
         return tuple(names.get(id, f"<{id}>") for id in range(count))
+
+    def text_of_token(self, token: str) -> str:
+        """Return the text that a token of the vocabulary stands for, with the blank before it.
+
+        A byte-level vocabulary writes each byte as a letter; a token may end inside of a character.
+        """
+        if self._spells_bytes:
+            return str(decoders.ByteLevel().decode([token]))
+        return token.replace(SIGN_OF_BLANK, " ")
 
     def encode_batch(
         self,

@@ -15,7 +15,7 @@ from bertc.checkpoint.tokenizer import text_encoder_from_path
 from bertc.errors import InputError
 from tests.checkpoint.encoded import encoded
 from tests.fixtures import edit_json, tiny_sentence, write_json
-from tests.tiny_families import PADDING_FIRST, write_byte_level
+from tests.tiny_families import PADDING_FIRST, write_byte_level, write_unigram
 
 CONFIG = {"model_type": "roberta", "vocab_size": 1000, "max_position_embeddings": 66, "pad_token_id": 1}
 TEXTS = (
@@ -195,3 +195,15 @@ def test_xlm_roberta_s_tokenizer_with_words(tmp_path: Path) -> None:
     words = tiny_sentence(7, 12).split()
     assert encoder.encode_words(words).ids.tolist() == encoded(encoder, " ".join(words)).ids.tolist()
     assert encoded(encoder, "good", "film").ids.tolist() == tokenizer.encode("good", "film").ids
+
+
+def test_a_token_is_shown_as_the_text_that_it_stands_for(tmp_path: Path) -> None:
+    """A byte-level vocabulary writes every byte as a letter: a token of others than ASCII's looks like another word."""
+    write_byte_level(tmp_path, 64)
+    encoder = encoder_of(tmp_path)
+    assert encoder.text_of_token("ĠespaÃ±ol") == " español" and encoder.text_of_token("film") == "film"
+    assert encoder.text_of_token("Ã") == "\ufffd" and encoder.text_of_token("<mask>") == "<mask>"
+    (tmp_path / "unigram").mkdir()
+    write_unigram(tmp_path / "unigram")
+    spelt = text_encoder_from_path(tmp_path / "unigram", {"model_type": "deberta-v2", "vocab_size": 1000})
+    assert spelt.text_of_token("▁español") == " español" and spelt.text_of_token("Ã±") == "Ã±"

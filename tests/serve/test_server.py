@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import re
 import shutil
@@ -110,8 +111,10 @@ class Opened:
 
 @pytest.mark.parametrize("fault", [InputError("a is damaged"), MemoryError(), RuntimeError("the runtime's own")])
 def test_whatever_keeps_an_artefact_from_being_opened_again_is_logged_and_the_others_are_opened(
-    fault: Exception, caplog: pytest.LogCaptureFixture
+    fault: Exception, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(logging.getLogger("bertc.serve"), "propagate", True)  # a server that ran here takes it away
+
     async def asked_twice(*models: Any) -> None:
         reloading = _Reloading(Models(models))
         try:
@@ -122,10 +125,11 @@ def test_whatever_keeps_an_artefact_from_being_opened_again_is_logged_and_the_ot
         finally:
             await reloading.end()
 
-    asyncio.run(asyncio.wait_for(asked_twice(Opened("a", fault), Opened("b")), 10))
+    with caplog.at_level(logging.INFO, "bertc.serve"):
+        asyncio.run(asyncio.wait_for(asked_twice(Opened("a", fault), Opened("b")), 10))
     said = [record.getMessage() for record in caplog.records]
     assert sum("a stays as it was: " in text and len(text) > 30 for text in said) == 2
-    assert sum("b was opened again" in text for text in said) == 2 or not said
+    assert sum("b was opened again" in text for text in said) == 2
 
 
 def test_what_cannot_be_served_is_said_before_it_listens(artefact: Path, tmp_path: Path, bertc: Bertc) -> None:

@@ -43,9 +43,6 @@ from bertc.serve.refused import Reason, RefusalError
 
 __all__ = ["refused", "routes"]
 
-BLANKS = str.maketrans({"▁": " ", "Ġ": " "})
-"""How vocabularies write the blank before a token."""
-
 NO_ENTITY = "O"
 
 
@@ -245,7 +242,7 @@ def _filled(answer: Answer, row: int, text: str, most: int) -> list[dict[str, An
     chances = shifted / shifted.sum()
     found = []
     for id in np.argsort(-logits, kind="stable")[:most]:
-        token = head.labels[id].translate(BLANKS)
+        token = answer.predictor.encoder.text_of_token(head.labels[id])
         whole = text.replace(head.labels[head.mask], token.strip())
         found.append({"score": float(chances[id]), "token": int(id), "token_str": token, "sequence": whole})
     return found
