@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from bertc.serve.protocols import _arrays
 from tests.serve.protocols.test_open_inference import CLASSIFIER, LENGTH, as_bytes, ids, packed, strings, text
 from tests.serve.speaking import Reply, Spoken
 
@@ -156,3 +157,15 @@ def test_wrong_paths(server: Spoken, path: str) -> None:
     check(server.ask(method, path, {"inputs": []} if method == "POST" else None), "", 404)
     check(server.ask("PUT", path), "does not answer PUT", 405)
     check(server.ask("GET", f"{path}/config"), "no such path", 404)
+
+
+def test_arrays_that_padding_would_make_too_large_are_refused(server: Spoken, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Padding is not run, so that no other limit counts it."""
+    path = "/v2/models/token-classification/infer"
+    rows = [[2, 5, 3] + [0] * 37] * 8
+    inputs = [ids(rows), ids([[1] * 3 + [0] * 37] * 8, "attention_mask")]
+    shape = next(each["shape"] for each in server.post(path, {"inputs": inputs}).json["outputs"])
+    assert shape[:2] == [8, 40]
+    monkeypatch.setattr(_arrays, "MOST_NUMBERS", 8 * 40 * shape[2] - 1)
+    check(server.post(path, {"inputs": inputs}), "those of about one length together", 413)
+    assert server.post(path, {"inputs": [ids(rows[:7]), ids([[1] * 3 + [0] * 37] * 7, "attention_mask")]}).status == 200
