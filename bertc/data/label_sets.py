@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from bertc.data.labels import FLAGS, LabelIds, check_label_of_text, flag_from_label, listed
+from bertc.data.labels import FLAGS, ClassLabel, LabelIds, check_label_of_text, flag_from_label, listed
 from bertc.data.rows import Row
 from bertc.errors import InputError
 
@@ -57,7 +57,8 @@ def _are_vectors(rows: Sequence[Row], cells: Sequence[list[Any]], ids: LabelIds,
     for row, items in zip(rows, cells, strict=True):
         if not items:
             continue
-        as_vector = len(items) == len(labels) and all(flag_from_label(item) is not None for item in items)
+        flags = not any(isinstance(item, ClassLabel) or flag_from_label(item) is None for item in items)
+        as_vector = len(items) == len(labels) and flags
         as_list = _is_list(items, ids, labels)
         if not as_vector and not as_list:
             _refuse(row, items, labels)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, TypeVar
 
@@ -16,6 +17,22 @@ Key = TypeVar("Key")
 LISTED_LABELS = 10
 NUMBER = re.compile(r"[+-]?([0-9]{1,30}(\.[0-9]{0,30})?|\.[0-9]{1,30})")
 FLAGS = {"true": 1, "false": 0}
+
+
+@dataclass(frozen=True, slots=True)
+class ClassLabel:
+    """A label of a file that numbers its labels and says what each is called: a number of its own, and the name."""
+
+    id: int
+    name: str
+
+    def __str__(self) -> str:
+        """Return the name."""
+        return self.name
+
+    def __float__(self) -> float:
+        """Return the number, where a score is read."""
+        return float(self.id)
 
 
 def has_text(row: Row) -> bool:
@@ -55,7 +72,8 @@ class LabelIds:
     A label is a name of the head if it is written the same, if both are the same number (`"2"`, `2` and `2.0` are one
     label), or if they differ in letter case alone. Else a whole number from 0 is an id; `true` and `false` are the ids
     1 and 0 of two labels. Where some numbers of a data set can only be ids and others are the name of one label and
-    the id of another, nobody knows which are meant: that is refused.
+    the id of another, nobody knows which are meant: that is refused. Of a `ClassLabel` the name is looked for first,
+    and the number is the id, by the same rule.
     """
 
     def __init__(self, labels: Sequence[str]) -> None:
@@ -64,49 +82,57 @@ class LabelIds:
         self._exact = {name: index for index, name in enumerate(self._labels)}
         self._numbers = _only_once((number_from_text(name), index) for name, index in self._exact.items())
         self._lowered = _only_once((name.lower(), index) for name, index in self._exact.items())
-        self._known: dict[str, int] = {}
-        self._only_id: str | None = None
-        self._differing: str | None = None
+        self._known: dict[tuple[str, str], int] = {}
+        self._only_id: Any = None
+        self._differing: Any = None
 
     def id(self, row: Row, label: Any) -> int:
         """Return a label's id. Raises `InputError` for one that the head does not know, and for the ambiguous."""
         if label is None:
             check_label_of_text(row)
-        text = str(label).strip()
-        if text not in self._known:
-            self._known[text] = self._new_id(row, text)
-        return self._known[text]
+        key = _name_and_number(label)
+        if key not in self._known:
+            self._known[key] = self._new_id(row, label)
+        return self._known[key]
 
     def find(self, label: Any) -> int | None:
         """Return a label's id by itself, None for one that the head does not know."""
-        text = str(label).strip()
-        named = self._named(text)
-        return self._numbered(text) if named is None else named
+        name, number = _name_and_number(label)
+        named = self._named(name)
+        return self._numbered(number) if named is None else named
 
-    def _new_id(self, row: Row, text: str) -> int:
-        named, numbered = self._named(text), self._numbered(text)
+    def _new_id(self, row: Row, label: Any) -> int:
+        name, number = _name_and_number(label)
+        named, numbered = self._named(name), self._numbered(number)
         if named is None and numbered is None:
             raise InputError(
-                f"{row.place}: the checkpoint does not know the label {text[:60]!r}; it knows {listed(self._labels)} "
+                f"{row.place}: the checkpoint does not know the label {name[:60]!r}; it knows {listed(self._labels)} "
                 f"(or numbers from 0 to {len(self._labels) - 1})"
             )
         if named is None:
-            self._only_id = self._only_id or text
+            self._only_id = label if self._only_id is None else self._only_id
         elif numbered not in (None, named):
-            self._differing = self._differing or text
+            self._differing = label if self._differing is None else self._differing
         if self._only_id is not None and self._differing is not None:
             raise InputError(self._ambiguity(row, self._differing, self._only_id))
         found = numbered if named is None else named
         assert found is not None
         return found
 
-    def _ambiguity(self, row: Row, both: str, only: str) -> str:
-        name, other = self._named(both), self._numbered(both)
-        assert name is not None and other is not None
+    def _ambiguity(self, row: Row, both: Any, only: Any) -> str:
+        name, number = _name_and_number(both)
+        named, numbered = self._named(name), self._numbered(number)
+        assert named is not None and numbered is not None
+        if isinstance(both, ClassLabel):
+            return (
+                f"{row.place}: the labels are ambiguous: the file calls {number} {name!r}, which is the checkpoint's "
+                f"label {named}, and {_name_and_number(only)[1]} {str(only)!r}, which the checkpoint does not know; "
+                f"write its names alone ({listed(self._labels)})"
+            )
         return (
-            f"{row.place}: the labels are ambiguous: {both!r} is the name of the label with id {name} and the id of "
-            f"the label {self._labels[other]!r}, while {only!r} is no name, only an id; write names alone "
-            f"({listed(self._labels)})"
+            f"{row.place}: the labels are ambiguous: {name!r} is the name of the label with id {named} and the id of "
+            f"the label {self._labels[numbered]!r}, while {str(only).strip()!r} is no name, only an id; write names "
+            f"alone ({listed(self._labels)})"
         )
 
     def _named(self, text: str) -> int | None:
@@ -124,6 +150,12 @@ class LabelIds:
         return int(number)
 
 
+def _name_and_number(label: Any) -> tuple[str, str]:
+    """Return what may be a label's name, and what may be its id."""
+    text = str(label).strip()
+    return text, str(label.id) if isinstance(label, ClassLabel) else text
+
+
 def number_from_text(text: str) -> Decimal | None:
     """Return the number that a text is, in ASCII digits, None for any other text."""
     return Decimal(text) if NUMBER.fullmatch(text) else None
@@ -131,7 +163,7 @@ def number_from_text(text: str) -> Decimal | None:
 
 def flag_from_label(label: Any) -> bool | None:
     """Return what a 0 or 1, or a true or false, says in any form; None for anything else."""
-    text = str(label).strip().lower()
+    text = _name_and_number(label)[1].lower()
     number = number_from_text(text)
     return bool(FLAGS[text]) if text in FLAGS else bool(number) if number in (0, 1) else None
 
