@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from bertc.data.columns import Layout, Table, resolve_columns, role_of_key
 from bertc.data.conll import columns_of_conll, looks_like_conll, rows_from_conll
@@ -18,10 +19,11 @@ from bertc.data.decode import decoded_lines
 from bertc.data.jsonl import table_from_json_array, table_from_jsonl
 from bertc.data.lines import rows_from_lines
 from bertc.data.parquet import table_from_parquet
-from bertc.data.record import row_from_record
+from bertc.data.record import READ_ROLES, row_from_record
 from bertc.data.rows import Dataset, Row, digest_rows
 from bertc.data.squad import rows_from_squad
 from bertc.data.tsv import table_from_delimited
+from bertc.data.usual import ID
 from bertc.errors import InputError
 
 Item = TypeVar("Item")
@@ -104,7 +106,9 @@ def _open_rows(path: Path, layout: Layout, columns: Mapping[str, str], *, labell
         return _Opened(rows=rows, form=form, left_out=left_out)
     table = _table_from_path(path, form, layout, columns, blank=not labelled)
     used = resolve_columns(layout, table, columns, str(path))
-    rows = (row_from_record(record, used, path, line) for line, record in table.records)
+    resolve = partial(resolve_columns, layout, wanted=columns, where=str(path))
+    records = _of_one_kind(path, table, used, resolve, labelled=labelled)
+    rows = (row_from_record(record, used, path, line) for line, record in records)
     header = table.headed if form == "delimited" else None
     return _Opened(rows=rows, form=table.form, columns=used, header=header)
 
@@ -174,6 +178,30 @@ def _table_from_path(path: Path, form: str, layout: Layout, columns: Mapping[str
         asked = {name for name in columns.values() if not name.isdigit()}
         return table_from_delimited(path, lambda cells: layout.is_header(cells, asked), blank=blank)
     return {"jsonl": table_from_jsonl, "json": table_from_json_array, "parquet": table_from_parquet}[form](path)
+
+
+def _of_one_kind(
+    path: Path, table: Table, used: Mapping[str, str], resolve: Callable[[Table], Mapping[str, str]], *, labelled: bool
+) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """Give a table's records, whose columns are the first one's: an object of JSON may have others.
+
+    Raises `InputError` for a record with which the file would be read otherwise, so that no label and no text is left
+    out in silence. A null says nothing; without `labelled` the texts alone count.
+    """
+    known = dict.fromkeys(table.names)
+    for line, record in table.records:
+        others = [name for name in record.keys() - known.keys() if record[name] is not None]
+        if others:
+            known.update(dict.fromkeys(sorted(others)))
+            found = resolve(replace(table, names=tuple(known)))
+            roles = [role for role in found if role != ID.role and (labelled or role in READ_ROLES)]
+            new = next((role for role in roles if found[role] != used.get(role)), None)
+            if new is not None:
+                raise InputError(
+                    f"{path}, line {line}: has '{found[new]}' for {new}, which the first row has not; give all rows "
+                    f"the same columns, or name the right one with {new}=NAME"
+                )
+        yield line, record
 
 
 def _sharing_contexts(rows: Iterable[Row]) -> Iterator[Row]:

@@ -13,6 +13,8 @@ from bertc.data.rows import UNANSWERABLE, Row, row_from_texts
 from bertc.errors import InputError
 
 TEXT_ROLES = ("text", "text_a", "text_b", "question", "context")
+READ_ROLES = (*TEXT_ROLES, "words")
+"""What a model reads of a record."""
 
 
 def row_from_record(record: Mapping[str, Any], used: Mapping[str, str], path: Path, line: int) -> Row:
