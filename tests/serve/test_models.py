@@ -5,7 +5,9 @@ from __future__ import annotations
 import gc
 import shutil
 import threading
+import time
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +60,44 @@ def test_an_artefact_is_exchanged_while_it_answers(copied: Path) -> None:
             caller.join()
         assert server.models["a"].predictor is not first
     assert wanted[0] == 200 and len(answers) >= 5 and all(answer == wanted for answer in answers)
+
+
+@pytest.mark.parametrize("newer", ["sequence-classification", "question-answering"])
+def test_an_answer_has_the_outputs_of_the_model_that_gave_it(artefact_of: PathOf, tmp_path: Path, newer: str) -> None:
+    """An artefact of another task takes the place while a question waits for the engine."""
+    replacement, folder = artefact_of(newer), tmp_path / "a"
+    shutil.copytree(artefact_of("question-answering"), folder)
+    body = {
+        "inputs": [{"name": name, "shape": [1], "datatype": "BYTES", "data": [TEXTS[0]]} for name in ("text", "pair")]
+    }
+    with running({"a": folder}) as server, ThreadPoolExecutor(2) as pool:
+        model = server.models["a"]
+        wanted = server.post("/v2/models/a/infer", body)
+        batcher, begun, go_on = model._open.batcher, threading.Event(), threading.Event()  # type: ignore[union-attr]
+        run = batcher._run
+
+        def held(features: Any) -> Any:
+            begun.set()
+            assert go_on.wait(30)
+            return run(features)
+
+        batcher._run = held
+        asked = pool.submit(server.post, "/v2/models/a/infer", body)
+        try:
+            assert begun.wait(30)
+            shutil.rmtree(folder)
+            shutil.copytree(replacement, folder)
+            loaded, before = pool.submit(server.call, model.load()), model.predictor
+            for _ in range(3000):
+                if model.predictor is not before:
+                    break
+                time.sleep(0.01)
+            assert model.task == newer
+        finally:
+            go_on.set()
+        assert asked.result(30) == wanted
+        loaded.result(30)
+    assert wanted[0] == 200 and [output["name"] for output in wanted[1]["outputs"]] == ["answer"]
 
 
 def test_what_is_open_is_no_longer_searched_for_garbage_and_what_was_open_is_gone(copied: Path) -> None:

@@ -288,7 +288,8 @@ async def _of_texts(
         found[ANSWER] = [orjson.dumps(each, option=orjson.OPT_SERIALIZE_NUMPY) for each in await answer.predicted()]
     else:
         found[ANSWER] = []
-    if has_array_per_text(model.task, pairs=len(columns) == 2):
+    # The answer's own model: an artefact of another task may have taken its place meanwhile.
+    if has_array_per_text(answer.predictor.head.task, pairs=len(columns) == 2):
         found |= batched(answer.predictor, answer.arrays, None)
     return found
 
