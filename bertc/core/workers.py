@@ -65,7 +65,9 @@ class Workers:
         return begun
 
     def start(self, ready: Callable[[], None]) -> None:
-        """Start the workers while this process prepares their tasks; each calls `ready`, which loads libraries.
+        """Start the workers while this process prepares their tasks, with a call of `ready` for each.
+
+        That loads libraries. Where one is up long before the other, it may take both calls; tasks load what is missing.
 
         What `ready` raises, the tasks raise as well.
         """
