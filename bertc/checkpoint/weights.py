@@ -214,7 +214,9 @@ def weights_from_path(folder: Path, *, prefix: str) -> MappedWeights:
     for ending, stem in ((".safetensors", "model"), (".bin", "pytorch_model")):
         single, index = folder / f"{stem}{ending}", folder / f"{stem}{ending}.index.json"
         if single.is_file():
-            return MappedWeights((SOURCES[ending](single),), prefix=prefix)
+            weights = MappedWeights((SOURCES[ending](single),), prefix=prefix)
+            weights.notes += _notes_on_shards(single)
+            return weights
         if index.is_file():
             return MappedWeights(_shards(folder, index, ending), prefix=prefix)
     of_tensorflow = index_from_folder(folder)
@@ -228,6 +230,13 @@ def weights_from_path(folder: Path, *, prefix: str) -> MappedWeights:
         f"{folder} holds neither model.safetensors nor pytorch_model.bin, TensorFlow's bert_model.ckpt.index or an "
         "ONNX graph; give the folder of a checkpoint saved by transformers, or by Google's BERT"
     )
+
+
+def _notes_on_shards(single: Path) -> tuple[str, ...]:
+    """Say that one file was read beside shards: transformers leaves it when it saves in shards, and reads it first."""
+    if not any(single.parent.glob(f"{single.stem}-*-of-*{single.suffix}")):
+        return ()
+    return (f"{single.name} was read, as transformers does, and not the shards beside it; remove what is older",)
 
 
 def _shards(folder: Path, index: Path, ending: str) -> tuple[TensorFile, ...]:

@@ -233,6 +233,19 @@ def test_shards_are_one_checkpoint(tmp_path: Path) -> None:
         np.testing.assert_array_equal(parts.array(name), whole.array(name))
 
 
+def test_one_file_beside_shards_is_told(tmp_path: Path) -> None:
+    folder = write_tiny_bert(tmp_path, shards=3)
+    assert not weights_from_path(folder, prefix="bert.").notes
+    write_safetensors(folder / FILE, {"bert.a": np.ones(2, np.float32)})
+    weights = weights_from_path(folder, prefix="bert.")
+    assert (list(weights), weights.files) == (["a"], (folder / FILE,))
+    (note,) = weights.notes
+    assert "model.safetensors was read, as transformers does, and not the shards" in note
+    for shard in folder.glob("model-*"):
+        shard.unlink()
+    assert not weights_from_path(folder, prefix="bert.").notes
+
+
 @pytest.mark.parametrize(
     ("entries", "told"),
     [
