@@ -1,8 +1,9 @@
 """Entities from tags and their counts, by the scheme that the label set is written in.
 
-BIO, IOB1 and tags without prefixes count as in `conlleval` (Tjong Kim Sang and Buchholz 2000) and seqeval's default: an
-I- without its B-, or after another type, begins an entity as well. IOBES and BILOU mark an entity's end too and count
-as in seqeval's strict mode: only what begins and ends is an entity.
+BIO and IOB1 count as in `conlleval` (Tjong Kim Sang and Buchholz 2000) and seqeval's default: an I- without its B-,
+or after another type, begins an entity as well. A tag without a prefix counts as an I- of its type, where seqeval takes
+its first letter for a prefix. IOBES and BILOU mark an entity's end too and count as in seqeval's strict mode: only what
+begins and ends is an entity.
 """
 
 from __future__ import annotations

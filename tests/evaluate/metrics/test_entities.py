@@ -29,6 +29,7 @@ from bertc.evaluate.metrics.entities import (
         ("B-PER I-PER E-PER S-LOC O", [("PER", 0, 2), ("LOC", 3, 3)]),  # IOBES
         ("S-PER S-PER I-PER", [("PER", 0, 0), ("PER", 1, 1), ("PER", 2, 2)]),
         ("PER PER O LOC", [("PER", 0, 1), ("LOC", 3, 3)]),  # without prefixes
+        ("ORG ORG O", [("ORG", 0, 1)]),  # seqeval takes the first letter for the prefix, so this for outside
         ("B-creative-work I-creative-work", [("creative-work", 0, 1)]),
     ],
 )
