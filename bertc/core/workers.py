@@ -67,9 +67,8 @@ class Workers:
     def start(self, ready: Callable[[], None]) -> None:
         """Start the workers while this process prepares their tasks, with a call of `ready` for each.
 
-        That loads libraries. Where one is up long before the other, it may take both calls; tasks load what is missing.
-
-        What `ready` raises, the tasks raise as well.
+        That loads libraries; what it raises, the tasks raise as well. A worker that is up long before another may take
+        both calls: then the other's tasks load what is missing.
         """
         if not self.alone:
             self._submit([Begun(self, ready) for _ in range(self.count)])
