@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -42,8 +44,16 @@ class CostModel:
         return frozenset(chosen) & self.sites
 
     def time(self, sites: frozenset[Site]) -> float:
-        """Return the modelled milliseconds with some sites in float: the sum of their costs over the engine's own."""
-        return self.milliseconds + sum(self.cost.get(site.role, 0.0) for site in self._own(sites))
+        """Return the modelled milliseconds with some sites in float.
+
+        Costs add to the engine's own time; savings each take their part of it. All are differences to one time, and
+        where that was disturbed, savings that added up would leave less than nothing.
+        """
+        own = Counter(site.role for site in self._own(sites))
+        costs = {role: self.cost.get(role, 0.0) for role in sorted(own)}
+        added = sum(cost * own[role] for role, cost in costs.items() if cost > 0)
+        left = math.prod((1 + cost / self.milliseconds) ** own[role] for role, cost in costs.items() if cost < 0)
+        return self.milliseconds * left + added
 
     def free(self) -> frozenset[Site]:
         """Return the sites that cost no time in float."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import pytest
+
 from bertc.ir.sites import Role, Site
 from bertc.search.cost_model import CostModel
 from bertc.search.walk import walk_sites
@@ -84,6 +86,19 @@ def test_without_a_set_that_passes_it_ends_at_once() -> None:
     judge = Judge(place, allowed=-1.0)
     walk_sites(place, judge, below=math.inf, most=64)
     assert len(judge.asked) == 1
+
+
+def test_savings_against_a_disturbed_time_leave_some_of_it() -> None:
+    """Every role alone seems to save nearly all, because the time that they are compared with was disturbed."""
+    savings = dict.fromkeys(map(str, ROLES), -10.0 * 0.9 / LAYERS)
+    place = cost_model({}, **savings)
+    times = [place.time(place.closed(place.sites - {Site(0, Role.HIDDEN)})), place.time(place.sites)]
+    assert 10.0 > times[0] > times[1] > 0.0
+    one = Site(0, Role.HIDDEN)
+    assert place.time(frozenset([one])) == pytest.approx(10.0 - 9.0 / LAYERS), "one alone is as it was measured"
+    dear = cost_model({}, hidden=2.0, context=-1.0)
+    sites = frozenset([one, Site(0, Role.CONTEXT), Site(1, Role.CONTEXT)])
+    assert dear.time(sites) == pytest.approx(10.0 * 0.9 * 0.9 + 2.0)
 
 
 def test_the_output_of_a_float_gemm_is_float_too() -> None:
