@@ -69,7 +69,8 @@ READ_KEYS = frozenset(
         *("relative_attention", "max_relative_positions", "position_buckets", "pos_att_type", "share_att_key"),
         *("norm_rel_ebd", "position_biased_input", "conv_kernel_size", "attention_head_size"),
         *("pooler_hidden_act", "pooler_hidden_size"),
-        *("id2label", "num_labels", "problem_type", "position_embedding_type", "is_decoder", "add_cross_attention"),
+        *("id2label", "label2id", "num_labels", "problem_type", "position_embedding_type"),
+        *("is_decoder", "add_cross_attention"),
         *("crf_over", "crf_constrained", "exit_pooling", "lstm_over"),
         *("tokenizer_class", "sentence_transformers", "sbert_ce_default_activation_function"),
         *("hidden_activation", "norm_eps", "norm_bias", "attention_bias", "mlp_bias", "classifier_bias"),
@@ -158,7 +159,7 @@ HARMLESS_KEYS: Mapping[str, str] = MappingProxyType(
                 *("down_scale_factor", "gap_size", "net_structure_type", "num_memory_blocks"),
                 *("conv_act", "conv_groups", "pretraining_tp"),
                 *("num_decoder_layers", "scale_decoder_outputs", "n_positions"),
-                *("label2id", "n_special", "sinusoidal_pos_embds", "auto_map", "custom_pipelines"),
+                *("n_special", "sinusoidal_pos_embds", "auto_map", "custom_pipelines"),
             ),
             "of parts that these heads do not have, or that the weights already contain; code is never run",
         ),
@@ -168,14 +169,32 @@ HARMLESS_KEYS: Mapping[str, str] = MappingProxyType(
 
 
 def check_config(folder: Path, config: Mapping[str, Any]) -> tuple[str, ...]:
-    """Refuse entries that make another model; return a sentence on those that nobody knows."""
+    """Refuse entries that make another model; return sentences on those that nobody knows or that contradict."""
     for name, remedy in REFUSED_KEYS.items():
         if config.get(name):
             raise InputError(f"{folder}/config.json has the entry {name}, which bertc does not compute; {remedy}")
     unknown = sorted({*config} - READ_KEYS - HARMLESS_KEYS.keys() - REFUSED_KEYS.keys())
-    if not unknown:
+    notes = _notes_on_numbers(config)
+    if unknown:
+        notes += (f"config.json: neither bertc nor transformers' model reads {_listed(unknown)}",)
+    return notes
+
+
+def _notes_on_numbers(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """Say where label2id gives a label another number than id2label, which is the one that is read."""
+    named, numbered = config.get("id2label"), config.get("label2id")
+    if not isinstance(named, Mapping) or not isinstance(numbered, Mapping):
         return ()
-    return (f"config.json: neither bertc nor transformers' model reads {_listed(unknown)}",)
+    other = [
+        label
+        for id, label in named.items()
+        if isinstance(label, str) and label in numbered and str(numbered[label]) != str(id)
+    ]
+    if not other:
+        return ()
+    first = min(other)
+    told = f"config.json: label2id gives {first!r} the number {numbered[first]}, and id2label another"
+    return (f"{told}; id2label was read, as transformers' pipelines do: correct the one that is wrong",)
 
 
 def check_tensors(

@@ -164,6 +164,14 @@ class TextEncoder:
             return str(decoders.ByteLevel().decode([token]))
         return token.replace(SIGN_OF_BLANK, " ")
 
+    def text_with_token(self, text: str, mask: str, token: str) -> str:
+        """Return a text with a token of the vocabulary in the mask's place; what continues a word joins it."""
+        prefix = getattr(self._tokenizer.model, "continuing_subword_prefix", None)
+        if prefix and token.startswith(prefix):
+            before, after = text.split(mask, 1)
+            return before.rstrip() + token.removeprefix(prefix) + after
+        return text.replace(mask, self.text_of_token(token).strip())
+
     def encode_batch(
         self,
         texts: Sequence[str],
@@ -185,6 +193,10 @@ class TextEncoder:
         firsts, seconds = self._tokens(texts, room), self._tokens(pairs, room)
         both = zip(firsts, seconds, strict=True)
         return [assemble(frame, fit_pair(first, second, room)) for first, second in both]
+
+    def encode_whole(self, text: str) -> EncodedText:
+        """Tokenize all of a text, which may be longer than the model reads."""
+        return assemble(self._single, [self._whole(text)])
 
     def encode_words(self, words: Sequence[str], *, max_length: int | None = None) -> EncodedText:
         """Tokenize a text that comes as words; `word_ids` are indices into `words`, `offsets` lie within each word.

@@ -207,3 +207,5 @@ def test_a_token_is_shown_as_the_text_that_it_stands_for(tmp_path: Path) -> None
     write_unigram(tmp_path / "unigram")
     spelt = text_encoder_from_path(tmp_path / "unigram", {"model_type": "deberta-v2", "vocab_size": 1000})
     assert spelt.text_of_token("▁español") == " español" and spelt.text_of_token("Ã±") == "Ã±"
+    for each, token, mask in ((encoder, "Ġfilm", "<mask>"), (spelt, "▁film", "[MASK]")):
+        assert each.text_with_token(f"a {mask} .", mask, token) == "a film ."

@@ -77,6 +77,22 @@ def test_an_entry_that_nobody_knows_is_told(tiny: Path) -> None:
     assert checkpoint_from_path(tiny).notes == ("config.json: neither bertc nor transformers' model reads my_own",)
 
 
+def test_labels_with_two_numbers_are_told(tiny: Path) -> None:
+    """Only one of the two is read; which is right, nobody but the user knows."""
+    named = {"0": "negative", "1": "positive"}
+    edit_json(tiny / "config.json", id2label=named, label2id={"negative": 1, "positive": 0})
+    (note,) = checkpoint_from_path(tiny).notes
+    assert note.startswith("config.json: label2id gives 'negative' the number 1, and id2label another")
+    for same in (
+        {"negative": 0, "positive": 1},
+        {"negative": "0", "positive": "1"},
+        {"LABEL_0": 0, "LABEL_1": 1},
+        None,
+    ):
+        edit_json(tiny / "config.json", label2id=same)
+        assert not checkpoint_from_path(tiny).notes
+
+
 def test_the_lists_have_reasons_and_do_not_overlap() -> None:
     assert all(HARMLESS_KEYS.values())
     assert all(REFUSED_KEYS.values())

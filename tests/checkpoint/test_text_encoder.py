@@ -106,6 +106,21 @@ def test_saved_truncation_and_padding_are_off(tiny: Path) -> None:
     assert encoded(encoder_of(tiny), "the movie was good").length == 6
 
 
+def test_all_of_a_text_is_tokenized(tiny: Path, encoder: TextEncoder) -> None:
+    text = sentence(3, 5000)
+    found = encoder.encode_whole(text)
+    assert (
+        found.ids.tolist() == reference(tiny, max_length=10**6).encode(text).ids and len(found.ids) > encoder.positions
+    )
+    assert not found.truncated and found.offsets[-2].tolist()[1] == len(text)
+
+
+def test_a_token_that_continues_a_word_joins_it(encoder: TextEncoder) -> None:
+    """As transformers' pipeline decodes it."""
+    assert encoder.text_with_token("they play [MASK] now", "[MASK]", "##ing") == "they playing now"
+    assert encoder.text_with_token("they play [MASK]", "[MASK]", "ball") == "they play ball"
+
+
 @pytest.mark.parametrize("length", [3, 4, 7, 32, 128])
 def test_truncation_as_in_the_library(tiny: Path, encoder: TextEncoder, length: int) -> None:
     single = reference(tiny, max_length=length)

@@ -235,6 +235,7 @@ async def fill(model: ServedModel, request: Request) -> Response:
 
 def _filled(answer: Answer, row: int, text: str, most: int) -> list[dict[str, Any]]:
     head, logits = answer.predictor.head, answer.outputs[row].logits.astype(np.float64)
+    encoder = answer.predictor.encoder
     assert head.mask is not None
     if answer.encoded.rows[row].label is not None:
         raise RefusalError(Reason.INVALID, f"text {row} has no {head.labels[head.mask]}; write it in its place")
@@ -242,8 +243,8 @@ def _filled(answer: Answer, row: int, text: str, most: int) -> list[dict[str, An
     chances = shifted / shifted.sum()
     found = []
     for id in np.argsort(-logits, kind="stable")[:most]:
-        token = answer.predictor.encoder.text_of_token(head.labels[id])
-        whole = text.replace(head.labels[head.mask], token.strip())
+        token = encoder.text_of_token(head.labels[id])
+        whole = encoder.text_with_token(text, head.labels[head.mask], head.labels[id])
         found.append({"score": float(chances[id]), "token": int(id), "token_str": token, "sequence": whole})
     return found
 

@@ -36,11 +36,14 @@ from bertc.serve.protocols._calls import (
     rerank,
     singles,
 )
-from bertc.serve.protocols._ranks import RANKING, first_ranker
-from bertc.serve.protocols._task_names import CLASSES, EMBEDDING, RANKS, SPARSE, TOKENS
+from bertc.serve.protocols._ranks import RANKING, first_ranker, has_one_score
+from bertc.serve.protocols._task_names import CLASSES, EMBEDDING, SPARSE, TOKENS
 from bertc.serve.refused import Reason, RefusalError
 
 __all__ = ["CALLS", "refused", "routes"]
+
+MOST_TOKENS = 1 << 18
+"""Tokens that one answer lists: 20 MB of JSON, and ten times that in memory while it is written."""
 
 
 class TokenizeBody(Body):
@@ -105,10 +108,15 @@ async def tokenize(model: ServedModel, body: TokenizeBody) -> Response:
 
 
 def _tokens(encoder: TextEncoder, texts: list[str], *, special: bool) -> list[list[dict[str, Any]]]:
+    """Return the tokens of whole texts: a client asks how long a text is, or where to cut it itself."""
     names = encoder.names_of_ids(encoder.vocab_size)
     found = []
+    left = MOST_TOKENS
     for text in texts:
-        (encoded,) = encoder.encode_batch([text], max_length=encoder.positions)
+        encoded = encoder.encode_whole(text)
+        left -= len(encoded.ids)
+        if left < 0:
+            raise RefusalError(Reason.TOO_LARGE, f"the texts have more than {MOST_TOKENS} tokens; send fewer at once")
         tokens = []
         for id, (start, stop), sequence in zip(encoded.ids, encoded.offsets, encoded.sequence_ids, strict=True):
             if sequence >= 0:
@@ -123,21 +131,24 @@ def _tokens(encoder: TextEncoder, texts: list[str], *, special: bool) -> list[li
 async def info(model: ServedModel, body: NoBody) -> Response:
     """Return what the model is, and the limits."""
     predictor, head = model.predictor, model.head
-    labels = {str(id): label for id, label in enumerate(head.labels)}
+    labels = {
+        "id2label": {str(id): label for id, label in enumerate(head.labels)},
+        "label2id": {label: id for id, label in enumerate(head.labels)},
+    }
     kinds: dict[str, Any] = {
         EMBEDDING: {"embedding": {"pooling": str(head.pooling)}},
         SPARSE: {"embedding": {"pooling": "splade"}},
         TOKENS: {"embedding": {"pooling": "none"}},
-        RANKS: {"reranker": {"id2label": labels, "label2id": {v: int(k) for k, v in labels.items()}}},
     }
-    classifier = {"classifier": {"id2label": labels, "label2id": {v: int(k) for k, v in labels.items()}}}
+    scores = {"reranker": labels} if has_one_score(model) else {"classifier": labels}
     limits = model.limits
     return reply(
         {
             "model_id": model.name,
             "served_model_name": model.name,
             "model_dtype": predictor.manifest.target,
-            "model_type": kinds.get(model.task, classifier),
+            "model_type": kinds.get(model.task, scores),
+            # TEI bounds requests by their number, this server by the time that they would wait.
             "max_concurrent_requests": limits.request_texts,
             "max_input_length": predictor.max_length,
             "max_batch_tokens": limits.batch_tokens,

@@ -85,6 +85,15 @@ def test_tokens_have_the_characters_they_come_from(server: Spoken) -> None:
     assert bare == inside and found[0]["text"] == "[CLS]"
 
 
+def test_tokens_of_a_text_that_is_longer_than_the_model_reads(server: Spoken) -> None:
+    """TEI cuts none: a client asks to learn how long its text is."""
+    (found,) = answer(server, f"/{EMBED}/tokenize", {"inputs": LONG})
+    assert len(found) == 602 and found[-1]["text"] == "[SEP]"
+    assert found[-2]["text"] == LONG[found[-2]["start"] : found[-2]["stop"]] == "good"
+    reply = server.post(f"/{EMBED}/tokenize", {"inputs": [LONG * 400, LONG * 40]})
+    assert reply.status == 413 and "more than 262144 tokens" in reply.json["error"]
+
+
 def test_what_a_model_is(server: Spoken) -> None:
     about = server.ask("GET", "/sequence-classification/info").json
     assert about["model_type"] == {
@@ -92,6 +101,8 @@ def test_what_a_model_is(server: Spoken) -> None:
     }
     assert about["model_id"] == "sequence-classification" == server.ask("GET", "/info").json["model_id"]
     assert server.ask("GET", f"/{EMBED}/info").json["model_type"] == {"embedding": {"pooling": "mean"}}
+    (kind,) = server.ask("GET", "/text-ranking/info").json["model_type"]
+    assert kind == "reranker"
 
 
 LONG = "good " * 600
