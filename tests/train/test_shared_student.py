@@ -22,7 +22,7 @@ from bertc.tasks import task_from_name
 from bertc.train.student import student_from_checkpoint, table_from_student, weights_from_student
 from tests.tiny import calibrated, rms
 
-ROWS = 200
+ROWS = 100
 
 
 @pytest.mark.shared
