@@ -155,8 +155,8 @@ async def saturated(port: int, requests: list[bytes], callers: int, seconds: flo
         nonlocal count
         while time.perf_counter() < end:
             status, _ = await client.ask(draw.choice(requests))
-            assert status == 200, status
-            count += 1
+            assert status in (200, 0), status  # `one` runs the engine in its loop, which then accepts nobody
+            count += status == 200
 
     await asyncio.gather(*(caller() for _ in range(callers)))
     return count / seconds
@@ -277,6 +277,7 @@ def main() -> None:
     keep_to(cores)
     with bertc.load(options.engine) as model:
         rows = list(rows_from_path(str(options.data), layout=model.task.layout, columns=columns))
+        libraries = ["openvino"] if model.manifest.target == "openvino" else []
     texts = [row.texts[0] for row in rows]
     one_text = seconds_of_a_text(options.engine, texts)
     limit = options.limit * one_text
@@ -313,7 +314,7 @@ def main() -> None:
             results["load"].append(line)
             print(json.dumps({k: round(v, 2) if isinstance(v, float) else v for k, v in line.items()}), flush=True)
     if options.out is not None:
-        document = run_facts() | {"apart": options.apart} | results
+        document = run_facts(*libraries) | {"apart": options.apart} | results
         options.out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
 

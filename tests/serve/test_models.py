@@ -7,6 +7,7 @@ import shutil
 import threading
 import time
 import weakref
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,14 @@ import pytest
 
 import bertc
 from bertc.artefact.layout import REPORT_FILE
-from bertc.errors import InputError
+from bertc.core.feature import Feature
+from bertc.errors import InputError, OutputError
+from bertc.evaluate.task import RawOutputs
+from bertc.jobs.predict import Predictor
 from bertc.serve.bounds import Limits
 from bertc.serve.models import Settings
 from tests.artefacts import PathOf, let_fail
-from tests.fixtures import tiny_sentence
+from tests.fixtures import tiny_sentence, tiny_vocab
 from tests.serve.running import Running, running
 
 TEXTS = [tiny_sentence(seed, 3 + seed % 11) for seed in range(40)]
@@ -38,6 +42,37 @@ def test_answers_are_those_of_predict(artefact: Path) -> None:
         answer = server.call(server.models["a"].answer([(text,) for text in TEXTS]))
     assert answer.predictions == wanted
     assert answer.tokens == sum(feature.length for feature in answer.encoded.features) and not answer.truncated
+
+
+@pytest.mark.parametrize("tokens", [1, 40, 1000])
+def test_a_batch_is_run_before_a_model_answers(artefact: Path, tokens: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of as many tokens as a batch may have, so that no request meets an engine that never ran one."""
+    lengths: list[list[int]] = []
+
+    def run(self: Predictor, features: Sequence[Feature], **options: Any) -> RawOutputs:
+        assert all(feature.input_ids.min() > 0 and feature.input_ids.max() < len(tiny_vocab()) for feature in features)
+        lengths.append([feature.length for feature in features])
+        return real(self, features, **options)
+
+    real = Predictor.run_features
+    monkeypatch.setattr(Predictor, "run_features", run)
+    with running({"a": artefact}, Settings(limits=Limits(batch_tokens=tokens))) as server:
+        (first,) = lengths
+        assert tokens <= sum(first) < tokens + 64 and max(first) <= 64
+        server.call(server.models["a"].load())
+        assert lengths == [first, first]
+
+
+def test_one_whose_first_batch_fails_is_not_served(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(self: Predictor, features: Sequence[Feature], **options: Any) -> RawOutputs:
+        raise OutputError("logits of a text of 3 tokens has numbers that are not finite")
+
+    with running({"a": copied}) as server:
+        older = server.models["a"].predictor
+        monkeypatch.setattr(Predictor, "run_features", fail)
+        with pytest.raises(OutputError):
+            server.call(server.models["a"].load())
+        assert server.models["a"].predictor is older
 
 
 def test_an_artefact_is_exchanged_while_it_answers(copied: Path) -> None:

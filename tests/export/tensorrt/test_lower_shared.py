@@ -26,7 +26,6 @@ from bertc.quantize.insert import quantize_graph
 from bertc.recipe import recipe_from_document
 from tests.tiny import Array, rms, run_engine
 
-
 ROWS = 436
 """Half of the rows: the decompositions run in float, with every two tokens of a batch against each other."""
 
