@@ -12,6 +12,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from bertc.artefact.kinds import CHECKPOINT_TARGET
 from bertc.artefact.layout import CONFIG_FILE, ENGINES_FILE, ENGINES_FOLDER, MANIFEST_FILE
 from bertc.artefact.manifest import read_manifest
 from bertc.errors import InputError
@@ -71,12 +72,12 @@ def write_index(folder: Path, index: EngineIndex) -> None:
 def index_of_folder(folder: Path) -> EngineIndex | None:
     """Read engines.json; None where a folder has none, and one engine at most.
 
-    Raises `InputError` where it is none of schema 1, where the manifest says that it is missing, and for an engine of
-    several without the folder that has what they share.
+    Raises `InputError` where it is none of schema 1, where the manifest says that it is missing, where the folder of an
+    engine is, for an engine of several without the folder that has what they share, and for a checkpoint.
     """
     path = folder / ENGINES_FILE
     try:
-        return EngineIndex.model_validate_json(path.read_bytes())
+        index = EngineIndex.model_validate_json(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         _check_whole(folder)
         return None
@@ -84,21 +85,31 @@ def index_of_folder(folder: Path) -> EngineIndex | None:
         raise InputError(f"{path} cannot be read ({error.strerror}); check its permissions") from error
     except ValidationError:
         raise InputError(f"{path} does not list engines; build the artefact again") from None
+    for target in index.targets:
+        if not (engine_folder(folder, target) / MANIFEST_FILE).is_file():
+            raise _missing(folder, f"{ENGINES_FOLDER}/{target}/{MANIFEST_FILE}")
+    return index
 
 
 def _check_whole(folder: Path) -> None:
     if not (folder / MANIFEST_FILE).is_file():
         return
     manifest = read_manifest(folder)
-    if manifest.target == SEVERAL_TARGETS:
+    if manifest.target == CHECKPOINT_TARGET:
         raise InputError(
-            f"{folder}: manifest mismatch, {ENGINES_FILE} is missing; build the artefact again or restore that file."
+            f"{folder} is a checkpoint that bertc pruned or trained and has no engine; build one with `bertc build`"
         )
+    if manifest.target == SEVERAL_TARGETS:
+        raise _missing(folder, ENGINES_FILE)
     if CONFIG_FILE not in manifest.files and whole_folder(folder) is None:
         raise InputError(
             f"{folder} is one of several engines, without the folder two above it that has what they share "
             f"({CONFIG_FILE}, the tokenizer, {ENGINES_FILE}); take it together with that, or build it alone"
         )
+
+
+def _missing(folder: Path, name: str) -> InputError:
+    return InputError(f"{folder}: manifest mismatch, {name} is missing; build the artefact again or restore that file.")
 
 
 def engine_folder(folder: Path, target: str) -> Path:

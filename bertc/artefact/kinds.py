@@ -14,8 +14,10 @@ from pathlib import Path
 
 from bertc.errors import InputError
 
+CHECKPOINT_TARGET = "checkpoint"
+"""What the manifest of a checkpoint that bertc pruned or trained has for the target."""
+
 _HEAD_BYTES = 4096
-_CHECKPOINT_TARGET = "checkpoint"
 _CONFIGS = ("config.json", "bert_config.json")
 _WEIGHTS = ("*.safetensors", "*.bin", "*.index.json", "*.ckpt*.index")
 _TABLE = re.compile(rb'\s*\{\s*"schema"\s*:\s*\d+,\s*"checkpoint"\s*:\s*"[^"]*",\s*"origin"')
@@ -78,17 +80,17 @@ def _head(path: Path) -> bytes:
 
 def _is_artefact(path: Path) -> bool:
     target, _ = _target_and_files(path)
-    return target not in (None, _CHECKPOINT_TARGET)
+    return target not in (None, CHECKPOINT_TARGET)
 
 
 def _is_pruned(path: Path) -> bool:
     target, files = _target_and_files(path)
-    return target == _CHECKPOINT_TARGET and not _trained(files)
+    return target == CHECKPOINT_TARGET and not _trained(files)
 
 
 def _is_trained(path: Path) -> bool:
     target, files = _target_and_files(path)
-    return target == _CHECKPOINT_TARGET and _trained(files)
+    return target == CHECKPOINT_TARGET and _trained(files)
 
 
 def _trained(files: frozenset[str]) -> bool:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bertc.artefact.kinds import TRAINED
+from bertc.artefact.kinds import CHECKPOINT_TARGET, TRAINED
 from bertc.artefact.layout import TABLE_FILE, TRAINING_FILE
 from bertc.artefact.manifest import Provenance, write_manifest
 from bertc.artefact.space import STATE_BYTES, check_space
@@ -364,6 +364,6 @@ class _Run:
             (folder / TABLE_FILE).write_text(text_from_table(table), encoding="utf-8")
         whole = {**report, "digest": digest}
         (folder / TRAINING_FILE).write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
-        made = Provenance(target="checkpoint", checkpoint=digest, cpu=cpu_features(), versions=report["versions"])
+        made = Provenance(target=CHECKPOINT_TARGET, checkpoint=digest, cpu=cpu_features(), versions=report["versions"])
         write_manifest(folder, made, unvalidated=True)
         return whole

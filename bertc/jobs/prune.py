@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from bertc.artefact.kinds import PRUNED
+from bertc.artefact.kinds import CHECKPOINT_TARGET, PRUNED
 from bertc.artefact.layout import SPARSITY_FILE
 from bertc.artefact.manifest import Provenance, write_manifest
 from bertc.artefact.swap import artefact_folder
@@ -54,7 +54,7 @@ def prune_checkpoint(recipe: Recipe, out: Path, *, work: Work) -> Pruned:
         document = {"schema": 1, "pattern": PATTERN, "criterion": recipe.sparsity.criterion, "gemms": gemms}
         (folder / SPARSITY_FILE).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
         made = Provenance(
-            target="checkpoint", checkpoint=checkpoint.digest, cpu=cpu_features(), versions=library_versions()
+            target=CHECKPOINT_TARGET, checkpoint=checkpoint.digest, cpu=cpu_features(), versions=library_versions()
         )
         write_manifest(folder, made, unvalidated=True)
     return pruned

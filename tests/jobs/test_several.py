@@ -222,6 +222,16 @@ def test_a_folder_without_its_list_of_engines_says_so(bertc: Bertc, out: Path) -
         assert called.code == 2 and "engines.json is missing" in called.err, called.err
 
 
+@pytest.mark.parametrize("gone", TARGETS)
+def test_a_folder_that_lacks_an_engine_says_which(gone: str, bertc: Bertc, out: Path) -> None:
+    other = next(target for target in TARGETS if target != gone)
+    assert bertc("predict", out, "--text", "good", "--engine", other).code == 0
+    shutil.rmtree(out / "engines" / gone)
+    for words in ((), ("--engine", gone), ("--engine", other)):
+        called = bertc("predict", out, "--text", "good", *words)
+        assert called.code == 2 and f"manifest mismatch, engines/{gone}/manifest.json is missing" in called.err
+
+
 def test_an_engine_that_was_copied_away_alone_says_what_it_lacks(bertc: Bertc, out: Path, tmp_path: Path) -> None:
     alone = Path(shutil.copytree(out / "engines" / "ort-cpu", tmp_path / "alone"))
     models = tmp_path / "models"

@@ -50,6 +50,22 @@ def test_a_checkpoint_is_served_unvalidated(bertc: Bertc, classifier: Path, rows
     assert "unvalidated" in called.err
 
 
+def test_a_checkpoint_that_bertc_wrote_is_served_and_is_no_artefact_elsewhere(
+    bertc: Bertc, classifier: Path, rows: Path, tmp_path: Path
+) -> None:
+    """It has a manifest, as an artefact has."""
+    pruned = tmp_path / "pruned"
+    options = ("--calibration-data", rows, "--no-cache", "-q")
+    assert bertc("prune", classifier, "-o", pruned, "--sparsity-criterion", "magnitude", *options).code == 0
+    called = bertc("export", pruned, "--triton-repository", tmp_path / "models", "--target", "ort-cpu", *options)
+    assert called.code == 0, called.err
+    assert files_of(tmp_path / "models" / "pruned") == ["1/model.onnx", "config.pbtxt"]
+    data = ("--validation-data", rows)
+    for verb, *words in (("predict", "--text", "good"), ("validate", *data), ("bench",), ("push", "me/model")):
+        called = bertc(verb, pruned, *words)
+        assert called.code == 2 and "is a checkpoint that bertc pruned or trained and has no engine" in called.err
+
+
 @pytest.mark.native
 def test_the_python_backend_gets_the_whole_artefact(bertc: Bertc, artefact: Path, tmp_path: Path) -> None:
     called = bertc("export", artefact, "--triton-repository", tmp_path / "models", "--json")

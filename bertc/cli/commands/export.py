@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bertc.artefact.kinds import MODEL, REPOSITORY
+from bertc.artefact.kinds import MODEL, PRUNED, REPOSITORY, TRAINED
 from bertc.cli.command import Command, force_option, option
 from bertc.cli.engine_option import engine_option, told_choice
 from bertc.cli.int8_request import check_precision, check_single_target
@@ -102,7 +102,8 @@ def command(
 def _is_artefact(path: Path) -> bool:
     from bertc.artefact.layout import MANIFEST_FILE
 
-    return (path / MANIFEST_FILE).is_file()
+    written = PRUNED.recognises(path) or TRAINED.recognises(path)  # a checkpoint with a manifest
+    return (path / MANIFEST_FILE).is_file() and not written
 
 
 def _export(recipe: Recipe, out: Path, work: Work, *, force: bool) -> Lowered:
