@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 LAYERS = "layers"
-"""The engine's output that says how many layers a text went through, [texts]."""
+"""The engine's output that says at which classifier a text left, counted from 1 at the first exit, [texts]."""
 
 WEIGHTS = "head.exit_"
 """How the names of a graph's weights of exits begin."""

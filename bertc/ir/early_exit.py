@@ -1,7 +1,7 @@
 """Early exit in a graph: scores behind layers before the last, and the uncertainty under which a text stops there.
 
 A graph gives all classifiers' scores out. The engine that computes a text no further gives out the scores of the
-classifier at which it left, and how many layers it went through.
+classifier at which it left, and which one that was.
 """
 
 from __future__ import annotations

@@ -61,6 +61,7 @@ def facts_of_checkpoint(path: str, *, task: str | None = None) -> Facts:
         "notes": list(checkpoint.notes),
         "max_length": checkpoint.encoder.max_length,
         "head": facts_of_head(checkpoint.head),
+        "exits": [asdict(each) for each in checkpoint.exits],
     }
 
 

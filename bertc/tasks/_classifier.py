@@ -27,7 +27,7 @@ class TextClassifier(Declared):
     """The scores of each text or pair of texts, one output with a number per label."""
 
     def outputs(self, head: Head) -> tuple[Output, ...]:
-        """Return the scores of each text, and those of each exit, or how many layers each text went through."""
+        """Return the scores of each text, and those of each exit, or at which classifier each text left."""
         scores = Output(name="logits", per_token=False)
         if head.exit_threshold is not None:
             return scores, Output(name=LAYERS, per_token=False, read=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,9 @@ OUTCOMES = {
     "float": "will run in float",
     "gone": "are not in the optimized graph",
 }
+READS = {"cls": "the first token", "mean": "the mean of the tokens"}
+"""By the pooling of an exit: what it reads."""
+
 SATURATES = (
     "this CPU has no VNNI instructions: sums of products saturate, and answers are wrong, unless a session sets "
     "session.x64quantprecision to 1"
@@ -121,6 +124,7 @@ def _print_checkpoint(output: Output, facts: Facts) -> None:
             ("ignored", f"{facts['ignored_bytes'] / 1e6:.1f} MB that are no part of the model"),
             *(("note", note) for note in facts["notes"]),
             *head_lines(facts["head"]),
+            *exit_lines(facts["exits"]),
         ],
     )
 
@@ -139,8 +143,30 @@ def head_lines(head: Facts) -> list[tuple[str, str]]:
     if lstm is not None:
         layers = " and ".join(" + ".join(map(str, widths)) for widths in lstm["widths"])
         lines.append(("LSTM", f"{layers} units, over {lstm['over']}"))
-    rest = {name: value for name, value in head.items() if name not in ("task", "labels", "crf", "lstm")}
-    return lines + [(name.replace("_", " "), str(value)) for name, value in rest.items()]
+    lines += exit_lines(head.get("exits", ()))
+    rest = {name: value for name, value in head.items() if name not in ("task", "labels", "crf", "lstm", "exits")}
+    return lines + [(name.replace("_", " "), words_of_value(value)) for name, value in rest.items()]
+
+
+def exit_lines(exits: Sequence[Facts]) -> list[tuple[str, str]]:
+    """Say behind which layers, counted from 1, texts can leave, and what those classifiers read; nothing without."""
+    if not exits:
+        return []
+    layers = ", ".join(str(each["layer"] + 1) for each in exits)
+    read = " and ".join(dict.fromkeys(READS[each["pooling"]] for each in exits))
+    return [("exits", f"behind layers {layers}, on {read}")]
+
+
+def words_of_value(value: Any) -> str:
+    """Write a value of a head without a program's signs: parts by their names, those that say nothing left out."""
+    if isinstance(value, Mapping):
+        said = (each for each in value.items() if each[1] not in (None, (), "") and each[1] is not False)  # 0 is
+        told = {name.replace("_", " "): part for name, part in said}
+        return ", ".join(name if part is True else f"{name} {words_of_value(part)}" for name, part in told.items())
+    if isinstance(value, (list, tuple)):
+        between = "; " if any(isinstance(each, Mapping) for each in value) else ", "
+        return between.join(words_of_value(each) for each in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _print_table(output: Output, facts: Facts) -> None:

@@ -47,7 +47,7 @@ def exit_step(graph: ir.Model, scores: ir.Value, place: Place) -> Step:
 
 
 def layers_output(exits: Collection[ir.Value]) -> tuple[Output, ...]:
-    """Return the output that says how many layers a text went through, where texts can leave."""
+    """Return the output that says at which classifier a text left, where texts can leave."""
     if not exits:
         return ()
     return (Output(name=LAYERS, buffer=NO_BUFFER, columns=1, per_token=False, vector=False),)
