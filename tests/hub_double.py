@@ -142,13 +142,19 @@ class _Handler(BaseHTTPRequestHandler):
         if branch in branches:
             self._send(409, {"error": "Reference already exists"})
             return
-        branches[branch] = list(branches["main"])
+        start = json.loads(body).get("startingPoint")
+        oids = [commit[0] for commit in branches["main"]]
+        branches[branch] = branches["main"][: oids.index(start) + 1 if start else None]
         self._send(200, {})
 
     def _info(self, path: str, body: bytes) -> None:
         name, revision = _parts(path, "revision")
         if name not in self.state.repositories:
             self._send(404, {"error": "Repository not found"}, X_Error_Code="RepoNotFound")
+            return
+        commits = self.state.repositories[name]["branches"]
+        if revision not in commits and all(revision != commit[0] for each in commits.values() for commit in each):
+            self._send(404, {"error": "Invalid rev id"}, X_Error_Code="RevisionNotFound")
             return
         oid, files = self._at(name, revision)
         siblings = [{"rfilename": file} for file in files]

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from bertc.artefact.engines import engine_folder, index_of_folder, whole_folder
@@ -20,6 +20,7 @@ from bertc.artefact.layout import HEAD_FILE, MANIFEST_FILE, MODULES_FILE, RECIPE
 from bertc.artefact.manifest import is_bystander, read_manifest, verify_artefact
 from bertc.checkpoint.files import read_object
 from bertc.checkpoint.hub import HUB_ID
+from bertc.core.head import Head
 from bertc.core.progress import Progress
 from bertc.core.versions import __version__
 from bertc.errors import BertcError, EnvironmentLackError, InputError
@@ -29,7 +30,7 @@ from bertc.recipe import recipe_from_path
 from bertc.report.card import CardEngine, card_from_engines
 from bertc.report.schema import Report
 from bertc.targets import target_from_name
-from bertc.tasks import task_from_name
+from bertc.tasks import head_as_judged, task_from_name
 
 CARD = "README.md"
 COMMIT_TRIES = 3
@@ -65,6 +66,8 @@ def push(folder: Path, repository: Repository, *, allow_failed: bool, progress: 
     """
     if HUB_ID.fullmatch(repository.name) is None:
         raise InputError(f"{repository.name!r} is no repository of the hub; name it OWNER/NAME")
+    if repository.revision is not None and not repository.revision.strip():
+        raise InputError("the revision is empty; name a branch, or leave it out for the main one")
     whole = whole_folder(folder)
     if whole is not None:
         raise InputError(f"{folder} is one engine of {whole} and lacks what they share; push {whole}")
@@ -73,9 +76,11 @@ def push(folder: Path, repository: Repository, *, allow_failed: bool, progress: 
     engines = engines_of_artefact(folder)
     if not allow_failed:
         _check_verdicts(folder, [engine.report for engine in engines])
-    card = card_from_engines(repository.name, engines, base_model=_base_model(folder, engines[0].report))
+    base_model = _base_model(folder, engines[0].report)
+    card = card_from_engines(repository.name, engines, base_model=base_model, revision=repository.revision)
     files = {name: folder / name for name in (*manifest.files, MANIFEST_FILE)}
     hub = _hub()
+    _check_name(repository.name)
     with _refusals(repository.name), _quiet():
         api = hub.HfApi(library_name="bertc", library_version=__version__)
         progress.stage("look")
@@ -101,12 +106,14 @@ def _card_engine(folder: Path, place: Path) -> CardEngine:
     target = target_from_name(read_manifest(place).target)
     document = read_object(place / HEAD_FILE)
     head = head_from_document(document.get("head"), place)
-    task = task_from_name(head.task)
+    report, recipe = report_of_artefact(place), recipe_from_path(place / RECIPE_FILE, {})
+    ranked = report.accuracy is not None and report.accuracy.unit == "queries"
+    task = task_from_name(head_as_judged(head, ranked=ranked).task)
     runtime = target.runtime
     prefix = "" if place == folder else f"{place.relative_to(folder).as_posix()}/"
     vectors = task.sentence_modules and head.interaction is None and not task.token_scores
     return CardEngine(
-        report=report_of_artefact(place),
+        report=report,
         library=runtime.library,
         model=f"{prefix}{runtime.model_files[0]}",
         options=document.get("open_with", {}),
@@ -115,7 +122,42 @@ def _card_engine(folder: Path, place: Path) -> CardEngine:
         alone=place == folder,
         pipeline=task.hub_name or task.name,
         pairs=all(len(choice) == 2 for choice in task.layout.choices),
+        left_out=left_out_of_files(head),
+        paths=tuple(_whole_paths(recipe.model_dump(mode="json"))),
     )
+
+
+def left_out_of_files(head: Head) -> str:
+    """Say what bertc does behind the files that other programs open; nothing where they answer as bertc does."""
+    told = []
+    if head.exit_threshold is not None:
+        told.append(
+            "Other programs compute all layers for every text, and `logits` are those of the last classifier. What was "
+            f"validated lets a text leave at the first classifier with an uncertainty below {head.exit_threshold:g}."
+        )
+    if head.lstm is not None:
+        told.append("Other programs get the encoder's vectors; the LSTM in `bertc.json` is computed behind them.")
+    if head.crf is not None:
+        told.append("Other programs get no tags: those are decoded behind the scores, by the CRF in `bertc.json`.")
+    return " ".join(told)
+
+
+def _whole_paths(value: Any) -> Iterator[str]:
+    """Yield the paths from the root that a recipe names."""
+    if isinstance(value, dict):
+        for each in value.values():
+            yield from _whole_paths(each)
+    elif isinstance(value, str) and (PurePosixPath(value).is_absolute() or PureWindowsPath(value).is_absolute()):
+        yield value
+
+
+def _check_name(name: str) -> None:
+    """Raise `InputError` for a name that no repository can have, before anything is asked for it."""
+    errors = importlib.import_module("huggingface_hub.errors")
+    try:
+        importlib.import_module("huggingface_hub.utils").validate_repo_id(name)
+    except errors.HFValidationError as error:
+        raise InputError(f"{name!r} is no name that the hub takes ({error}); choose another one") from None
 
 
 def _check_verdicts(folder: Path, reports: list[Report]) -> None:
@@ -144,12 +186,14 @@ def _message(engines: list[CardEngine]) -> str:
 
 
 def _prepared(api: Any, repository: Repository, files: set[str]) -> tuple[str, list[str]]:
-    """Make the repository and the branch where they are not there; return the branch's head, and files to delete."""
+    """Make the repository and the branch where they are not there; return the branch's head, and files to delete.
+
+    What is refused leaves no branch: a new one begins where the main one is, whose files are looked at.
+    """
     name, revision = repository.name, repository.revision
     api.create_repo(name, private=repository.private or None, exist_ok=True)
-    if revision is not None:
-        api.create_branch(name, branch=revision, exist_ok=True)
-    info = api.model_info(name, revision=revision)
+    found = _info(api, repository)
+    info = api.model_info(name) if found is None else found
     if repository.private and not info.private:
         raise InputError(
             f"{name} is there and is public, so nothing was pushed; make it private, or leave out --private"
@@ -160,10 +204,20 @@ def _prepared(api: Any, repository: Repository, files: set[str]) -> tuple[str, l
     if strange:
         more = f" and {len(strange) - 1} more" if len(strange) > 1 else ""
         raise InputError(
-            f"{name} has files that bertc did not push ({strange[0]}{more}); push to another repository or "
-            "--revision, or remove them"
+            f"{name} has files that bertc did not push ({strange[0]}{more}); push to another repository, or remove them"
         )
+    if found is None:
+        api.create_branch(name, branch=revision, revision=info.sha, exist_ok=True)
     return info.sha, sorted((there & listed) - files)
+
+
+def _info(api: Any, repository: Repository) -> Any:
+    """Return what the hub says of the branch; None for one that is not there."""
+    errors = importlib.import_module("huggingface_hub.errors")
+    try:
+        return api.model_info(repository.name, revision=repository.revision)
+    except errors.RevisionNotFoundError:
+        return None
 
 
 def _listed(api: Any, repository: Repository, commit: str) -> set[str]:

@@ -35,6 +35,7 @@ class CardEngine:
     `library` runs it; `options` are those by which it was validated. `onnx` is an ONNX file beside it for other
     programs. `pooled` says whether it gives a vector that sentence-transformers makes of its tokens' as well, `alone`
     whether the folder has no other engine. `pipeline` is what the hub calls the task, `pairs` says that texts are two.
+    `left_out` says what of an answer the engine's files lack, `paths` are those of the machine that built.
     """
 
     report: Report
@@ -46,10 +47,17 @@ class CardEngine:
     alone: bool = True
     pipeline: str
     pairs: bool = False
+    left_out: str = ""
+    paths: tuple[str, ...] = ()
 
 
-def card_from_engines(repository: str, engines: Sequence[CardEngine], *, base_model: str | None = None) -> str:
-    """Return the text of README.md for an artefact with these engines, the first of which is tried first."""
+def card_from_engines(
+    repository: str, engines: Sequence[CardEngine], *, base_model: str | None = None, revision: str | None = None
+) -> str:
+    """Return the text of README.md for an artefact with these engines, the first of which is tried first.
+
+    `revision` is the branch that it stands on, None for the main one.
+    """
     report = engines[0].report
     lines = [
         "---",
@@ -63,7 +71,7 @@ def card_from_engines(repository: str, engines: Sequence[CardEngine], *, base_mo
     compared = " and compared with its float model" if all(each.report.accuracy for each in engines) else ""
     made = f" It was made of [{base_model}](https://huggingface.co/{base_model})." if base_model else ""
     lines += [f"{kind} for {report.checkpoint.task}, compiled with bertc {report.bertc}{compared}.{made}", ""]
-    lines += [*_accuracy(engines), *_use(repository, engines), *_model(report)]
+    lines += [*_accuracy(engines), *_use(repository, engines, revision), *_model(engines[0])]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -157,7 +165,9 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
 
 
-def _use(repository: str, engines: Sequence[CardEngine]) -> Iterator[str]:
+def _use(repository: str, engines: Sequence[CardEngine], revision: str | None) -> Iterator[str]:
+    branch = "" if revision is None else f", revision={json.dumps(revision)}"
+    download = f'snapshot_download("{repository}"{branch})'
     yield "## Use"
     yield ""
     texts = '["Who wrote it?"], ["It was written by Ada."]' if engines[0].pairs else '["a gripping film"]'
@@ -166,17 +176,20 @@ def _use(repository: str, engines: Sequence[CardEngine]) -> Iterator[str]:
         "import bertc",
         "from huggingface_hub import snapshot_download",
         "",
-        f'engine = bertc.load(snapshot_download("{repository}"))',
+        f"engine = bertc.load({download})",
         f"engine.predict({texts})",
     )
     for each in engines:
-        yield from _use_of(repository, each)
+        yield from _use_of(each, download)
+        if _has_sentences(each):
+            yield from _sentence_use(repository, each, branch)
 
 
-def _use_of(repository: str, engine: CardEngine) -> Iterator[str]:
+def _use_of(engine: CardEngine, download: str) -> Iterator[str]:
     """Say how other programs open an engine's files, where they do."""
-    download = f'folder = snapshot_download("{repository}")'
-    head = ["from huggingface_hub import snapshot_download", "", download]
+    head = ["from huggingface_hub import snapshot_download", "", f"folder = {download}"]
+    if engine.left_out and (engine.onnx is not None or engine.library in ("onnxruntime", "openvino")):
+        yield from (engine.left_out, "")
     if engine.library == "onnxruntime":
         yield from _code(
             "With ONNX Runtime, as it was validated:",
@@ -203,8 +216,6 @@ def _use_of(repository: str, engine: CardEngine) -> Iterator[str]:
             f'session = onnxruntime.InferenceSession(f"{{folder}}/{engine.onnx}", options, '
             'providers=["CPUExecutionProvider"])',
         )
-    if _has_sentences(engine):
-        yield from _sentence_use(repository, engine)
 
 
 def _has_sentences(engine: CardEngine) -> bool:
@@ -218,7 +229,7 @@ def _session_options(found: Mapping[str, Any]) -> list[str]:
     return ["options = onnxruntime.SessionOptions()", *entries]
 
 
-def _sentence_use(repository: str, engine: CardEngine) -> Iterator[str]:
+def _sentence_use(repository: str, engine: CardEngine, branch: str) -> Iterator[str]:
     """Say how sentence-transformers finds an engine, and opens it as it was validated.
 
     OpenVINO's options stand in sentence_bert_config.json where the engine is alone; a session's are in no file.
@@ -236,7 +247,7 @@ def _sentence_use(repository: str, engine: CardEngine) -> Iterator[str]:
     yield from _code(
         f'With sentence-transformers (`pip install "{package}"`):',
         *head,
-        f'model = SentenceTransformer("{repository}", backend="{backend}"{keywords})',
+        f'model = SentenceTransformer("{repository}"{branch}, backend="{backend}"{keywords})',
         'model.encode(["a gripping film"])',
     )
 
@@ -245,8 +256,8 @@ def _code(words: str, *lines: str) -> Iterator[str]:
     yield from (words, "", "```python", *lines, "```", "")
 
 
-def _model(report: Report) -> Iterator[str]:
-    part = report.checkpoint
+def _model(engine: CardEngine) -> Iterator[str]:
+    report, part = engine.report, engine.report.checkpoint
     yield "## Model"
     yield ""
     millions = f"{part.parameters / 1e6:.1f} million parameters"
@@ -255,8 +266,15 @@ def _model(report: Report) -> Iterator[str]:
         yield f"- INT8 mode {report.quantization.mode}, weights {report.quantization.weights}"
     yield f"- checkpoint's digest {part.digest}"
     for warning in report.warnings:
-        yield f"- warning: {_cell(_PATH.sub(_name_of_path, warning))}"
+        yield f"- warning: {_cell(_without_folders(warning, engine.paths))}"
 
 
-def _name_of_path(found: re.Match[str]) -> str:
-    return re.split(r"[/\\]", found[0].rstrip("/\\"))[-1]
+def _without_folders(text: str, paths: Sequence[str]) -> str:
+    """Leave of each path its last name: of those that are known, which may have blanks, and of what looks like one."""
+    for path in sorted(paths, key=len, reverse=True):
+        text = text.replace(path, _last_name(path))
+    return _PATH.sub(lambda found: _last_name(found[0]), text)
+
+
+def _last_name(path: str) -> str:
+    return re.split(r"[/\\]", path.rstrip("/\\"))[-1]

@@ -60,7 +60,11 @@ def head_of_rows(head: Head, rows: Sequence[Row]) -> Head:
     """Return the head as rows are to judge it: a score that is given to several rows of a query ranks them, and one of
     compared tokens that is not is a regression."""
     names = Counter(row.group for row in rows if row.group and len(row.texts) == 2)
-    ranked = max(names.values(), default=0) >= 2
+    return head_as_judged(head, ranked=max(names.values(), default=0) >= 2)
+
+
+def head_as_judged(head: Head, *, ranked: bool) -> Head:
+    """Return the head as rows judge it that are ranked by query, or are not."""
     if head.task == COMPARING:
         return replace(head, problem=None if ranked else Problem.REGRESSION)
     return (

@@ -8,7 +8,7 @@ import pytest
 
 from bertc.cli.commands.inspect import head_lines
 from bertc.core.head import Exit, Head, Interaction, Pooling, Projection
-from bertc.jobs.inspect import facts_of_head
+from bertc.jobs.inspect import facts_of_checkpoint, facts_of_head
 from tests.artefacts import Bertc
 from tests.checkpoint.test_exit_classifiers import LAYERS, deebert, rewritten
 
@@ -59,4 +59,5 @@ def test_of_a_checkpoint_the_exits_that_it_holds_are_told(early: bool, bertc: Be
     """It is built without them unless they are asked for, so its head has none."""
     folder = rewritten(tmp_path / "model", deebert if early else lambda tensors: tensors)
     assert ("exits         behind layers 1, 2, on the first token" in bertc("inspect", folder).out) == early
-    assert [each["layer"] for each in bertc("inspect", folder, "--json").json["exits"]] == [*range(LAYERS - 1)] * early
+    found = [each["layer"] for each in facts_of_checkpoint(str(folder))["exits"]]
+    assert found == [*range(LAYERS - 1)] * early

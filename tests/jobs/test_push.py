@@ -8,13 +8,17 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import bertc as package
+from bertc.core.crf import Crf, Over
 from bertc.core.digest import files_of_folder
-from tests.artefacts import Bertc, let_fail
+from bertc.core.head import Head
+from bertc.jobs.push import engines_of_artefact, left_out_of_files
+from tests.artefacts import Bertc, PathOf, let_fail
 from tests.fixtures import tiny_sentence, write_tiny_bert
 from tests.hub_double import CUT, Hub, running_hub
 
@@ -122,6 +126,33 @@ def test_a_branch_and_privacy(bertc: Bertc, hub: Hub, out: Path) -> None:
     called = bertc("push", out, "me/public", "--private")
     assert called.code == 2 and "is there and is public, so nothing was pushed" in called.err
     assert list(hub.head("me/public")[1]) == [".gitattributes"]
+    called = bertc("push", out, "me/public", "--revision", " ")
+    assert called.code == 2 and "the revision is empty" in called.err
+
+
+@pytest.mark.parametrize("refused", [True, False])
+def test_a_branch_is_made_where_nothing_is_refused(refused: bool, bertc: Bertc, hub: Hub, out: Path) -> None:
+    """It begins where the main one is, so files that are in the way there are in the way in a new branch."""
+    for name, strange in (("me/public", {}), ("me/files", {"train.py": b"x"} if refused else {})):
+        hub.create(name)
+        hub.commit(name, {**hub.head(name)[1], **strange})
+        private = ["--private"] if refused and not strange else []
+        called = bertc("push", out, name, "--revision", "int8", *private)
+        assert (called.code, list(hub.repositories[name]["branches"])) == (
+            (2, ["main"]) if refused else (0, ["main", "int8"])
+        )
+        assert "--revision" not in called.err
+        assert (
+            refused
+            or f'snapshot_download("{name}", revision="int8")' in hub.head(name, "int8")[1]["README.md"].decode()
+        )
+
+
+@pytest.mark.parametrize("name", ["me/a--b", "me/a..b", "me/a-", "me/a.git", "me/" + "a" * 100])
+def test_a_name_that_no_repository_can_have_is_refused(name: str, bertc: Bertc, hub: Hub, out: Path) -> None:
+    called = bertc("push", out, name)
+    assert called.code == 2 and "is no name that the hub takes" in called.err and "network" not in called.err
+    assert hub.seen == []
 
 
 def test_files_that_bertc_did_not_push_stay(bertc: Bertc, hub: Hub, out: Path) -> None:
@@ -223,6 +254,30 @@ def test_a_connection_that_is_cut(bertc: Bertc, hub: Hub, out: Path) -> None:
     called = bertc("push", out, "me/second")
     assert called.code == 3 and "the hub did not answer as it should" in called.err
     assert hub.url not in called.err and len(hub.repositories["me/second"]["branches"]["main"]) == 1
+
+
+def test_a_reranker_is_called_one_where_it_was_judged_as_one(
+    bertc: Bertc, data_of: PathOf, checkpoint_of: PathOf, out: Path, tmp_path: Path
+) -> None:
+    """By its files it is a classifier with one score."""
+    data = data_of("text-ranking")
+    options = ("--max-drop", "2abs", "--any-reference", "--no-cache", "--target", "ort-cpu")
+    called = bertc(
+        "build", checkpoint_of("text-ranking"), "-o", tmp_path / "ranks", "--calibration-data", data,
+        "--validation-data", data, *options,
+    )  # fmt: skip
+    assert called.code == 0, called.err
+    for folder, pipeline, pairs in ((tmp_path / "ranks", "text-ranking", True), (out, "text-classification", False)):
+        (engine,) = engines_of_artefact(folder)
+        assert (engine.pipeline, engine.pairs, engine.left_out) == (pipeline, pairs, "")
+
+
+def test_what_bertc_does_behind_the_files_is_told_of_the_head() -> None:
+    head = Head(task="sequence-classification")
+    assert left_out_of_files(head) == ""
+    assert "below 0.3" in left_out_of_files(replace(head, exit_threshold=0.3))
+    crf = Crf(transitions=((0.0,),), start=(0.0,), end=(0.0,), over=Over.WORDS, constrained=False)
+    assert "those are decoded behind the scores" in left_out_of_files(replace(head, crf=crf))
 
 
 def test_without_a_hub(bertc: Bertc, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -98,3 +98,31 @@ def test_paths_of_the_machine_and_figures_that_are_not_there_are_left_out(report
     card = card_from_engines("me/small", [engine(bare, "ort-cpu", "onnxruntime", "model.onnx")])
     assert "ada" not in card and "the tokenizer in tiny; check it" in card and "and/or y, 3/4" in card
     assert "UNVALIDATED" in card and "model-index" not in card and "compared with" not in card
+
+
+def test_a_branch_stands_wherever_the_repository_is_opened(report: Report) -> None:
+    engines = [
+        engine(report, "openvino", "openvino", "engines/openvino/openvino_model.xml", pooled=True, alone=False),
+        engine(report, "ort-cpu", "onnxruntime", "engines/ort-cpu/model.onnx", pooled=True, alone=False),
+        engine(report, "native", "bertc", "engines/native/native.json", onnx="engines/native/model.onnx", alone=False),
+    ]
+    card = card_from_engines("me/small", engines, revision='in"t8')
+    assert card.count('"me/small"') == card.count('"me/small", revision="in\\"t8"') == len(python_of(card)) == 6
+    assert "revision" not in card_from_engines("me/small", engines)
+
+
+def test_what_the_files_leave_out_is_said_where_others_open_them(report: Report) -> None:
+    said = "No text leaves."
+    for library, onnx in (("bertc", "model.onnx"), ("onnxruntime", None), ("openvino", None)):
+        card = card_from_engines("me/small", [engine(report, "x", library, "m", onnx=onnx, left_out=said)])
+        assert said in card and said not in card_from_engines(
+            "me/small", [engine(report, "x", library, "m", onnx=onnx)]
+        )
+    assert said not in card_from_engines("me/small", [engine(report, "x", "tensorrt", "m", left_out=said)])
+
+
+def test_known_paths_are_left_out_whatever_is_in_their_names(report: Report) -> None:
+    told = "the float reference is /home/Ada L/my (old) model; look at it"
+    bare = report.model_copy(update={"warnings": (told,)})
+    made = engine(bare, "ort-cpu", "onnxruntime", "model.onnx", paths=("/home/Ada L/my (old) model", "/home/Ada L"))
+    assert "the float reference is my (old) model; look" in card_from_engines("me/small", [made])
