@@ -31,11 +31,30 @@ def table_from_json_array(path: Path) -> Table:
 def json_from_path(path: Path) -> Any:
     """Return the content of a whole JSON file. Raises `InputError` with the line of the first mistake."""
     try:
-        return json.loads(decode_text(path.read_bytes(), path))
+        return _loads(decode_text(path.read_bytes(), path))
     except json.JSONDecodeError as error:
         raise InputError(f"{path}, line {error.lineno}: not valid JSON ({_reason(error)}); mend the file") from None
+    except _TwiceError as error:
+        raise InputError(f"{path}: {error}") from None
     except RecursionError:
         raise InputError(f"{path}: the JSON is nested too deeply; give a list of rows") from None
+
+
+class _TwiceError(ValueError):
+    """An object has two values of one name, of which Python's reader would take the last in silence."""
+
+
+def _loads(text: str) -> Any:
+    return json.loads(text, object_pairs_hook=_distinct)
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in found if names.count(name) > 1)
+        raise _TwiceError(f"an object has {twice[:60]!r} twice; leave one of them")
+    return found
 
 
 def _reason(error: json.JSONDecodeError) -> str:
@@ -55,11 +74,13 @@ def _objects(path: Path) -> Iterator[NumberedObject]:
         if not line.strip():
             continue
         try:
-            yield number, _object(json.loads(line), path, number)
+            yield number, _object(_loads(line), path, number)
         except json.JSONDecodeError as error:
             raise InputError(
                 f"{path}, line {number}: not valid JSON ({_reason(error)}); each line must be one object"
             ) from None
+        except _TwiceError as error:
+            raise InputError(f"{path}, line {number}: {error}") from None
         except RecursionError:
             raise InputError(f"{path}, line {number}: the JSON is nested too deeply") from None
 

@@ -33,6 +33,8 @@ def table_from_parquet(path: Path) -> Table:
     except (pa.ArrowInvalid, OSError) as error:
         raise InputError(f"{path}: not a valid Parquet file ({_first_line(error)}); write it again") from None
     schema = file.schema_arrow
+    if len(set(schema.names)) < len(schema.names):
+        raise InputError(f"{path}: two columns have the same name; rename one")
     classes = _classes_of_columns((schema.metadata or {}).get(FEATURES, b""))
     return Table("parquet", tuple(schema.names), True, _records(path, file, classes, pa.ArrowException))
 

@@ -20,8 +20,8 @@ class Reading:
 
     `header` is None for a form that has none. `columns` says which column filled which role, `labels` what a label of
     the file means to the checkpoint (the first 50 that differ), `scheme` in which form tags are. `labelled` of the
-    `rows` have a label, None where labels do not matter; `left_out` counts what is no row, and labels that mean nothing
-    to the task.
+    `rows` have a label, None where labels do not matter; `half_empty` of them are pairs of which one text is empty.
+    `left_out` counts what is no row, and labels that mean nothing to the task.
     """
 
     form: str
@@ -31,6 +31,7 @@ class Reading:
     rows: int
     labelled: int | None
     scheme: str | None = None
+    half_empty: int = 0
     left_out: Mapping[str, int] = field(default_factory=dict)
 
     def sentence(self) -> str:
@@ -64,6 +65,8 @@ class Reading:
         if self.scheme is not None:
             yield f"tags {self.scheme}"
         yield f"{self.rows} rows" + ("" if self.labelled in (None, self.rows) else f", {self.labelled} with a label")
+        if self.half_empty:
+            yield f"{self.half_empty} with an empty text beside the other"
         for what, count in self.left_out.items():
             yield f"{count} {what} left out"
 
@@ -82,21 +85,27 @@ def reading_from_rows(
         rows=len(checked),
         labelled=sum(read),
         scheme=scheme,
+        half_empty=_half_empty(checked),
         left_out={**dataset.left_out, **({"labels": unread} if unread else {})},
     )
 
 
-def reading_of_texts(dataset: Dataset, rows: int) -> Reading:
-    """Say how a file was read of which so many rows' texts are used, and no label."""
+def reading_of_texts(dataset: Dataset, rows: Sequence[Row]) -> Reading:
+    """Say how a file was read of which the texts of these rows are used, and no label."""
     return Reading(
         form=dataset.form,
         header=dataset.header,
         columns=dataset.columns,
         labels={},
-        rows=rows,
+        rows=len(rows),
         labelled=None,
+        half_empty=_half_empty(rows),
         left_out=dict(dataset.left_out),
     )
+
+
+def _half_empty(rows: Sequence[Row]) -> int:
+    return sum(not all(text.strip() for text in row.texts) for row in rows)
 
 
 def _meanings(rows: Sequence[Row], checked: Sequence[Row], labels: Sequence[str]) -> dict[str, str]:

@@ -248,7 +248,7 @@ def calibration_from_recipe(calibration: CalibrationRecipe, checkpoint: Checkpoi
         features=tuple(features),
         max_length=max_length,
         seed=calibration.seed,
-        reading=reading_of_texts(dataset, len(rows)),
+        reading=reading_of_texts(dataset, rows),
     )
 
 

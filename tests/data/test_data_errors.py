@@ -36,6 +36,14 @@ CASES: dict[str, tuple[str, str | bytes, dict[str, Any], str]] = {
     ),
     "bad quoting": ("a.csv", 'text,label\n"a"b,c\n', {}, "line 2: not valid CSV"),
     "same name twice": ("a.csv", "text,text\na,b\n", {}, "two columns have the same name"),
+    "same name twice in an object": (
+        "a.jsonl", '{"text": "a", "label": 0}\n{"text": "b", "label": 1, "label": 0}\n', {},
+        "line 2: an object has 'label' twice; leave one",
+    ),
+    "same name twice in an array": ("a.json", '[{"text": "a", "text": "b"}]', {}, "an object has 'text' twice"),
+    "same name twice within": (
+        "a.jsonl", '{"text": "a", "meta": {"x": 1, "x": 2}}\n', {}, "line 1: an object has 'x' twice",
+    ),
     "no utf-8": ("a.tsv", b"text\tlabel\na\tb\n\xff\tc\n", {}, "line 3: not valid UTF-8; save the file as UTF-8"),
     "utf-16": ("a.txt", "text".encode("utf-16"), {}, "line 1: not valid UTF-8"),
     "nul": ("a.txt", b"one\ntw\0o\n", {}, "line 2: holds a NUL byte"),
@@ -69,6 +77,18 @@ def test_bad_files_get_one_sentence(tmp_path: Path, case: str) -> None:
     text = str(caught.value)
     assert str(path) in text and "\n" not in text and caught.value.exit_code == EXIT_INPUT
     assert len(text) < 400 and caught.value.__cause__ is None
+
+
+def test_a_parquet_file_with_two_columns_of_one_name(tmp_path: Path) -> None:
+    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    columns = [arrow.array(["a", "b"]), arrow.array([0, 1]), arrow.array([1, 0])]
+    for names in (["text", "label", "other"], ["text", "label", "label"]):
+        parquet.write_table(arrow.Table.from_arrays(columns, names=names), tmp_path / "a.parquet")
+        if len(set(names)) == 3:
+            assert len(dataset_of(tmp_path / "a.parquet", task="sequence-classification")) == 2
+            continue
+        with pytest.raises(InputError, match="two columns have the same name; rename one"):
+            dataset_of(tmp_path / "a.parquet", task="sequence-classification")
 
 
 SCRAPS = [
