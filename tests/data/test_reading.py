@@ -21,11 +21,11 @@ FILES: list[tuple[Head, str, str, dict[str, str], str]] = [
      "csv with a header; columns text=text, label[a]=a, label[b]=b, label[c]=c; labels '[0, 0, 0]' is none, "
      "'[0, 1, 1]' is b, c; 2 rows"),
     (STARS, "a.jsonl", '{"text": "x", "label": 3.5}\n', {}, "jsonl; columns text=text, label=label; 1 rows"),
-    (STARS, "a.tsv", "query\tpassage\tlabel\nq\tp\t1\nq\t\t2\n\tp\t3\n", {},
-     "tsv with a header; columns text_a=query, text_b=passage, label=label, group=query; 3 rows; 2 with an empty text "
+    (STARS, "a.tsv", "sentence1\tsentence2\tlabel\nq\tp\t1\nq\t\t2\n\tp\t3\n", {},
+     "tsv with a header; columns text_a=sentence1, text_b=sentence2, label=label; 3 rows; 2 with an empty text "
      "beside the other"),
-    (STARS, "a.tsv", "query\tpassage\tlabel\nq\tp\t1\nq\tr\t2\n", {},
-     "tsv with a header; columns text_a=query, text_b=passage, label=label, group=query; 2 rows"),
+    (STARS, "a.tsv", "sentence1\tsentence2\tlabel\nq\tp\t1\nq\tr\t2\n", {},
+     "tsv with a header; columns text_a=sentence1, text_b=sentence2, label=label; 2 rows"),
     (NER, "a.conll", "# c\na 1\nb O\n", {},
      "conll; columns words=1, tags=2; labels '1' is B-person; tags BIO; 1 rows; 1 comment lines left out"),
 ]  # fmt: skip
