@@ -17,6 +17,15 @@ def test_cosine() -> None:
     assert cosine(np.zeros(3), np.ones(3)) == 0
 
 
+def test_no_cosine_is_beyond_one_and_of_a_vector_with_itself_it_is_one() -> None:
+    """A float model's cosine to itself stands in the report."""
+    vectors = np.random.default_rng(0).normal(size=(2000, 384)).astype(np.float32)
+    vectors[:500] *= np.float32(1e30)  # whose squares are beyond float32
+    for other, sign in ((vectors, 1.0), (-vectors, -1.0)):
+        found = cosine(vectors, other)
+        assert np.abs(found).max() <= 1 and found == pytest.approx(np.full(2000, sign), abs=1e-15)
+
+
 def test_scale_does_not_matter_but_direction_does() -> None:
     assert METRICS["mean_cosine"].value(VECTORS, 3 * VECTORS) == pytest.approx(1)
     assert METRICS["agreement"].value(VECTORS, 3 * VECTORS) == 1
