@@ -133,17 +133,20 @@ class GateOptions(Protocol):
 def gates_from_options(options: GateOptions, task: Task, head: Head, *, labelled: bool) -> tuple[Gate, ...]:
     """Return the gates that options ask for.
 
-    `gates` and `max_drop` replace the default, the preset "99%"; a preset that is named holds beside them. Without
-    labels the preset bounds the task's main fidelity metric and, where there is one, the divergence in nats by the same
-    number. Raises `InputError` on a wrong one, and on a gate that needs labels where there are none.
+    `gates` and `max_drop` replace the default, the preset "99%", and `min_agreement` that part of it that bounds the
+    agreement, as it does without labels; a preset that is named holds beside all of them. Without labels the preset
+    bounds the task's main fidelity metric and, where there is one, the divergence in nats by the same number. Raises
+    `InputError` on a wrong one, and on a gate that needs labels where there are none.
     """
     chosen = [gate_from_text(text, task, head) for text in options.gates]
     main = task.metrics(head)[0].name if labelled else task.main_fidelity
     if options.max_drop is not None:
         chosen.append(Gate(main, limit_from_text(options.max_drop)))
-    if options.preset is not None or not chosen:
-        chosen += _preset_gates(task, head, options.preset or DEFAULT_PRESET, main, labelled=labelled)
     agreement = options.min_agreement
+    if options.preset is not None or not chosen:
+        implied = _preset_gates(task, head, options.preset or DEFAULT_PRESET, main, labelled=labelled)
+        named = {"agreement"} if agreement is not None and options.preset is None else set()
+        chosen += [gate for gate in implied if gate.metric not in named]
     if agreement is not None:
         if not 0 <= agreement <= 1:
             raise InputError(f"the agreement {agreement:g} is no part of 1; write for example 0.99")

@@ -262,6 +262,8 @@ def let_leave(
     with work.timed("early exit"):
         threshold = chosen_threshold(recipe, plan, inputs, lowered, scratch)
         part = exit_part(plan, inputs, lowered, threshold, scratch)
+    if part is None:  # then no report says it
+        work.progress.note(f"early exit: below {threshold:g} texts leave; what that brings was not measured")
     return replace(plan, options=replace(plan.options, exit_threshold=threshold)), part
 
 

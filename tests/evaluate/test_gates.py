@@ -65,6 +65,10 @@ def test_the_defaults() -> None:
     assert chosen(gates=["f1:1%"], preset="99%") == [("f1", "1%"), ("accuracy", "1%")]
     assert chosen(min_agreement=0.99) == [("accuracy", "1%"), ("agreement", "0.99 at least")]
     assert chosen(labelled=False) == [("agreement", "0.01abs"), ("divergence", "0.01abs")]
+    least = ("agreement", "0.5 at least")  # not beside the default of the same metric, which would be the stricter
+    assert chosen(labelled=False, min_agreement=0.5) == [("divergence", "0.01abs"), least]
+    strict = [("agreement", "0.01abs"), ("divergence", "0.01abs"), least]
+    assert chosen(labelled=False, min_agreement=0.5, preset="99%") == strict
     assert chosen(labelled=False, preset="99.9%") == [("agreement", "0.001abs"), ("divergence", "0.001abs")]
 
 

@@ -126,6 +126,18 @@ def test_without_a_threshold_the_last_classifier_answers_on_every_target(
     assert read_manifest(out).exit_threshold is None
 
 
+@pytest.mark.parametrize("early", [("--exit-drop", "0.9"), ()])
+def test_without_validation_the_threshold_that_was_chosen_is_told(
+    early: tuple[str, ...], trained: Path, rows: Path, tmp_path: Path, bertc: Bertc
+) -> None:
+    data = ("--calibration-data", rows, "--calibration-samples", 24, "--unvalidated", "--no-cache")
+    built = bertc("build", trained, "-o", tmp_path / "engine", *data, *early)
+    assert built.code == 0, built.err
+    chosen = read_manifest(tmp_path / "engine").exit_threshold
+    assert (chosen is not None) == bool(early) == ("texts leave" in built.err)
+    assert not early or f"early exit: below {chosen:g} texts leave" in built.err
+
+
 @pytest.mark.parametrize(
     "options, told",
     [

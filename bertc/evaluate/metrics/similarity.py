@@ -31,7 +31,7 @@ def cosine(a: NDArray[Any], b: NDArray[Any]) -> Array:
     """Return the cosine of vectors along the last axis, at most 1; that with a zero vector is 0."""
     one, two = a.astype(np.float64), b.astype(np.float64)
     lengths = np.linalg.norm(one, axis=-1) * np.linalg.norm(two, axis=-1)
-    return np.clip((one * two).sum(-1) / np.maximum(lengths, np.finfo(np.float64).tiny), -1.0, 1.0)
+    return np.asarray(np.clip((one * two).sum(-1) / np.maximum(lengths, np.finfo(np.float64).tiny), -1.0, 1.0))
 
 
 def similarity(a: NDArray[Any], b: NDArray[Any], kind: Similarity) -> Array:
