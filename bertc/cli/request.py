@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import wraps
@@ -18,6 +18,7 @@ from bertc.cli.options import recipe_from_flags, recipe_options
 from bertc.cli.output import Output
 from bertc.cli.paths import Reads, Writes, destinations_of
 from bertc.cli.progress import shown_progress
+from bertc.errors import InputError
 from bertc.recipe import Recipe
 from bertc.recipe.file import value_of
 from bertc.recipe.setting import settings, settings_named, title_of
@@ -58,6 +59,7 @@ class Request:
         """
         from bertc.artefact.destination import check_apart
 
+        _check_text((*self.output.arguments, *(str(each.path.absolute()) for each in self.destinations)))
         recipe = recipe_from_flags(self.checkpoint, self.file, self.flags)
         check_in_use(recipe, self.flags)
         check_apart(self.destinations, sources_from_recipe(recipe))
@@ -76,6 +78,20 @@ class Request:
             workers or nullcontext(),
         ):
             yield Work(cache, progress, workers=workers)
+
+
+def _check_text(arguments: Iterable[str]) -> None:
+    """Raise `InputError` for a word of the command line, or a place to write to, that is no text.
+
+    Recipes, reports and manifests name what they were made of, in UTF-8, and ONNX Runtime opens no other place.
+    """
+    for each in arguments:
+        try:
+            each.encode()
+        except UnicodeEncodeError:
+            raise InputError(
+                f"{each!r} has bytes that are no UTF-8, and what is written has to name it; rename it"
+            ) from None
 
 
 def cache_directory(named: Path | None, *, no_cache: bool) -> Path | None:

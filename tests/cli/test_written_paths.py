@@ -353,3 +353,25 @@ def test_what_is_no_regular_file_is_written_as_it_is(bertc: Bertc, own_home: Hom
     shutil.copytree(ort_artefact, own_home.root / "served")
     assert bertc("export", "served", "--triton-repository", ".", "-q").code == 2, "./served is there"
     assert bertc("export", "served", "--triton-repository", "models", "-q").code == 0
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are text there")
+@pytest.mark.parametrize("odd", ["validation", "out", "folder", "none"])
+def test_what_has_to_be_named_in_utf_8_is_refused_before_the_work(
+    odd: str, bertc: Bertc, classifier: Path, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def named(what: str, name: str) -> Path:
+        return Path(os.fsdecode(os.fsencode(name) + b"\xe9" * (what == odd)))
+
+    folder = tmp_path / named("folder", "here")
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    data, out = named("validation", "dev.tsv"), named("out", "out")
+    shutil.copyfile(rows, data)
+    options = ("--calibration-data", rows, "--max-drop", "2abs", "--any-reference", "--no-cache", "--target", "ort-cpu")
+    called = bertc("build", classifier, "-o", out, "--validation-data", data, *options)
+    if odd == "none":
+        assert called.code == 0, called.err
+        return
+    assert called.code == 2 and "has bytes that are no UTF-8" in called.err
+    assert os.listdir(folder) == [str(data)]
