@@ -374,4 +374,4 @@ def test_what_has_to_be_named_in_utf_8_is_refused_before_the_work(
         assert called.code == 0, called.err
         return
     assert called.code == 2 and "has bytes that are no UTF-8" in called.err
-    assert os.listdir(folder) == [str(data)]
+    assert [each.name for each in folder.iterdir()] == [str(data)]
