@@ -186,6 +186,8 @@ class _Run:
             learned_scales=recipe.training.learned_scales,
             masks=self.masks,
         )
+        if self.checkpoint.exits and not early:
+            progress.note("the exits stay as they are while the encoder changes; train them with it: --early-exit")
         if self.masks:
             progress.note(f"{len(self.masks)} GEMMs are 2:4 and stay so")
             if recipe.training.teacher is None and self.teacher is not None:

@@ -60,6 +60,17 @@ def test_while_training_each_exit_is_measured_on_what_is_held_out(
     assert all(0 <= curve[-1][name] <= 1 for name in measured)
 
 
+@pytest.mark.parametrize(("early", "has_exits"), [(False, True), (True, True), (False, False)])
+def test_exits_that_are_not_trained_with_the_encoder_are_told(
+    early: bool, has_exits: bool, trained: Path, classifier: Path, rows: Path, tmp_path: Path, bertc: Bertc
+) -> None:
+    options = ("--train-data", rows, "--steps", 1, "--held-out", 0, "--labels", 1, "--distill", "none")
+    start = trained if has_exits else classifier
+    called = bertc("finetune", start, "-o", tmp_path / "out", *options, "--early-exit" if early else "--float")
+    assert called.code == 0, called.err
+    assert ("the exits stay as they are" in called.err) == (has_exits and not early)
+
+
 @pytest.mark.parametrize("part", ["exit", "encoder"])
 def test_exits_and_encoder_have_rates_of_their_own(part: str, classifier: Path, rows: Path, tmp_path: Path) -> None:
     """What has a rate of nothing to speak of stays where it is."""
