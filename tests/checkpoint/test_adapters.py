@@ -149,6 +149,17 @@ def test_a_head_that_only_the_adapter_has(base: Path) -> None:
     assert checkpoint.parameters == sum(values.size for values in (whole | head).values())
 
 
+def test_a_pooler_that_neither_has_is_named(base: Path) -> None:
+    whole = tensors_of(base)
+    pooler = {name: whole.pop(name) for name in list(whole) if ".pooler." in name}
+    assert len(pooler) == 2
+    head = {name: values for name, values in whole.items() if name.startswith("classifier.")}
+    write_tensors(base, whole)
+    with pytest.raises(InputError, match=r"lacks the tensor pooler\.dense\.weight"):
+        logits_of(checkpoint_from_path(write_adapter(base, factors() | head)))
+    logits_of(checkpoint_from_path(write_adapter(base, factors() | head | pooler)))
+
+
 def test_alpha_and_bias_of_single_layers(base: Path) -> None:
     """`alpha_pattern` is PEFT's: the first pattern that a module's name ends with."""
     name = f"{ADAPTED[0]}.lora_B.bias"
