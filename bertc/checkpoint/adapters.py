@@ -131,7 +131,16 @@ class AdaptedWeights:
         return np.asarray(merged, np.float32)
 
     def _source(self, name: str) -> MappedWeights:
-        return self._tensors if name in self._replaced else self._base
+        if name in self._replaced:
+            return self._tensors
+        try:
+            self._base.stored_name(name)
+        except InputError as error:  # PEFT neither trains nor saves a pooler that was random above the base model
+            raise InputError(
+                f"{self.files[0].parent} lacks the tensor {name}, and so does the adapter; train it again with that "
+                "module in PEFT's modules_to_save"
+            ) from error
+        return self._base
 
 
 def adapted_weights(folder: Path, base: MappedWeights, *, prefix: str) -> MappedWeights | AdaptedWeights:

@@ -155,7 +155,7 @@ def test_a_pooler_that_neither_has_is_named(base: Path) -> None:
     assert len(pooler) == 2
     head = {name: values for name, values in whole.items() if name.startswith("classifier.")}
     write_tensors(base, whole)
-    with pytest.raises(InputError, match=r"lacks the tensor pooler\.dense\.weight"):
+    with pytest.raises(InputError, match=r"lacks the tensor pooler\.dense\.weight, and so does the adapter"):
         logits_of(checkpoint_from_path(write_adapter(base, factors() | head)))
     logits_of(checkpoint_from_path(write_adapter(base, factors() | head | pooler)))
 
