@@ -7,7 +7,7 @@
 # Expected: about what another HNSW index of the same parameters finds, as with vectors of one length.
 # Seen: voyager adds a dimension that makes all lengths equal to the largest so far. Vectors that were added before a
 # longer one keep what was right for a shorter one, and the graph is built by wrong distances. Added in falling order of
-# length all is well; faiss needs no order.
+# length all is well; faiss needs no order. (Threads build the graph: a percent more or less.)
 #
 #   voyager 2.2.3, faiss-cpu 1.15.1
 #   guess: voyager finds about as many of the nearest by inner product as another HNSW of the same parameters
