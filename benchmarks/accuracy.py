@@ -104,7 +104,6 @@ def cases(shared: Path) -> list[Case]:
             recover={"learning_rate": 1e-4},
             max_length=256,
             questions=4000,
-            seeds=(0,),
             recover_seeds=(0,),
         ),
     ]
