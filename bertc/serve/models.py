@@ -23,6 +23,7 @@ from bertc.jobs.predict import Encoded, Predictor, predictor_from_path
 from bertc.serve.batcher import Batcher
 from bertc.serve.bounds import Limits
 from bertc.serve.counters import Counters
+from bertc.serve.first_batch import first_batch
 from bertc.serve.refused import Reason, RefusalError, check_text
 from bertc.tasks import outputs_from_head
 
@@ -31,9 +32,6 @@ INLINE_CHARACTERS = 8192
 
 INLINE_TEXTS = 16
 """Texts whose answers are written down where that stands."""
-
-FIRST_LENGTH = 64
-"""The longest text of the batch that is run before a model answers."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -220,7 +218,7 @@ class ServedModel:
             predictor.close()
             raise InputError(f"{predictor.caution}; build it until it passes, or serve it with --allow-failed")
         try:
-            predictor.run_features(_first_batch(predictor, self._settings.limits.batch_tokens))
+            predictor.run_features(first_batch(predictor, self._settings.limits.batch_tokens))
         except BaseException:
             predictor.close()
             raise
@@ -286,22 +284,6 @@ class Models(Mapping[str, ServedModel]):
 def _arrays(predictor: Predictor, raw: RawOutputs) -> dict[str, list[NDArray[np.float32]]]:
     """Return the engine's arrays by its own names, where a task has others."""
     return {output.name: list(raw[output.key]) for output in outputs_from_head(predictor.head) if output.read}
-
-
-def _first_batch(predictor: Predictor, tokens: int) -> list[Feature]:
-    """Return texts of several lengths, of random tokens and as many as a batch may have, for nobody to wait on.
-
-    OpenVINO makes a product ready when it first meets its size: dozens of a server's first batches took four times as
-    long as later ones, those after an exchange too.
-    """
-    draw = np.random.default_rng(0)
-    vocabulary, longest = predictor.encoder.vocab_size, min(FIRST_LENGTH, predictor.max_length)
-    features: list[Feature] = []
-    while tokens > 0:
-        ids = draw.integers(1, vocabulary, draw.integers(1, longest, endpoint=True))
-        features.append(Feature(input_ids=ids, token_type_ids=np.zeros_like(ids), row=len(features)))
-        tokens -= len(ids)
-    return features
 
 
 def _settle() -> None:

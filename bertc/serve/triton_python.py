@@ -26,6 +26,8 @@ from bertc.data.rows import row_from_texts
 from bertc.errors import EnvironmentLackError, InputError
 from bertc.jobs.engine_choice import EngineWish
 from bertc.jobs.predict import Encoded, Predictor, predictor_from_path
+from bertc.serve.bounds import Limits
+from bertc.serve.first_batch import first_batch
 from bertc.serve.protocols._arrays import batched
 from bertc.serve.protocols._task_names import has_array_per_text
 from bertc.serve.protocols._token_ids import features_from_ids, rows_from_ids
@@ -68,6 +70,7 @@ class TritonPythonModel:
         self._outputs = frozenset(each["name"] for each in config["output"])
         if self._predictor.caution:
             server.Logger.log_warn(self._predictor.caution)
+        self._predictor.run_features(first_batch(self._predictor, Limits().batch_tokens))
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """Answer requests, each by a response of its own, in their order."""

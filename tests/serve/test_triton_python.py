@@ -16,9 +16,12 @@ from numpy.typing import NDArray
 
 import bertc
 from bertc.artefact.triton_server import CONFIG
+from bertc.core.feature import Feature
 from bertc.errors import EnvironmentLackError
+from bertc.evaluate.task import RawOutputs
 from bertc.jobs.predict import Predictor
 from bertc.jobs.triton_repository import serve_artefact
+from bertc.serve.bounds import Limits
 from tests.artefacts import PathOf
 from tests.fixtures import tiny_sentence
 from tests.triton_backend_double import InferenceResponse, OldTensor, Request, Tensor, backend_double, model_config
@@ -111,6 +114,21 @@ def message(response: InferenceResponse) -> str:
     """Return why a request was refused; it has no tensors then."""
     assert response.failure is not None and not response.tensors
     return response.failure.message()
+
+
+def test_a_batch_is_run_before_a_request_comes(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokens: list[int] = []
+
+    def run(self: Predictor, features: Sequence[Feature], **options: Any) -> RawOutputs:
+        tokens.append(sum(feature.length for feature in features))
+        return real(self, features, **options)
+
+    real = Predictor.run_features
+    monkeypatch.setattr(Predictor, "run_features", run)
+    model = load("sequence-classification")
+    assert tokens[-1] >= Limits().batch_tokens
+    model.execute({"text": texts("good")})
+    assert tokens[-1] == 3
 
 
 def test_ragged_requests_share_a_batch_and_get_what_predict_gives(
