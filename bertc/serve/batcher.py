@@ -56,8 +56,11 @@ class _Request:
 class Batcher:
     """The queue of one engine and the thread that runs it. Made and used in one event loop."""
 
-    def __init__(self, run: Run, limits: Limits, observe: Observe) -> None:
-        """Start the thread. `run` is called there and nowhere else."""
+    def __init__(self, run: Run, limits: Limits, observe: Observe, *, rate: float = 0.0) -> None:
+        """Start the thread. `run` is called there and nowhere else.
+
+        `rate` is how many tokens a second it ran before, 0 where nobody knows: then the first batches tell it.
+        """
         self._run = run
         self._limits = limits
         self._observe = observe
@@ -67,12 +70,17 @@ class Batcher:
         self._tokens = 0
         self._closing = False
         self._share = max(1, limits.batch_tokens // SHARES)
-        self._rate = 0.0  # tokens per second
-        self._batches = 0
+        self._rate = rate  # tokens per second
+        self._batches = FIRST_BATCHES if rate else 0
         self._running = 0  # tokens of the batch that runs, and since when
         self._since = 0.0
         self._thread = threading.Thread(target=self._work, name="bertc-engine", daemon=True)
         self._thread.start()
+
+    @property
+    def rate(self) -> float:
+        """How many tokens a second the engine runs in full batches, as far as is known."""
+        return self._rate
 
     @property
     def waiting_tokens(self) -> int:
@@ -85,7 +93,7 @@ class Batcher:
 
         That is what the batch that runs still takes, and one turn of all that wait.
 
-        0 while the engine is new: its first batches compile and load what later ones find, and tell no pace.
+        0 while its rate is not known: its first batches compile and load what later ones find, and tell none.
         """
         if self._batches < FIRST_BATCHES:
             return 0.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -146,8 +147,11 @@ class ServedModel:
         Raises `InputError` and `EnvironmentLackError` where it cannot be opened, or did not pass: the older one stays.
         """
         async with self._loading:
-            predictor = await asyncio.to_thread(self._opened)
-            older, self._open = self._open, _Open(predictor, self._settings.limits, self._observe)
+            predictor, rate = await asyncio.to_thread(self._opened)
+            older = self._open
+            if older is not None:  # beside it, which answers meanwhile, the newer one seemed slower than it is
+                rate = max(rate, older.batcher.rate)
+            self._open = _Open(predictor, self._settings.limits, self._observe, rate)
             self._head = predictor.head
             self._counters.loads.labels(self.name).inc()
             if older is not None:
@@ -211,18 +215,23 @@ class ServedModel:
             if not used.users:
                 used.idle.set()
 
-    def _opened(self) -> Predictor:
+    def _opened(self) -> tuple[Predictor, float]:
+        """Return the open artefact, and how many tokens a second it runs."""
         wish = EngineWish(target=self._settings.engine, allow_failed=self._settings.allow_failed)
         predictor = predictor_from_path(self.folder, threads=self._settings.threads, wish=wish)
         if predictor.caution and not self._settings.allow_failed:
             predictor.close()
             raise InputError(f"{predictor.caution}; build it until it passes, or serve it with --allow-failed")
         try:
-            predictor.run_features(first_batch(predictor, self._settings.limits.batch_tokens))
+            features = first_batch(predictor, self._settings.limits.batch_tokens)
+            predictor.run_features(features)
+            begin = time.perf_counter()
+            predictor.run_features(features)
+            seconds = time.perf_counter() - begin
         except BaseException:
             predictor.close()
             raise
-        return predictor
+        return predictor, sum(feature.length for feature in features) / seconds
 
     def _observe(self, texts: int, tokens: int) -> None:
         self._counters.batch_texts.labels(self.name).observe(texts)
@@ -232,9 +241,9 @@ class ServedModel:
 class _Open:
     """An open artefact with its queue, and how many requests use it."""
 
-    def __init__(self, predictor: Predictor, limits: Limits, observe: Callable[[int, int], None]) -> None:
+    def __init__(self, predictor: Predictor, limits: Limits, observe: Callable[[int, int], None], rate: float) -> None:
         self.predictor = predictor
-        self.batcher = Batcher(predictor.run_features, limits, observe)
+        self.batcher = Batcher(predictor.run_features, limits, observe, rate=rate)
         self.users = 0
         self.idle = asyncio.Event()
 

@@ -52,11 +52,11 @@ def said(outputs: RawOutputs) -> list[int]:
     return [int(value[0]) for value in outputs["logits"]]
 
 
-def ran(engine: Engine, limits: Limits, work: Callable[[Batcher], Coroutine[Any, Any, Any]]) -> Any:
+def ran(engine: Engine, limits: Limits, work: Callable[[Batcher], Coroutine[Any, Any, Any]], rate: float = 0.0) -> Any:
     """Run a coroutine with a batcher, and close it."""
 
     async def whole() -> Any:
-        batcher = Batcher(engine.run, limits, lambda texts, tokens: None)
+        batcher = Batcher(engine.run, limits, lambda texts, tokens: None, rate=rate)
         try:
             return await work(batcher)
         finally:
@@ -145,6 +145,24 @@ def test_what_would_wait_too_long_for_its_turn_is_refused_and_what_waits_is_answ
 
     found = ran(engine, Limits(batch_tokens=64, waiting_seconds=0.02), work)
     assert found == [[99], *([10 * number] for number in range(9))]
+
+
+@pytest.mark.parametrize("rate", [3200.0, 0.0])
+def test_a_rate_that_is_known_counts_from_the_first_batch_on(rate: float) -> None:
+    engine = Engine()
+
+    async def work(batcher: Batcher) -> None:
+        assert batcher.rate == rate
+        tasks = await held_up(batcher, engine, *[features(8, first=10 * number) for number in range(9)])
+        if rate:
+            with pytest.raises(RefusalError, match="seconds for its turn"):
+                batcher.check_room()
+        else:
+            batcher.check_room()
+        engine.gate.set()
+        await asyncio.gather(*tasks)
+
+    ran(engine, Limits(batch_tokens=64, waiting_seconds=0.02), work, rate)
 
 
 def test_a_large_request_that_waits_keeps_nobody_out() -> None:

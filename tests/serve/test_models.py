@@ -57,10 +57,22 @@ def test_a_batch_is_run_before_a_model_answers(artefact: Path, tokens: int, monk
     real = Predictor.run_features
     monkeypatch.setattr(Predictor, "run_features", run)
     with running({"a": artefact}, Settings(limits=Limits(batch_tokens=tokens))) as server:
-        (first,) = lengths
+        first = lengths[0]
+        assert lengths == [first, first], "the second time it is timed"
         assert tokens <= sum(first) < tokens + 64 and max(first) <= 64
         server.call(server.models["a"].load())
-        assert lengths == [first, first]
+        assert lengths == [first] * 4
+
+
+def test_a_server_knows_its_pace_before_the_first_request(artefact: Path) -> None:
+    """Else it takes on all that comes in its first batches, and those who came in time wait behind it."""
+    with running({"a": artefact}) as server:
+        first = server.models["a"]._open
+        assert first is not None and first.batcher.rate > 0
+        first.batcher._rate = 1e9
+        server.call(server.models["a"].load())
+        second = server.models["a"]._open
+        assert second is not None and second.batcher.rate == 1e9, "one that is measured beside another"
 
 
 def test_one_whose_first_batch_fails_is_not_served(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
