@@ -28,7 +28,6 @@ LOG = logging.getLogger("bertc.serve")
 SHARES = 8
 """Requests that a batch has room for at least, where so many wait."""
 
-FIRST_BATCHES = 16
 PACE_SHARE = 0.2
 """How much a full batch moves the pace; a smaller one less, as its tokens take longer and say little of full ones."""
 
@@ -56,10 +55,10 @@ class _Request:
 class Batcher:
     """The queue of one engine and the thread that runs it. Made and used in one event loop."""
 
-    def __init__(self, run: Run, limits: Limits, observe: Observe, *, rate: float = 0.0) -> None:
+    def __init__(self, run: Run, limits: Limits, observe: Observe, *, rate: float) -> None:
         """Start the thread. `run` is called there and nowhere else.
 
-        `rate` is how many tokens a second it ran before, 0 where nobody knows: then the first batches tell it.
+        `rate` is how many tokens a second it ran before, when all was loaded and compiled.
         """
         self._run = run
         self._limits = limits
@@ -71,7 +70,6 @@ class Batcher:
         self._closing = False
         self._share = max(1, limits.batch_tokens // SHARES)
         self._rate = rate  # tokens per second
-        self._batches = FIRST_BATCHES if rate else 0
         self._running = 0  # tokens of the batch that runs, and since when
         self._since = 0.0
         self._thread = threading.Thread(target=self._work, name="bertc-engine", daemon=True)
@@ -92,11 +90,7 @@ class Batcher:
         """How long a request that comes now is expected to wait for its first turn.
 
         That is what the batch that runs still takes, and one turn of all that wait.
-
-        0 while its rate is not known: its first batches compile and load what later ones find, and tell none.
         """
-        if self._batches < FIRST_BATCHES:
-            return 0.0
         with self._changed:
             ahead = sum(min(request.left, self._share) for request in self._waiting)
         spent = time.perf_counter() - self._since
@@ -115,7 +109,7 @@ class Batcher:
         for many of them that could not be run in a request's time.
         """
         request = _Request(features, self._loop.create_future(), left=sum(feature.length for feature in features))
-        if request.left > self._share and self._batches >= FIRST_BATCHES:
+        if request.left > self._share:
             seconds = (self._tokens + request.left) / self._rate
             if self._tokens and seconds > self._limits.request_seconds:
                 raise _overloaded(f"it would be answered in {seconds:.0f} seconds, and may take fewer", seconds)
@@ -149,11 +143,7 @@ class Batcher:
 
     def _learn_pace(self, tokens: int, seconds: float) -> None:
         rate = tokens / seconds
-        self._batches += 1
-        if self._batches <= FIRST_BATCHES:
-            self._rate = max(self._rate, rate)  # those that compile or load are far slower
-        else:
-            self._rate += PACE_SHARE * min(1.0, tokens / self._limits.batch_tokens) * (rate - self._rate)
+        self._rate += PACE_SHARE * min(1.0, tokens / self._limits.batch_tokens) * (rate - self._rate)
 
     def _deliver(self, finished: Sequence[tuple[_Request, Exception | None]], texts: int, tokens: int) -> None:
         for request, error in finished:

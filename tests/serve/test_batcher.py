@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
@@ -13,9 +12,12 @@ import pytest
 
 from bertc.core.feature import Feature
 from bertc.evaluate.task import RawOutputs
-from bertc.serve.batcher import FIRST_BATCHES, Batcher
+from bertc.serve.batcher import Batcher
 from bertc.serve.bounds import Limits
 from bertc.serve.refused import Reason, RefusalError
+
+PACE = 3200.0
+"""Tokens a second: the batch that is held up and nine requests of eight tokens take 25 ms."""
 
 
 def features(*lengths: int, first: int = 0) -> list[Feature]:
@@ -52,7 +54,7 @@ def said(outputs: RawOutputs) -> list[int]:
     return [int(value[0]) for value in outputs["logits"]]
 
 
-def ran(engine: Engine, limits: Limits, work: Callable[[Batcher], Coroutine[Any, Any, Any]], rate: float = 0.0) -> Any:
+def ran(engine: Engine, limits: Limits, work: Callable[[Batcher], Coroutine[Any, Any, Any]], rate: float = 1e9) -> Any:
     """Run a coroutine with a batcher, and close it."""
 
     async def whole() -> Any:
@@ -116,22 +118,10 @@ def test_one_with_many_texts_does_not_hold_up_one_with_a_single_text() -> None:
     assert max(map(len, engine.batches)) == 16
 
 
-async def paced(batcher: Batcher, engine: Engine) -> None:
-    """Run the first batches, which tell no pace, each of 32 tokens in 10 ms and more: at most 3,200 a second."""
-    run = batcher._run
-    batcher._run = lambda given: (time.sleep(0.01), run(given))[1]  # type: ignore[func-returns-value]
-    for _ in range(FIRST_BATCHES):
-        batcher.check_room()
-        await batcher.outputs(features(32, first=98))
-    batcher._run = run
-    engine.batches.clear()
-
-
 def test_what_would_wait_too_long_for_its_turn_is_refused_and_what_waits_is_answered() -> None:
     engine = Engine()
 
     async def work(batcher: Batcher) -> list[list[int]]:
-        await paced(batcher, engine)
         tasks = await held_up(batcher, engine, *[features(8, first=10 * number) for number in range(9)])
         assert batcher.waiting_tokens == 72 and batcher.waiting_seconds > 0.02
         with pytest.raises(RefusalError, match="seconds for its turn") as refused:
@@ -143,18 +133,18 @@ def test_what_would_wait_too_long_for_its_turn_is_refused_and_what_waits_is_answ
         batcher.check_room()
         return answers
 
-    found = ran(engine, Limits(batch_tokens=64, waiting_seconds=0.02), work)
+    found = ran(engine, Limits(batch_tokens=64, waiting_seconds=0.02), work, PACE)
     assert found == [[99], *([10 * number] for number in range(9))]
 
 
-@pytest.mark.parametrize("rate", [3200.0, 0.0])
+@pytest.mark.parametrize("rate", [PACE, 1e9])
 def test_a_rate_that_is_known_counts_from_the_first_batch_on(rate: float) -> None:
     engine = Engine()
 
     async def work(batcher: Batcher) -> None:
         assert batcher.rate == rate
         tasks = await held_up(batcher, engine, *[features(8, first=10 * number) for number in range(9)])
-        if rate:
+        if rate == PACE:
             with pytest.raises(RefusalError, match="seconds for its turn"):
                 batcher.check_room()
         else:
@@ -169,7 +159,6 @@ def test_a_large_request_that_waits_keeps_nobody_out() -> None:
     engine = Engine()
 
     async def work(batcher: Batcher) -> list[list[int]]:
-        await paced(batcher, engine)
         tasks = await held_up(batcher, engine, features(*[4] * 1000, first=100))
         assert batcher.waiting_tokens == 4000
         batcher.check_room()
@@ -178,7 +167,7 @@ def test_a_large_request_that_waits_keeps_nobody_out() -> None:
         engine.gate.set()
         return [said(outputs) for outputs in await asyncio.gather(*tasks)][2]
 
-    assert ran(engine, Limits(batch_tokens=64, waiting_seconds=0.02), work) == [7]
+    assert ran(engine, Limits(batch_tokens=64, waiting_seconds=0.02), work, PACE) == [7]
     assert 7 in engine.batches[1]
 
 
@@ -186,14 +175,13 @@ def test_many_texts_that_cannot_be_done_in_time_are_refused() -> None:
     engine = Engine()
 
     async def work(batcher: Batcher) -> None:
-        await paced(batcher, engine)
         tasks = await held_up(batcher, engine, features(*[4] * 1000))
         with pytest.raises(RefusalError, match="may take fewer"):
             await batcher.outputs(features(*[4] * 1000))
         engine.gate.set()
         await asyncio.gather(*tasks)
 
-    ran(engine, Limits(batch_tokens=64, request_seconds=2), work)
+    ran(engine, Limits(batch_tokens=64, request_seconds=2), work, PACE)
 
 
 def test_what_nobody_waits_for_any_more_is_not_run() -> None:
@@ -271,8 +259,6 @@ def test_the_batch_that_runs_is_in_the_expected_wait(monkeypatch: pytest.MonkeyP
     engine = TimedEngine(clock)
 
     async def work(batcher: Batcher) -> None:
-        for _ in range(FIRST_BATCHES):
-            await batcher.outputs(features(64))
         assert batcher.waiting_seconds == 0.0  # nothing runs
         engine.gate.clear()
         engine.begun.clear()
@@ -286,7 +272,7 @@ def test_the_batch_that_runs_is_in_the_expected_wait(monkeypatch: pytest.MonkeyP
         engine.gate.set()
         await running
 
-    ran(engine, Limits(batch_tokens=64), work)
+    ran(engine, Limits(batch_tokens=64), work, 1000.0)
 
 
 @pytest.mark.parametrize(("tokens", "after"), [(64, 0.96), (8, 0.33)])
@@ -297,14 +283,12 @@ def test_the_pace_follows_full_batches_more_than_small_ones(
     engine = TimedEngine(clock)
 
     async def work(batcher: Batcher) -> float:
-        for _ in range(FIRST_BATCHES):
-            await batcher.outputs(features(64))
         clock.slow = 100
         for _ in range(16):
             await batcher.outputs(features(tokens))
         return 1 - batcher._rate / 1000  # how near it came to the slower pace
 
-    assert ran(engine, Limits(batch_tokens=64), work) == pytest.approx(after, abs=0.02)
+    assert ran(engine, Limits(batch_tokens=64), work, 1000.0) == pytest.approx(after, abs=0.02)
 
 
 def test_a_fault_says_nothing_of_the_pace(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -312,11 +296,9 @@ def test_a_fault_says_nothing_of_the_pace(monkeypatch: pytest.MonkeyPatch) -> No
     engine = TimedEngine(clock, broken=7)
 
     async def work(batcher: Batcher) -> None:
-        for _ in range(FIRST_BATCHES):
-            await batcher.outputs(features(64))
         before = batcher._rate
         with pytest.raises(ValueError, match="broken"):
             await batcher.outputs(features(64, first=7))
         assert batcher._rate == before
 
-    ran(engine, Limits(batch_tokens=64), work)
+    ran(engine, Limits(batch_tokens=64), work, 1000.0)
