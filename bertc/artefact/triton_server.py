@@ -17,6 +17,7 @@ from pathlib import Path
 import onnx_ir as ir
 
 from bertc.artefact.space import full_disk
+from bertc.core.signals import ends_held
 from bertc.errors import InputError, is_full
 
 VERSION = "1"
@@ -139,14 +140,10 @@ def finished_model(repository: Path, name: str) -> Iterator[Path]:
     Beside it, in the folder above, config.pbtxt is to be written. Raises `EnvironmentLackError` if the disk is full.
     """
     folder = check_free(repository, name)
+    work: Path | None = None
     try:
-        repository.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=repository))
-    except OSError as error:
-        if is_full(error):
-            raise full_disk(repository) from error
-        raise InputError(f"{repository} cannot be written ({error.strerror}); choose another place") from error
-    try:
+        with ends_held():  # a signal between the folder and its name would leave the folder
+            work = _new_folder(repository, name)
         (work / VERSION).mkdir()
         yield work / VERSION
         work.chmod(0o755)  # mkdtemp's is private, and a server often runs as somebody else
@@ -156,4 +153,15 @@ def finished_model(repository: Path, name: str) -> Iterator[Path]:
             raise full_disk(repository) from error
         raise
     finally:
-        shutil.rmtree(work, ignore_errors=True)
+        if work is not None:
+            shutil.rmtree(work, ignore_errors=True)
+
+
+def _new_folder(repository: Path, name: str) -> Path:
+    try:
+        repository.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix=f".{name}.", dir=repository))
+    except OSError as error:
+        if is_full(error):
+            raise full_disk(repository) from error
+        raise InputError(f"{repository} cannot be written ({error.strerror}); choose another place") from error

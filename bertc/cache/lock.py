@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from bertc.core.signals import ends_held
 from bertc.errors import InputError
 
 _RETRIES = 20  # a lock file can vanish between open and lock once per build that ends just then
@@ -48,19 +49,23 @@ def build_lock(path: Path, *, out: Path) -> Iterator[None]:
 
     Raises `InputError` at once, naming the holder's process id, if another build holds it.
     """
-    descriptor = try_lock(path, create=True)
-    if descriptor is None:
-        raise InputError(
-            f"{out}: another build ({_holder(path)}) is writing this folder; wait until it ends or choose another one."
-        )
+    descriptor = None
     try:
+        with ends_held():  # a signal between the file and its descriptor would leave the file
+            descriptor = try_lock(path, create=True)
+        if descriptor is None:
+            raise InputError(
+                f"{out}: another build ({_holder(path)}) is writing this folder; "
+                "wait until it ends or choose another one."
+            )
         os.ftruncate(descriptor, 0)
         os.write(descriptor, f"{os.getpid()}\n".encode())
         yield
     finally:
-        with suppress(OSError):
-            path.unlink()
-        os.close(descriptor)
+        if descriptor is not None:
+            with suppress(OSError):
+                path.unlink()
+            os.close(descriptor)
 
 
 def _holder(path: Path) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from bertc.artefact.destination import REASONS, check_replaceable
 from bertc.artefact.kinds import Kind
 from bertc.artefact.space import full_disk
+from bertc.core.signals import ends_held
 from bertc.errors import BertcError, InputError, is_full
 
 
@@ -26,32 +27,39 @@ def finished_file(path: Path, kind: Kind, *, force: bool = False) -> Iterator[Pa
         yield path
         return
     place = Path(os.path.realpath(path))
+    work: Path | None = None
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix=f".{place.name}.", suffix=place.suffix, dir=place.parent)
-        os.close(descriptor)
-    except OSError as error:
-        raise _refusal(path, error) from error
-    work = Path(name)
-    try:
+        with ends_held():  # a signal between the file and its name would leave the file
+            work = _new_file(path, place)
         yield work
         check_replaceable(path, kind, force=force)
         work.chmod(_usual_mode(place))
         _sync(work)
         work.replace(place)
     except OSError as error:
-        if error.filename not in (None, name):
+        if error.filename not in (None, str(work)):
             raise
         raise _refusal(path, error) from error
     finally:
-        with suppress(OSError):
-            work.unlink()
+        if work is not None:
+            with suppress(OSError):
+                work.unlink()
 
 
 def write_file(path: Path, text: str, kind: Kind, *, force: bool = False) -> None:
     """Write a text file whole or not at all. Raises `InputError` as `finished_file` does."""
     with finished_file(path, kind, force=force) as work:
         work.write_text(text, encoding="utf-8")
+
+
+def _new_file(path: Path, place: Path) -> Path:
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(prefix=f".{place.name}.", suffix=place.suffix, dir=place.parent)
+        os.close(descriptor)
+    except OSError as error:
+        raise _refusal(path, error) from error
+    return Path(name)
 
 
 def _refusal(path: Path, error: OSError) -> BertcError:
