@@ -26,6 +26,8 @@ Outcome = Literal["pass", "fail", "inconclusive"]
 # "99%": the engine keeps 99 % of the float model's metric (the convention of MLPerf inference).
 PRESETS = {"99%": 0.01, "99.9%": 0.001}
 DEFAULT_PRESET = "99%"
+# What a preset bounds without labels beside the main fidelity metric, in nats and as a share.
+BESIDE_MAIN = ("divergence", "null_agreement")
 ROUNDING = 1e-9  # a drop of exactly the limit passes, whatever the last bits of two subtractions say
 Z95 = 1.96
 RULE_OF_THREE = 3.0
@@ -135,7 +137,7 @@ def gates_from_options(options: GateOptions, task: Task, head: Head, *, labelled
 
     `gates` and `max_drop` replace the default, the preset "99%", and `min_agreement` that part of it that bounds the
     agreement, as it does without labels; a preset that is named holds beside all of them. Without labels the preset
-    bounds the task's main fidelity metric and, where there is one, the divergence in nats by the same number. Raises
+    bounds the task's main fidelity metric and, of `BESIDE_MAIN`, those that the task has by the same number. Raises
     `InputError` on a wrong one, and on a gate that needs labels where there are none.
     """
     chosen = [gate_from_text(text, task, head) for text in options.gates]
@@ -249,9 +251,8 @@ def _preset_gates(task: Task, head: Head, preset: str, main: str, *, labelled: b
     if labelled:
         return [Gate(main, Limit(amount, True, f"{100 * amount:g}%"))]
     found = [Gate(main, Limit(amount, False, f"{amount:g}abs"))]
-    if any(metric.name == "divergence" for metric in task.fidelity(head)):
-        found.append(Gate("divergence", Limit(amount, False, f"{amount:g}abs")))
-    return found
+    beside = [metric.name for metric in task.fidelity(head) if metric.name in BESIDE_MAIN]
+    return found + [Gate(name, Limit(amount, False, f"{amount:g}abs")) for name in beside]
 
 
 def _result(gate: Gate, score: Score, decide: Decide) -> GateResult:

@@ -163,9 +163,13 @@ class QuestionAnswering(Declared):
         return None
 
     def fidelity(self, head: Head) -> tuple[Metric, ...]:
-        """Return agreement of the answers' texts, the divergence of start and end, and the squared error."""
+        """Return agreement of the answers' texts, that of whether there is one, divergence and squared error.
+
+        The second is what a model of SQuAD 2.0 decides besides, and stands apart: one of SQuAD 1.1 answers always.
+        """
         return (
             agreement_metric(lambda a, b: np.array([x.text == y.text for x, y in zip(a, b, strict=True)])),
+            agreement_metric(lambda a, b: (_null_scores(a) > 0) == (_null_scores(b) > 0), "null_agreement"),
             distance_metric("divergence", _divergence),
             distance_metric("logit_mse", _squared_error),
         )

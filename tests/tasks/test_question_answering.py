@@ -7,8 +7,11 @@ import pytest
 
 from bertc.data.rows import row_from_texts
 from bertc.errors import InputError
+from bertc.evaluate.gates import gates_from_options
+from bertc.evaluate.metrics.spans import Answer
 from bertc.tasks import task_from_name
-from tests.evaluate.toy import QA, ToyEncoder
+from bertc.tasks.question_answering import NO_LOGITS
+from tests.evaluate.toy import QA, GateChoice, ToyEncoder
 
 TASK = task_from_name("question-answering")
 CONTEXT = " ".join(f"w{i:02d}" for i in range(40))
@@ -54,3 +57,21 @@ def test_windows_are_never_longer_than_the_model_or_384() -> None:
 def test_single_texts_are_refused() -> None:
     with pytest.raises(InputError, match="takes 2"):
         TASK.check_rows([row_from_texts("only one", line=4)], QA)
+
+
+def test_whether_there_is_an_answer_is_compared_too() -> None:
+    """The null score decides that for a model of SQuAD 2.0; the spans are the same here, and so is their agreement."""
+    float_model = [answer(-1.0), answer(2.0), answer(3.0), answer(-4.0)]
+    engine = [answer(0.5), answer(1.0), answer(3.0), answer(-0.1)]  # the first has gone over to "no answer"
+    by_name = {metric.name: metric for metric in TASK.fidelity(QA)}
+    assert by_name["agreement"].value(float_model, engine) == 1
+    assert by_name["null_agreement"].value(float_model, engine) == 0.75
+    assert by_name["null_agreement"].value(float_model, float_model) == 1
+    gates = gates_from_options(GateChoice(), TASK, QA, labelled=False)
+    assert [gate.metric for gate in gates] == ["agreement", "null_agreement", "divergence"]
+    labelled = gates_from_options(GateChoice(), TASK, QA, labelled=True)
+    assert [gate.metric for gate in labelled] == ["f1"], "labels tell it"
+
+
+def answer(null_score: float) -> Answer:
+    return Answer(text="one", start=0, end=3, score=0.9, logits=NO_LOGITS, null_score=null_score)

@@ -17,14 +17,14 @@ from bertc.evaluate.metric import HIGHER, LOWER, Metric
 from bertc.evaluate.metrics.classification import sigmoid, softmax
 
 
-def agreement_metric(agrees: Callable[[Any, Any], NDArray[Any]]) -> Metric:
+def agreement_metric(agrees: Callable[[Any, Any], NDArray[Any]], name: str = "agreement") -> Metric:
     """Return the share of decisions that are the float model's. `agrees` gives [n] or [n, (agreeing, decisions)]."""
 
     def statistics(reference: Any, outputs: Any) -> Array:
         found = np.asarray(agrees(reference, outputs), dtype=np.float64)
         return found if found.ndim == 2 else np.stack([found, np.ones_like(found)], -1)
 
-    return Metric(name="agreement", direction=HIGHER, statistics=statistics, formula="ratio", fidelity=True)
+    return Metric(name=name, direction=HIGHER, statistics=statistics, formula="ratio", fidelity=True)
 
 
 def distance_metric(name: str, distance: Callable[[Any, Any], Array]) -> Metric:
