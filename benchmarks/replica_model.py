@@ -3,7 +3,7 @@
 A replica's cores do one thing at a time: read a request, run a batch or write an answer. A request that comes while
 a batch runs is read at once, and the batch takes as much longer. The queue is the server's own
 (bertc/serve/batcher.py): batches of up to so many tokens of what waits, a request refused at once where it would wait
-too long by the pace of the last batches.
+too long by the pace of the last batches, of which the server runs one before it answers anybody.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-SHARES, FIRST_BATCHES = 8, 16
+from bertc.serve.batcher import PACE_SHARE, SHARES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +89,7 @@ class Replica:
     start: float = 0.0
     end: float = 0.0
     pace: float = 0.0
-    batches: int = 0
+    """Tokens a second of full batches, as far as it knows."""
 
     @property
     def outstanding(self) -> int:
@@ -154,12 +154,15 @@ class _Run:
         self.events: list[tuple[float, int]] = []
         self.answered: list[tuple[float, float]] = []
         self.refused: list[float] = []
+        full = policy.batch_tokens
+        for replica in replicas:  # what bertc/serve/first_batch.py is run for
+            replica.pace = full / (costs.engine(full) * self._factor())
 
     def arrive(self, now: float, place: int) -> None:
         replica = self.replicas[place]
         request = now, self.draw.choice(self.load.lengths)
         if replica.running and replica.end > now:
-            replica.end += self._read(replica, *request)
+            replica.end += self._read(replica, now, *request)
             return
         replica.unread.append(request)
         if not replica.busy:
@@ -173,14 +176,15 @@ class _Run:
             heapq.heappush(self.events, (replica.end, place))
             return
         if replica.running:
-            pace = sum(tokens for _, tokens in replica.running) / (now - replica.start)
-            replica.pace = max(pace, 0.95 * replica.pace + 0.05 * pace)
-            replica.batches += 1
+            tokens = sum(tokens for _, tokens in replica.running)
+            pace = tokens / (now - replica.start)
+            replica.pace += PACE_SHARE * min(1.0, tokens / self.policy.batch_tokens) * (pace - replica.pace)
         for began, _ in replica.running:
             now += self.costs.request / 2
             self.answered.append((began, now))
+        replica.running = []
         while replica.unread:
-            now += self._read(replica, *replica.unread.popleft())
+            now += self._read(replica, now, *replica.unread.popleft())
         replica.running = self._taken(replica)
         replica.busy = bool(replica.running) or now > replica.end
         if replica.running:
@@ -191,14 +195,20 @@ class _Run:
             replica.end = now
             heapq.heappush(self.events, (now, place))
 
-    def _read(self, replica: Replica, began: float, tokens: int) -> float:
-        share = max(1, self.policy.batch_tokens // SHARES)
-        ahead = sum(min(each, share) for _, each in replica.waiting)
-        if replica.batches >= FIRST_BATCHES and ahead / replica.pace > self.policy.waiting_seconds:
+    def _read(self, replica: Replica, now: float, began: float, tokens: int) -> float:
+        if self._waiting_seconds(replica, now) > self.policy.waiting_seconds:
             self.refused.append(began)
             return self.costs.refusal
         replica.waiting.append((began, tokens))
         return self.costs.request / 2
+
+    def _waiting_seconds(self, replica: Replica, now: float) -> float:
+        """Return what the server's batcher expects: the rest of the batch that runs, and one turn of all that wait."""
+        share = max(1, self.policy.batch_tokens // SHARES)
+        ahead = sum(min(each, share) for _, each in replica.waiting)
+        running = sum(tokens for _, tokens in replica.running)
+        rest = max(0.0, running / replica.pace - (now - replica.start)) if running else 0.0
+        return rest + ahead / replica.pace
 
     def _taken(self, replica: Replica) -> list[tuple[float, int]]:
         taken: list[tuple[float, int]] = []

@@ -47,6 +47,28 @@ def test_batches_answer_more_and_a_bound_on_waiting_refuses_what_is_too_much(scr
     assert alone.answered + alone.refused == pytest.approx(alone.sent)
 
 
+def test_a_replica_knows_its_pace_before_the_first_request_as_the_server_does(script: ModuleType) -> None:
+    """Its first batch takes a second: what comes meanwhile is refused by the pace of the one that was run before."""
+    costs = script.Costs(batch=0.0, token=0.01, request=0.0)
+    load = script.Load(rate=200.0, lengths=[10], seconds=1.0)
+    bounded, unbounded = (
+        script.simulated(costs, script.Policy(batch_tokens=100, waiting_seconds=seconds), load, limit=1.0)
+        for seconds in (0.5, 1e9)
+    )
+    assert bounded.refused > 150 and bounded.latencies.max() < 2.0
+    assert unbounded.refused == 0 and unbounded.latencies.max() > 5.0
+
+
+def test_a_request_waits_for_the_batch_that_runs_too(script: ModuleType) -> None:
+    """Nothing waits before it, but a batch of a second has just begun."""
+    costs = script.Costs(batch=0.0, token=1.0, request=0.0)
+    load = script.Load(rate=2.0, lengths=[1], seconds=200.0)
+    policies = [script.Policy(batch_tokens=1, waiting_seconds=seconds) for seconds in (0.5, 0.99)]
+    slow, patient = (script.simulated(costs, policy, load, limit=9.0) for policy in policies)
+    assert slow.latencies.max() < 1.51 and patient.latencies.max() > 1.9
+    assert slow.refused > patient.refused > 0
+
+
 def test_a_router_that_looks_at_two_replicas_waits_less_than_one_that_draws(script: ModuleType) -> None:
     costs = script.Costs(batch=0.0, token=0.01, request=0.0)
     policy = script.Policy(batch_tokens=1, waiting_seconds=1e9)
