@@ -102,7 +102,7 @@ class _Run:
                 self.rows[build.name] = _row_of_recipe(build, key)
                 self._todo += 1
         for name in self.folder.strangers(self.builds):
-            self.progress.note(f"{BUILDS}/{name} is no build of this sweep; it stays, and is not on the page")
+            self.progress.note(f"{name} is of no build of this sweep; it stays, and is not on the page")
         self.folder.save(self.report())
 
     def build(self, builds: Sequence[SweepBuild], workers: int, opened: Opened) -> list[SweepBuild]:

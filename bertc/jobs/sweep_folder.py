@@ -98,11 +98,11 @@ class SweepFolder:
                 folder.rmdir()
 
     def strangers(self, builds: Iterable[SweepBuild]) -> list[str]:
-        """Name the artefacts that no build of the sweep makes."""
-        known = {build.name for build in builds}
-        folders = sorted((self.path / BUILDS).glob(f"*/*/{MANIFEST_FILE}"))
-        names = [f"{path.parent.parent.name}/{path.parent.name}" for path in folders]
-        return [name for name in names if name not in known]
+        """Name the artefacts and failures, by their paths in the folder, that are of no build of the sweep."""
+        known = {place for build in builds for place in (self.artefact(build), self.failure(build))}
+        artefacts = sorted(path.parent for path in (self.path / BUILDS).glob(f"*/*/{MANIFEST_FILE}"))
+        failures = sorted((self.path / FAILED).glob("*/[!.]*.json"))
+        return [path.relative_to(self.path).as_posix() for path in (*artefacts, *failures) if path not in known]
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:

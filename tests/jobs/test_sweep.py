@@ -371,8 +371,21 @@ def test_the_quiet_ones_come_last_one_at_a_time(place: Place) -> None:
 def test_an_artefact_that_the_sweep_no_longer_makes_stays_and_is_said(built: Place) -> None:
     report = built.run(SWEEP.replace('"mode-2"', '"other"'))
     assert [row.name for row in report.builds] == ["a/mode-1", "a/other"]
-    assert any("builds/a/mode-2 is no build of this sweep" in note for note in built.notes)
+    assert any("builds/a/mode-2 is of no build of this sweep" in note for note in built.notes)
     assert verify_artefact(built.out / "builds/a/mode-2")
+
+
+def test_a_failure_of_a_build_that_the_sweep_no_longer_makes_stays_and_is_said(place: Place) -> None:
+    """As an artefact does; one that is of a build of the sweep is in its row."""
+    failures = "failed/nowhere/mode-1.json", "failed/nowhere/mode-2.json"
+    text = SWEEP.replace("[[schemes]]", NOWHERE + "[[schemes]]", 1)
+    assert place.run(text).exit_code == 2
+    assert place.run(text).exit_code == 2 and not any("no build of this sweep" in note for note in place.notes)
+    report = place.run()
+    assert report.exit_code == 0 and [row.name for row in report.builds] == ["a/mode-1", "a/mode-2"]
+    said = [note for note in place.notes if "is of no build of this sweep; it stays" in note]
+    assert [note.split()[0] for note in said] == list(failures)
+    assert all((place.out / name).is_file() for name in failures)
 
 
 @pytest.mark.parametrize("written", ["html_from_sweep", "sweep_to_json", "after"])
