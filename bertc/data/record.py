@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,15 @@ from bertc.errors import InputError
 TEXT_ROLES = ("text", "text_a", "text_b", "question", "context")
 READ_ROLES = (*TEXT_ROLES, "words")
 """What a model reads of a record."""
+
+FLOATED = re.compile(r"([+-]?[0-9]{1,30})\.0+")
+"""A whole number as a float, as which a column of numbers is written that had an empty cell."""
+
+ROUNDED = re.compile(r"[+-]?[0-9](\.[0-9]+)?e\+[0-9]+")
+"""How programs write a float of 1e16 and above."""
+
+INEXACT = 2**53
+"""The whole number from which on a float may stand for others, too."""
 
 
 def row_from_record(record: Mapping[str, Any], used: Mapping[str, str], path: Path, line: int) -> Row:
@@ -30,7 +40,7 @@ def row_from_record(record: Mapping[str, Any], used: Mapping[str, str], path: Pa
         tags=None if tags is None else tuple(tags),
         answers=_answers(cells.get("answers"), path, line),
         id=_name(record.get(used.get("id", ""))),
-        group=_name(record.get(used.get("group", ""))),
+        group=_group(record.get(used.get("group", "")), used.get("group", ""), path, line),
         source=str(path),
         line=line,
     )
@@ -61,8 +71,27 @@ def _cell(record: Mapping[str, Any], column: str, path: Path, line: int) -> Any:
 
 
 def _name(value: Any) -> str:
-    """Return what names a row or its group, "" for an empty cell; a number is a name too, 0 as well."""
-    return "" if value is None or (isinstance(value, float) and math.isnan(value)) else str(value).strip()
+    """Return what names a row or its group, "" for an empty cell.
+
+    A number is a name too, 0 as well, and `1`, `1.0` and their texts are one name, as they are one label.
+    """
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    text = str(value).strip()
+    floated = FLOATED.fullmatch(text)
+    return text if floated is None else floated[1]
+
+
+def _group(value: Any, column: str, path: Path, line: int) -> str:
+    """Return what names a row's group. Raises `InputError` for a float that may stand for several whole numbers."""
+    text = str(value).strip()
+    floated = FLOATED.fullmatch(text)
+    if ROUNDED.fullmatch(text) or (floated is not None and abs(int(floated[1])) >= INEXACT):
+        raise InputError(
+            f"{path}, line {line}: column '{column}' has {text}, a float to which several whole numbers are rounded; "
+            "write ids of groups as whole numbers or texts"
+        )
+    return _name(value)
 
 
 def _text(value: Any, column: str, path: Path, line: int) -> str:
