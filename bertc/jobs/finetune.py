@@ -161,6 +161,7 @@ class _Run:
         if self.scheme is None and recipe.training.quantize and not early:
             raise InputError(f"the target {recipe.engine.target} has no static INT8 to train for; add --float")
         self.data: TrainingData = data_from_recipe(recipe.training, self.checkpoint, length)
+        progress.note(f"{self.data.path} is read as {self.data.reading.sentence()}")
         self.width = self._width(smaller)
         if self.width is not None:
             plain = smaller.checkpoint(self.whole, self.width)
@@ -325,6 +326,7 @@ class _Run:
                 "rows": self.data.rows,
                 "held_out": len(self.data.held_rows),
                 "labelled": self.data.labelled,
+                "reading": self.data.reading.as_dict(),
             },
             "recipe": recipe.model_dump(mode="json", include={"quantization", "training", "calibration", "engine"}),
             "losses": self.losses,

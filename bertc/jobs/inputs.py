@@ -209,7 +209,7 @@ def _streamed(path: str, dataset: Dataset, rows: tuple[Row, ...], checkpoint: Ch
         rows=rows,
         encode=encode,
         max_length=max_length,
-        reading=_reading(dataset, rows, checkpoint.head),
+        reading=reading_of_labelled(dataset, rows, checkpoint.head),
         lengths=np.concatenate(lengths),
         unknown=(unknown, total),
     )
@@ -221,11 +221,14 @@ def reading_of_validation(wanted: ValidationRecipe, head: Head) -> Reading | Non
         return None
     dataset = dataset_from_path(wanted.data, layout=layout_from_head(head), columns=wanted.columns, limit=wanted.limit)
     head = head_of_rows(head, dataset.rows)
-    return _reading(dataset, task_from_name(head.task).check_rows(dataset.rows, head), head)
+    return reading_of_labelled(dataset, task_from_name(head.task).check_rows(dataset.rows, head), head)
 
 
-def _reading(dataset: Dataset, checked: Sequence[Row], head: Head) -> Reading:
-    """Say how a file was read; the scheme of tags is that of the head's whole label set."""
+def reading_of_labelled(dataset: Dataset, checked: Sequence[Row], head: Head) -> Reading:
+    """Say how a file was read and its labels meant, of which a task made the `checked` rows.
+
+    The scheme of tags is that of the head's whole label set.
+    """
     named = head.problem != Problem.REGRESSION and not task_from_name(head.task).token_scores
     labels = head.labels if named else ()
     scheme = None if checked[0].tags is None else str(scheme_from_labels(head.labels))

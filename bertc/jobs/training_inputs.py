@@ -11,8 +11,10 @@ from bertc.checkpoint import Checkpoint, checkpoint_from_path
 from bertc.checkpoint.same_tokens import COMPARED_ROWS, same_tokens
 from bertc.core.progress import Progress
 from bertc.data.dataset import dataset_from_path
+from bertc.data.reading import Reading
 from bertc.data.rows import Row
 from bertc.errors import InputError
+from bertc.jobs.inputs import reading_of_labelled
 from bertc.recipe import Recipe, TrainingRecipe
 from bertc.tasks import checked_rows, layout_from_head, task_from_name
 
@@ -27,11 +29,13 @@ HELD_OUT_PART = 10
 class TrainingData:
     """Both parts of the data as examples, and the rows of the part that is held out.
 
-    `digest` and `rows` (their number) are the whole file's; `compared` are some rows to compare tokenizers on.
+    `digest`, `reading` and `rows` (their number) are the whole file's; `compared` are some rows to compare tokenizers
+    on.
     """
 
     path: str
     digest: str
+    reading: Reading
     labelled: bool
     rows: int
     compared: tuple[Row, ...]
@@ -61,6 +65,7 @@ def data_from_recipe(training: TrainingRecipe, checkpoint: Checkpoint, max_lengt
     return TrainingData(
         path=training.data,
         digest=dataset.digest,
+        reading=reading_of_labelled(dataset, rows, head),
         labelled=any(row.labelled for row in rows),
         rows=len(rows),
         compared=tuple(rows[:COMPARED_ROWS]),

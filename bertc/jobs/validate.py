@@ -23,6 +23,7 @@ from bertc.core.progress import Progress
 from bertc.core.workers import Workers, one_ahead
 from bertc.data.dataset import dataset_from_path
 from bertc.data.encoded import row_shards
+from bertc.data.reading import Reading
 from bertc.data.rows import Row
 from bertc.errors import InputError
 from bertc.evaluate.formulas import Array
@@ -36,6 +37,7 @@ from bertc.evaluate.rows_file import rows_from_path
 from bertc.evaluate.scores import Score, compare_shards, scores_from_table
 from bertc.evaluate.task import Task
 from bertc.graph.encoder import graph_from_checkpoint
+from bertc.jobs.inputs import reading_of_labelled
 from bertc.jobs.predict import Predictor, predictor_from_path
 from bertc.recipe import Recipe, ValidationRecipe, recipe_from_path
 from bertc.report.schema import report_from_json
@@ -49,9 +51,11 @@ from bertc.tasks import checked_rows, head_of_rows, layout_from_head, task_from_
 class Validation:
     """What a validation found. `reference` is where the float model's part comes from: "rows" or "checkpoint".
 
-    `doubt` says why the float model itself is not to be believed.
+    `reading` says how the file `data` was read; `doubt` why the float model itself is not to be believed.
     """
 
+    data: str
+    reading: Reading
     accuracy: Score
     metrics: tuple[Score, ...]
     verdict: Verdict
@@ -63,6 +67,7 @@ class Validation:
         """Return the result with the keys of report.json."""
         return {
             "passed": self.verdict.passed,
+            "data": {"path": self.data, "reading": self.reading.as_dict()},
             "doubt": None if self.doubt is None else asdict(self.doubt),
             "accuracy": self.accuracy.as_dict(),
             "metrics": [score.as_dict() for score in self.metrics],
@@ -75,11 +80,13 @@ class Validation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Run:
-    """The checked rows, the artefact that is asked of them, and its head as they judge it."""
+    """The checked rows of the file `data`, the artefact that is asked of them, and its head as they judge it."""
 
     predictor: Predictor
     head: Head
     wanted: ValidationRecipe
+    data: str
+    reading: Reading
     rows: tuple[Row, ...]
     gates: tuple[Gate, ...]
 
@@ -164,7 +171,15 @@ def _checked_run(predictor: Predictor, wanted: ValidationRecipe, stored: RowTabl
     if stored is not None:
         _places(rows, stored, labelled=labelled, data=wanted.data)
     check_rows_tell(wanted.data, task, head, rows)
-    return _Run(predictor=predictor, head=head, wanted=wanted, rows=rows, gates=gates)
+    return _Run(
+        predictor=predictor,
+        head=head,
+        wanted=wanted,
+        data=wanted.data,
+        reading=reading_of_labelled(dataset, rows, predictor.head),
+        rows=rows,
+        gates=gates,
+    )
 
 
 def _against_checkpoint(
@@ -189,6 +204,8 @@ def _against_checkpoint(
     wanted = run.wanted
     verdict = judge_comparison(found, run.gates, decide=wanted.decide, any_reference=wanted.any_reference)
     return Validation(
+        data=run.data,
+        reading=run.reading,
         accuracy=found.accuracy,
         metrics=found.metrics,
         verdict=verdict,
@@ -236,6 +253,8 @@ def _against_rows(run: _Run, folder: Path, stored: RowTable, progress: Progress)
     if left_out:
         notes.append(f"without --checkpoint there is no {', '.join(left_out)}: the outputs are not those of the build")
     return Validation(
+        data=run.data,
+        reading=run.reading,
         accuracy=scores[main],
         metrics=tuple(score for name, score in scores.items() if name != main),
         verdict=replace(verdict, warnings=(*warnings_of_rows(table), *verdict.warnings)),
@@ -270,7 +289,7 @@ class _Pairing:
 def _paired_table(run: _Run, answers: KeptOutputs, stored: RowTable) -> tuple[RowTable, list[str], int]:
     """Return this run's rows with the stored float model's, the metrics left out, and how many decisions changed."""
     task, head = run.task, run.head
-    there = _places(run.rows, stored, labelled=run.gold is not None, data=str(run.wanted.data))
+    there = _places(run.rows, stored, labelled=run.gold is not None, data=run.data)
     decisions = answers.decisions
     pairs = zip(answers.packed, there, strict=True)
     same = np.array([np.array_equal(now, stored.outputs_engine[place], equal_nan=True) for now, place in pairs])

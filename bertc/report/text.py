@@ -50,7 +50,12 @@ def _facts_from_data(data: DataPart) -> Iterator[Fact]:
     """Write how each file was read."""
     for source, use in ((data.calibration, "to calibrate"), (data.validation, "to validate")):
         if source is not None and source.reading is not None:
-            yield "read", f"{source.path} {use}: {source.reading.sentence}"
+            yield fact_of_reading(source.path, use, source.reading.sentence)
+
+
+def fact_of_reading(path: str, use: str, sentence: str) -> Fact:
+    """Write how a file was read: columns, what labels mean, rows."""
+    return "read", f"{path} {use}: {sentence}"
 
 
 def facts_from_score(score: Score | MetricPart) -> Iterator[Fact]:

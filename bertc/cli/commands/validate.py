@@ -86,11 +86,12 @@ def _print(output: Output, found: Validation) -> None:
     if output.json:
         output.print_json(found.as_dict())
         return
-    from bertc.report.text import facts_from_score, verdict_text
+    from bertc.report.text import fact_of_reading, facts_from_score, verdict_text
 
     doubt = "" if found.doubt is None else found.doubt.reason
     facts = [("doubt", doubt)] if doubt else []
-    facts += [("verdict", verdict_text(found.verdict.passed)), *facts_from_score(found.accuracy)]
+    facts.append(("verdict", verdict_text(found.verdict.passed)))
+    facts += [fact_of_reading(found.data, "to validate", found.reading.sentence()), *facts_from_score(found.accuracy)]
     facts += [("gate", f"{gate.verdict}: {gate.reason}") for gate in found.verdict.gates if gate.reason != doubt]
     facts += [("warning", text) for text in found.verdict.warnings]
     facts += [("note", text) for text in found.notes]

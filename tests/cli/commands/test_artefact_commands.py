@@ -32,6 +32,26 @@ def test_validate_gives_the_figures_of_the_report(
     for part in ("accuracy", "metrics", "gates", "passed"):
         assert called.json[part] == report[part], part
     assert called.json["notes"] == []
+    source = report["data"]["validation"]
+    assert called.json["data"] == {"path": source["path"], "reading": source["reading"]}
+
+
+def test_validate_says_how_columns_and_labels_were_read_as_the_build_does(
+    bertc: Bertc, artefact: Path, rows: Path, tmp_path: Path
+) -> None:
+    """By names here, by ids there, where one file's 0 may be another's 1."""
+    told = {}
+    for labels in ((), ("0", "1")):
+        lines = rows.read_text(encoding="utf-8")
+        for name, number in zip(("negative", "positive"), labels, strict=False):
+            lines = lines.replace(name, number)
+        place = tmp_path / f"rows{rows.suffix}"
+        place.write_text(lines, encoding="utf-8")
+        called = bertc("validate", artefact, "--validation-data", place)
+        assert called.code == 0, called.err
+        (told[labels],) = [line for line in called.out.splitlines() if line.startswith("read ")]
+        assert f"{place} to validate: " in told[labels] and "columns text=" in told[labels]
+    assert "labels by name" in told[()] and "'0' is negative, '1' is positive" in told["0", "1"]
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -26,6 +26,8 @@ def test_a_run_says_what_it_did(bertc: Bertc, tmp_path: Path, classifier: Path, 
     report = json.loads((out / "training.json").read_text(encoding="utf-8"))
     assert report["command"].startswith(f"bertc finetune {classifier} --train-data")
     assert report["recipe"]["quantization"]["mode"] == "2"
+    read = report["data"]["reading"]["sentence"]
+    assert "labels" in read and f"{rows} is read as {read}" in called.err
 
 
 def test_json_is_the_report_and_flags_reach_the_recipe(
