@@ -273,9 +273,18 @@ class TextEncoder:
             paths.append(path)
         return paths
 
+    def check_length(self, length: int) -> None:
+        """Raise `InputError` if no token of a text fits into so many."""
+        self._room(length, self._single)
+
     def _room(self, max_length: int | None, frame: Frame) -> int:
         """Return how many tokens of text fit beside the special tokens."""
         length = self.max_length if max_length is None else max_length
+        if frame.size >= self.positions:
+            raise InputError(
+                f"the model has {self.positions} positions, which the {frame.size} special tokens fill; use another "
+                "checkpoint"
+            )
         if not frame.size < length <= self.positions:
             raise InputError(
                 f"the length of {length} tokens is impossible for this model; choose one from {frame.size + 1} to "

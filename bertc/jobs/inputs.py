@@ -153,7 +153,10 @@ def checkpoint_from_recipe(recipe: Recipe) -> Checkpoint:
 
 
 def length_of_inputs(checkpoint: Checkpoint, max_length: int | None) -> int:
-    """Return the largest number of tokens of a model input. Raises `InputError` for one beyond the positions."""
+    """Return the largest number of tokens of a model input.
+
+    Raises `InputError` for one beyond the positions, or without room for a token of text.
+    """
     if max_length is not None:
         if max_length > checkpoint.encoder.positions:
             raise InputError(
@@ -162,7 +165,9 @@ def length_of_inputs(checkpoint: Checkpoint, max_length: int | None) -> int:
             )
         return max_length
     window = task_from_name(checkpoint.head.task).window
-    return min(window or checkpoint.encoder.max_length, checkpoint.encoder.max_length)
+    length = min(window or checkpoint.encoder.max_length, checkpoint.encoder.max_length)
+    checkpoint.encoder.check_length(length)
+    return length
 
 
 def check_validated(validation: ValidationRecipe) -> None:

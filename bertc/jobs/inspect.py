@@ -13,12 +13,14 @@ from bertc.artefact.layout import ENGINES_FILE, ENGINES_FOLDER, HEAD_FILE, MANIF
 from bertc.artefact.manifest import Manifest, unmet_demands, verify_artefact
 from bertc.calibrate.method import RangeMethod
 from bertc.calibrate.table import CalibrationTable, table_from_path
-from bertc.checkpoint import checkpoint_from_path
+from bertc.checkpoint import Checkpoint, checkpoint_from_path
 from bertc.checkpoint.files import read_object
 from bertc.core.head import Head
-from bertc.errors import InputError
+from bertc.errors import BertcError, InputError
+from bertc.graph.encoder import graph_from_checkpoint
 from bertc.ir.sites import Role, Site
 from bertc.jobs.engine_choice import ANY, ChosenEngine, EngineWish, chosen_engine
+from bertc.jobs.inputs import length_of_inputs
 from bertc.jobs.predict import head_from_document
 from bertc.report.schema import Report, report_from_json
 from bertc.runtime.machine.cpu import cpu_features
@@ -41,7 +43,9 @@ def kind_of_path(path: str) -> str:
 
 
 def facts_of_checkpoint(path: str, *, task: str | None = None) -> Facts:
-    """Describe a checkpoint: its family and sizes, its head, and what of it is no part of the model."""
+    """Describe a checkpoint: its family and sizes, its head, what of it is no part of the model, and why no build takes
+    it, if so: `refused`, the sentence and the exit code.
+    """
     checkpoint = checkpoint_from_path(path, task=task)
     architecture = checkpoint.architecture
     return {
@@ -62,7 +66,21 @@ def facts_of_checkpoint(path: str, *, task: str | None = None) -> Facts:
         "max_length": checkpoint.encoder.max_length,
         "head": facts_of_head(checkpoint.head),
         "exits": [asdict(each) for each in checkpoint.exits],
+        "refused": _refused(checkpoint),
     }
+
+
+def _refused(checkpoint: Checkpoint) -> Facts | None:
+    """Do what every build does with a checkpoint alone, whatever its target and data, and say what it refuses.
+
+    Its weights are read for that, as values that are not finite are refused.
+    """
+    try:
+        length_of_inputs(checkpoint, None)
+        graph_from_checkpoint(checkpoint)
+    except BertcError as error:
+        return {"reason": str(error), "exit_code": error.exit_code}
+    return None
 
 
 def facts_of_head(head: Head) -> Facts:

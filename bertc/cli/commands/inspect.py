@@ -75,6 +75,8 @@ def command(
       bertc inspect calibration.json       # origin, and the range of each site
       bertc inspect quantized.onnx         # which products ONNX Runtime runs in INT8 here, and why not the others
 
+    A checkpoint that no build would take is described, and then refused with the build's sentence and exit code.
+
     An ONNX file may be of any tool (quantize_static, quantize_dynamic, NNCF, ...): it is opened with ONNX Runtime on
     the CPU, and the graph that ONNX Runtime makes of it is read.
     """
@@ -106,7 +108,11 @@ def command(
     else:
         printers = {"checkpoint": _print_checkpoint, "table": _print_table, "artefact": _print_artefact}
         (printers | {"onnx": _print_onnx})[kind](output, facts)
-    return EXIT_PASSED
+    refused = facts.get("refused")
+    if refused is None:
+        return EXIT_PASSED
+    output.fail(f"error: {refused['reason']}")
+    return int(refused["exit_code"])
 
 
 def _print_checkpoint(output: Output, facts: Facts) -> None:
