@@ -22,6 +22,12 @@ LARGE = 20_000
 CUT = -1
 """A failure without a status: the connection is cut in the middle of the request."""
 
+LOST = -2
+"""The connection is cut when all is done, and before that is answered."""
+
+HANG = -3
+"""The request is read, `Hub.hangs` is set, and nothing else happens until `Hub.released` is: then it is cut."""
+
 
 class Hub:
     """The state: repositories with branches, each a list of commits (id and files). It grows as it is asked."""
@@ -33,6 +39,7 @@ class Hub:
         self.seen: list[str] = []
         self.messages: list[str] = []
         self.url = ""
+        self.hangs, self.released = threading.Event(), threading.Event()
 
     def fail(self, kind: str, *statuses: int) -> None:
         """Answer the next requests of a kind with these statuses, one each."""
@@ -70,6 +77,7 @@ def running_hub() -> Iterator[Hub]:
     try:
         yield hub
     finally:
+        hub.released.set()
         server.shutdown()
         server.server_close()
         thread.join()
@@ -78,6 +86,7 @@ def running_hub() -> Iterator[Hub]:
 class _Handler(BaseHTTPRequestHandler):
     state: Hub
     protocol_version = "HTTP/1.1"
+    lost = False
 
     def log_message(self, format: str, *arguments: Any) -> None:
         """Log nothing."""
@@ -89,6 +98,9 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer()
 
     def do_GET(self) -> None:
+        self._answer()
+
+    def do_DELETE(self) -> None:
         self._answer()
 
     def do_HEAD(self) -> None:
@@ -107,15 +119,25 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         body = self.rfile.read(length)
-        if failures:
+        if failures and failures[0] == HANG:
+            failures.pop(0)
+            self.state.hangs.set()
+            self.state.released.wait(60)
+            self.close_connection = True
+            return
+        if failures and failures[0] != LOST:
             self._send(failures.pop(0), {"error": "as the test wants it"})
             return
         if self.headers.get("Authorization") != "Bearer hf_right" and kind not in ("store",):
             self._send(401, {"error": "Invalid username or password."})
             return
+        self.lost = bool(failures) and failures.pop(0) == LOST  # type: ignore[union-attr]
         getattr(self, f"_{kind}")(path, body)
 
     def _send(self, status: int, document: Any = None, raw: bytes | None = None, **headers: str) -> None:
+        if self.lost:
+            self.close_connection = True
+            return
         content = raw if raw is not None else json.dumps(document).encode()
         self.send_response(status)
         for name, value in headers.items():
@@ -139,6 +161,10 @@ class _Handler(BaseHTTPRequestHandler):
     def _branch(self, path: str, body: bytes) -> None:
         name, branch = _parts(path, "branch")
         branches = self.state.repositories[name]["branches"]
+        if self.command == "DELETE":
+            del branches[branch]
+            self._send(200, {})
+            return
         if branch in branches:
             self._send(409, {"error": "Reference already exists"})
             return

@@ -25,6 +25,7 @@ EXIT_INTERRUPTED = 130
 EXIT_PIPE = 141
 EXIT_TERMINATED = 143
 COMPLETION = "_BERTC_COMPLETE"
+WHOLE = "no result is left half-written"
 
 
 def main() -> NoReturn:
@@ -42,10 +43,10 @@ def run(arguments: Sequence[str]) -> int:
         with termination_raised():
             code = _invoke(arguments)
         return code
-    except Terminated:
-        return _fail("terminated; no result is left half-written", EXIT_TERMINATED)
-    except (KeyboardInterrupt, click.Abort):
-        return _fail("interrupted; no result is left half-written", EXIT_INTERRUPTED)
+    except Terminated as end:
+        return _fail(f"terminated; {str(end) or WHOLE}", EXIT_TERMINATED)
+    except (KeyboardInterrupt, click.Abort) as end:
+        return _fail(f"interrupted; {str(end) or WHOLE}", EXIT_INTERRUPTED)
     except BrokenPipeError:
         _abandon_output()
         return EXIT_PIPE

@@ -10,7 +10,7 @@ from types import FrameType
 
 
 class Terminated(BaseException):
-    """The process was asked to end. No `Exception`: nobody may catch it by accident."""
+    """The process was asked to end. No `Exception`: nobody may catch it by accident. Its text says what is left."""
 
 
 @contextmanager

@@ -26,27 +26,14 @@ from bertc.core.versions import __version__
 from bertc.errors import BertcError, EnvironmentLackError, InputError
 from bertc.jobs.inspect import report_of_artefact
 from bertc.jobs.predict import head_from_document
+from bertc.jobs.push_commit import CARD, CONFLICTS, Change, Repository, branch_info, sent, told_if_ended
 from bertc.recipe import recipe_from_path
 from bertc.report.card import CardEngine, card_from_engines
 from bertc.report.schema import Report
 from bertc.targets import target_from_name
 from bertc.tasks import head_as_judged, task_from_name
 
-CARD = "README.md"
-COMMIT_TRIES = 3
-"""How often a commit is sent that the hub answers with an error of its own (5xx)."""
-
 _SNAPSHOT = re.compile(r"[0-9a-f]{40}")
-CONFLICTS = (409, 412)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Repository:
-    """Where to push: a repository by its name, a branch (None: the main one), and whether it has to be private."""
-
-    name: str
-    revision: str | None = None
-    private: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,17 +68,16 @@ def push(folder: Path, repository: Repository, *, allow_failed: bool, progress: 
     files = {name: folder / name for name in (*manifest.files, MANIFEST_FILE)}
     hub = _hub()
     _check_name(repository.name)
-    with _refusals(repository.name), _quiet():
+    untouched = f"nothing was committed to {repository.name}; push again"
+    with told_if_ended(untouched), _refusals(repository.name), _quiet():
         api = hub.HfApi(library_name="bertc", library_version=__version__)
         progress.stage("look")
-        parent, stale = _prepared(api, repository, set(files))
-        progress.stage("push")
-        operations = [hub.CommitOperationAdd(name, path) for name, path in sorted(files.items())]
-        operations.append(hub.CommitOperationAdd(CARD, card.encode()))
-        operations += [hub.CommitOperationDelete(name) for name in stale]
-        done = _committed(api, repository, operations, parent, _message(engines))
+        parent, stale, fresh = _prepared(api, repository, set(files))
+        content: dict[str, Path | bytes] = {**files, CARD: card.encode()}
+        change = Change(files=content, stale=stale, message=_message(engines), parent=parent, fresh=fresh)
+        done = sent(api, repository, change, progress=progress)
     size = sum(path.stat().st_size for path in files.values()) + len(card.encode())
-    return Pushed(url=str(done.commit_url), commit=str(done.oid), files=len(files) + 1, bytes=size)
+    return Pushed(url=done.url, commit=done.oid, files=len(content), bytes=size)
 
 
 def engines_of_artefact(folder: Path) -> list[CardEngine]:
@@ -185,14 +171,13 @@ def _message(engines: list[CardEngine]) -> str:
     return f"bertc {__version__}: {', '.join(engine.report.engine.target for engine in engines)}, {verdict}"
 
 
-def _prepared(api: Any, repository: Repository, files: set[str]) -> tuple[str, list[str]]:
-    """Make the repository and the branch where they are not there; return the branch's head, and files to delete.
-
-    What is refused leaves no branch: a new one begins where the main one is, whose files are looked at.
+def _prepared(api: Any, repository: Repository, files: set[str]) -> tuple[str, list[str], bool]:
+    """Make the repository where it is not there; return the commit to stand on, files to delete, and whether the branch
+    is not there: then it begins where the main one is, whose files are looked at.
     """
-    name, revision = repository.name, repository.revision
+    name = repository.name
     api.create_repo(name, private=repository.private or None, exist_ok=True)
-    found = _info(api, repository)
+    found = branch_info(api, repository)
     info = api.model_info(name) if found is None else found
     if repository.private and not info.private:
         raise InputError(
@@ -206,18 +191,7 @@ def _prepared(api: Any, repository: Repository, files: set[str]) -> tuple[str, l
         raise InputError(
             f"{name} has files that bertc did not push ({strange[0]}{more}); push to another repository, or remove them"
         )
-    if found is None:
-        api.create_branch(name, branch=revision, revision=info.sha, exist_ok=True)
-    return info.sha, sorted((there & listed) - files)
-
-
-def _info(api: Any, repository: Repository) -> Any:
-    """Return what the hub says of the branch; None for one that is not there."""
-    errors = importlib.import_module("huggingface_hub.errors")
-    try:
-        return api.model_info(repository.name, revision=repository.revision)
-    except errors.RevisionNotFoundError:
-        return None
+    return info.sha, sorted((there & listed) - files), found is None
 
 
 def _listed(api: Any, repository: Repository, commit: str) -> set[str]:
@@ -230,30 +204,6 @@ def _listed(api: Any, repository: Repository, commit: str) -> set[str]:
             raise InputError(
                 f"{repository.name} has a {MANIFEST_FILE} that is not bertc's; push to another repository"
             ) from error
-
-
-def _committed(api: Any, repository: Repository, operations: list[Any], parent: str, message: str) -> Any:
-    """Commit on top of what was seen. An error of the hub's own is tried again, which cannot commit twice: `parent`."""
-    errors = importlib.import_module("huggingface_hub.errors")
-    for attempt in range(1, COMMIT_TRIES + 1):
-        try:
-            return api.create_commit(
-                repository.name,
-                operations,
-                commit_message=message,
-                revision=repository.revision,
-                parent_commit=parent,
-            )
-        except errors.HfHubHTTPError as error:
-            status = error.response.status_code
-            if attempt > 1 and status in CONFLICTS:
-                raise EnvironmentLackError(
-                    f"{repository.name} has another head since the hub answered with an error of its own ({status}): "
-                    "that may be this push's own commit; look at it, and push again where it is not"
-                ) from None
-            if status < 500 or attempt == COMMIT_TRIES:
-                raise
-    raise AssertionError("unreachable")
 
 
 def _hub() -> Any:

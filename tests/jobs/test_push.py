@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from bertc.core.head import Head
 from bertc.jobs.push import engines_of_artefact, left_out_of_files
 from tests.artefacts import Bertc, PathOf, let_fail
 from tests.fixtures import tiny_sentence, write_tiny_bert
-from tests.hub_double import CUT, Hub, running_hub
+from tests.hub_double import CUT, HANG, LOST, Hub, running_hub
 
 huggingface_hub = pytest.importorskip("huggingface_hub")
 pytestmark = pytest.mark.filterwarnings("ignore:Use .content:DeprecationWarning")  # huggingface_hub's own upload
@@ -231,11 +232,40 @@ def test_an_error_that_passes_is_gone_through(kind: str, status: int, bertc: Ber
 
 
 def test_a_commit_whose_answer_is_lost_is_not_said_to_be_missing(bertc: Bertc, hub: Hub, out: Path) -> None:
-    """It is there: who is told that nothing was pushed looks for somebody else's change."""
-    hub.fail("answer", 504)
+    """It is there: the hub is asked what it has, and names that commit."""
+    for number, (kind, failure) in enumerate((("answer", 504), ("commit", LOST))):
+        name = f"me/lost-{number}"
+        hub.fail(kind, failure)
+        called = bertc("push", out, name, "--json")
+        assert called.code == 0, called.err
+        assert called.json["commit"] == hub.head(name)[0] and called.json["url"].endswith(called.json["commit"])
+        assert len(hub.repositories[name]["branches"]["main"]) == 2
+        assert bertc("push", out, name).code == 0
+
+
+def test_a_commit_of_somebody_else_is_not_taken_for_one_whose_answer_was_lost(
+    bertc: Bertc, hub: Hub, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def other(seconds: float) -> None:
+        if len(hub.repositories[REPO]["branches"]["main"]) == 1:
+            hub.commit(REPO, {"manifest.json": b"{}", "README.md": b"theirs"})
+
+    monkeypatch.setattr("bertc.jobs.push_commit.time.sleep", other)
+    hub.fail("commit", 502)
     called = bertc("push", out, REPO)
-    assert called.code == 3 and "may be this push's own" in called.err and "nothing was pushed" not in called.err
-    assert len(hub.repositories[REPO]["branches"]["main"]) == 2
+    assert called.code == 3 and "may be this push's own commit" in called.err and "nothing was pushed" not in called.err
+    assert hub.head(REPO)[1]["README.md"] == b"theirs"
+
+
+def test_where_the_hub_stays_silent_nobody_says_that_nothing_was_committed(
+    bertc: Bertc, hub: Hub, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bertc.jobs.push_commit.time.sleep", lambda seconds: hub.failures.update(info=[403]))
+    hub.fail("commit", LOST, CUT, CUT)
+    called = bertc("push", out, REPO)
+    assert called.code == 3 and "did not say whether the commit to me/tiny-int8 arrived" in called.err
+    assert "push again, which cannot commit twice" in called.err and "is not there" not in called.err
+    hub.failures.clear()
     assert bertc("push", out, REPO).code == 0
 
 
@@ -251,6 +281,9 @@ def test_a_connection_that_is_cut(bertc: Bertc, hub: Hub, out: Path) -> None:
     assert bertc("push", out, REPO).code == 0  # sent again, from its beginning
     assert hub.head(REPO)[1]["model.onnx"] == (out / "model.onnx").read_bytes()
     hub.fail("commit", CUT)
+    assert bertc("push", out, "me/first").code == 0  # it names its parent, so that it cannot be there twice
+    assert len(hub.repositories["me/first"]["branches"]["main"]) == 2
+    hub.fail("commit", *[CUT] * 3)
     called = bertc("push", out, "me/second")
     assert called.code == 3 and "the hub did not answer as it should" in called.err
     assert hub.url not in called.err and len(hub.repositories["me/second"]["branches"]["main"]) == 1
@@ -294,3 +327,67 @@ def test_the_program_itself_is_led_to_a_mirror(built: Path) -> None:
         assert done.returncode == 0, done.stderr
         assert f"{hub.url}/{REPO}/commit/{hub.head(REPO)[0]}" in done.stdout
         assert TOKEN not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("failure", [CUT, 500, 403])
+def test_a_branch_that_was_made_for_a_commit_goes_without_it(failure: int, bertc: Bertc, hub: Hub, out: Path) -> None:
+    hub.create(REPO)
+    hub.fail("commit", *[failure] * 3)
+    assert bertc("push", out, REPO, "--revision", "int8").code in (2, 3)
+    assert [*hub.repositories[REPO]["branches"]] == ["main"] and "DELETE branch" in hub.seen
+    hub.failures.clear()
+    assert bertc("push", out, REPO, "--revision", "int8").code == 0
+    assert [*hub.repositories[REPO]["branches"]] == ["main", "int8"]
+    hub.fail("commit", *[failure] * 3)
+    assert bertc("push", out, REPO, "--revision", "int8").code in (2, 3)
+    assert "manifest.json" in hub.head(REPO, "int8")[1], "a branch that was there stays"
+
+
+def test_a_branch_that_cannot_be_removed_is_told(
+    bertc: Bertc, hub: Hub, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def protected(*_: object, **__: object) -> None:
+        raise OSError
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "delete_branch", protected)
+    hub.create(REPO)
+    hub.fail("commit", 403)
+    called = bertc("push", out, REPO, "--revision", "int8")
+    assert called.code == 2 and "the branch int8 of me/tiny-int8 was made for this push" in called.err
+
+
+SAFE = "; nothing was committed to me/tiny-int8; push again"
+SENT = "; the commit to me/tiny-int8 was being sent and may have arrived; push again, which cannot commit twice"
+
+
+@pytest.mark.parametrize(
+    ("kind", "branch", "number", "told"),
+    [
+        ("info", None, signal.SIGINT, SAFE),
+        ("store", None, signal.SIGTERM, SAFE),
+        ("commit", None, signal.SIGINT, SENT),
+        ("store", "int8", signal.SIGINT, SAFE),
+        ("commit", "int8", signal.SIGTERM, SAFE),
+    ],
+)
+def test_a_push_that_is_ended_says_what_is_there_and_leaves_nothing_half_made(
+    kind: str, branch: str | None, number: signal.Signals, told: str, built: Path
+) -> None:
+    """The hub does not answer meanwhile: the end does not wait for it."""
+    command = [sys.executable, "-m", "bertc", "push", str(built), REPO, *(["--revision", branch] if branch else [])]
+    with running_hub() as hub:
+        environment = {**os.environ, "HF_ENDPOINT": hub.url, "HF_TOKEN": TOKEN, "HF_HUB_DISABLE_XET": "1"}
+        hub.create(REPO)
+        hub.fail(kind, HANG)
+        with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as push:
+            assert hub.hangs.wait(60)
+            push.send_signal(number)
+            _, said = push.communicate(timeout=30)
+        word, code = ("interrupted", 130) if number == signal.SIGINT else ("terminated", 143)
+        assert (push.returncode, said.splitlines()[-1]) == (code, f"error: {word}{told}")
+        branches = hub.repositories[REPO]["branches"]
+        assert [*branches] == ["main"] and len(branches["main"]) == 1
+        hub.released.set()
+        again = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert again.returncode == 0, again.stderr
+        assert "manifest.json" in hub.head(REPO, branch or "main")[1]

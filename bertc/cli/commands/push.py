@@ -32,7 +32,8 @@ def command(output: Output, out: Path, repo: str, private: bool, revision: str |
     """
     from dataclasses import asdict
 
-    from bertc.jobs.push import Repository, push
+    from bertc.jobs.push import push
+    from bertc.jobs.push_commit import Repository
 
     repository = Repository(name=repo, revision=revision, private=private)
     with shown_progress(output) as progress:
