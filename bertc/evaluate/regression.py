@@ -13,14 +13,15 @@ from bertc.errors import InputError
 from bertc.evaluate.baseline import rows_from_baseline
 from bertc.evaluate.gates import Decide, Gate, Verdict, judge, judge_doubtful, limit_from_text
 from bertc.evaluate.metrics.classification import ALIASES
-from bertc.evaluate.reference import Doubt, doubt_from_report
+from bertc.evaluate.reference import LEAST_ROWS, Doubt, doubt_from_report
 from bertc.evaluate.row_table import MetricRows, RowTable
 from bertc.evaluate.rows_file import VERSION, SavedRows, rows_from_report
 from bertc.evaluate.scores import Score, scores_from_table
 
 DEFAULT_LIMIT = "0.5%"
 
-Key = tuple[int, int]  # hash of the texts, and which of the rows with this hash
+RowNames = tuple[NDArray[np.uint64], NDArray[np.uint64]]
+"""Hashes of n rows' texts, and of their labels: uint64 [n] each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,13 +55,20 @@ def regression_from_reports(
 
     `limit` is that of the main metric's drop and holds unless `gates` ("METRIC:LIMIT") name it. A float model that the
     report gravely doubts fails here as it did in the build, unless `any_reference` takes it as it is. Raises
-    `InputError` on damaged files, where no row can be paired, and where the baseline has no value of the main metric.
+    `InputError` on damaged files, where hardly a row can be paired, and where the baseline has no value of the main
+    metric.
     """
     current, doubt = rows_from_report(report), doubt_from_report(report)
     failed = doubt if doubt is not None and doubt.grave and not any_reference else None
     found = regression_from_rows(
         current, rows_from_baseline(baseline), limit=limit, gates=gates, decide=decide, doubt=failed
     )
+    main = found.scores[0]
+    if main.samples < LEAST_ROWS:
+        raise InputError(
+            f"the report and the baseline share too few {main.unit} to prove anything ({main.samples}, at least "
+            f"{LEAST_ROWS} are needed); make a new baseline with --update"
+        )
     return found if doubt is None or failed is not None else replace(found, notes=(*found.notes, doubt.reason))
 
 
@@ -79,17 +87,16 @@ def regression_from_rows(
             f"the baseline is of the task {baseline.table.task} and the report of {current.table.task}; "
             "make a new baseline with --update"
         )
-    mine, theirs = keys_from_hashes(current.table.hashes), keys_from_hashes(baseline.table.hashes)
-    common = [key for key in mine if key in theirs]
-    here, there = (np.array([side[key] for key in common], np.int64) for side in (mine, theirs))
-    same = current.table.labels[here] == baseline.table.labels[there] if common else np.zeros(0, bool)
+    places = places_of_rows(*((side.table.hashes, side.table.labels) for side in (current, baseline)))
+    here = np.flatnonzero(places >= 0)
+    there = places[here]
+    same = current.table.labels[here] == baseline.table.labels[there]
     if not same.any():
         raise InputError("the report and the baseline share no row; make a new baseline with --update")
     paired = _paired_table(current.table, baseline.table, here[same], there[same])
     scores = scores_from_table(paired)
     main = _main_metric(current.table, paired, scores)
     chosen = _gates(main, scores, gates, limit)
-    changed = [common[index] for index in np.flatnonzero(~same)]
     every = tuple(scores.values())
     if doubt is None:
         verdict = judge(every, chosen, decide=decide)
@@ -100,21 +107,31 @@ def regression_from_rows(
         scores=every,
         paired=len(paired.hashes),
         flipped=_names(paired.hashes[paired.decisions_reference != paired.decisions_engine]),
-        changed=_names([key[0] for key in changed]),
-        vanished=_names([key[0] for key in theirs if key not in mine]),
-        added=_names([key[0] for key in mine if key not in theirs]),
+        changed=_names(current.table.hashes[here[~same]]),
+        vanished=_names(np.delete(baseline.table.hashes, there)),
+        added=_names(np.delete(current.table.hashes, here)),
         notes=tuple(_notes(current, baseline)),
     )
 
 
-def keys_from_hashes(hashes: NDArray[np.uint64]) -> dict[Key, int]:
-    """Return (hash, occurrence) -> row, so that equal texts pair in their order."""
-    seen: dict[int, int] = {}
-    keys: dict[Key, int] = {}
-    for index, value in enumerate(hashes.tolist()):
-        seen[value] = seen.get(value, -1) + 1
-        keys[value, seen[value]] = index
-    return keys
+def places_of_rows(mine: RowNames, theirs: RowNames) -> NDArray[np.int64]:
+    """Return where among `theirs` each row of `mine` stands, int64 [n]; -1 for one that is not there.
+
+    Of equal texts those with the same label pair first, each in its order, so that the order of a file's rows changes
+    nothing; then the rest of them, whose labels differ.
+    """
+    places = np.full(len(mine[0]), -1, np.int64)
+    for parts in (2, 1):  # text and label, then the text alone
+        ours, others = (list(zip(*(part.tolist() for part in side[:parts]), strict=True)) for side in (mine, theirs))
+        taken = set(places.tolist())
+        waiting: dict[tuple[int, ...], list[int]] = {}
+        for index in reversed(range(len(others))):
+            if index not in taken:
+                waiting.setdefault(others[index], []).append(index)
+        for index in np.flatnonzero(places < 0).tolist():
+            if same := waiting.get(ours[index]):
+                places[index] = same.pop()
+    return places
 
 
 def _paired_table(current: RowTable, baseline: RowTable, here: NDArray[np.int64], there: NDArray[np.int64]) -> RowTable:

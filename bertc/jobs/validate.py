@@ -31,7 +31,7 @@ from bertc.evaluate.gates import Gate, Verdict, gates_from_options, judge, judge
 from bertc.evaluate.kept import KeptOutputs, Shard, joined_outputs, kept_from_outputs, truncated_rows
 from bertc.evaluate.metric import metric_from_name
 from bertc.evaluate.reference import Doubt, check_rows_tell, warnings_of_rows
-from bertc.evaluate.regression import keys_from_hashes
+from bertc.evaluate.regression import places_of_rows
 from bertc.evaluate.row_table import MetricRows, RowTable, hash_labels, kept_statistics
 from bertc.evaluate.rows_file import rows_from_path
 from bertc.evaluate.scores import Score, compare_shards, scores_from_table
@@ -343,11 +343,11 @@ def _hashes(rows: Sequence[Row]) -> NDArray[np.uint64]:
 
 def _places(rows: Sequence[Row], stored: RowTable, *, labelled: bool, data: str) -> NDArray[np.int64]:
     """Return where each row stands in the stored table. Raises `InputError` for rows that do not, label included."""
-    known = keys_from_hashes(stored.hashes)
-    places = np.array([known.get(key, -1) for key in keys_from_hashes(_hashes(rows))], np.int64)
+    labels = hash_labels(rows)
+    places = places_of_rows((_hashes(rows), labels), (stored.hashes, stored.labels))
     missing = places < 0
     if labelled:
-        missing |= stored.labels[places] != hash_labels(rows)
+        missing |= stored.labels[places] != labels
     if missing.any():
         first = rows[int(np.flatnonzero(missing)[0])]
         raise InputError(

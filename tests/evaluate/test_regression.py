@@ -142,6 +142,31 @@ def test_equal_texts_pair_in_their_order(tmp_path: Path) -> None:
     assert len(gated(tmp_path, comparison(change=double), comparison()).vanished) == 5
 
 
+def test_equal_texts_with_other_labels_pair_by_their_label(tmp_path: Path) -> None:
+    """Two annotators' labels of one text, in a file whose rows come in another order; a changed one is another one."""
+
+    def annotated(rows: list[Row], second: str = "spam") -> list[Row]:
+        first = [replace(row, label="ham") for row in rows[:20]]
+        return [*first, *(replace(row, label=second) for row in first), *rows[20:]]
+
+    result = gated(tmp_path, comparison(change=annotated), comparison(change=lambda rows: annotated(rows)[::-1]))
+    assert result.paired == 140 and not (result.changed or result.vanished or result.added)
+    third = gated(tmp_path, comparison(change=annotated), comparison(change=lambda rows: annotated(rows, "ham")))
+    assert third.paired == 120 and len(third.changed) == 20 and not (third.vanished or third.added)
+
+
+@pytest.mark.parametrize("shared", [3, 4])
+def test_hardly_a_shared_row_proves_nothing(tmp_path: Path, shared: int) -> None:
+    def others(rows: list[Row]) -> list[Row]:
+        return [*rows[:shared], *(replace(row, hash=f"{index:016x}") for index, row in enumerate(rows[shared:]))]
+
+    if shared < 4:
+        with pytest.raises(InputError, match=r"share too few rows .*\(3, at least 4 .* --update"):
+            gated(tmp_path, comparison(), comparison(change=others))
+    else:
+        assert gated(tmp_path, comparison(), comparison(change=others)).paired == 4
+
+
 def test_another_machine_is_noted(tmp_path: Path) -> None:
     result = gated(tmp_path, comparison(), comparison(), origin={"cpu": "EPYC", "bertc": "0.1.0"})
     assert result.notes == ("another cpu: the baseline has Xeon, this run EPYC",) and result.verdict.passed

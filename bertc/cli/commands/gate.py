@@ -51,8 +51,8 @@ def command(
       bertc gate OUT/report.json --baseline baseline.json --update      # once, then commit baseline.json
       bertc gate OUT/report.json --baseline baseline.json --junit out.xml
 
-    Rows are paired by their text. Exit code 0 if the engine is no worse than the baseline's within the limit, 1 if it
-    is or the build found the float model no better than a guess, 2 if there is no baseline.
+    Rows are paired by their text, equal texts by their label. Exit code 0 if the engine is no worse than the baseline's
+    within the limit, 1 if it is or the build found the float model no better than a guess, 2 if there is no baseline.
     """
     from bertc.artefact.layout import REPORT_FILE
 
