@@ -15,7 +15,7 @@ from typing import Any, Literal, Protocol
 from bertc.core.head import Head
 from bertc.core.number_text import figure
 from bertc.errors import InputError
-from bertc.evaluate.metric import metric_from_name
+from bertc.evaluate.metric import LOWER, metric_from_name
 from bertc.evaluate.reference import Doubt
 from bertc.evaluate.scores import Comparison, Score
 from bertc.evaluate.task import Task
@@ -49,11 +49,15 @@ class Limit:
         if not self.relative:
             return self.amount
         if score.reference == 0:
-            raise InputError(
-                f"the limit {self.text} of '{score.metric}' is relative to the reference's value, which is 0; "
-                f"give an absolute limit, for example {score.metric}:0.01abs"
-            )
+            raise _part_of_nothing(self, score.metric)
         return self.amount * abs(score.reference)
+
+
+def _part_of_nothing(limit: Limit, metric: str) -> InputError:
+    return InputError(
+        f"the limit {limit.text} of '{metric}' is relative to the reference's value, which is 0; "
+        f"give an absolute limit, for example {metric}:0.01abs"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +142,8 @@ def gates_from_options(options: GateOptions, task: Task, head: Head, *, labelled
     `gates` and `max_drop` replace the default, the preset "99%", and `min_agreement` that part of it that bounds the
     agreement, as it does without labels; a preset that is named holds beside all of them. Without labels the preset
     bounds the task's main fidelity metric and, of `BESIDE_MAIN`, those that the task has by the same number. Raises
-    `InputError` on a wrong one, and on a gate that needs labels where there are none.
+    `InputError` on a wrong one, on a gate that needs labels where there are none, and on a part of a distance to the
+    float model, whose own is 0.
     """
     chosen = [gate_from_text(text, task, head) for text in options.gates]
     main = task.metrics(head)[0].name if labelled else task.main_fidelity
@@ -154,7 +159,10 @@ def gates_from_options(options: GateOptions, task: Task, head: Head, *, labelled
             raise InputError(f"the agreement {agreement:g} is no part of 1; write for example 0.99")
         chosen.append(Gate("agreement", Limit(1.0 - agreement, False, f"{agreement:g} at least")))
     needing = {metric.name for metric in task.fidelity(head)}
+    distances = {metric.name for metric in task.fidelity(head) if metric.direction == LOWER}
     for gate in chosen:
+        if gate.limit.relative and gate.metric in distances:
+            raise _part_of_nothing(gate.limit, gate.metric)
         if not labelled and gate.metric not in needing:
             raise InputError(f"the gate on '{gate.metric}' needs labels and the data has none; name their column")
     return tuple(dict.fromkeys(chosen))

@@ -85,6 +85,14 @@ def test_a_gate_on_labels_without_labels_is_refused() -> None:
         gates_from_options(GateChoice(gates=["accuracy:1%"]), TASK, INTENT, labelled=False)
 
 
+@pytest.mark.parametrize("metric", ["divergence", "logit_mse"])
+def test_a_part_of_a_distance_to_the_float_model_itself_is_refused_before_anything_runs(metric: str) -> None:
+    with pytest.raises(InputError, match=f"reference's value, which is 0; .* {metric}:0.01abs"):
+        gates_from_options(GateChoice(gates=[f"{metric}:1%"]), TASK, INTENT, labelled=True)
+    for text in (f"{metric}:0.01abs", "agreement:1%"):
+        assert gates_from_options(GateChoice(gates=[text]), TASK, INTENT, labelled=True)
+
+
 def test_other_tasks_have_their_own_main_metric() -> None:
     question = gates_from_options(GateChoice(), task_from_name(QA.task), QA, labelled=True)
     embed = gates_from_options(GateChoice(), task_from_name(EMBED.task), EMBED, labelled=False)
