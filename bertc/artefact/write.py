@@ -17,7 +17,7 @@ from bertc.artefact.layout import (
 from bertc.artefact.manifest import Binding, Provenance, ValidOn, write_manifest
 from bertc.artefact.sentence_files import write_json, write_sentence_files
 from bertc.calibrate.table import text_from_table
-from bertc.evaluate.rows_file import VERSION, write_rows
+from bertc.evaluate.rows_file import REFERENCE, VERSION, write_rows
 from bertc.recipe import text_from_recipe
 from bertc.report.html.page import html_from_report
 from bertc.report.parts.facts import BuildFacts
@@ -57,6 +57,7 @@ def write_artefact(folder: Path, facts: BuildFacts, report: Report, *, shared: P
             "cpu": facts.cpu.model,
             "target": facts.target.name,
             "checkpoint": facts.checkpoint.digest,
+            **({} if facts.reference is None else {REFERENCE: facts.reference.digest}),
             "validation": facts.validation.digest,
             **{f"{VERSION}{name}": version for name, version in facts.versions.items()},
             "bertc": report.bertc,

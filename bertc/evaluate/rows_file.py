@@ -24,6 +24,8 @@ from bertc.evaluate.row_table import MetricRows, RowTable
 SCHEMA = 1
 VERSION = "version "
 """What the key of a library's version begins with in an origin."""
+REFERENCE = "reference"
+"""The key in an origin of the float model's digest, where that is not the checkpoint that was compiled."""
 
 Arrays = Mapping[str, NDArray[Any]]
 

@@ -137,6 +137,7 @@ def build_into(
             command=command,
             created=created,
             checkpoint=checkpoint_with_threshold(inputs.checkpoint, plan.options.exit_threshold),
+            reference=inputs.reference,
             max_length=inputs.max_length,
             row_length=plan.row_length,
             target=plan.target,

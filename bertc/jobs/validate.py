@@ -33,10 +33,11 @@ from bertc.evaluate.metric import metric_from_name
 from bertc.evaluate.reference import Doubt, check_rows_tell, warnings_of_rows
 from bertc.evaluate.regression import places_of_rows
 from bertc.evaluate.row_table import MetricRows, RowTable, hash_labels, kept_statistics
-from bertc.evaluate.rows_file import rows_from_path
+from bertc.evaluate.rows_file import REFERENCE, rows_from_path
 from bertc.evaluate.scores import Score, compare_shards, scores_from_table
 from bertc.evaluate.task import Task
 from bertc.graph.encoder import graph_from_checkpoint
+from bertc.jobs.exit_threshold import plain_checkpoint
 from bertc.jobs.inputs import reading_of_labelled
 from bertc.jobs.predict import Predictor, predictor_from_path
 from bertc.recipe import Recipe, ValidationRecipe, recipe_from_path
@@ -123,8 +124,9 @@ def validate(
 ) -> Validation:
     """Run an artefact's engine over the recipe's validation data and judge it by the recipe's gates.
 
-    `checkpoint` names the float model to compare with; without it the rows of the build are used. Several `workers`
-    share the rows. Raises `InputError` if the rows of the build do not hold this data's.
+    `checkpoint` names the float model to compare with, the build's or the one that was compiled; without it the rows of
+    the build are used. Several `workers` share the rows. Raises `InputError` if the rows of the build do not hold this
+    data's.
     """
     with predictor_from_path(folder, threads=recipe.engine.threads, workers=workers) as predictor:
         if checkpoint is None and predictor.unvalidated:
@@ -134,24 +136,42 @@ def validate(
             )
         if workers is not None:
             workers.start(ready_to_run)
-        compiled = None if checkpoint is None else _compiled_checkpoint(predictor, checkpoint)
-        stored = None if compiled is not None else rows_from_path(folder / ROWS_FILE).table
+        if checkpoint is not None:
+            compared = _float_model(predictor, folder, checkpoint, recipe.validation.reference)
+            run = _checked_run(predictor, recipe.validation, None, progress)
+            return _against_checkpoint(run, compared, recipe.engine.threads, workers, progress)
+        stored = rows_from_path(folder / ROWS_FILE).table
         run = _checked_run(predictor, recipe.validation, stored, progress)
-        if compiled is not None:
-            return _against_checkpoint(run, compiled, recipe.engine.threads, workers, progress)
-        assert stored is not None
         return _against_rows(run, folder, stored, progress)
 
 
-def _compiled_checkpoint(predictor: Predictor, path: str) -> Checkpoint:
-    """Read the checkpoint that an artefact was built from. Raises `InputError` for another one."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _FloatModel:
+    """The float model that was named, and what is to be said where it is not the one of the build."""
+
+    checkpoint: Checkpoint
+    notes: tuple[str, ...] = ()
+
+
+def _float_model(predictor: Predictor, folder: Path, path: str, reference: str | None) -> _FloatModel:
+    """Read the float model of the build, or the checkpoint that was compiled. Raises `InputError` for another one.
+
+    `reference` is how the build named its float model; None where that is the checkpoint.
+    """
     checkpoint = checkpoint_from_path(path, task=predictor.head.task)
-    if checkpoint.digest != predictor.manifest.checkpoint:
-        raise InputError(
-            f"{path} is not the checkpoint that {predictor.folder} was built from (digest {checkpoint.digest[:12]}, "
-            f"not {predictor.manifest.checkpoint[:12]}); name that one"
-        )
-    return checkpoint
+    compiled = predictor.manifest.checkpoint
+    known = {compiled: f"what {folder} was built from"}
+    another = False
+    if reference is not None and not predictor.unvalidated:
+        digest = rows_from_path(folder / ROWS_FILE).origin.get(REFERENCE)  # older rows do not tell
+        another = digest != compiled
+        known |= {digest: f"{reference}, which the build compared with"} if another and digest is not None else {}
+    if checkpoint.digest not in known:
+        named = " nor ".join(f"{said} (digest {digest[:12]})" for digest, said in known.items())
+        refused, wanted = ("not", "that one") if len(known) == 1 else ("neither", "one of them")
+        raise InputError(f"{path} (digest {checkpoint.digest[:12]}) is {refused} {named}; name {wanted}")
+    told = f"compared with {path}, and at the build with {reference}: the gates judge another drop than there"
+    return _FloatModel(checkpoint=checkpoint, notes=(told,) if another and checkpoint.digest == compiled else ())
 
 
 def _checked_run(predictor: Predictor, wanted: ValidationRecipe, stored: RowTable | None, progress: Progress) -> _Run:
@@ -183,13 +203,14 @@ def _checked_run(predictor: Predictor, wanted: ValidationRecipe, stored: RowTabl
 
 
 def _against_checkpoint(
-    run: _Run, checkpoint: Checkpoint, threads: int, workers: Workers | None, progress: Progress
+    run: _Run, compared: _FloatModel, threads: int, workers: Workers | None, progress: Progress
 ) -> Validation:
     """Compare with the float model, which runs on the same rows."""
     predictor, head = run.predictor, run.head
     target = target_from_name("float")
+    graph = graph_from_checkpoint(plain_checkpoint(compared.checkpoint))
     with TemporaryDirectory(prefix="bertc-") as scratch:
-        model = target.written_model(target.onnx_from_graph(graph_from_checkpoint(checkpoint)), Path(scratch))
+        model = target.written_model(target.onnx_from_graph(graph), Path(scratch))
         with model.opened(threads=threads, workers=workers) as engine:
             progress.stage("evaluate")
             begun = (
@@ -210,7 +231,7 @@ def _against_checkpoint(
         metrics=found.metrics,
         verdict=verdict,
         reference="checkpoint",
-        notes=(),
+        notes=compared.notes,
         doubt=found.doubt,
     )
 

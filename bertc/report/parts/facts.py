@@ -36,6 +36,8 @@ class BuildFacts:
     command: str
     created: datetime
     checkpoint: Checkpoint
+    reference: Checkpoint | None = None
+    """The float model that the engine was compared with, where it is not the checkpoint."""
     max_length: int
     row_length: int | None = None
     """Tokens of a row that several texts share; None where the target packs nothing."""
