@@ -109,7 +109,7 @@ def chart_from_histogram(histogram: HistogramPart, amax: float | None) -> Histog
             bar = f"M{x:.0f} {_PLOT}v-{height:.0f}h{max(width, 3):.0f}v{height:.0f}z"
             (clipped if amax is not None and left >= amax else inside).append(bar)
     powers = range(0, int(top) + 1, 1 if top < 4 else 2)
-    levels = [(_PLOT * (1 - power / top), f"{10**power:,}" if power < 4 else f"1e{power}") for power in powers]
+    levels = [(_PLOT * (1 - power / top), str(10**power) if power < 3 else f"1e{power}") for power in powers]
     return HistogramChart(axis=axis, amax=amax, inside="".join(inside), clipped="".join(clipped), levels=levels)
 
 

@@ -6,6 +6,7 @@ Minus signs are typographic; a metric has four decimals, a measured amount three
 from __future__ import annotations
 
 from bertc.core.number_text import NOTHING
+from bertc.report.text import UNMOVED, is_unmoved
 
 _DECIMALS = 4
 _NOTHING = "\N{EN DASH}"
@@ -43,13 +44,15 @@ def significant(value: float | None, digits: int = 3) -> str:
     return text.rstrip(".").replace("-", "\N{MINUS SIGN}")
 
 
-def interval(ends: tuple[float, float] | None) -> str:
-    """Write both ends of an interval of a drop.
+def interval(ends: tuple[float, float] | None, before: str = "") -> str:
+    """Write both ends of an interval of a drop behind `before`; of rows of which none gained or lost, that alone.
 
-    >>> interval((-0.00117, 0.02))
-    '\N{MINUS SIGN}0.0012 to +0.0200'
+    >>> interval((-0.00117, 0.02)), interval((0.0, 0.0), "95 %: ")
+    ('\N{MINUS SIGN}0.0012 to +0.0200', 'no row gains or loses')
     """
-    return _NOTHING if ends is None else f"{fraction(ends[0], sign=True)} to {fraction(ends[1], sign=True)}"
+    if ends is None:
+        return _NOTHING
+    return UNMOVED if is_unmoved(ends) else f"{before}{fraction(ends[0], sign=True)} to {fraction(ends[1], sign=True)}"
 
 
 def percent(value: float, digits: int = 2) -> str:

@@ -12,7 +12,7 @@ import pytest
 from jinja2 import UndefinedError
 
 from bertc.report.html import environment
-from bertc.report.html.charts import Axis, axis_around
+from bertc.report.html.charts import Axis, axis_around, chart_from_histogram
 from bertc.report.html.environment import page_from_template
 from bertc.report.html.figures import duration, fraction, interval, moment, significant, size
 from bertc.report.html.heat import heat_from_sites
@@ -267,3 +267,28 @@ def test_axes() -> None:
     axis = axis_around([0.88, 0.9])
     assert axis.low < 0.88 and axis.high > 0.9 and 2 <= len(axis.ticks()) <= 8
     assert Axis(low=0, high=1).share(7) == 1 and Axis(low=1, high=1).share(1) == 0.5
+
+
+@pytest.mark.parametrize("unit", ["rows", "queries"])
+def test_what_was_counted_is_called_by_its_name(unit: str) -> None:
+    accuracy = sample_report().accuracy
+    assert accuracy is not None
+    words = Page(html_from_report(changed(accuracy=accuracy.model_copy(update={"unit": unit})))).words
+    assert f"of 872 {unit}" in words and f"on 872 {unit} (" in words and "samples" not in words
+
+
+@pytest.mark.parametrize(("ends", "unmoved"), [((0.0, 0.0), True), ((0.0, 0.01), False)])
+def test_no_interval_where_no_row_gains_or_loses(ends: tuple[float, float], unmoved: bool) -> None:
+    accuracy = sample_report().accuracy
+    assert accuracy is not None
+    report = changed(accuracy=accuracy.model_copy(update={"drop_ci95": ends}), metrics=())
+    words = Page(html_from_report(report)).words
+    assert words.count("no row gains or loses") == (2 if unmoved else 0) and "0.0000 to 0.0000" not in words
+    assert ("95 %: 0.0000 to +0.0100" in words) is not unmoved
+
+
+def test_the_scale_of_a_histogram_has_room_for_its_numbers() -> None:
+    """Three characters fit beside it; "1,000" lost its first ones at the figure's edge."""
+    for most in (1, 10, 999, 1_000, 9_999, 10_000, 10**8):
+        chart = chart_from_histogram(HistogramPart(edges=(0.0, 1.0, 2.0), counts=(most, 1)), 1.0)
+        assert chart.levels[0][1] == "1" and all(len(text) <= 3 for _, text in chart.levels)

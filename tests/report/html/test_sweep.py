@@ -72,6 +72,13 @@ def test_every_build_has_its_figures_and_a_link_to_its_report() -> None:
     assert f"The fastest that passes is two: 3.50{TIMES} float&#39;s speed, drop -0.0023." in text
 
 
+def test_an_interval_of_no_width_is_put_in_words() -> None:
+    accuracy = row("one", 0.0).accuracy
+    assert accuracy is not None
+    text = page(row("one", accuracy=accuracy.model_copy(update={"drop_ci95": (0.0, 0.0)})), row("two"))
+    assert text.count("no row gains or loses") == 1 and "0.0000 to 0.0000" not in text
+
+
 def test_better_is_further_up_and_to_the_right_and_larger_is_larger() -> None:
     drawn = circles(page(row("one", 0.004, 2.0), row("two", 0.001, 4.0, bytes=50_000_000, state="fail")))
     one, two, reference = drawn["one"], drawn["two"], drawn["float"]
