@@ -88,9 +88,14 @@ def table_from_ranges(ranges: QuantizerRanges, checkpoint: Checkpoint) -> Calibr
 
 
 def notes_of_ranges(checkpoint: Checkpoint, table: CalibrationTable | None, named: str | None) -> tuple[str, ...]:
-    """Say what the user should know of where the ranges come from; `named` is the table or the text that he named."""
+    """Say what the user should know of where the ranges come from; `named` is the table or the text that he named.
+
+    Whoever names the checkpoint's own calibration.json gets its ranges.
+    """
     source = source_of_ranges(checkpoint)
     notes = tuple(str(note) for note in table.origin.get("notes", ())) if table is not None else ()
     if source is None or table is None or named is None:
+        return notes
+    if source == TABLE_FILE and Path(named).is_file() and Path(named).samefile(checkpoint.path / TABLE_FILE):
         return notes
     return (*notes, f"the checkpoint has ranges of its own ({source}), which were not used, because {named} was named")

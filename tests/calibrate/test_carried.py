@@ -176,6 +176,8 @@ def test_a_table_in_the_folder_comes_before_the_buffers(
     assert own["data"]["calibration"]["path"] == f"calibration.json of the checkpoint (from {data_of(TASK)})"
     assert own["data"]["overlap"] == named["data"]["overlap"] > 0
     assert any("(calibration.json), which were not used" in text for text in named["warnings"])
+    itself = built(model, "--calibration", model / "calibration.json", out="itself")
+    assert not any("which were not used" in text for text in itself["warnings"])
 
 
 def test_a_table_of_another_checkpoint_is_refused(
