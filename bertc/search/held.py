@@ -74,11 +74,16 @@ def budget_on_held_out(gates: Sequence[Gate], task: Task, head: Head, *, labelle
     return tuple(dict.fromkeys(g if g.metric in known else Gate(task.main_fidelity, g.limit) for g in gates))
 
 
+def counted_gates(gates: Sequence[Gate], fidelity: str) -> tuple[Gate, ...]:
+    """Return the gates that some drop may meet, on shares of rows: one row is the least that they can change by."""
+    counted = {"accuracy", "exact_match"} | ({fidelity} & {"agreement"})
+    return tuple(gate for gate in gates if gate.metric in counted and gate.limit.amount > 0)
+
+
 def check_enough(path: str, rows: int, gates: Sequence[Gate], fidelity: str) -> None:
     """Refuse a budget below one row: the search would leave everything in float and prove nothing."""
-    for gate in gates:
-        counted = gate.metric == "accuracy" or gate.metric == fidelity == "agreement"
-        if counted and 0 < gate.limit.amount * rows < 1:
+    for gate in counted_gates(gates, fidelity):
+        if gate.limit.amount * rows < 1:
             raise InputError(
                 f"{path}: {rows} held-out rows cannot tell a drop of {gate.limit.text} in {gate.metric}, which needs "
                 f"{int(1 / gate.limit.amount) + 1}; give more text, or more --search-rows"

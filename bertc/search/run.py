@@ -183,10 +183,11 @@ class _Search:
     def result(self, shape: tuple[int, int]) -> SearchResult:
         """Search every family, and choose."""
         problem = self.problem
+        self.progress.stage("search: float")
+        self.trials.refer_to(problem.reference)
         self.progress.stage("search: costs", total=len(problem.starts))
         families = [self._family(start) for start in problem.starts]
         self.progress.stage("search", total=problem.trials)
-        self.trials.refer_to(problem.reference)
         self._evaluate([(family, sites) for family in families for sites in (frozenset(), family.cost_model.free())])
         for family in sorted(families, key=lambda family: family.cost_model.time(family.cost_model.free())):
             self._walk(family)

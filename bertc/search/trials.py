@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -11,10 +12,11 @@ from typing import TypeVar
 from bertc.cache.store import StageCache, key_from_parts
 from bertc.core.keys import Key
 from bertc.core.progress import Progress
-from bertc.evaluate.scores import compare_outputs
+from bertc.errors import InputError
+from bertc.evaluate.scores import Comparison, compare_outputs
 from bertc.ir.scheme import Scheme
 from bertc.runtime.outputs_file import Outputs, read_outputs, write_outputs
-from bertc.search.held import HeldOut
+from bertc.search.held import HeldOut, counted_gates
 from bertc.search.judge import Judged, judged_from_comparison
 from bertc.search.pool import Run
 from bertc.targets import TargetModel
@@ -87,8 +89,24 @@ class Trials:
         return [self.judged[scheme] for scheme in schemes]
 
     def refer_to(self, model: TargetModel) -> None:
-        """Run the float model that all trials are compared with."""
+        """Run the float model that all trials are compared with.
+
+        Raises `InputError` where it would not stay within the budget itself: a part of its own value, or a bound, may
+        ask for more rows than the limit alone tells.
+        """
         self._reference = self._kept("float", lambda: model)()
+        held = self._held
+        counted = counted_gates(held.gates, task_from_name(held.head.task).main_fidelity)
+        if not counted:
+            return
+        used = judged_from_comparison(self._compared(self._reference), counted, decide=held.decide).used
+        if used > 1:
+            rows = len(held.texts.rows)
+            raise InputError(
+                f"{held.texts.path}: {rows} held-out rows cannot tell the budget's drop, which needs about "
+                f"{math.ceil(rows * used)}: not even a model that decides as float does would pass; give more text, or "
+                "more --search-rows"
+            )
 
     def _begun(self, scheme: Scheme) -> Callable[[], Outputs]:
         written: list[TargetModel] = []
@@ -122,9 +140,12 @@ class Trials:
         return outputs
 
     def _judge(self, outputs: Outputs) -> Judged:
+        return judged_from_comparison(self._compared(outputs), self._held.gates, decide=self._held.decide)
+
+    def _compared(self, outputs: Outputs) -> Comparison:
         assert self._reference is not None
         held = self._held
-        comparison = compare_outputs(
+        return compare_outputs(
             task_from_name(held.head.task),
             held.head,
             held.texts.rows,
@@ -134,7 +155,6 @@ class Trials:
             extra=[gate.metric for gate in held.gates],
             resamples=RESAMPLES,
         )
-        return judged_from_comparison(comparison, held.gates, decide=held.decide)
 
 
 def _write_text(path: Path, text: str) -> None:

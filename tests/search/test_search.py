@@ -237,6 +237,20 @@ def test_what_cannot_be_searched_is_refused_at_once(
         search(**sections)
 
 
+@pytest.mark.parametrize(("decide", "enough"), [("point", True), ("bound", False)])
+def test_a_budget_that_float_itself_would_not_keep_is_refused_before_the_search(
+    search: Search, monkeypatch: pytest.MonkeyPatch, decide: str, enough: bool
+) -> None:
+    """One of forty rows is 0.025, and the bound asks for 1.96 of them."""
+    wanted = {"gates": ["accuracy:0.03abs"], "decide": decide}
+    if enough:
+        assert search(validation=wanted).report.search is not None
+        return
+    monkeypatch.setattr("bertc.search.run._Search._family", lambda *_: pytest.fail("too late"))
+    with pytest.raises(InputError, match=r"40 held-out rows cannot tell .* needs about 66: .* --search-rows"):
+        search(validation=wanted)
+
+
 def test_the_shape_stands_for_the_text() -> None:
     from tests.tiny import random_features
 
