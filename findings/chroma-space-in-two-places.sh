@@ -7,7 +7,8 @@
 # ef_search, adds to it; or the two are refused together.
 # Seen: with any configuration for hnsw the metadata's space is stored, shown and not used: the index is L2, and the best
 # answer another one. get_or_create_collection of a collection that exists takes another space without a word and
-# leaves it as it is. No error and no warning.
+# leaves it as it is. No error and no warning. The pages call the metadata's spelling the older one and do not say that
+# the two exclude each other; a like report of another release is chroma-core/chroma, issue 2638.
 #
 #   chromadb 1.5.9
 #   guess: cosine in each case; to open a collection with another space is refused
