@@ -5,7 +5,7 @@
 # Measured: 2026-12, Python 3.11, Linux, x86-64.
 # Expected: metadata {"hnsw:space": "cosine"} gives cosine, and a configuration that sets something else, such as
 # ef_search, adds to it; or the two are refused together.
-# Seen: with any configuration for hnsw the metadata's space is stored, shown and not used: the index is L2, and the best
+# Seen: with any configuration for hnsw the metadata's space is stored, shown and not used: the index is L2, the best
 # answer another one. get_or_create_collection of a collection that exists takes another space without a word and
 # leaves it as it is. No error and no warning. The pages call the metadata's spelling the older one and do not say that
 # the two exclude each other; a like report of another release is chroma-core/chroma, issue 2638.
