@@ -25,6 +25,8 @@ MARK = re.compile(r"bertc-product-(\d+)/")
 INTEGER = ("MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "QLinearMatMul", "QGemm")
 FLOAT = ("MatMul", "FusedMatMul", "Gemm", "FusedGemm")
 WEIGHTS_ALONE = "MatMulNBits"
+ROUNDS_ACTIVATIONS = 4
+"""The accuracy level at which it rounds activations to INT8, in blocks as long as those of its weights."""
 ATTENTION = {"QAttention": (3, 2), "Attention": (0, 5), "MultiHeadAttention": (0, 2)}
 """Of an attention node of Microsoft's: its integer products, and its float ones."""
 
@@ -182,6 +184,13 @@ def _judged(node: ir.Node, ran: ir.Node | None) -> tuple[Verdict, str]:
 
 
 def _weights_alone(node: ir.Node, ran: ir.Node) -> str:
+    level = ran.attributes.get("accuracy_level")
+    rounds = level is not None and level.as_int() == ROUNDS_ACTIVATIONS
     if node.op_type == WEIGHTS_ALONE:
-        return "MatMulNBits has quantized weights alone; with eight bits it is hardly faster than float"
-    return f"{why_float(form_from_nodes(node, ran))} (MatMulNBits, hardly faster than float)"
+        more = (
+            "and at accuracy level 4 it rounds its activations to INT8" if rounds else "and its activations are float"
+        )
+        return f"MatMulNBits has quantized weights alone; with eight bits it is hardly faster than float, {more}"
+    # ONNX Runtime 1.25 and later puts it in place of any product with quantized weights; before it computed in float.
+    more = ", and rounds its activations to INT8; session.qdq_matmulnbits_accuracy_level 1 does not" if rounds else ""
+    return f"{why_float(form_from_nodes(node, ran))} (MatMulNBits, hardly faster than float{more})"
