@@ -99,8 +99,6 @@ def feature_beyond(target: Target, architecture: Architecture) -> str | None:
         return "attention by distances and segments"
     if architecture.relative_embeddings and not target.distance_embeddings:
         return "attention by embeddings of distances"
-    if architecture.relative_bias and not target.distance_bias:
-        return "a bias by distances"
     if target.head_sizes and architecture.head_size not in target.head_sizes:
         return f"heads of {architecture.head_size}"
     return None

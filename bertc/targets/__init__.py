@@ -97,9 +97,6 @@ class Target:
     distance_embeddings: bool = True
     """Whether it multiplies queries and keys with embeddings of distances (DeBERTa)."""
 
-    distance_bias: bool = True
-    """Whether it adds a number for each head and distance to scores (MPNet, T5)."""
-
     segments: bool = True
     """Whether it adds products of queries with segments to scores (XLNet)."""
 

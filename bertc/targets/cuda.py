@@ -19,9 +19,6 @@ TARGET = Target(
     precision="int8",
     float_roles=FLOAT_ROLES,
     note=f"The target cuda {HARDLY_EXECUTED}",
-    distance_embeddings=False,
-    distance_bias=False,
-    segments=False,
     unseen_tokens=False,
     head_sizes=HEAD_SIZES,
 )

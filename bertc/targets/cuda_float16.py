@@ -17,9 +17,6 @@ TARGET = Target(
     served=PYTHON,
     no_int8="it is FP16; the target cuda is its INT8",
     note=f"The target cuda-float16 stores float32, and its engine computes in FP16. It {HARDLY_EXECUTED}",
-    distance_embeddings=False,
-    distance_bias=False,
-    segments=False,
     unseen_tokens=False,
     head_sizes=HEAD_SIZES,
 )

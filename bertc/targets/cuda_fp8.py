@@ -23,9 +23,6 @@ TARGET = Target(
         "The target cuda-fp8 stores mode 1's INT8 codes, and its engine turns weights and activations into E4M3 codes "
         f"of the same ranges: what is counted as INT8 is FP8, and model.onnx is INT8. It {HARDLY_EXECUTED}"
     ),
-    distance_embeddings=False,
-    distance_bias=False,
-    segments=False,
     unseen_tokens=False,
     head_sizes=HEAD_SIZES,
 )

@@ -29,12 +29,7 @@ from tests.tiny_families import write_tiny_family
 NAMES = ("cuda", "cuda-fp8", "cuda-float16")
 NONE = Driver(cuda=None, gpus=(), lack="there is no NVIDIA driver (libcuda.so.1 is missing)")
 FILES = ["model.onnx", "native.json", "native.safetensors"]
-FEATURES = {
-    "deberta-v2": "attention by embeddings of distances",
-    "mpnet": "a bias by distances",
-    "t5": "a bias by distances",
-    "xlnet": "attention by distances and segments",
-}
+RELATIVE = ("modernbert", "eurobert", "nomic-bert", "deberta-v2", "mpnet", "xlnet")
 
 
 @pytest.fixture
@@ -56,21 +51,12 @@ def test_a_machine_without_a_gpu_is_refused_before_any_text_is_read(
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("family", FEATURES)
-def test_a_family_s_feature_is_named(name: str, family: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("family", RELATIVE)
+def test_relative_positions_are_no_reason_to_refuse(name: str, family: str, tmp_path: Path) -> None:
     path = write_tiny_family(tmp_path / family, family, task="feature-extraction")
     architecture = checkpoint_from_path(path).architecture
-    assert feature_beyond(target_from_name(name), architecture) == FEATURES[family]
-    assert feature_beyond(target_from_name("native"), architecture) is None
-
-
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("family", ["modernbert", "eurobert", "nomic-bert"])
-def test_rotary_positions_are_no_reason_to_refuse(name: str, family: str, tmp_path: Path) -> None:
-    path = write_tiny_family(tmp_path / family, family, task="feature-extraction")
-    architecture = checkpoint_from_path(path).architecture
-    assert architecture.rotary_bases and feature_beyond(target_from_name(name), architecture) is None
-    assert feature_beyond(target_from_name("tensorrt"), architecture) is not None
+    assert feature_beyond(target_from_name(name), architecture) is None
+    assert (feature_beyond(target_from_name("tensorrt"), architecture) is None) is (family == "mpnet")
 
 
 def test_heads_of_other_widths_are_named(tiny_classifier: TinyModel) -> None:

@@ -92,6 +92,8 @@ class CudaEngine(Closing):
         self.outputs = {output.name: output for output in plan.outputs}
         (self._embed,) = (step for step in plan.steps if step.op is Op.EMBED)
         self._marks = sorted({step.token for step in plan.steps if step.op is Op.MARKED})
+        # What a graph allocates is dead when it ends (answers lie in the arena): all graphs may use the same memory.
+        self._pool = torch.cuda.graph_pool_handle() if self.device.type == "cuda" else None
         self._arena: list[torch.Tensor] = []
         self._capacity = (0, 0)
         self._ready: dict[Bucket, _Ready] = {}
@@ -140,7 +142,7 @@ class CudaEngine(Closing):
             self.launch(ready)  # compiles and tunes, which cannot be captured
             torch.cuda.synchronize()
             ready.graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(ready.graph):
+            with torch.cuda.graph(ready.graph, pool=self._pool):
                 self.launch(ready)
         ready.graph.replay()
 
@@ -207,7 +209,7 @@ class CudaEngine(Closing):
         longest = int(texts.lengths.max(initial=0))
         if len(texts.ids) and not 0 <= texts.ids.min() <= texts.ids.max() < embed.vocabulary:
             raise InputError(f"a batch has a token id that is not below {embed.vocabulary}; check the tokenizer")
-        if embed.type and len(texts.types) and not 0 <= texts.types.min() <= texts.types.max() < embed.types:
+        if embed.types > 1 and len(texts.types) and not 0 <= texts.types.min() <= texts.types.max() < embed.types:
             raise InputError(f"a batch has a token type that is not below {embed.types}; check the tokenizer")
         if longest > embed.positions - embed.first_position:
             raise InputError(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from bertc.errors import InputError
 from bertc.ir.refusal import ELSEWHERE
 from bertc.ir.sites import Role
-from bertc.runtime.plan.kernel_plan import NO_BUFFER, Op, Step
+from bertc.runtime.plan.kernel_plan import Op, Step
 
 HEAD_SIZES = frozenset({16, 32, 64, 128})
 """Sizes of heads that attention is written for: powers of two that fill a tensor core."""
@@ -37,14 +37,8 @@ def _lack(step: Step, precision: str) -> str:
     if step.op not in KERNELS:
         return "texts that leave"
     if step.op is Op.ATTENTION:
-        for there, what in (
-            (step.distances, "attention by embeddings of distances"),
-            (step.distance_bias, "a bias by distances"),
-            (step.segments != NO_BUFFER, "segments beside distances"),
-            (step.flag or step.scores_requant, "codes of probabilities and scores"),
-        ):
-            if there:
-                return what
+        if step.flag or step.scores_requant:
+            return "codes of probabilities and scores"
         if step.n // step.heads not in HEAD_SIZES:
             return f"heads of {step.n // step.heads}"
     zeros = [step.out_zero] * bool(step.inverse) + [step.residual_zero] * bool(step.residual_scale)

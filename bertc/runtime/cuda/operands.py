@@ -47,6 +47,14 @@ class Operands:
             self._kept[key] = torch.from_numpy(whole.astype(np.float32)).to(self.device)
         return self._kept[key] if name else None
 
+    def embeddings(self, name: str, dtype: torch.dtype) -> torch.Tensor:
+        """Return embeddings of distances, packed for each head (`packing.float_panels`), as [heads, k, n padded]."""
+        if (name, dtype) not in self._kept:
+            panels = self._arrays[name].transpose(0, 2, 1, 3)
+            rows = torch.from_numpy(np.ascontiguousarray(panels).reshape(*panels.shape[:2], -1))
+            self._kept[name, dtype] = rows.to(self.device, dtype)
+        return self._kept[name, dtype]
+
     def weights(self, step: Step, dtype: torch.dtype) -> torch.Tensor:
         """Return a product's weights [n padded, k padded]; INT8 codes as E4M3 are scaled to its range."""
         if (step.weights, dtype) not in self._kept:

@@ -11,6 +11,7 @@ import triton
 import triton.language as tl
 
 from bertc.ir.affine import TO_E4M3
+from bertc.runtime.cuda.added_scores import added_scores
 from bertc.runtime.cuda.kernels.attention import attend
 from bertc.runtime.cuda.kernels.norm import embed, finish, norm
 from bertc.runtime.cuda.kernels.pooled_rows import pool
@@ -84,14 +85,17 @@ class Launcher:
     def embedded(self, step: Step, buffers: list[torch.Tensor], inputs: Inputs) -> None:
         """Launch the sum of embeddings."""
         rows, out = inputs.rows(step.rows), buffers[step.out]
-        word = self.operands.array(step.word)
-        position, types = self.operands.array(step.position), self.operands.array(step.type)
-        scales = [self.operands.array(step.word_scale), self.operands.array(step.position_scale)]
+        word, types = self.operands.array(step.word), self.operands.array(step.type)
+        position, scale = self.operands.array(step.position), self.operands.array(step.position_scale)
+        if position is not None:  # a text's first token has a later row where some stand for padding (RoBERTa)
+            position = position[step.first_position :]
+            scale = None if scale is None else scale[step.first_position :]
+        scales = [self.operands.array(step.word_scale), scale]
         block, grid = _row_blocks(step.n, rows)
         embed[grid](
             inputs.ids, inputs.types, inputs.places, word, _or(scales[0], out), _or(position, out), _or(scales[1], out),
             _or(types, out), out, rows, step.n, out.stride(0),
-            INT8=bool(step.flag), POSITIONS=position is not None, TYPES=types is not None, **block,
+            INT8=bool(step.flag), POSITIONS=position is not None, TYPES=0 if types is None else step.types, **block,
         )  # fmt: skip
 
     def product(self, step: Step, buffers: list[torch.Tensor], inputs: Inputs) -> None:
@@ -232,22 +236,26 @@ class Launcher:
         if query.dtype == torch.float8_e4m3fn:
             scaling, context_scale = scaling * self.scale_up**-2, context_scale / self.scale_up
         inverse = self.vector(step.inverse, self.scale_up)
-        strides = (query.stride(0), key.stride(0), value.stride(0), out.stride(0))
+        added = added_scores(step, buffers, self.operands)
+        tensors = (inverse, added.distances, added.by_query, added.by_key, inputs.types, added.segments)
+        numbers = (scaling, context_scale, 1 / scaling, step.positions - 1, added.columns)
+        strides = [*(each.stride(0) for each in (query, key, value, out)), *added.strides]
         per_text = step.rows is Rows.TEXTS
         probs = tl.float32 if self.floats == torch.float32 else tl.float16
 
         def launched(way: Way) -> None:
             blocks = inputs.texts if per_text else inputs.blocks[way["BLOCK_M"]]
             attend[(len(blocks), step.heads)](
-                query, key, value, out, inputs.ends, blocks, _or(inverse, out), scaling, context_scale, *strides,
-                SIZE=size, PER_TEXT=per_text, LAST=bool(step.last), NEAR=step.near, PROBS=probs, **way,
+                query, key, value, out, inputs.ends, blocks, *(_or(each, out) for each in tensors), *numbers, *strides,
+                SIZE=size, PER_TEXT=per_text, LAST=bool(step.last), NEAR=step.near, ADDED=added.bits, PROBS=probs,
+                **way,
             )  # fmt: skip
 
         ways = attention_ways(inputs.longest, per_text, step.near)
         ways = [way for way in ways if per_text or way["BLOCK_M"] in inputs.blocks]
         texts = triton.next_power_of_2(len(inputs.firsts))
         key_of = f"attention {query.dtype} {inputs.longest} {texts} {step.heads} {size} {per_text}"
-        key_of += f" {step.near}" * bool(step.near)
+        key_of += f" {step.near}" * bool(step.near) + f" added {added.bits}" * bool(added.bits)
         launched(self.tuner.way(key_of, ways, launched))
 
     def turned(self, step: Step, buffers: list[torch.Tensor], inputs: Inputs) -> None:

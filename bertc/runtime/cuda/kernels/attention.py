@@ -4,7 +4,8 @@ query, key, value and context are [tokens, columns] with heads beside each other
 each has its stride. ends: int32 [texts + 1], the tokens before each text, and all. blocks: int32 [blocks, 2], each a
 text and the first of its queries that a program has; a text of -1 is none. Where queries are rows of texts (PER_TEXT),
 each text has one, of its first token or (LAST) its last. inverse: [n], for a context of codes. Where a query sees only
-keys that are less than NEAR places away, a program visits those that some of its queries see; NEAR 0: all.
+keys that are less than NEAR places away, a program visits those that some of its queries see; NEAR 0: all. ADDED says
+what distances and types add to the products (`relative_scores`); types: int32 [tokens], segments: [rows, heads].
 
 One pass over the keys, with the maximum and the sum so far. Probabilities stay in FP16: that is more exact than codes,
 which would need a second pass, and no slower, since INT8 tensor instructions of Hopper want both operands along
@@ -18,6 +19,7 @@ import triton
 import triton.language as tl
 
 from bertc.runtime.cuda.kernels.codes import to_type
+from bertc.runtime.cuda.kernels.relative_scores import SEGMENTS, with_added
 
 LOG2_E = tl.constexpr(1.4426950408889634)
 
@@ -62,11 +64,43 @@ def _seen(raw: tl.tensor, keys: tl.tensor, queries: tl.tensor, NEAR: tl.constexp
 
 
 @triton.jit
+def _added_up(
+    raw: tl.tensor, cells: tl.tensor, inside: tl.tensor, factor: tl.tensor, highest: tl.tensor, total: tl.tensor,
+    sums: tl.tensor, WHOLE: tl.constexpr, PROBS: tl.constexpr,
+) -> tuple[tl.tensor, tl.tensor, tl.tensor]:  # fmt: skip
+    """Return the highest score, the sum of probabilities and of values so far, with a block of keys.
+
+    cells: where the values lie. They are read behind the probabilities: registers are short before.
+    """
+    higher = tl.maximum(highest, tl.max(raw, 1) * factor)
+    shrink = tl.exp2(highest - higher)
+    probs = tl.exp2(raw * factor - higher[:, None])
+    total = total * shrink + tl.sum(probs, 1)
+    values = tl.load(cells) if WHOLE else tl.load(cells, mask=inside[:, None], other=0.0)
+    sums = tl.dot(probs.to(PROBS), values.to(PROBS), sums * shrink[:, None], input_precision="ieee")
+    return higher, total, sums
+
+
+@triton.jit
+def _store(result: tl.tensor, context: tl.tensor, cells: tl.tensor, inside: tl.tensor, inverse: tl.tensor) -> None:
+    """Store rows of a head, as numbers or as codes, in cells of the context."""
+    if context.dtype.element_ty == tl.float16 or context.dtype.element_ty == tl.float32:
+        found = result.to(context.dtype.element_ty)
+    else:
+        factors = tl.load(inverse + tl.arange(0, result.shape[1]))
+        found = to_type(result, factors[None, :], context.dtype.element_ty)
+    tl.store(context + cells, found, mask=inside[:, None])
+
+
+@triton.jit
 def attend(
     query: tl.tensor, key: tl.tensor, value: tl.tensor, context: tl.tensor, ends: tl.tensor, blocks: tl.tensor,
-    inverse: tl.tensor, scaling: tl.tensor, context_scale: tl.tensor, stride_q: tl.tensor, stride_k: tl.tensor,
-    stride_v: tl.tensor, stride_out: tl.tensor, SIZE: tl.constexpr, PER_TEXT: tl.constexpr, LAST: tl.constexpr,
-    NEAR: tl.constexpr, ONE_STEP: tl.constexpr, PROBS: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
+    inverse: tl.tensor, distances: tl.tensor, by_query: tl.tensor, by_key: tl.tensor, types: tl.tensor,
+    segments: tl.tensor, scaling: tl.tensor, context_scale: tl.tensor, unit: tl.tensor, middle: tl.tensor,
+    columns: tl.tensor, stride_q: tl.tensor, stride_k: tl.tensor, stride_v: tl.tensor, stride_out: tl.tensor,
+    stride_distances: tl.tensor, stride_by_query: tl.tensor, stride_by_key: tl.tensor, stride_segments: tl.tensor,
+    SIZE: tl.constexpr, PER_TEXT: tl.constexpr, LAST: tl.constexpr, NEAR: tl.constexpr, ADDED: tl.constexpr,
+    ONE_STEP: tl.constexpr, PROBS: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
 ) -> None:  # fmt: skip
     """Attend; scaling is above 0. ONE_STEP: no program has more keys than a block. PROBS: what probabilities become."""
     block, head = tl.program_id(0), tl.program_id(1)
@@ -76,49 +110,42 @@ def attend(
     first = tl.load(blocks + 2 * block + 1)
     begin = tl.load(ends + text).to(tl.int64)
     length = (tl.load(ends + text + 1) - begin).to(tl.int32)
-    key += begin * stride_k + head * SIZE
-    value += begin * stride_v + head * SIZE
+    row = text.to(tl.int64) if PER_TEXT else begin  # of queries
+    query, context = query + row * stride_q + head * SIZE, context + row * stride_out + head * SIZE
+    key, value = key + begin * stride_k + head * SIZE, value + begin * stride_v + head * SIZE
     rows = first + tl.arange(0, BLOCK_M)
-    if PER_TEXT:
-        inside = tl.arange(0, BLOCK_M) == 0
-        query += text.to(tl.int64) * stride_q + head * SIZE
-        context += text.to(tl.int64) * stride_out + head * SIZE
-    else:
-        inside = rows < length
-        query += begin * stride_q + head * SIZE
-        context += begin * stride_out + head * SIZE
+    inside = tl.arange(0, BLOCK_M) == 0 if PER_TEXT else rows < length
     queries = _read(query, rows, inside, stride_q, SIZE).to(key.dtype.element_ty)  # rows of texts are float32
     factor = scaling * LOG2_E
     at, low, high = _reach(first, length, LAST, NEAR, BLOCK_M)
     places, cells = tl.arange(0, BLOCK_N), tl.arange(0, SIZE)[None, :]
     highest, total = tl.zeros([BLOCK_M], tl.float32) + LOWEST, tl.zeros([BLOCK_M], tl.float32)
+    rows_of, own = at, total
+    if ADDED:
+        rows_of = at * 0 if PER_TEXT else at
+        distances += head * stride_distances
+        by_query += head.to(tl.int64) * stride_by_query + row * columns
+        by_key += head.to(tl.int64) * stride_by_key + begin * columns
+        types += begin
+        if SEGMENTS & ADDED:
+            own = tl.load(segments + (row + rows_of) * stride_segments + head).to(tl.float32)
     sums = tl.zeros([BLOCK_M, SIZE], tl.float32)
     whole = low if ONE_STEP else low + (high - low) // BLOCK_N * BLOCK_N
     if not ONE_STEP:
         for start in range(low, whole, BLOCK_N):
-            keys = (start + places)[:, None]
-            raw = _seen(_raw(queries, tl.load(key + keys * stride_k + cells)), start + places, at, NEAR)
-            higher = tl.maximum(highest, tl.max(raw, 1) * factor)
-            shrink = tl.exp2(highest - higher)
-            probs = tl.exp2(raw * factor - higher[:, None])
-            total = total * shrink + tl.sum(probs, 1)
-            values = tl.load(value + keys * stride_v + cells).to(PROBS)
-            sums = tl.dot(probs.to(PROBS), values, sums * shrink[:, None], input_precision="ieee")
-            highest = higher
+            inner = start + places
+            raw = _raw(queries, tl.load(key + inner[:, None] * stride_k + cells))
+            raw = with_added(
+                raw, inner, at, rows_of, distances, middle, by_query, by_key, columns, types, own, unit, ADDED
+            )
+            raw, values = _seen(raw, inner, at, NEAR), value + inner[:, None] * stride_v + cells
+            highest, total, sums = _added_up(raw, values, inner, factor, highest, total, sums, True, PROBS)
     if whole < high:  # the last keys, of which some are no part of the text
         keys = whole + places
-        raw = _seen(_raw(queries, _read(key, keys, keys < high, stride_k, SIZE)), keys, at, NEAR)
-        raw = tl.where((keys < high)[None, :], raw, float("-inf"))
-        higher = tl.maximum(highest, tl.max(raw, 1) * factor)
-        shrink = tl.exp2(highest - higher)
-        probs = tl.exp2(raw * factor - higher[:, None])
-        total = total * shrink + tl.sum(probs, 1)
-        values = _read(value, keys, keys < high, stride_v, SIZE).to(PROBS)
-        sums = tl.dot(probs.to(PROBS), values, sums * shrink[:, None], input_precision="ieee")
+        raw, inner = _raw(queries, _read(key, keys, keys < high, stride_k, SIZE)), tl.minimum(keys, high - 1)
+        raw = with_added(raw, inner, at, rows_of, distances, middle, by_query, by_key, columns, types, own, unit, ADDED)
+        raw = tl.where((keys < high)[None, :], _seen(raw, keys, at, NEAR), float("-inf"))
+        values = value + keys[:, None] * stride_v + cells
+        highest, total, sums = _added_up(raw, values, keys < high, factor, highest, total, sums, False, PROBS)
     result = sums * (context_scale / total)[:, None]
-    if context.dtype.element_ty == tl.float16 or context.dtype.element_ty == tl.float32:
-        found = result.to(context.dtype.element_ty)
-    else:
-        factors = tl.load(inverse + head * SIZE + tl.arange(0, SIZE))
-        found = to_type(result, factors[None, :], context.dtype.element_ty)
-    tl.store(context + rows[:, None] * stride_out + cells, found, mask=inside[:, None])
+    _store(result, context, rows[:, None] * stride_out + cells, inside, inverse + head * SIZE)

@@ -76,7 +76,7 @@ def embed(
 ) -> None:  # fmt: skip
     """Add the rows of tables for ids, places (positions) and types, int32 [rows] each.
 
-    word and position are INT8 with a scale for each row, or floats; type_rows are floats [types, n].
+    word and position are INT8 with a scale for each row, or floats; type_rows are floats [TYPES, n].
     """
     rows = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
     columns = tl.arange(0, BLOCK_N)
@@ -93,7 +93,9 @@ def embed(
             y = y * tl.load(position_scale + at, mask=valid, other=0.0)[:, None]
         x = x + y
     if TYPES:
-        at = tl.load(types + rows, mask=valid, other=0).to(tl.int64)
+        at = rows.to(tl.int64) * 0  # one row is every token's, whatever its type
+        if TYPES > 1:
+            at = tl.load(types + rows, mask=valid, other=0).to(tl.int64)
         x = x + tl.load(type_rows + at[:, None] * N + columns[None, :], mask=mask, other=0.0).to(tl.float32)
     tl.store(out + rows.to(tl.int64)[:, None] * stride_out + columns[None, :], x.to(out.dtype.element_ty), mask=mask)
 

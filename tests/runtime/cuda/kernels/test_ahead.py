@@ -83,15 +83,19 @@ def test_some_way_fits_older_gpus(kind: str, capability: int, ahead: Any) -> Non
         assert fitting and all(needs.tensor == "mma" for needs in fitting), found
 
 
-def attention_needs(ahead: Any, way: dict[str, Any], size: int, near: int, capability: int) -> Any:
+def attention_needs(ahead: Any, way: dict[str, Any], size: int, near: int, capability: int, *, added: int = 0) -> Any:
     """Compile attention in INT8."""
     import triton.language as tl
 
     kernel = import_module("bertc.runtime.cuda.kernels.attention").attend
     types = dict.fromkeys(("query", "key", "value", "context"), "*i8")
-    types |= {"ends": "*i32", "blocks": "*i32", "inverse": "*fp32", "scaling": "fp32", "context_scale": "fp32"}
-    types |= dict.fromkeys(("stride_q", "stride_k", "stride_v", "stride_out"), "i32")
-    fixed = {"SIZE": size, "PER_TEXT": False, "LAST": False, "NEAR": near, "PROBS": tl.float16}
+    types |= {"ends": "*i32", "blocks": "*i32", "inverse": "*fp32", "types": "*i32"}
+    types |= {"distances": "*fp32" if added == 1 else "*i32"}
+    types |= dict.fromkeys(("by_query", "by_key", "segments"), "*fp16")
+    types |= dict.fromkeys(("scaling", "context_scale", "unit"), "fp32")
+    strides = ("q", "k", "v", "out", "distances", "by_query", "by_key", "segments")
+    types |= dict.fromkeys(("middle", "columns", *(f"stride_{name}" for name in strides)), "i32")
+    fixed = {"SIZE": size, "PER_TEXT": False, "LAST": False, "NEAR": near, "ADDED": added, "PROBS": tl.float16}
     blocks = {name: way[name] for name in ("ONE_STEP", "BLOCK_M", "BLOCK_N")}
     options = {name: way[name] for name in ("num_warps", "num_stages")}
     return ahead.needs_of(kernel, types, fixed | blocks, options, capability)
@@ -108,6 +112,18 @@ def test_attention_fits(size: int, near: int, capability: int, ahead: Any) -> No
             needs = attention_needs(ahead, way, size, near, capability)
             assert needs.shared <= SHARED_BYTES[capability] and needs.stack <= STACK_BYTES, f"{way}: {needs}"
             assert needs.tensor, way
+
+
+@pytest.mark.parametrize("capability", [80, 89, 90])
+@pytest.mark.parametrize("added", [1, 6, 10], ids=["MPNet", "DeBERTa", "XLNet"])
+def test_some_ways_fit_what_distances_add(added: int, capability: int, ahead: Any) -> None:
+    from bertc.runtime.cuda.step_launch import attention_ways
+
+    for longest in (32, 128, 512):
+        ways = attention_ways(longest, False)
+        needs = [attention_needs(ahead, way, 64, 0, capability, added=added) for way in ways]
+        fitting = [each for each in needs if each.shared <= SHARED_BYTES[capability] and each.stack <= STACK_BYTES]
+        assert len(fitting) >= 2 and all(each.tensor for each in fitting), needs
 
 
 @pytest.mark.parametrize("capability", [80, 89, 90])

@@ -13,7 +13,9 @@ pytest.importorskip("triton", reason="needs Triton (extra triton or cuda-native)
 import torch
 import triton.language as tl
 
+from bertc.runtime.cuda.added_scores import Added
 from bertc.runtime.cuda.kernels.attention import attend
+from bertc.runtime.cuda.kernels.relative_scores import BIAS
 from bertc.runtime.cuda.step_launch import attention_ways
 from bertc.runtime.cuda.texts import Texts, texts_of_lengths
 from tests.runtime.cuda.kernels.numbers import DEVICE, Array, check_stored, exact, on_device, operand
@@ -21,6 +23,7 @@ from tests.runtime.cuda.kernels.numbers import DEVICE, Array, check_stored, exac
 LENGTHS = [1, 2, 31, 64, 65, 200, 512]
 SHORT = [1, 31, 2, 64]
 HEADS = 2
+NOTHING = Added(bits=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +40,8 @@ class Case:
 
     near: int = 0
     last: bool = False
+    added: Added = NOTHING
+    types: torch.Tensor | None = None
 
     @property
     def n(self) -> int:
@@ -69,6 +74,28 @@ def seen(given: Case, length: int) -> Array:
     return np.asarray((np.abs(queries[:, None] - keys) < given.near) | (given.near == 0))
 
 
+def more(given: Case, head: int, rows: slice, begin: int, end: int) -> Array:
+    """Return what is added to the scores of a head in the text of tokens begin to end, [queries, keys]."""
+    added, keys = given.added, np.arange(end - begin)
+    queries = keys if given.queries is None else keys[-1:] if given.last else keys[:1]
+    found = np.zeros((len(queries), len(keys)))
+    if added.distances is not None:
+        cells = keys - queries[:, None] + added.distances.shape[-1] // 2
+        if added.bits & BIAS.value:
+            found += exact(added.distances)[head, cells]
+        else:
+            column = added.distances.cpu().numpy()[cells]
+            for products, row in ((added.by_query, np.arange(len(queries))[:, None]), (added.by_key, keys)):
+                if products is not None:
+                    found += exact(products)[head, rows if products is added.by_query else slice(begin, end)][
+                        row, column
+                    ]
+    if added.segments is not None and given.types is not None:
+        types = given.types.cpu().numpy()[begin:end]
+        found += (types[queries][:, None] == types) * exact(added.segments)[rows, head][:, None]
+    return found
+
+
 def context(given: Case, inverse: Array | float) -> Array:
     """Return the context in float64, [rows, n], times `inverse`."""
     query, key, value = (exact(each) for each in given.operands())
@@ -77,8 +104,9 @@ def context(given: Case, inverse: Array | float) -> Array:
         rows = slice(begin, end) if given.queries is None else slice(text, text + 1)
         for head in range(HEADS):
             columns = slice(head * given.size, (head + 1) * given.size)
-            scores = np.where(seen(given, end - begin), query[rows, columns] @ key[begin:end, columns].T, -np.inf)
-            probs = np.exp((scores - scores.max(axis=1, keepdims=True)) * given.scaling)
+            scores = query[rows, columns] @ key[begin:end, columns].T * given.scaling
+            scores = np.where(seen(given, end - begin), scores + more(given, head, rows, begin, end), -np.inf)
+            probs = np.exp(scores - scores.max(axis=1, keepdims=True))
             probs /= probs.sum(axis=1, keepdims=True)
             found[rows, columns] = probs @ value[begin:end, columns] * given.context_scale
     return found * inverse
@@ -90,11 +118,15 @@ def attended(given: Case, out: torch.dtype, inverse: Array, *, rows: int, keys: 
     texts = np.stack((np.arange(given.texts.count), np.zeros(given.texts.count)), 1).astype(np.int32)
     blocks = on_device(np.concatenate((texts if per_text else given.texts.blocks(rows), [[-1, -1]])), torch.int32)
     found = torch.zeros((len(query), given.n), dtype=out, device=DEVICE)
+    added = given.added
+    tensors = (added.distances, added.by_query, added.by_key, given.types, added.segments)
+    middle = 0 if added.distances is None else added.distances.shape[-1] // 2
     attend[(len(blocks), HEADS)](
         query, key, value, found, on_device(given.texts.ends, torch.int32), blocks, on_device(inverse),
-        given.scaling, given.context_scale,
-        query.stride(0), key.stride(0), value.stride(0), found.stride(0),
-        SIZE=given.size, PER_TEXT=per_text, LAST=given.last, NEAR=given.near, PROBS=tl.float16,
+        *(found if each is None else each for each in tensors),
+        given.scaling, given.context_scale, 1 / given.scaling, middle, added.columns,
+        query.stride(0), key.stride(0), value.stride(0), found.stride(0), *added.strides,
+        SIZE=given.size, PER_TEXT=per_text, LAST=given.last, NEAR=given.near, ADDED=added.bits, PROBS=tl.float16,
         ONE_STEP=most_keys(given, rows) <= keys, BLOCK_M=rows, BLOCK_N=keys,
     )  # fmt: skip
     return found

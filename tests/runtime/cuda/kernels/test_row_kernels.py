@@ -82,8 +82,9 @@ def test_a_norm_of_a_product_s_sums(kind: str) -> None:
 
 @pytest.mark.parametrize("int8", [False, True], ids=["numbers", "codes"])
 @pytest.mark.parametrize("positions", [False, True])
-@pytest.mark.parametrize("types", [False, True])
-def test_embeddings(int8: bool, positions: bool, types: bool) -> None:
+@pytest.mark.parametrize("types", [0, 1, 2])
+def test_embeddings(int8: bool, positions: bool, types: int) -> None:
+    """One row of types is every token's, whatever its type."""
     generator = np.random.default_rng(1)
     ids, kinds, places = (generator.integers(0, high, 17).astype(np.int32) for high in (40, 2, 30))
     tables = [
@@ -98,10 +99,14 @@ def test_embeddings(int8: bool, positions: bool, types: bool) -> None:
         type_rows, out, 17, N, out.stride(0), INT8=int8, POSITIONS=positions, TYPES=types, BLOCK_M=4, BLOCK_N=128,
     )  # fmt: skip
     rows = [exact(table) * (exact(scale)[:, None] if int8 else 1) for table, scale in zip(stored, scales, strict=True)]
-    wanted = rows[0][ids] + positions * rows[1][places] + types * exact(type_rows)[kinds]
-    check_stored(out, wanted)
-    with pytest.raises(AssertionError):
-        check_stored(out, rows[0][ids] + (not positions) * rows[1][places] + types * exact(type_rows)[kinds])
+    of_types = exact(type_rows)[kinds if types > 1 else kinds * 0] * (types > 0)
+    check_stored(out, rows[0][ids] + positions * rows[1][places] + of_types)
+    for other in (
+        rows[0][ids] + (not positions) * rows[1][places] + of_types,
+        rows[0][ids] + positions * rows[1][places] + exact(type_rows)[kinds] * (types != 2),
+    ):
+        with pytest.raises(AssertionError):
+            check_stored(out, other)
 
 
 @pytest.mark.parametrize("out", ["numbers", "codes"])
