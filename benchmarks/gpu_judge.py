@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from gpu_prepare import MODES, Source, random_modernbert, recipe_of, trained
+from gpu_prepare import MODES, SMALL, Source, recipe_of, small_source, trained
 from numpy.typing import NDArray
 
 from bertc.cache.stages import Work
@@ -111,8 +111,9 @@ def main() -> None:
     accuracy = {}
     with tempfile.TemporaryDirectory() as folder:
         sources = trained(options.shared, Path(folder))
-        if any(options.out.glob("answers-modernbert-*.npz")):
-            sources["modernbert"] = random_modernbert(options.shared, Path(folder))
+        for name in SMALL:
+            if any(options.out.glob(f"answers-{name}-*.npz")):
+                sources[name] = small_source(name, options.shared, Path(folder))
         for name, source in sources.items():
             answers = {}
             for path in sorted(options.out.glob(f"answers-{name}-*.npz")):

@@ -8,9 +8,9 @@ DATA has plans of trained checkpoints with their texts, and plans of BERT's dime
 here. `answers` writes what the engine gives for each text, which gpu_judge compares with the float model's. `speed`
 compares INT8 mode 1, mode 2 and FP8 with torch in FP16 (bert_in_torch.py; every way in turn, CUDA graphs, medians of
 rounds, milliseconds by CUDA events). `steps` times the engine's kernels one by one; `sparse` a 2:4 product of
-cuSPARSELt beside our dense one; `large` BERT-Large at SQuAD's lengths; `rotary`, which has to be asked for, writes the
-answers of a ModernBERT (gpu_prepare's --only modernbert) and times its kernels. What fails is written down with its
-reason, and the run goes on. --tiny is a rehearsal on a CPU, in Triton's interpreter.
+cuSPARSELt beside our dense one; `large` BERT-Large at SQuAD's lengths; `relative`, which has to be asked for, writes
+the answers of a ModernBERT, an MPNet and a DeBERTa (gpu_prepare's --only) and times their kernels. What fails is
+written down with its reason, and the run goes on. --tiny is a rehearsal on a CPU, in Triton's interpreter.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -48,6 +49,7 @@ from bertc.runtime.plan.plan_files import read_plan
 
 TRAINED = ("minilm-sst2", "minilm-squad")
 VARIANTS = {"mode 1": ("mode1", "int8"), "mode 2": ("mode2", "int8"), "fp8": ("mode1", "fp8")}
+RELATIVE = ("modernbert", "mpnet", "deberta-v2")
 SHAPES = {"1x32": [32], "8x128": [128] * 8, "32x128": [128] * 32, "32x384": [384] * 32}
 BATCH = 128
 WARMERS = 14
@@ -356,12 +358,13 @@ def time_large(run: Run) -> None:
     run.part(f"speed large {len(lengths)} texts", partial(speed, run, "large", lengths, rounds=7))
 
 
-def answer_rotary(run: Run) -> None:
-    """Write the answers of a model with rotary positions and windows, and time its kernels."""
-    for variant in VARIANTS:
-        run.part(f"answers modernbert {variant}", partial(answers, run, "modernbert", variant))
-        if not run.tiny:
-            run.part(f"steps modernbert {variant}", partial(steps, run, "modernbert", variant, SHAPES["32x384"]))
+def answer_relative(run: Run) -> None:
+    """Write the answers of models with other positions than BERT's, of those that are there, and time their kernels."""
+    for name, variant in product(RELATIVE, VARIANTS):
+        if (run.data / name).is_dir():
+            run.part(f"answers {name} {variant}", partial(answers, run, name, variant))
+            if not run.tiny:
+                run.part(f"steps {name} {variant}", partial(steps, run, name, variant, SHAPES["32x384"]))
 
 
 PARTS: dict[str, Callable[[Run], None]] = {
@@ -373,7 +376,7 @@ PARTS: dict[str, Callable[[Run], None]] = {
     "ragged": time_ragged,
     "large": time_large,
 }
-ASKED: dict[str, Callable[[Run], None]] = {"rotary": answer_rotary}  # only where it is named
+ASKED: dict[str, Callable[[Run], None]] = {"relative": answer_relative}  # only where it is named
 
 
 def main() -> None:

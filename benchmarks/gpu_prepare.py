@@ -1,12 +1,12 @@
 """Make what gpu_once.py runs on a GPU without a network: plans of the target `cuda`, and texts. Needs no GPU.
 
-    python benchmarks/gpu_prepare.py DATA [--shared ../shared] [--only minilm-sst2,minilm-squad,base,large,modernbert]
+    python benchmarks/gpu_prepare.py DATA [--shared ../shared] [--only minilm-sst2,minilm-squad,base,large,...]
 
 A trained checkpoint gives a plan for modes 1 and 2 (by channel) with the default calibration and correction, and the
 ids of its validation texts (SST-2's dev set; the first 2,000 questions of SQuAD's): of the words' table only the rows
 that those read. `base` and `large` are BERT's dimensions with random weights: plans without the large arrays, which
-gpu_once.py draws. `modernbert`, which has to be asked for, is a small one with random weights and SST-2's texts: what
-there is of it is answers. bert_in_torch.py and bertc itself travel with DATA.
+gpu_once.py draws. `modernbert`, `mpnet` and `deberta-v2`, which have to be asked for, are small ones with random
+weights and SST-2's texts: what there is of them is answers. bert_in_torch.py and bertc itself travel with DATA.
 """
 
 from __future__ import annotations
@@ -42,6 +42,27 @@ DIMENSIONS = {"base": (768, 12, 12), "large": (1024, 24, 16)}
 QUESTIONS = 2000
 CALIBRATED_WITH = 24
 """Questions, for random weights."""
+
+IDS = {"pad_token_id": 0, "cls_token_id": 101, "bos_token_id": 101, "sep_token_id": 102, "eos_token_id": 102}
+SMALL: Mapping[str, tuple[str, dict[str, Any]]] = {
+    "modernbert": ("ModernBert", {"intermediate_size": 576, "max_position_embeddings": 512}),
+    "mpnet": ("MPNet", {"intermediate_size": 1536, "max_position_embeddings": 514}),
+    "deberta-v2": (
+        "DebertaV2",
+        {
+            "intermediate_size": 1536,
+            "type_vocab_size": 0,
+            "relative_attention": True,
+            "pos_att_type": ["p2c", "c2p"],
+            "norm_rel_ebd": "layer_norm",
+            "share_att_key": True,
+            "position_buckets": 256,
+            "max_relative_positions": -1,
+            "position_biased_input": False,
+        },
+    ),
+}
+"""transformers' classes and their sizes: rotary positions and windows, a bias by distance, embeddings of distances."""
 
 SMALL_BYTES = 1 << 16
 WORDS = 1000
@@ -105,17 +126,17 @@ def random_source(name: str, shared: Path, scratch: Path) -> Source:
     return Source(checkpoint=folder, calibration=text, max_length=192)
 
 
-def random_modernbert(shared: Path, scratch: Path) -> Source:
-    """Write a ModernBERT of four layers with random weights, the same every time."""
+def small_source(name: str, shared: Path, scratch: Path) -> Source:
+    """Write a model of four layers with random weights, the same every time."""
     import torch
     import transformers
 
     torch.manual_seed(0)
-    sizes = {"hidden_size": 384, "num_hidden_layers": 4, "num_attention_heads": 6, "intermediate_size": 576}
-    ids = {"pad_token_id": 0, "cls_token_id": 101, "bos_token_id": 101, "sep_token_id": 102, "eos_token_id": 102}
-    config = transformers.ModernBertConfig(**sizes, **ids, vocab_size=30522, max_position_embeddings=512)
-    folder = scratch / "modernbert"
-    transformers.ModernBertForSequenceClassification(config).save_pretrained(folder)
+    kind, own = SMALL[name]
+    sizes = {"hidden_size": 384, "num_hidden_layers": 4, "num_attention_heads": 6, "vocab_size": 30522}
+    config = getattr(transformers, f"{kind}Config")(**sizes, **IDS, **own)
+    folder = scratch / name
+    getattr(transformers, f"{kind}ForSequenceClassification")(config).save_pretrained(folder)
     for file in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(shared / "models/minilm-sst2" / file, folder)
     text = shared / "data/sst2"
@@ -202,8 +223,7 @@ def main() -> None:
         scratch = Path(folder)
         sources = trained(options.shared, scratch)
         names = options.only.split(",")
-        if "modernbert" in names:
-            sources["modernbert"] = random_modernbert(options.shared, scratch)
+        sources |= {name: small_source(name, options.shared, scratch) for name in names if name in SMALL}
         for name in names:
             if name in sources:
                 write_trained(sources[name], options.data / name, scratch)
