@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,13 +29,10 @@ LENGTHS = (4, 10, 12, 14, 16, 17, 19, 20, 22, 23, 25, 26, 27, 29, 31, 32, 35, 37
 SPREAD = 0.2
 """Of an engine's times: half of the middle half is 13 % of the median (peers-native-epyc-vnni.md, latency)."""
 
-POLICY = Policy(batch_tokens=256, waiting_seconds=0.004)
-"""What serving-epyc-vnni.json was measured with, by a server that did not count the batch that runs as waiting."""
+POLICY = Policy(batch_tokens=256, waiting_seconds=0.008)
+"""What was measured and is planned with: a request may wait for a full batch, of 7.2 ms, that has just begun."""
 
-PLAN = Policy(batch_tokens=256, waiting_seconds=0.008)
-"""What is planned with: a request may wait for a full batch, of 7.2 ms, that has just begun."""
-
-GOAL = 1_000_000
+GOAL, TEXTS = 1_000_000, 32
 SHARES = (0.3, 0.5, 0.6, 0.7, 0.8, 0.9)
 REPLICAS = (1, 4, 16)
 ROUTES = {"at random": at_random, "in turn": in_turn, "the less busy of two": less_of_two}
@@ -42,18 +40,22 @@ ROUTES = {"at random": at_random, "in turn": in_turn, "the less busy of two": le
 
 @dataclass(frozen=True)
 class Measured:
-    """What a load test of one replica gave: its lines, the limit of a good answer in seconds, its capacity."""
+    """What a load test of one replica gave: its lines, each with its own limit of a good answer, and its capacity."""
 
     lines: Sequence[dict[str, Any]]
-    limit: float
     capacity: float
+
+    @property
+    def limit(self) -> float:
+        """The limit of a good answer in seconds: the middle one of the lines'."""
+        return float(np.median([line["limit_ms"] for line in self.lines])) / 1e3
 
 
 def measured_load(path: Path = SERVING) -> Measured:
     """Read the lines of `bertc serve` in a result of benchmarks/serving.py."""
     document = json.loads(path.read_text(encoding="utf-8"))
     lines = [line for line in document["load"] if line["server"] == "bertc"]
-    return Measured(lines, document["limit_ms"] / 1e3, document["capacity"]["bertc"])
+    return Measured(lines, document["capacity"]["bertc"])
 
 
 def engine_costs(path: Path = SPEED, engine: str = "native") -> tuple[float, float]:
@@ -88,9 +90,8 @@ def fitted_costs(measured: Measured, engine: tuple[float, float], *, seconds: fl
 def compared(measured: Measured, costs: Costs, *, seconds: float) -> Iterator[dict[str, float]]:
     """Give each measured line beside what the model says of the same load."""
     for line in measured.lines:
-        found = simulated(
-            costs, POLICY, Load(rate=line["sent"], lengths=LENGTHS, seconds=seconds), limit=measured.limit
-        )
+        load = Load(rate=line["sent"], lengths=LENGTHS, seconds=seconds)
+        found = simulated(costs, POLICY, load, limit=line["limit_ms"] / 1e3)
         yield {
             "rate": line["sent"],
             "share": line["sent"] / measured.capacity,
@@ -105,12 +106,12 @@ def compared(measured: Measured, costs: Costs, *, seconds: float) -> Iterator[di
 
 def planned(costs: Costs, limit: float, *, seconds: float) -> Iterator[dict[str, Any]]:
     """Give refusals and p99 of replicas behind a router, by their number, the router's way and how busy they are."""
-    top = costs.capacity(float(np.mean(LENGTHS)), PLAN.batch_tokens)
+    top = costs.capacity(float(np.mean(LENGTHS)), POLICY.batch_tokens)
     for replicas in REPLICAS:
         for name, route in ROUTES.items():
             for share in SHARES:
                 load = Load(rate=share * top * replicas, lengths=LENGTHS, seconds=seconds)
-                found = simulated(costs, PLAN, load, limit=limit, replicas=replicas, route=route)
+                found = simulated(costs, POLICY, load, limit=limit, replicas=replicas, route=route)
                 yield {
                     "replicas": replicas,
                     "route": name,
@@ -120,6 +121,19 @@ def planned(costs: Costs, limit: float, *, seconds: float) -> Iterator[dict[str,
                 }
             if replicas == 1:
                 break
+
+
+def for_goal(costs: Costs) -> Iterator[tuple[str, int, int, int]]:
+    """Give what a million texts a second take: of whom, and replicas, their cores, machines of 64 cores."""
+    mean = float(np.mean(LENGTHS))
+    shared = replace(costs, request=costs.request / TEXTS)
+    for what, top, share in (
+        ("a text a request, router in turn or less busy of two", costs.capacity(mean, POLICY.batch_tokens), 0.8),
+        ("the same, router at random", costs.capacity(mean, POLICY.batch_tokens), 0.6),
+        (f"{TEXTS} texts a request, batches of 1,024 tokens", shared.capacity(mean, 1024), 0.8),
+    ):
+        replicas = math.ceil(GOAL / (top * share))
+        yield f"{what} ({share:.0%})", replicas, 2 * replicas, math.ceil(2 * replicas / 64)
 
 
 def page(measured: Measured, costs: Costs, *, seconds: float) -> list[str]:
@@ -136,10 +150,10 @@ def page(measured: Measured, costs: Costs, *, seconds: float) -> list[str]:
     cells = "{rate:.0f} {share:.0%} {good:.0f} {good_model:.0f} {p50:.1f} {p50_model:.1f} {p99:.1f} {p99_model:.1f}"
     rows = compared(measured, costs, seconds=seconds)
     lines += [f"| {' | '.join(cells.format(**row).split())} |" for row in rows]
-    top = costs.capacity(mean, PLAN.batch_tokens)
+    top = costs.capacity(mean, POLICY.batch_tokens)
     lines += [
         "",
-        f"A replica of two cores answers {top:.0f} texts a second in full batches of {PLAN.batch_tokens}.",
+        f"A replica of two cores answers {top:.0f} texts a second in full batches of {POLICY.batch_tokens}.",
         "",
     ]
     heads = " | ".join(f"{share:.0%}" for share in SHARES)
@@ -149,6 +163,8 @@ def page(measured: Measured, costs: Costs, *, seconds: float) -> list[str]:
         cell = f"{each['p99']:.0f} ms, {each['good']:.1%}"
         routed.setdefault((each["replicas"], each["route"]), []).append(cell)
     lines += [f"| {count}, {name} | {' | '.join(found)} |" for (count, name), found in routed.items()]
+    lines += ["", "| | replicas | cores | machines of 64 cores |", "| --- | --- | --- | --- |"]
+    lines += [f"| {what} | {' | '.join(f'{number:,}' for number in numbers)} |" for what, *numbers in for_goal(costs)]
     return lines
 
 
