@@ -22,7 +22,7 @@ import numpy as np
 from replica_model import Costs, Load, Policy, at_random, in_turn, less_of_two, simulated
 
 RESULTS = Path(__file__).with_name("results")
-SERVING, SPEED = RESULTS / "serving-epyc-vnni.json", RESULTS / "scaling-epyc-vnni.json"
+SERVING, SPEED = RESULTS / "serving-scale-epyc-vnni.json", RESULTS / "scaling-epyc-vnni.json"
 LENGTHS = (4, 10, 12, 14, 16, 17, 19, 20, 22, 23, 25, 26, 27, 29, 31, 32, 35, 37, 40, 44, 60)
 """Tokens of SST-2's dev texts, special ones included: every twentieth of the 872 in order; 25 on average."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -100,5 +101,13 @@ def test_the_page_has_every_share_and_router(script: ModuleType, capsys: pytest.
     measured = script.measured_load()
     costs = script.fitted_costs(measured, script.engine_costs(), seconds=1.0)
     text = "\n".join(script.page(measured, costs, seconds=1.0))
-    assert "serving-epyc-vnni.json" in text and "scaling-epyc-vnni.json" in text
+    assert script.SERVING.name in text and script.SPEED.name in text
     assert all(name in text for name in script.ROUTES) and "| 90% |" in text
+
+
+def test_a_million_texts_take_what_the_capacity_says(script: ModuleType) -> None:
+    """A second of two cores is 1,000 texts in full batches; with 32 in a request a request costs next to nothing."""
+    costs = script.Costs(batch=0.0, token=0.0005 / float(np.mean(script.LENGTHS)), request=0.0005)
+    found = [numbers for _, *numbers in script.for_goal(costs)]
+    assert found[0] == [1250, 2500, 40] and found[1] == [1667, 3334, 53]
+    assert found[2][0] == math.ceil(1e6 / (0.8 / (0.0005 + 0.0005 / 32)))

@@ -186,11 +186,9 @@ def _judged(node: ir.Node, ran: ir.Node | None) -> tuple[Verdict, str]:
 def _weights_alone(node: ir.Node, ran: ir.Node) -> str:
     level = ran.attributes.get("accuracy_level")
     rounds = level is not None and level.as_int() == ROUNDS_ACTIVATIONS
+    more = ", and rounds its activations to INT8" if rounds else ""
     if node.op_type == WEIGHTS_ALONE:
-        more = (
-            "and at accuracy level 4 it rounds its activations to INT8" if rounds else "and its activations are float"
-        )
-        return f"MatMulNBits has quantized weights alone; with eight bits it is hardly faster than float, {more}"
-    # ONNX Runtime 1.25 and later puts it in place of any product with quantized weights; before it computed in float.
-    more = ", and rounds its activations to INT8; session.qdq_matmulnbits_accuracy_level 1 does not" if rounds else ""
+        return f"MatMulNBits has quantized weights alone; with eight bits it is hardly faster than float{more}"
+    # ONNX Runtime put it there, since 1.25 for weights of one scale for all or for each column, and chose the level.
+    more += "; session.qdq_matmulnbits_accuracy_level 1 does not" if rounds else ""
     return f"{why_float(form_from_nodes(node, ran))} (MatMulNBits, hardly faster than float{more})"
