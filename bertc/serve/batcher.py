@@ -31,9 +31,6 @@ SHARES = 8
 PACE_SHARE = 0.2
 """How much a full batch moves the pace; a smaller one less, as its tokens take longer and say little of full ones."""
 
-TURN_SECONDS = 0.005
-"""The longest that the engine waits for the loop between two batches."""
-
 Run = Callable[[Sequence[Feature]], RawOutputs]
 Observe = Callable[[int, int], None]
 """Told of every batch: its texts and its tokens."""
@@ -138,8 +135,6 @@ class Batcher:
             texts = sum(part.stop - part.start for _, part in taken)
             # The loop does the rest: what this thread did now would keep the answers waiting for Python's lock.
             self._loop.call_soon_threadsafe(self._deliver, finished, texts, tokens)
-            if self._waiting:
-                self._let_requests_in()
 
     def _learn_pace(self, tokens: int, seconds: float) -> None:
         rate = tokens / seconds
@@ -154,16 +149,6 @@ class Batcher:
             else:
                 request.future.set_exception(error)
         self._observe(texts, tokens)
-
-    def _let_requests_in(self) -> None:
-        """Wait until the loop has read what came meanwhile, so that it is in the next batch and not behind it.
-
-        Else the engine takes every core again with the few requests that were read while it ran.
-        """
-        read = threading.Event()
-        # The first turn of the loop delivers the answers, the second one follows a look at the sockets.
-        self._loop.call_soon_threadsafe(self._loop.call_soon, read.set)
-        read.wait(TURN_SECONDS)
 
     def _next(self) -> list[tuple[_Request, slice]]:
         """Wait for work; return the next batch: of each request the features to run. Empty at the end."""
