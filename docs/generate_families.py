@@ -48,10 +48,11 @@ NAMES = {
     "distilbert": "DistilBERT",
     "electra": "ELECTRA",
     "eurobert": "EuroBERT",
+    "gte": "GTE (v1.5, multilingual), Arctic Embed 2",
     "modernbert": "ModernBERT",
     "mpnet": "MPNet",
     "nomic-bert": "nomic-bert",
-    "roberta": "RoBERTa, XLM-RoBERTa, CamemBERT",
+    "roberta": "RoBERTa, XLM-RoBERTa, CamemBERT, data2vec",
     "t5": "T5, FLAN-T5 (the encoder)",
     "xlnet": "XLNet",
 }

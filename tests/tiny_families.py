@@ -40,6 +40,7 @@ CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
     "roberta": ("Roberta", BEHIND_PADDING),
     "xlm-roberta": ("XLMRoberta", BEHIND_PADDING),
     "camembert": ("Camembert", BEHIND_PADDING),
+    "data2vec-text": ("Data2VecText", BEHIND_PADDING),
     "deberta-v2": ("DebertaV2", DISENTANGLED),
     "mpnet": ("MPNet", {**BEHIND_PADDING, "relative_attention_num_buckets": 32}),
     "albert": ("Albert", {**SIZES, "embedding_size": 16}),
@@ -78,6 +79,7 @@ CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
             "eos_token_id": None,
         },
     ),
+    "gte": ("Gte", {**SIZES, "intermediate_size": 96}),
     "t5": (
         "T5",
         {
@@ -125,6 +127,12 @@ OWN_CLASSES = {
         "sequence-classification": "NomicBertForSequenceClassification",
         "token-classification": "NomicBertForTokenClassification",
         "feature-extraction": "NomicBertModel",
+    },
+    "gte": {
+        "sequence-classification": "GteForSequenceClassification",
+        "token-classification": "GteForTokenClassification",
+        "feature-extraction": "GteModel",
+        "fill-mask": "GteForMaskedLM",
     },
     "eurobert": {
         "sequence-classification": "EuroBertForSequenceClassification",

@@ -143,7 +143,9 @@ class AdaptedWeights:
         return self._base
 
 
-def adapted_weights(folder: Path, base: MappedWeights, *, prefix: str) -> MappedWeights | AdaptedWeights:
+def adapted_weights(
+    folder: Path, base: MappedWeights, *, prefix: str | tuple[str, ...]
+) -> MappedWeights | AdaptedWeights:
     """Merge the adapter that lies in a folder, or stands among its weights; without one return the weights.
 
     Raises `InputError` for an adapter that is no LoRA, one whose files are not all there, and one that was trained on

@@ -54,8 +54,15 @@ SIZES = {
 RECURRENT = re.compile(r"lstm|gru\b|rnn", re.IGNORECASE)
 """What the model type of a tagger without an encoder has in its name."""
 
-SYNONYMS = {"qdqbert": "bert", "xlm-roberta": "roberta", "camembert": "roberta"}
-"""Model types that compute what a family computes: transformers' QDQBERT is BERT with fake quantizers."""
+SYNONYMS = {
+    "qdqbert": "bert",
+    "xlm-roberta": "roberta",
+    "camembert": "roberta",
+    "data2vec-text": "roberta",
+    "new": "gte",
+}
+"""Model types that compute what a family computes: transformers' QDQBERT is BERT with fake quantizers, `new`
+is what the hub's files call GTE."""
 
 
 def config_from_path(folder: Path) -> Mapping[str, Any]:
@@ -86,7 +93,8 @@ def config_from_path(folder: Path) -> Mapping[str, Any]:
 
 def _in_usual_words(config: dict[str, Any]) -> dict[str, Any]:
     """Return config.json in the words of transformers, where a family has others as well and puts them into those."""
-    family = str(config.get("model_type")).replace("_", "-")
+    name = str(config.get("model_type"))
+    family = SYNONYMS.get(name, name).replace("_", "-")
     module = FAMILIES.module(family) if family in FAMILIES.names() else None
     usual = getattr(module, "usual_config", None)
     return config if usual is None else dict(usual(config))

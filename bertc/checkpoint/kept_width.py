@@ -83,7 +83,7 @@ def _reason(checkpoint: Checkpoint) -> str | None:
     if architecture.embedding_projection is not None:
         return "its embeddings are narrower than its layers"
     distances = architecture.relative_embeddings or architecture.relative_sinusoids
-    if architecture.norm_first or architecture.gated or architecture.rotary_bases or distances:
+    if architecture.norm_first or architecture.gated or architecture.rotary or distances:
         return "its layers are not BERT's"
     if head.pooling is not None or head.projections or head.lstm is not None:
         return "its head reads vectors that are as wide as its layers, and a narrower student would give others"

@@ -104,13 +104,16 @@ def is_kernel(stored: str) -> bool:
     return stored.removesuffix(":0").endswith("/kernel")
 
 
-def plain_name(stored: str, prefix: str) -> str:
-    """Return a tensor's name without the encoder's prefix, with LayerNorm's parameters in today's words.
+def plain_name(stored: str, prefix: str | tuple[str, ...]) -> str:
+    """Return a tensor's name without the encoder's prefix, or one of several, with LayerNorm's parameters in today's
+    words.
 
     >>> plain_name("bert.embeddings.LayerNorm.gamma", "bert.")
     'embeddings.LayerNorm.weight'
     """
-    name = unwrapped_name(stored).removeprefix(prefix)
+    name = unwrapped_name(stored)
+    prefixes = prefix if isinstance(prefix, tuple) else (prefix,)
+    name = name.removeprefix(next((each for each in prefixes if name.startswith(each)), ""))
     if name.endswith("LayerNorm.gamma"):
         return name.removesuffix("gamma") + "weight"
     if name.endswith("LayerNorm.beta"):

@@ -116,7 +116,7 @@ def _with_sequences(
     return (*of_crf, *(() if of_lstm is None else of_lstm.tensors)), replace(head, crf=crf, lstm=lstm)
 
 
-def _encoder_weights(folder: Path, prefix: str) -> MappedWeights | AdaptedWeights:
+def _encoder_weights(folder: Path, prefix: str | tuple[str, ...]) -> MappedWeights | AdaptedWeights:
     weights = adapted_weights(folder, weights_from_path(folder, prefix=prefix), prefix=prefix)
     refuse_fastbert(folder, weights)
     return weights

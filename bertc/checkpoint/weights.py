@@ -78,8 +78,8 @@ class MappedWeights:
     of any name here; `notes` say so.
     """
 
-    def __init__(self, files: tuple[TensorFile, ...], *, prefix: str) -> None:
-        """Take the files' tensors, without the encoder's `prefix` ("bert.") in their names."""
+    def __init__(self, files: tuple[TensorFile, ...], *, prefix: str | tuple[str, ...]) -> None:
+        """Take the files' tensors, without the encoder's `prefix` ("bert.", or one of several) in their names."""
         self.files = tuple(path for file in files for path in file.paths)
         self.ignored_bytes = 0
         self.wrapper = shared_wrapper(name for file in files for name in file)
@@ -209,7 +209,7 @@ class MappedWeights:
         return file.is_float(stored) and np.array_equal(other.array(first), file.array(stored))
 
 
-def weights_from_path(folder: Path, *, prefix: str) -> MappedWeights:
+def weights_from_path(folder: Path, *, prefix: str | tuple[str, ...]) -> MappedWeights:
     """Open the weights in a folder. Raises `InputError` if there are none, or if files are missing or damaged."""
     for ending, stem in ((".safetensors", "model"), (".bin", "pytorch_model")):
         single, index = folder / f"{stem}{ending}", folder / f"{stem}{ending}.index.json"

@@ -17,7 +17,7 @@ from bertc.checkpoint import Checkpoint
 from bertc.core.head import Head
 from bertc.errors import InputError
 from bertc.graph.relative_tables import segments_from_weights, tables_from_sinusoids, tables_from_weights
-from bertc.ir.architecture import Activation, LayerNames, Norm
+from bertc.ir.architecture import Activation, LayerNames, Norm, Rotary
 from bertc.ir.attention import OP_TYPES, AttentionInputs, attention_function
 from bertc.ir.disentangled import Distances, Tables, emit_distances, emit_position_scores, rows_of_distances
 from bertc.ir.emit import DOMAIN, IR_VERSION, OPSET, Emitter
@@ -71,7 +71,7 @@ class _Builder:
         self.emit = Emitter()
         self.parameters: dict[str, Parameter] = {}
         self.arrays: dict[Parameter, NDArray[np.float32]] = {}
-        self.rotary: dict[float, tuple[ir.Value, ir.Value]] = {}
+        self.rotary: dict[Rotary, tuple[ir.Value, ir.Value]] = {}
         self.inputs = {
             name: ir.val(name, dtype=ir.DataType.INT64, shape=("batch", "sequence"))
             for name in INPUTS
@@ -268,10 +268,10 @@ class _Builder:
         split = [0, 0, arch.heads, arch.head_size]
 
         def turned(prefix: str, gemm: Role, operand: Role) -> ir.Value:
-            if not arch.rotary_bases:
+            if not arch.rotary:
                 return self.linear(x, prefix, sizes, site(gemm), site(operand))
             projected = self.linear(x, prefix, sizes, site(gemm), f"{site(operand)}_biased")
-            cos, sin = self.rotary_tables(arch.rotary_bases[layer])
+            cos, sin = self.rotary_tables(arch.rotary[layer])
             inputs = RotaryInputs(x=projected, positions=self.packing.positions, cos=cos, sin=sin)
             return emit.op(ROTARY, *inputs.values(), name=site(operand), domain=DOMAIN, split=split)
 
@@ -321,13 +321,13 @@ class _Builder:
         gemm = Site(layer, Role.OUTPUT_GEMM).name
         return self.linear(active, names.output, sizes, gemm, f"layer.{layer}.output_biased")
 
-    def rotary_tables(self, base: float) -> tuple[ir.Value, ir.Value]:
-        """Return cos and sin by position, [positions, head_size / 2], the same values for all layers of a base."""
-        if base not in self.rotary:
-            cos, sin = rotary_tables(base, self.arch.positions, self.arch.head_size)
+    def rotary_tables(self, rotary: Rotary) -> tuple[ir.Value, ir.Value]:
+        """Return cos and sin by position, [positions, head_size / 2], the same values for all layers alike."""
+        if rotary not in self.rotary:
+            cos, sin = rotary_tables(rotary, self.arch.positions, self.arch.head_size)
             name = f"rotary_{len(self.rotary)}"
-            self.rotary[base] = self.emit.constant(f"{name}.cos", cos), self.emit.constant(f"{name}.sin", sin)
-        return self.rotary[base]
+            self.rotary[rotary] = self.emit.constant(f"{name}.cos", cos), self.emit.constant(f"{name}.sin", sin)
+        return self.rotary[rotary]
 
     def activation(self, x: ir.Value, name: str, kind: Activation) -> ir.Value:
         """Write an activation."""

@@ -120,6 +120,17 @@ class TokenScores:
     biases: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Rotary:
+    """Rotary positions: at position p pair i of d channels is turned by p / stretch / base^(2 i / d).
+
+    Su et al. 2021; `stretch` is Chen et al.'s interpolation of positions (2023), transformers' "linear".
+    """
+
+    base: float
+    stretch: float = 1.0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Architecture:
     """An encoder: attention and feed-forward by turns, each added to a residual.
@@ -128,7 +139,7 @@ class Architecture:
     embeddings' norm, and the norms stand before what reads them; with `bare_residual` from the embeddings themselves,
     whose norm then is the first layer's. `norm` is the kind of all norms of the encoder. With `gated`, the
     feed-forward's first GEMM gives two halves, and the activation of the first is multiplied by the second.
-    `rotary_bases` turn query and key by their positions, a base for each layer; `windows` let a layer's queries see the
+    `rotary` positions turn query and key, of each layer; `windows` let a layer's queries see the
     keys of so many positions to each side, None all of them. An empty tuple stands for none in all layers.
 
     `layers_field` is what config.json calls the number of layers, `width_fields` the width of layers, the number of
@@ -182,7 +193,7 @@ class Architecture:
     head_width: int | None = None
     shared_heads: int = 1
     gated: bool = False
-    rotary_bases: tuple[float, ...] = ()
+    rotary: tuple[Rotary, ...] = ()
     windows: tuple[int | None, ...] = ()
     without_bias: frozenset[str] = frozenset()
     pooling: Pooling = Pooling.CLS

@@ -13,6 +13,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from bertc.ir.architecture import Rotary
 from bertc.ir.emit import DOMAIN, OPSET, Emitter
 from bertc.ir.refusal import not_written
 
@@ -53,10 +54,10 @@ def refuse_rotary(graph: ir.Model, runtime: str) -> None:
         raise not_written(turned[0], "rotary positions", runtime)
 
 
-def rotary_tables(base: float, positions: int, head_size: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return cos and sin of p / base^(2 i / d), [positions, d / 2], in float32 as transformers computes them."""
+def rotary_tables(rotary: Rotary, positions: int, head_size: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return cos and sin of positions' angles, [positions, d / 2], in float32 as transformers computes them."""
     exponents = np.arange(0, head_size, 2, dtype=np.float32) / np.float32(head_size)
-    frequencies = np.float32(1) / np.power(np.float32(base), exponents)
+    frequencies = np.float32(1) / np.power(np.float32(rotary.base), exponents) / np.float32(rotary.stretch)
     angles = np.arange(positions, dtype=np.float32)[:, None] * frequencies
     return np.cos(angles), np.sin(angles)
 

@@ -93,7 +93,7 @@ def feature_beyond(target: Target, architecture: Architecture) -> str | None:
     """Return what a model has that the target does not run; None: it runs."""
     if architecture.norm is Norm.RMS and not target.rms_norm:
         return "RMSNorm"
-    if architecture.rotary_bases and not target.rotary_positions:
+    if architecture.rotary and not target.rotary_positions:
         return "rotary positions"
     if architecture.relative_sinusoids and not target.segments:
         return "attention by distances and segments"

@@ -10,7 +10,7 @@ import pytest
 
 from bertc.checkpoint import checkpoint_from_path
 from bertc.checkpoint.config_json import config_from_path, family_from_config, positions_from_config
-from bertc.checkpoint.families import nomic_bert
+from bertc.checkpoint.families import gte, nomic_bert
 from bertc.checkpoint.inventory import READ_KEYS
 from bertc.core.plugins import FAMILIES
 from bertc.errors import InputError
@@ -43,6 +43,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "modernbert": {"model_type": "modernbert", **BERT},
     "eurobert": {"model_type": "eurobert", **BERT},
     "nomic-bert": {"model_type": "nomic_bert", **BERT},
+    "gte": {"model_type": "gte", **BERT},
     "mpnet": {"model_type": "mpnet", **BERT, "pad_token_id": 1},
     "t5": {
         "model_type": "t5",
@@ -163,16 +164,19 @@ def test_the_file_is_documented_and_knows_no_arrays_and_no_nodes(family: str) ->
 HUB_NOMIC = {"model_type": "nomic_bert", "n_embd": 48, "n_head": 4, "n_layer": 3, "n_inner": 96, "vocab_size": 99}
 NAMED_OTHERWISE = {"rope_parameters", "pad_token_id"}
 OF_THE_HUB = (*nomic_bert.RENAMED, *nomic_bert.OTHERS, *nomic_bert.READ, *nomic_bert.READ_BESIDE)
+OF_GTE = {**CONFIGS["gte"], "model_type": "new", "rope_scaling": {"type": "ntk", "factor": 8.0}}
 ODD: tuple[Any, ...] = (
     *([], ["late"], {"rope_type": ["default"], "full_attention": [1]}, {"rope_theta": [1]}),
     *("late", None, -3, 10**400),
 )
 
 
-@pytest.mark.parametrize("config", [*CONFIGS.values(), HUB_NOMIC], ids=[*CONFIGS, "nomic-bert of the hub"])
+@pytest.mark.parametrize(
+    "config", [*CONFIGS.values(), HUB_NOMIC, OF_GTE], ids=[*CONFIGS, "nomic-bert of the hub", "gte of the hub"]
+)
 def test_an_entry_may_have_any_value_and_is_read_or_refused(config: dict[str, Any], tmp_path: Any) -> None:
     refused = 0
-    for name in sorted({*READ_KEYS, *OF_THE_HUB, *config}):
+    for name in sorted({*READ_KEYS, *OF_THE_HUB, *gte.WANTED, *gte.OTHERS, *config}):
         for value in ODD:
             write_json(tmp_path / "config.json", config | {name: value})
             try:

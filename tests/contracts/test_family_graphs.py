@@ -51,7 +51,7 @@ from tests.tiny import (
 )
 from tests.tiny_families import tasks_of_family, write_tiny_family
 
-FAMILIES = ("mpnet", "albert", "electra", "deberta-v2", "modernbert", "t5", "eurobert", "nomic-bert", "xlnet")
+FAMILIES = ("mpnet", "albert", "electra", "deberta-v2", "modernbert", "t5", "eurobert", "nomic-bert", "gte", "xlnet")
 REFUSED = {"deberta-v2": (lower_cuda, tensorrt), "xlnet": (lower_cuda, tensorrt)}
 """Dialects that say in a sentence that they do not have a family's feature."""
 
@@ -68,7 +68,7 @@ LEFT = Batch(
     order=APART.order,
 )
 FamilyOf = Callable[[str], TinyModel]
-NOT_WRITTEN = ("modernbert", "t5", "eurobert", "nomic-bert")
+NOT_WRITTEN = ("modernbert", "t5", "eurobert", "nomic-bert", "gte")
 WRITE_LESS = ("bertc.export.ort.lower_cuda", "bertc.export.tensorrt.lower")
 """Dialects that refuse the families before them (`tests/ir/test_rotary.py`, `tests/ir/test_rms_norm.py`)."""
 

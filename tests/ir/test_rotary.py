@@ -13,6 +13,7 @@ from bertc.errors import InputError
 from bertc.export.ort import lower_cuda
 from bertc.export.tensorrt import lower as tensorrt
 from bertc.graph.encoder import graph_from_checkpoint
+from bertc.ir.architecture import Rotary
 from bertc.ir.emit import DOMAIN, IR_VERSION, OPSET, Emitter
 from bertc.ir.rotary import OP_TYPE, RotaryInputs, is_rotary, rotary_function, rotary_inputs, rotary_tables
 from bertc.ir.standard import standard_from_graph
@@ -42,7 +43,7 @@ def model() -> ir.Model:
 
 
 def tables() -> tuple[np.ndarray, np.ndarray]:
-    return rotary_tables(100.0, POSITIONS, SIZE)
+    return rotary_tables(Rotary(100.0), POSITIONS, SIZE)
 
 
 def run(graph: ir.Model, x: np.ndarray, positions: np.ndarray) -> np.ndarray:

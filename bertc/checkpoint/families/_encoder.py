@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bertc.errors import InputError
-from bertc.ir.architecture import Activation, Architecture, LayerNames, TokenScores
+from bertc.ir.architecture import Activation, Architecture, LayerNames, Rotary, TokenScores
 
 ACTIVATIONS = {
     "gelu": Activation.GELU,
@@ -21,6 +21,7 @@ ACTIVATIONS = {
     "silu": Activation.SILU,
     "swish": Activation.SILU,
 }
+LINEAR = "linear"
 HIGHEST_BASE = 1e30
 """Of rotary positions: what is beyond is no number that anybody trained with, and has no float32."""
 
@@ -119,20 +120,27 @@ def epsilon(config: Mapping[str, Any], name: str, usual: float) -> float:
     return float(found)
 
 
-def rotary_base(config: Mapping[str, Any], parameters: Any, field: str, usual: float, of: str = "") -> float:
-    """Return the base of rotary positions: of transformers 5's `parameters`, or else the hub's entry `field`.
+def rotary(config: Mapping[str, Any], parameters: Any, field: str, usual: float, of: str = "") -> Rotary:
+    """Return rotary positions: transformers 5's `parameters`, or else with the base of the hub's entry `field`.
 
-    `of` says of which layers, for messages. Raises `InputError` for positions that are scaled, or not of whole heads.
+    `of` says of which layers, for messages. Raises `InputError` for positions that are scaled by anything but a factor
+    for all pairs of channels ("linear"), or not of whole heads.
     """
     if not isinstance(parameters, Mapping | None):
         raise InputError(f"config.json: rope_parameters{of} must be an object, not {parameters!r}; correct the file")
     parameters = parameters or {}
-    plain = parameters.get("rope_type", "default") == "default"
-    scaled = f"rope_scaling {config.get('rope_scaling')}" if plain else f"rope_parameters {parameters}"
-    if not plain or config.get("rope_scaling"):
+    kind = parameters.get("rope_type", "default")
+    known = kind in ("default", LINEAR)
+    scaled = f"rope_scaling {config.get('rope_scaling')}" if known else f"rope_parameters {parameters}"
+    if not known or config.get("rope_scaling"):
         raise InputError(
             f"config.json: the rotary positions{of} are scaled ({scaled}), which bertc does not compute; take a model "
             "with plain ones"
+        )
+    stretch = parameters.get("factor") if kind == LINEAR else 1
+    if isinstance(stretch, bool) or not isinstance(stretch, int | float) or not 1 <= stretch < HIGHEST_BASE:
+        raise InputError(
+            f"config.json: the factor of rope_parameters{of} must be a number from 1 on, not {stretch!r:.60}"
         )
     part = parameters.get("partial_rotary_factor", 1.0)
     if part != 1:
@@ -144,7 +152,7 @@ def rotary_base(config: Mapping[str, Any], parameters: Any, field: str, usual: f
     base = base if base is not None else usual
     if isinstance(base, bool) or not isinstance(base, int | float) or not 1 < base < HIGHEST_BASE:
         raise InputError(f"config.json: the rotary base{of} must be a number above 1, not {base!r:.60}")
-    return float(base)
+    return Rotary(float(base), float(stretch))
 
 
 def refuse_variants(config: Mapping[str, Any]) -> None:

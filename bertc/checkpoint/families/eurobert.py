@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from bertc.checkpoint.families._encoder import chosen, encoder_from_config, epsilon, positive, rotary_base
+from bertc.checkpoint.families._encoder import chosen, encoder_from_config, epsilon, positive, rotary
 from bertc.checkpoint.families.bert import FIELDS, first_position
 from bertc.core.head import Pooling
 from bertc.errors import InputError
@@ -35,7 +35,7 @@ def architecture_from_config(config: Mapping[str, Any]) -> Architecture:
         raise InputError(f"config.json: heads of {head} channels have no pairs to turn; check hidden_size and head_dim")
     field = "clf_pooling" if config.get("classifier_pooling") is None else "classifier_pooling"
     pooling = chosen(config if config.get(field) is not None else {}, field, POOLINGS, LATE)
-    base = rotary_base(config, config.get("rope_parameters"), "rope_theta", BASE)
+    turned = rotary(config, config.get("rope_parameters"), "rope_theta", BASE)
     return replace(
         found,
         head_width=head,
@@ -48,7 +48,7 @@ def architecture_from_config(config: Mapping[str, Any]) -> Architecture:
         bare_residual=True,
         norm=Norm.RMS,
         gated=True,
-        rotary_bases=(base,) * found.layers,
+        rotary=(turned,) * found.layers,
         without_bias=frozenset(_without_bias(config, found)),
         stacked={
             each.intermediate: (f"layers.{layer}.mlp.gate_proj", f"layers.{layer}.mlp.up_proj")

@@ -11,11 +11,11 @@ from dataclasses import replace
 from typing import Any
 
 from bertc.checkpoint.families import bert
-from bertc.checkpoint.families._encoder import activation, chosen, encoder_from_config, epsilon, positive, rotary_base
+from bertc.checkpoint.families._encoder import activation, chosen, encoder_from_config, epsilon, positive, rotary
 from bertc.checkpoint.families.bert import first_position
 from bertc.core.head import Pooling
 from bertc.errors import InputError
-from bertc.ir.architecture import Activation, Architecture, LayerNames, TokenScores
+from bertc.ir.architecture import Activation, Architecture, LayerNames, Rotary, TokenScores
 
 __all__ = ["PREFIX", "architecture_from_config", "first_position"]
 PREFIX = "model."
@@ -31,7 +31,7 @@ def architecture_from_config(config: Mapping[str, Any]) -> Architecture:
     """Read ModernBERT's dimensions. Raises `InputError` naming the field that is missing, absurd or not supported."""
     found = encoder_from_config(config, FIELDS, lambda layer: _layer_names(layer, positive(config, FIELDS.layers)))
     kinds = _kinds(config, found.layers)
-    bases = {kind: _base(config, kind) for kind in set(kinds)}
+    turned = {kind: _rotary(config, kind) for kind in set(kinds)}
     head = activation(config, "classifier_activation")
     if head not in HEAD_ACTIVATIONS:
         raise InputError(
@@ -47,7 +47,7 @@ def architecture_from_config(config: Mapping[str, Any]) -> Architecture:
         embeddings_norm="embeddings.norm",
         norm_first=True,
         gated=True,
-        rotary_bases=tuple(bases[kind] for kind in kinds),
+        rotary=tuple(turned[kind] for kind in kinds),
         windows=tuple(_window(config) if kind == SLIDING else None for kind in kinds),
         without_bias=frozenset(_without_bias(config, found)),
         dense=(("head.dense", HEAD_ACTIVATIONS[head]),),
@@ -119,11 +119,11 @@ def _kinds(config: Mapping[str, Any], layers: int) -> list[str]:
     return kinds
 
 
-def _base(config: Mapping[str, Any], kind: str) -> float:
-    """Return the base of the rotary positions of a kind of layer, in either spelling. Refuses scaled positions."""
+def _rotary(config: Mapping[str, Any], kind: str) -> Rotary:
+    """Return the rotary positions of a kind of layer, in either spelling. Refuses most that are scaled."""
     field, usual = BASES[kind]
     found = config.get("rope_parameters")
-    return rotary_base(config, found.get(kind) if isinstance(found, Mapping) else found, field, usual, f" of {kind}")
+    return rotary(config, found.get(kind) if isinstance(found, Mapping) else found, field, usual, f" of {kind}")
 
 
 def _window(config: Mapping[str, Any]) -> int:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from bertc.checkpoint.families._encoder import encoder_from_config, epsilon, positive, rotary_base, widths
+from bertc.checkpoint.families._encoder import encoder_from_config, epsilon, positive, rotary, widths
 from bertc.checkpoint.families.bert import FIELDS, first_position
 from bertc.errors import InputError
 from bertc.ir.architecture import Architecture, LayerNames
@@ -57,7 +57,7 @@ def architecture_from_config(config: Mapping[str, Any]) -> Architecture:
     head = found.head_size if given.get("head_dim") is None else positive(given, "head_dim")
     if head % 2:
         raise InputError(f"config.json: heads of {head} channels have no pairs to turn; check hidden_size and head_dim")
-    base = rotary_base(given, given.get("rope_parameters"), "rope_theta", BASE)
+    turned = rotary(given, given.get("rope_parameters"), "rope_theta", BASE)
     layers = range(found.layers)
     return replace(
         found,
@@ -67,7 +67,7 @@ def architecture_from_config(config: Mapping[str, Any]) -> Architecture:
         token_types=positive({"type_vocab_size": 2, **given}, "type_vocab_size"),
         token_type_embeddings="embeddings.token_type_embeddings.weight",
         gated=True,
-        rotary_bases=(base,) * found.layers,
+        rotary=(turned,) * found.layers,
         without_bias=frozenset(_without_bias(found)),
         dense=(("pooler.dense", "Tanh"),),
         joined={f"encoder.layers.{layer}.attn.Wqkv": _parts(layer) for layer in layers},

@@ -1,4 +1,4 @@
-"""RoBERTa (Liu et al. 2019), and XLM-RoBERTa and CamemBERT, which are RoBERTa with other vocabularies.
+"""RoBERTa (Liu et al. 2019); XLM-RoBERTa and CamemBERT, which are RoBERTa with other vocabularies; data2vec-text.
 
 BERT's encoder. Positions begin behind the padding's (huggingface/transformers, models/roberta/modeling_roberta.py,
 `create_position_ids_from_input_ids`), there is one token type, and the classifier has its own dense layer in the place
@@ -16,7 +16,7 @@ from bertc.checkpoint.families._encoder import predictions
 from bertc.errors import InputError
 from bertc.ir.architecture import Activation, Architecture
 
-PREFIX = "roberta."
+PREFIX = ("roberta.", "data2vec_text.")
 
 
 def architecture_from_config(config: Mapping[str, Any]) -> Architecture:

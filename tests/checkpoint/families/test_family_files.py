@@ -6,10 +6,21 @@ from typing import Any
 
 import pytest
 
-from bertc.checkpoint.families import albert, distilbert, electra, eurobert, modernbert, mpnet, nomic_bert, roberta, t5
+from bertc.checkpoint.families import (
+    albert,
+    distilbert,
+    electra,
+    eurobert,
+    gte,
+    modernbert,
+    mpnet,
+    nomic_bert,
+    roberta,
+    t5,
+)
 from bertc.core.head import Pooling
 from bertc.errors import InputError
-from bertc.ir.architecture import Activation, Norm
+from bertc.ir.architecture import Activation, Norm, Rotary
 from tests.contracts.test_families import CONFIGS
 
 FILES = {
@@ -22,6 +33,7 @@ FILES = {
     "t5": t5,
     "eurobert": eurobert,
     "nomic-bert": nomic_bert,
+    "gte": gte,
 }
 
 
@@ -36,6 +48,7 @@ FILES = {
         ("modernbert", (("head.dense", "Gelu"),), "classifier"),
         ("eurobert", (("dense", "Gelu"),), "classifier"),
         ("nomic-bert", (("pooler.dense", "Tanh"),), "classifier"),
+        ("gte", (("pooler.dense", "Tanh"),), "classifier"),
     ],
 )
 def test_heads(family: str, dense: tuple[tuple[str, str], ...], classifier: str) -> None:
@@ -111,12 +124,13 @@ OF_TRANSFORMERS_5 = {
 @pytest.mark.parametrize("spelling", [HUB, OF_TRANSFORMERS_5])
 def test_modernbert_s_two_spellings_say_the_same(spelling: dict[str, Any]) -> None:
     found = modernbert.architecture_from_config(CONFIGS["modernbert"] | spelling)
-    assert (found.rotary_bases, found.windows) == ((5e4, 2e3, 5e4), (None, 10, None))
+    assert (found.rotary, found.windows) == ((Rotary(5e4), Rotary(2e3), Rotary(5e4)), (None, 10, None))
 
 
 def test_modernbert_without_a_word_is_the_base_model_s() -> None:
     found = modernbert.architecture_from_config(CONFIGS["modernbert"])
-    assert (found.rotary_bases, found.windows) == ((160_000.0, 10_000.0, 10_000.0), (None, 64, 64))
+    assert [each.base for each in found.rotary] == [160_000.0, 10_000.0, 10_000.0]
+    assert found.windows == (None, 64, 64)
     assert found.norm_first and found.gated and found.epsilon == 1e-5
     assert found.layer_names[0].output_norm == "layers.1.attn_norm" and found.layer_names[2].output_norm == "final_norm"
     assert {"layers.2.mlp.Wi", "final_norm", "head.dense", "layers.0.attn.Wqkv.query"} <= found.without_bias
@@ -129,7 +143,7 @@ def test_modernbert_s_biases_are_those_that_the_configuration_names() -> None:
 
 def test_eurobert_is_rms_norms_rotary_positions_and_a_gate() -> None:
     found = eurobert.architecture_from_config(CONFIGS["eurobert"] | {"rope_theta": 5e4, "num_key_value_heads": 4})
-    assert (found.norm, found.rotary_bases, found.activation) == (Norm.RMS, (5e4,) * 3, Activation.SILU)
+    assert (found.norm, found.rotary, found.activation) == (Norm.RMS, (Rotary(5e4),) * 3, Activation.SILU)
     assert found.norm_first and found.bare_residual and found.gated and found.dense_before_pooling
     assert found.layer_names[0].output_norm == "layers.1.input_layernorm" and found.layer_names[2].output_norm == "norm"
     assert found.stacked["layers.1.mlp.gate_up_proj"] == ("layers.1.mlp.gate_proj", "layers.1.mlp.up_proj")
@@ -150,7 +164,7 @@ def test_nomic_bert_s_two_spellings_say_the_same() -> None:
     usual = nomic_bert.architecture_from_config(CONFIGS["nomic-bert"])
     hub = {"n_embd": 48, "n_head": 4, "n_layer": 3, "n_inner": 96, "vocab_size": 99, "n_positions": 50}
     assert nomic_bert.architecture_from_config({**hub, "type_vocab_size": 2, "rotary_emb_base": 1000}) == usual
-    assert (usual.rotary_bases, usual.activation, usual.gated) == ((1000.0,) * 3, Activation.SILU, True)
+    assert (usual.rotary, usual.activation, usual.gated) == ((Rotary(1000.0),) * 3, Activation.SILU, True)
     forward = usual.layer_names[1].intermediate
     assert usual.stacked[forward] == ("encoder.layers.1.mlp.fc12", "encoder.layers.1.mlp.fc11")
     assert forward in usual.without_bias and "encoder.layers.0.norm1" not in usual.without_bias
@@ -245,7 +259,7 @@ def test_distilbert_has_no_token_types() -> None:
         ("modernbert", {"rope_scaling": {"rope_type": "yarn"}}, "are scaled .* take a model with plain ones"),
         (
             "modernbert",
-            {"rope_parameters": {"full_attention": {"rope_type": "linear", "factor": 2.0}}},
+            {"rope_parameters": {"full_attention": {"rope_type": "dynamic", "factor": 2.0}}},
             "rotary positions of full_attention are scaled",
         ),
         (
@@ -303,3 +317,76 @@ def test_what_is_absurd_or_another_model_is_refused_by_its_field(
 ) -> None:
     with pytest.raises(InputError, match=message):
         FILES[family].architecture_from_config(CONFIGS[family] | change)  # type: ignore[attr-defined]
+
+
+GTE_OF_THE_HUB = {
+    "model_type": "new",
+    "layer_norm_type": "layer_norm",
+    "logn_attention_clip1": False,
+    "logn_attention_scale": False,
+    "pack_qkv": True,
+    "position_embedding_type": "rope",
+    "rope_scaling": None,
+    "rope_theta": 500.0,
+    "unpad_inputs": False,
+    "use_memory_efficient_attention": False,
+}
+
+
+def test_gte_s_two_spellings_say_the_same() -> None:
+    usual = gte.architecture_from_config(CONFIGS["gte"])
+    assert (usual.rotary, usual.activation, usual.gated) == ((Rotary(160_000.0),) * 3, Activation.GELU, True)
+    plain = {"rope_parameters": {"rope_type": "default", "rope_theta": 500.0}}
+    hub = gte.architecture_from_config(CONFIGS["gte"] | GTE_OF_THE_HUB)
+    assert hub == gte.architecture_from_config(CONFIGS["gte"] | plain) and hub.rotary == (Rotary(500.0),) * 3
+    forward = usual.layer_names[1].intermediate
+    assert usual.stacked[forward] == ("encoder.layer.1.mlp.gate_proj", "encoder.layer.1.mlp.up_proj")
+    assert usual.without_bias == {each.intermediate for each in usual.layer_names}
+
+
+def test_gte_has_as_many_token_types_as_its_file_says() -> None:
+    none = gte.architecture_from_config(CONFIGS["gte"] | {"type_vocab_size": 0})
+    usual = gte.architecture_from_config({k: v for k, v in CONFIGS["gte"].items() if k != "type_vocab_size"})
+    assert (none.token_types, none.token_type_embeddings) == (0, None)
+    assert (usual.token_types, usual.token_type_embeddings) == (1, "embeddings.token_type_embeddings.weight")
+
+
+def test_gte_s_ntk_scaling_is_another_base_and_a_factor() -> None:
+    scaled = CONFIGS["gte"] | GTE_OF_THE_HUB | {"rope_scaling": {"type": "ntk", "factor": 8.0}}
+    found = gte.architecture_from_config(scaled).rotary[0]
+    assert (found.base, found.stretch) == (4000.0, 8.0 ** (2 / 12))
+    stated = {"rope_type": "linear", "rope_theta": 4000.0, "factor": round(8.0 ** (2 / 12), 4)}
+    assert gte.architecture_from_config(scaled | {"rope_parameters": stated}).rotary[0] == found
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"logn_attention_scale": True}, "logn_attention_scale is True, and bertc computes GTE without"),
+        ({"layer_norm_type": "rms_norm"}, "layer_norm_type is 'rms_norm', .* with 'layer_norm' alone"),
+        ({"position_embedding_type": "absolute"}, "position_embedding_type is 'absolute'"),
+        ({"pack_qkv": False}, "pack_qkv is False"),
+        ({"rope_scaling": {"type": "ntk", "factor": 8.0, "mixed_b": 0.6}}, "rope_scaling is .*mixed_b"),
+        (
+            {"rope_scaling": {"type": "dynamic", "factor": 8.0}},
+            "rope_scaling is .*dynamic.* 'ntk' and its factor",
+        ),
+        (
+            {"rope_scaling": {"type": "ntk", "factor": "8"}},
+            "factor of rope_scaling must be a number .* not '8'",
+        ),
+        ({"rope_scaling": {"type": "ntk", "factor": 8.0}, "rope_theta": [1]}, "the rope_theta must be a number"),
+        ({"rope_scaling": {"type": "ntk", "factor": 8.0}, "rope_parameters": {}}, "rope_parameters {} is beside"),
+        ({"rope_parameters": {"rope_type": "yarn"}}, "rotary positions are scaled .*yarn"),
+        (
+            {"rope_parameters": {"rope_type": "linear"}},
+            "factor of rope_parameters must be a number .* not None",
+        ),
+        ({"type_vocab_size": -1}, "type_vocab_size must be a positive integer"),
+    ],
+)
+def test_another_gte_is_refused(change: dict[str, Any], message: str) -> None:
+    hub = CONFIGS["gte"] | GTE_OF_THE_HUB
+    assert gte.architecture_from_config(hub).layers == 3
+    with pytest.raises(InputError, match=message):
+        gte.architecture_from_config(hub | change)

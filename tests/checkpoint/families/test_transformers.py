@@ -21,6 +21,7 @@ from bertc.errors import InputError
 from bertc.graph.encoder import graph_from_checkpoint
 from bertc.ir.interpret import Interpreter
 from tests.artefacts import Bertc
+from tests.checkpoint.families.test_family_files import GTE_OF_THE_HUB
 from tests.fixtures import edit_json, tiny_sentence
 from tests.foreign import tensors_of, write_tensors
 from tests.tiny import OUTPUTS
@@ -75,7 +76,7 @@ def largest_difference(folder: Path, task: str) -> float:
 
 
 def test_every_family_and_every_other_name_of_it_is_here() -> None:
-    assert {*FAMILIES.names(), *SYNONYMS} - {"qdqbert"} == set(MODEL_TYPES)
+    assert {*FAMILIES.names(), *SYNONYMS} - {"qdqbert", "new"} == set(MODEL_TYPES)
 
 
 @pytest.mark.parametrize("model_type, task", [(each, task) for each in MODEL_TYPES for task in tasks_of_family(each)])
@@ -137,11 +138,13 @@ NOMIC_OF_THE_HUB = {
     "use_flash_attn": True,
     "use_rms_norm": False,
 }
+INTERPOLATED = {"rope_type": "linear", "rope_theta": 30.0, "factor": 3.0}
 VARIANTS = [
     {"classifier_pooling": "mean"},
     {"attention_bias": True, "mlp_bias": True, "norm_bias": True, "classifier_bias": True},
     {"layer_types": ["sliding_attention", "full_attention", "sliding_attention"], "local_attention": 6},
     {"global_rope_theta": 500.0, "local_rope_theta": 20.0, "hidden_activation": "relu"},
+    {"rope_parameters": {"full_attention": INTERPOLATED, "sliding_attention": {**INTERPOLATED, "factor": 1.5}}},
 ]
 
 
@@ -156,6 +159,7 @@ EUROBERTS = [
     {"classifier_pooling": "bos", "hidden_act": "gelu"},
     {"attention_bias": True, "mlp_bias": True},
     {"head_dim": 16, "rms_norm_eps": 1e-3},
+    {"rope_parameters": INTERPOLATED},
     {"num_key_value_heads": 1},
     {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8, "attention_bias": True},
 ]
@@ -174,7 +178,9 @@ def test_eurobert_as_the_hub_spells_it_equals_transformers(tmp_path: Path) -> No
     assert largest_difference(folder, task) < TOLERANCE
 
 
-@pytest.mark.parametrize("changes", [{"head_dim": 16}, {"hidden_act": "gelu"}], ids=str)
+@pytest.mark.parametrize(
+    "changes", [{"head_dim": 16}, {"hidden_act": "gelu"}, {"rope_parameters": INTERPOLATED}], ids=str
+)
 def test_every_variant_of_nomic_bert_equals_transformers(changes: dict[str, Any], tmp_path: Path) -> None:
     task = "feature-extraction"
     folder = write_tiny_family(tmp_path, "nomic-bert", task=task, **changes)
@@ -197,6 +203,39 @@ def test_nomic_bert_as_the_hub_spells_it_equals_transformers(
     assert checkpoint.encoder.max_length == 128 and not checkpoint.notes
     assert largest_difference(folder, task) < TOLERANCE
     edit_json(folder / "config.json", rotary_emb_base=2 * base)
+    assert largest_difference(folder, task) > 10 * TOLERANCE
+
+
+GTES = [
+    {"hidden_act": "relu"},
+    {"type_vocab_size": 0},
+    {"rope_parameters": INTERPOLATED},
+]
+
+
+@pytest.mark.parametrize("changes", GTES, ids=lambda changes: next(iter(changes.values())))
+def test_every_variant_of_gte_equals_transformers(changes: dict[str, Any], tmp_path: Path) -> None:
+    task = "sequence-classification"
+    assert largest_difference(write_tiny_family(tmp_path, "gte", task=task, **changes), task) < TOLERANCE
+
+
+def test_gte_as_the_hub_spells_it_equals_transformers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names begin with `new.`, and NTK scaling by 8 of heads of 32 is a factor of 8^(2 / 32) beside eight times the
+    base, as transformers' own page on GTE says."""
+    task = "sequence-classification"
+    parameters = {"rope_type": "linear", "rope_theta": 240.0, "factor": 8 ** (2 / 32)}
+    folder = write_tiny_family(tmp_path, "gte", task=task, rope_parameters=parameters)
+    known = theirs(folder, task)
+    monkeypatch.setattr("tests.checkpoint.families.test_transformers.theirs", lambda folder, task: known)
+    write_tensors(folder, {name.replace("gte.", "new."): array for name, array in tensors_of(folder).items()})
+    config = json.loads((folder / "config.json").read_bytes())
+    del config["rope_parameters"]
+    scaling = {"rope_theta": 30.0, "rope_scaling": {"factor": 8.0, "type": "ntk"}}
+    named = {"model_type": "new", "architectures": ["NewForSequenceClassification"]}
+    (folder / "config.json").write_text(json.dumps(config | GTE_OF_THE_HUB | scaling | named), encoding="utf-8")
+    assert not checkpoint_from_path(folder).notes
+    assert largest_difference(folder, task) < TOLERANCE
+    edit_json(folder / "config.json", rope_scaling=None)
     assert largest_difference(folder, task) > 10 * TOLERANCE
 
 
@@ -264,7 +303,7 @@ def family_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]
     return of
 
 
-GATED = ("eurobert", "nomic-bert")
+GATED = ("eurobert", "nomic-bert", "gte")
 WITH_NATIVE = ("roberta", "electra", "distilbert", "mpnet", "albert")
 BUILT = [
     *itertools.product([*WITH_NATIVE, "modernbert", *GATED], ["ort-cpu", "ort-cpu-dynamic", "openvino"]),

@@ -29,7 +29,7 @@ from tests.runtime.plan.compiled_plans import Compiled, changed, number_of
 from tests.tiny import TinyModel, calibrated, quantized, random_features, rms, tiny_scheme
 from tests.tiny_families import write_tiny_family
 
-TURNED = ("modernbert", "eurobert", "nomic-bert")
+TURNED = ("modernbert", "eurobert", "nomic-bert", "gte")
 DISTANT = ("mpnet", "t5", "deberta-v2", "xlnet")
 """What distances add to the scores: a bias, a bias without other positions, and products with embeddings."""
 
