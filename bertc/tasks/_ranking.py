@@ -1,14 +1,15 @@
-"""What rankings share: rows with a query and a relevance, their gold, and what a random order scores."""
+"""What rankings share: a score for each row, rows with a query and a relevance, and what a random order scores."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bertc.core.head import Head
 from bertc.core.number_text import figure
 from bertc.data.labels import is_labelled, number_from_label
 from bertc.data.rows import Row
@@ -26,6 +27,27 @@ NOTE = (
     "The label is the relevance of the text to the query, from 0 (none). Rows are of the same query if their group is "
     "the same or, without such a column, their first text."
 )
+
+
+@dataclass(frozen=True)
+class RankedByScore:
+    """A task whose outputs have a field `score`, float32 [rows], by which the rows of a query are ordered."""
+
+    def metric(self, head: Head, base: str, label: str, threshold: float | None) -> Metric | None:
+        """Return None: a text is not told by labels."""
+        return None
+
+    def decisions(self, outputs: Any, head: Head) -> NDArray[np.uint64]:
+        """Return the score in thousandths."""
+        return np.asarray(np.rint(outputs["score"].astype(np.float64) * 1000).astype(np.int64)).view(np.uint64)
+
+    def packed(self, outputs: Any) -> list[NDArray[np.float16]]:
+        """Return the score of each row, [1]."""
+        return list(outputs["score"].astype(np.float16)[:, None])
+
+    def split_unit(self, row: Row) -> str:
+        """Return the query."""
+        return row.group or row.texts[0]
 
 
 def ranking_metrics() -> tuple[Metric, ...]:

@@ -33,6 +33,7 @@ from bertc.evaluate.task import Encoder, HeadBuilder, HeadFiles, RawOutputs, Siz
 from bertc.tasks._declared import Declared
 from bertc.tasks._ranking import (
     NOTE,
+    RankedByScore,
     floor_of_ranking,
     gold_of_rows,
     metric_at,
@@ -52,7 +53,7 @@ QUERY_TEXT, DOCUMENT = 0, 1
 
 
 @dataclass(frozen=True)
-class LateInteraction(Declared):
+class LateInteraction(RankedByScore, Declared):
     """Outputs are `COMPARED` [rows]; gold is `GOLD` [rows], or the grades of pairs, float64 [rows]."""
 
     name: str = "late-interaction"
@@ -198,10 +199,6 @@ class LateInteraction(Declared):
         """Return the scale turned round."""
         return [turned_round(gold)] if head.problem == Problem.REGRESSION else ranking_readings(gold)
 
-    def metric(self, head: Head, base: str, label: str, threshold: float | None) -> Metric | None:
-        """Return None: a text is not told by labels."""
-        return None
-
     def metric_at(self, head: Head, base: str, cutoff: int | None) -> Metric | None:
         """Return ndcg, mrr or map over so many ranks."""
         return None if head.problem == Problem.REGRESSION else metric_at(base, cutoff)
@@ -209,18 +206,6 @@ class LateInteraction(Declared):
     def fidelity(self, head: Head) -> tuple[Metric, ...]:
         """Return the agreement of order, that of the best document, the tokens' mean cosine, the scores' error."""
         return token_metrics()
-
-    def decisions(self, outputs: Any, head: Head) -> NDArray[np.uint64]:
-        """Return the score in thousandths."""
-        return np.asarray(np.rint(outputs["score"].astype(np.float64) * 1000).astype(np.int64)).view(np.uint64)
-
-    def packed(self, outputs: Any) -> list[NDArray[np.float16]]:
-        """Return the score of each row."""
-        return list(outputs["score"].astype(np.float16)[:, None])
-
-    def split_unit(self, row: Row) -> str:
-        """Return the query."""
-        return row.group or row.texts[0]
 
     def example(self, row: Row, feature: Feature, head: Head) -> Example:
         """Return the feature with all of its tokens: there is no truth about a vector."""

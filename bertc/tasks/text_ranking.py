@@ -31,6 +31,7 @@ from bertc.tasks._classifier import TextClassifier, squashed
 from bertc.tasks._labels import CLASSIFIERS, labels_from_files
 from bertc.tasks._ranking import (
     NOTE,
+    RankedByScore,
     floor_of_ranking,
     gold_of_rows,
     metric_at,
@@ -47,7 +48,7 @@ LAYOUT = Layout(choices=((TEXT_A, TEXT_B),), optional=(QUERY, LABEL, ID), whole_
 
 
 @dataclass(frozen=True)
-class TextRanking(TextClassifier):
+class TextRanking(RankedByScore, TextClassifier):
     """Outputs are `SCORES` [rows] with logits, whose order no sigmoid can blur; gold is `GOLD` [rows]."""
 
     name: str = "text-ranking"
@@ -118,10 +119,6 @@ class TextRanking(TextClassifier):
         """Return the relevances turned round: ranks that begin with the best, or distances."""
         return ranking_readings(gold)
 
-    def metric(self, head: Head, base: str, label: str, threshold: float | None) -> Metric | None:
-        """Return None: a text is not told by labels."""
-        return None
-
     def metric_at(self, head: Head, base: str, cutoff: int | None) -> Metric | None:
         """Return ndcg, mrr or map over so many ranks."""
         return metric_at(base, cutoff)
@@ -129,18 +126,6 @@ class TextRanking(TextClassifier):
     def fidelity(self, head: Head) -> tuple[Metric, ...]:
         """Return the agreement of pairs, that of the first ten rows of each query, and the logits' squared error."""
         return (*agreement_metrics(), distance_metric("logit_mse", _squared_error))
-
-    def decisions(self, outputs: Any, head: Head) -> NDArray[np.uint64]:
-        """Return the logit in thousandths."""
-        return np.asarray(np.rint(outputs["score"].astype(np.float64) * 1000).astype(np.int64)).view(np.uint64)
-
-    def packed(self, outputs: Any) -> list[NDArray[np.float16]]:
-        """Return the logit of each row."""
-        return list(outputs["score"].astype(np.float16)[:, None])
-
-    def split_unit(self, row: Row) -> str:
-        """Return the query."""
-        return row.group or row.texts[0]
 
     def example(self, row: Row, feature: Feature, head: Head) -> Example:
         """Return the relevance, float32 [], as gold."""
