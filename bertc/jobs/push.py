@@ -103,6 +103,7 @@ def _card_engine(folder: Path, place: Path) -> CardEngine:
         library=runtime.library,
         model=f"{prefix}{runtime.model_files[0]}",
         options=document.get("open_with", {}),
+        on_gpu=runtime.on_gpu,
         onnx=next((f"{prefix}{name}" for name in runtime.companion_files), None),
         pooled=vectors and (folder / MODULES_FILE).is_file(),
         alone=place == folder,

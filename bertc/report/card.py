@@ -32,16 +32,18 @@ SENTENCE_TRANSFORMERS = {
 class CardEngine:
     """An engine as the card describes it. `model` is the file that its library opens, from the repository's root.
 
-    `library` runs it; `options` are those by which it was validated. `onnx` is an ONNX file beside it for other
-    programs. `pooled` says whether it gives a vector that sentence-transformers makes of its tokens' as well, `alone`
-    whether the folder has no other engine. `pipeline` is what the hub calls the task, `pairs` says that texts are two.
-    `left_out` says what of an answer the engine's files lack, `paths` are those of the machine that built.
+    `library` runs it, `on_gpu` says where; `options` are those by which it was validated. `onnx` is an ONNX file beside
+    it for other programs. `pooled` says whether it gives a vector that sentence-transformers makes of its tokens' as
+    well, `alone` whether the folder has no other engine. `pipeline` is what the hub calls the task, `pairs` says that
+    texts are two. `left_out` says what of an answer the engine's files lack, `paths` are those of the machine that
+    built.
     """
 
     report: Report
     library: str
     model: str
     options: Mapping[str, Any]
+    on_gpu: bool = False
     onnx: str | None = None
     pooled: bool = False
     alone: bool = True
@@ -197,7 +199,7 @@ def _use_of(engine: CardEngine, download: str) -> Iterator[str]:
             *head,
             *_session_options(engine.options),
             f'session = onnxruntime.InferenceSession(f"{{folder}}/{engine.model}", options, '
-            'providers=["CPUExecutionProvider"])',
+            f'providers=["{_provider(engine)}"])',
         )
     if engine.library == "openvino":
         yield from _code(
@@ -223,6 +225,11 @@ def _has_sentences(engine: CardEngine) -> bool:
     return engine.pooled and engine.library in SENTENCE_TRANSFORMERS
 
 
+def _provider(engine: CardEngine) -> str:
+    """Name ONNX Runtime's provider that an engine was validated with."""
+    return "CUDAExecutionProvider" if engine.on_gpu else "CPUExecutionProvider"
+
+
 def _session_options(found: Mapping[str, Any]) -> list[str]:
     """Write a session's options with entries of its configuration."""
     entries = [f'options.add_session_config_entry("{name}", "{value}")' for name, value in found.items()]
@@ -240,6 +247,8 @@ def _sentence_use(repository: str, engine: CardEngine, branch: str) -> Iterator[
     if engine.library == "onnxruntime":
         head = ["import onnxruntime", *head, *_session_options(engine.options)]
         entries.append('"session_options": options')
+        if engine.on_gpu:
+            entries.append(f'"provider": "{_provider(engine)}"')
     elif not engine.alone:
         options = {name: str(value) for name, value in engine.options.items()}
         entries.append(f'"ov_config": {options!r}')

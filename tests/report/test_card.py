@@ -58,6 +58,17 @@ def test_one_engine_with_what_opens_it(report: Report) -> None:
     assert "sentence" not in card and "OpenVINO" not in card
 
 
+def test_an_engine_of_a_gpu_is_opened_on_one(report: Report) -> None:
+    """ONNX Runtime's wheel for GPUs would take another provider first, or the CPU's where the card names that."""
+    made = engine(report, "ort-cuda", "onnxruntime", "model.onnx", on_gpu=True, pooled=True)
+    cpu = engine(report, "ort-cpu", "onnxruntime", "model.onnx", pooled=True)
+    sentences, session = python_of(card_from_engines("me/small", [made]))[-2:]
+    assert 'providers=["CUDAExecutionProvider"]' in session + sentences
+    assert '"provider": "CUDAExecutionProvider"' in session + sentences
+    assert "CPUExecutionProvider" not in card_from_engines("me/small", [made])
+    assert "CUDAExecutionProvider" not in card_from_engines("me/small", [cpu])
+
+
 def test_an_embedder_is_opened_by_the_backend_of_its_library(report: Report) -> None:
     part = CheckpointPart.model_validate(report.checkpoint.model_dump() | {"task": "feature-extraction"})
     vectors = report.model_copy(update={"checkpoint": part})

@@ -33,6 +33,10 @@ def written(model: TinyModel, folder: Path) -> Path:
     return TARGET.runtime.write_model(TARGET.onnx_from_graph(model.graph), folder)
 
 
+def test_it_asks_other_programs_for_none_of_the_cpus_options() -> None:
+    assert TARGET.runtime.options == {} != target_from_name("ort-cpu").runtime.options
+
+
 # --- without a GPU ----------------------------------------------------------------------------------------------------
 
 

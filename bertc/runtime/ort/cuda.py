@@ -10,7 +10,7 @@ import contextlib
 import io
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -191,6 +191,11 @@ class OrtCudaRuntime(OrtRuntime):
 
     on_gpu: ClassVar[bool] = True
     sparsity: ClassVar[str] = "it multiplies by zeros as by any other number, in FP16"
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """None: those of `OrtRuntime` are about the CPU's integer products, of which no session here has any."""
+        return {}
 
     def check_here(self, attention: str | None) -> None:
         """Refuse where ONNX Runtime's CUDA provider, the driver or a GPU is missing."""
