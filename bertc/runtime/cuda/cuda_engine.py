@@ -106,7 +106,7 @@ class CudaEngine(Closing):
         return self.launcher.tuner
 
     def run(self, batch: Batch, outputs: Sequence[str]) -> list[Array]:
-        """Return the named outputs of a batch; what is padding there is 0.
+        """Return the named outputs of a batch, without any too once the GPU is done; what is padding there is 0.
 
         Raises `InputError` for a batch that is no batch of this model's and where the engine was closed, `OutputError`
         where numbers leave the range of FP16.
@@ -119,6 +119,8 @@ class CudaEngine(Closing):
             ready = self.prepared(texts)
             ready.on_device.copy_(ready.staged, non_blocking=True)
             self.replay(ready)
+            if self.device.type == "cuda":  # also without outputs: the next batch writes over what is being read
+                torch.cuda.current_stream().synchronize()
             found = [self._output(self.outputs[name], ready, texts, batch.mask.shape) for name in outputs]
         if not all(np.isfinite(each).all() for each in found):
             raise OutputError("an answer is no finite number: values leave the range of FP16; use the target ort-cuda")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -126,6 +127,22 @@ def test_an_answer_does_not_depend_on_its_batch(classifier: Compiled) -> None:
     np.testing.assert_allclose(alone[0], together[1], atol=0.05)
     np.testing.assert_array_equal(again, together)
     assert none.shape == (0, 2)
+
+
+@pytest.mark.parametrize("names", [(), ("logits",)], ids=["without outputs", "with one"])
+def test_run_waits_for_the_gpu(names: Sequence[str], classifier: Compiled, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the next batch's ids would be written where the GPU still reads this one's. The GPU is only played."""
+    done: list[str] = []
+    stream = SimpleNamespace(synchronize=lambda: done.append("waited"))
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: stream)
+    with CudaEngine(*classifier) as engine:
+        engine.run(BATCH, names)
+        assert not done, "on the CPU there is nothing to wait for"
+        (ready,) = engine._ready.values()
+        ready.graph = SimpleNamespace(replay=lambda: done.append("replayed"))
+        monkeypatch.setattr(engine, "device", SimpleNamespace(type="cuda"))
+        engine.run(BATCH, names)
+    assert done == ["replayed", "waited"]
 
 
 @pytest.mark.parametrize(
