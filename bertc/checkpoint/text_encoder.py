@@ -45,10 +45,8 @@ LONE_SURROGATES = re.compile("[\ud800-\udfff]")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Placeholders:
-    """The ids of what stands for no text: padding, and (None: there is no such token) what cannot be spelt, and what is
-    to be guessed."""
+    """The ids of what stands for no text: what cannot be spelt, and what is to be guessed; None: no such token."""
 
-    pad: int
     unknown: int | None
     mask: int | None = None
 
@@ -68,10 +66,10 @@ class Pairs:
 class TextEncoder:
     """The frozen tokenizer of a checkpoint. Safe to share between threads; the results depend on the arguments only.
 
-    `max_length` is the default limit in tokens, `positions` the largest one the model can take, `pad_id` the id to pad
-    with, `unknown_id` that of what the vocabulary cannot spell (-1: there is none), `mask_id` that of what stands for a
-    token that is asked for (-1: there is none), `vocab_size` the number of ids of the tokenizer. `interaction` says
-    what a model that compares tokens makes of texts, None for others.
+    `max_length` is the default limit in tokens, `positions` the largest one the model can take, `unknown_id` the id of
+    what the vocabulary cannot spell (-1: there is none), `mask_id` that of what stands for a token that is asked for
+    (-1: there is none), `vocab_size` the number of ids of the tokenizer. `interaction` says what a model that compares
+    tokens makes of texts, None for others.
 
     A text of many characters is not tokenized whole. A prefix of 16 characters per wanted token, cut before white
     space, is tokenized first; if it gives fewer tokens than wanted (and 128 more, which the cut could have changed),
@@ -89,7 +87,6 @@ class TextEncoder:
         "interaction",
         "mask_id",
         "max_length",
-        "pad_id",
         "positions",
         "unknown_id",
         "vocab_size",
@@ -115,7 +112,6 @@ class TextEncoder:
         self.interaction: Interaction | None = None
         self.max_length = max_length
         self.positions = positions
-        self.pad_id = placeholders.pad
         self.unknown_id = -1 if placeholders.unknown is None else placeholders.unknown
         self.mask_id = -1 if placeholders.mask is None else placeholders.mask
         self.vocab_size = tokenizer.get_vocab_size(with_added_tokens=True)

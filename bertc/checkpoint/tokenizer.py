@@ -86,8 +86,6 @@ def text_encoder_from_path(
     positions = positions_from_config(config, folder) or INSANE_LENGTH
     limits = [settings.get("model_max_length"), of_sentences.get("max_seq_length") if sentences else None, positions]
     length = min(int(limit) for limit in limits if limit is not None and _sane(limit))
-    pad = tokenizer.token_to_id(settings["pad_token"])
-    pad = config.get("pad_token_id", 0) if pad is None else pad
     types = has_token_types(settings, config)
     settings["model_input_names"] = _input_names(types)
     files = _files(folder, tokenizer, settings, length, family)
@@ -98,7 +96,6 @@ def text_encoder_from_path(
             max_length=length,
             positions=positions,
             placeholders=Placeholders(
-                pad=int(pad or 0),
                 unknown=tokenizer.token_to_id(settings["unk_token"]),
                 mask=tokenizer.token_to_id(settings["mask_token"]),
             ),

@@ -30,7 +30,7 @@ def test_texts_pairs_and_words_as_in_transformers(side: str, tmp_path: Path) -> 
     edit_json(tmp_path / "tokenizer_config.json", padding_side=side)
     write_json(tmp_path / "config.json", CONFIG)
     encoder, library = encoder_of(tmp_path), transformers.AutoTokenizer.from_pretrained(tmp_path)
-    assert (encoder.positions, encoder.max_length, encoder.pad_id, encoder.unknown_id) == (64, 64, 0, 3)
+    assert (encoder.positions, encoder.max_length, encoder.unknown_id) == (64, 64, 3)
     for text in TEXTS:
         pair = encoded(encoder, text, "great movie, awful")
         expected = library(text, "great movie, awful", truncation=True, max_length=64, return_offsets_mapping=True)
