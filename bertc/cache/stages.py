@@ -6,7 +6,6 @@ there is no second list of them that could lack one.
 
 from __future__ import annotations
 
-import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -56,12 +55,12 @@ class Stage(Generic[P, Result]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageTime:
-    """Wall seconds of one stage, whether the cache gave it, and the process's peak memory so far in MiB."""
+    """Wall seconds of one stage, whether the cache gave it, and the process's peak memory so far in MiB, if known."""
 
     name: str
     seconds: float
     cached: bool
-    peak_rss_mib: float
+    peak_rss_mib: float | None
 
 
 class Work:
@@ -151,8 +150,12 @@ def _key_of_value(value: Any) -> Any:
     return digest_of_graph(value) if isinstance(value, ir.Model) else key_of(value)
 
 
-def peak_rss_mib() -> float:
-    """Return the process's peak resident memory in MiB."""
+def peak_rss_mib() -> float | None:
+    """Return the process's peak resident memory in MiB; None on Windows, where Python does not tell."""
+    if sys.platform == "win32":
+        return None
+    import resource  # not on Windows
+
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 1024 if sys.platform != "darwin" else peak / 2**20  # Linux counts KiB, macOS bytes
 

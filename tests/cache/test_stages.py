@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from bertc.cache.stages import Stage, Work
+from bertc.cache.stages import Stage, Work, peak_rss_mib
 from bertc.cache.store import StageCache
 from bertc.core.progress import Progress, Silent
 from bertc.errors import InputError
@@ -139,3 +140,12 @@ def test_an_entry_that_was_read_is_free(tmp_path: Path) -> None:
         with StageCache(tmp_path / "cache", max_bytes=8) as small:
             Work(small, Silent()).kept(stage_of("other"), 2)
         assert cache.usage()[0] == 1, "the part went, though its reader lives"
+
+
+def test_peak_memory_is_not_known_on_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python has no module `resource` there, without which stages could not even be imported."""
+    here = peak_rss_mib()
+    assert sys.platform == "win32" or (here is not None and 10 < here < 1 << 20)
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setitem(sys.modules, "resource", None)
+    assert peak_rss_mib() is None
