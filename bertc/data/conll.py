@@ -19,7 +19,6 @@ from bertc.data.rows import Row, row_from_texts
 from bertc.errors import InputError
 
 TAG = re.compile(r"O|[BIESLU]-(\S+)")
-INDEX = re.compile(r"[0-9]+")
 NO_TOKEN = re.compile(r"[0-9]+[-.][0-9]+")
 """CoNLL-U's index of a line that stands for several tokens (1-2), or for none of the text (8.1)."""
 BLANKS = " \t\r\n"

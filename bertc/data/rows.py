@@ -116,12 +116,6 @@ def sample_rows(dataset: Dataset, samples: int, *, seed: int = 0) -> tuple[Row, 
     return tuple(distinct[index] for index in sorted(keyed[:samples]))
 
 
-def overlap(calibration: Iterable[Row], validation: Iterable[Row]) -> int:
-    """Return how many rows of `validation` have the same texts as some row of `calibration`."""
-    seen = {row.hash for row in calibration}
-    return sum(row.hash in seen for row in validation)
-
-
 def _sampling_key(row: Row, seed: int) -> float:
     digest = hashlib.blake2b(f"{seed}:{row.hash}".encode(), digest_size=8).digest()
     uniform = (int.from_bytes(digest, "little") + 1) / (2**64 + 1)

@@ -90,11 +90,6 @@ def queries_of(numbers: NDArray[Any]) -> Iterator[NDArray[np.int64]]:
     yield from np.split(order, cuts) if len(order) else ()
 
 
-def unanswered(gold: NDArray[Any]) -> int:
-    """Count the queries without a relevant row."""
-    return sum(not (gold["relevance"][rows] > 0).any() for rows in queries_of(gold["query"]))
-
-
 def ranks_within(cutoff: int | None, ranks: int) -> int:
     """Return how many ranks of a query with so many rows a metric looks at."""
     return ranks if cutoff is None else min(cutoff, ranks)
