@@ -27,7 +27,6 @@ NAMES_FOR_ROUTES = "serve/protocols/_task_names.py"
 """Where tasks are named, since a protocol's routes and shapes are made for one each."""
 
 SAME_MEANING = {
-    "ahead": "kernels compiled for a GPU that is not here",
     "attention": "the function in a graph, and the kernel of it",
     "checkpoint": "the room, and the value that it reads",
     "columns": "which columns of a data file are read",

@@ -31,7 +31,7 @@ def ahead() -> Iterator[Any]:
 
     if os.environ.get("TRITON_INTERPRET") == "1":
         pytest.skip("the kernels are interpreted here; run this file with TRITON_INTERPRET=0")
-    yield import_module("bertc.runtime.cuda.kernels.ahead")
+    yield import_module("tests.triton_ahead")
 
 
 def product_needs(ahead: Any, way: dict[str, Any], kind: str, capability: int, *, gelu: bool) -> Any:
