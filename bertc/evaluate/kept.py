@@ -18,7 +18,7 @@ from bertc.core.head import Head
 from bertc.data.rows import Row
 from bertc.evaluate.formulas import Array
 from bertc.evaluate.metric import Metric
-from bertc.evaluate.row_table import kept_statistics
+from bertc.evaluate.row_table import KeptNumbers, kept_statistics
 from bertc.evaluate.task import RawOutputs, Task
 
 
@@ -38,7 +38,7 @@ class KeptOutputs:
 
     graded: Any
     decisions: NDArray[np.uint64]
-    packed: tuple[NDArray[np.float16], ...]
+    packed: tuple[KeptNumbers, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

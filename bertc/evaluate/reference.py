@@ -21,7 +21,7 @@ from bertc.core.number_text import figure
 from bertc.data.rows import Row
 from bertc.errors import InputError
 from bertc.evaluate.formulas import FORMULAS, Array
-from bertc.evaluate.row_table import RowTable
+from bertc.evaluate.row_table import KeptNumbers, RowTable
 
 if TYPE_CHECKING:
     from bertc.evaluate.scores import Score
@@ -184,7 +184,7 @@ def turned_round(gold: Array) -> Reading:
     return Reading(cause="the scale is turned round", words="the sign of all scores changed", gold=-gold)
 
 
-def is_constant(outputs: Sequence[NDArray[np.float16]]) -> bool:
+def is_constant(outputs: Sequence[KeptNumbers]) -> bool:
     """Say whether all rows are alike as far as the shortest goes: a row may have an output per word."""
     length = min(map(len, outputs), default=0)
     if len(outputs) < 2 or not length:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,11 @@ from numpy.typing import NDArray
 from bertc.data.rows import Row
 from bertc.evaluate.formulas import FORMULAS, Array
 from bertc.evaluate.metric import UNBOUNDED, Bounds
+
+KeptNumbers = NDArray[np.float16 | np.float32]
+"""A row's flat outputs as a rows file has them, see `kept_numbers`."""
+
+LARGEST_HALF = float(np.finfo(np.float16).max)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -30,7 +36,7 @@ class MetricRows:
 class RowTable:
     """n rows. `hashes`, `labels` and decisions are uint64 [n]: equal numbers mean equal texts, labels, decisions.
 
-    `outputs_*` hold a flat float16 array per row and are empty where they are not kept (a baseline).
+    `outputs_*` hold a flat array per row and are empty where they are not kept (a baseline).
     """
 
     task: str
@@ -39,14 +45,24 @@ class RowTable:
     groups: tuple[str, ...]
     decisions_reference: NDArray[np.uint64]
     decisions_engine: NDArray[np.uint64]
-    outputs_reference: tuple[NDArray[np.float16], ...]
-    outputs_engine: tuple[NDArray[np.float16], ...]
+    outputs_reference: tuple[KeptNumbers, ...]
+    outputs_engine: tuple[KeptNumbers, ...]
     metrics: tuple[MetricRows, ...]
 
 
 def kept_statistics(statistics: Array, formula: str) -> Array:
     """Round sums to float32, as the rows file keeps them, so that figures made from the file are the report's."""
     return statistics.astype(np.float32).astype(np.float64) if FORMULAS[formula].additive else statistics
+
+
+def kept_numbers(values: NDArray[Any]) -> KeptNumbers:
+    """Return a row's outputs, of any shape, flat in float16; in float32 where one is beyond 65,504.
+
+    There float16 has infinity alone, and all such rows would look alike.
+    """
+    flat = np.ravel(values)
+    large = np.abs(flat).max(initial=0) > LARGEST_HALF
+    return flat.astype(np.float32) if large else flat.astype(np.float16)
 
 
 def hash_value(value: object) -> int:

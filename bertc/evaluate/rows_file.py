@@ -19,7 +19,7 @@ from bertc.errors import InputError
 from bertc.evaluate.bootstrap import groups_from_names
 from bertc.evaluate.formulas import FORMULAS, Array
 from bertc.evaluate.metric import HIGHER, LOWER, UNBOUNDED, Bounds
-from bertc.evaluate.row_table import MetricRows, RowTable
+from bertc.evaluate.row_table import KeptNumbers, MetricRows, RowTable
 
 SCHEMA = 1
 VERSION = "version "
@@ -151,11 +151,12 @@ def _metric(arrays: Arrays, index: int, described: Mapping[str, Any], rows: int)
     )
 
 
-def _outputs(arrays: Arrays, system: str, rows: int) -> tuple[NDArray[np.float16], ...]:
+def _outputs(arrays: Arrays, system: str, rows: int) -> tuple[KeptNumbers, ...]:
     if f"outputs_{system}" not in arrays:
         return ()
     ends = np.cumsum(_sized(arrays[f"lengths_{system}"], rows))
-    return tuple(np.split(arrays[f"outputs_{system}"].astype(np.float16), ends[:-1]))
+    values = arrays[f"outputs_{system}"]
+    return tuple(np.split(values.astype(np.float32 if values.dtype == np.float32 else np.float16), ends[:-1]))
 
 
 def _sized(array: NDArray[Any], rows: int) -> NDArray[Any]:

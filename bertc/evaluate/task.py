@@ -22,6 +22,7 @@ from bertc.core.outputs import Output
 from bertc.data.columns import Layout
 from bertc.data.rows import Row
 from bertc.errors import InputError
+from bertc.evaluate.row_table import KeptNumbers
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -315,8 +316,8 @@ class Task(Protocol):
     def decisions(self, outputs: Any, head: Head) -> NDArray[np.uint64]:
         """Return per row a number that is the same if and only if (up to a hash) the decision is."""
 
-    def packed(self, outputs: Any) -> list[NDArray[np.float16]]:
-        """Return per row the flat numeric outputs to keep beside a report."""
+    def packed(self, outputs: Any) -> list[KeptNumbers]:
+        """Return per row the numeric outputs to keep beside a report, by `kept_numbers`."""
 
     def split_unit(self, row: Row) -> str:
         """Return what must not stand on both sides of a split into training and held-out rows."""

@@ -20,7 +20,7 @@ from bertc.evaluate.metrics.ndcg import ndcg_metric
 from bertc.evaluate.metrics.ranking import GOLD, SCORES, queries_of
 from bertc.evaluate.metrics.reciprocal_rank import mrr_metric
 from bertc.evaluate.reference import LEAST_ROWS, Floor, Reading
-from bertc.evaluate.row_table import hash_value
+from bertc.evaluate.row_table import KeptNumbers, hash_value, kept_numbers
 
 METRICS: Mapping[str, Callable[[int | None], Metric]] = {"ndcg": ndcg_metric, "mrr": mrr_metric, "map": map_metric}
 NOTE = (
@@ -41,9 +41,9 @@ class RankedByScore:
         """Return the score in thousandths."""
         return np.asarray(np.rint(outputs["score"].astype(np.float64) * 1000).astype(np.int64)).view(np.uint64)
 
-    def packed(self, outputs: Any) -> list[NDArray[np.float16]]:
+    def packed(self, outputs: Any) -> list[KeptNumbers]:
         """Return the score of each row, [1]."""
-        return list(outputs["score"].astype(np.float16)[:, None])
+        return [kept_numbers(score) for score in outputs["score"]]
 
     def split_unit(self, row: Row) -> str:
         """Return the query."""

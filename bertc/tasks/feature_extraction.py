@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bertc.core.head import Head, Pooling
 from bertc.core.outputs import Output
@@ -15,6 +14,7 @@ from bertc.data.rows import Row
 from bertc.errors import InputError
 from bertc.evaluate.metric import Metric
 from bertc.evaluate.metrics.similarity import embedding_metrics
+from bertc.evaluate.row_table import KeptNumbers, kept_numbers
 from bertc.evaluate.task import HeadBuilder, HeadFiles, SizedValue, Task
 from bertc.tasks._embeddings import TextEmbeddings, similarities
 
@@ -113,12 +113,12 @@ class FeatureExtraction(TextEmbeddings):
         """Return the mean cosine to float, the agreement of nearest neighbours, recall at 10, and squared error."""
         return embedding_metrics()
 
-    def packed(self, outputs: Any) -> list[NDArray[np.float16]]:
+    def packed(self, outputs: Any) -> list[KeptNumbers]:
         """Return the first components of each row's embeddings, flat: enough to tell whether an output changed.
 
         All of them would make the rows file of 1,500 pairs as large as a fifth of the engine.
         """
-        return list(outputs[:, :, :KEPT_COMPONENTS].reshape(len(outputs), -1).astype(np.float16))
+        return [kept_numbers(vectors[:, :KEPT_COMPONENTS]) for vectors in outputs]
 
 
 TASK: Task = FeatureExtraction()

@@ -27,6 +27,7 @@ from bertc.evaluate.formulas import Array
 from bertc.evaluate.metric import HIGHER, Metric
 from bertc.evaluate.metrics.fidelity import agreement_metric, distance_metric, divergence, squared_error
 from bertc.evaluate.reference import Floor, Reading, floor_near_zero
+from bertc.evaluate.row_table import KeptNumbers, kept_numbers
 from bertc.evaluate.spelling import SIGNS
 from bertc.evaluate.task import Encoder, HeadBuilder, HeadFiles, RawOutputs, SizedValue, Task, Tensors, Truth
 from bertc.tasks._declared import Declared
@@ -228,9 +229,9 @@ class FillMask(Declared):
         """Return the most probable tokens' ids."""
         return np.array([each.logits.argmax() for each in outputs], np.uint64)
 
-    def packed(self, outputs: Any) -> list[NDArray[np.float16]]:
+    def packed(self, outputs: Any) -> list[KeptNumbers]:
         """Return the logits of the most probable tokens, best first: those of all would be larger than the engine."""
-        return [each.logits[each.best].astype(np.float16) for each in outputs]
+        return [kept_numbers(each.logits[each.best]) for each in outputs]
 
     def split_unit(self, row: Row) -> str:
         """Return the text's hash."""

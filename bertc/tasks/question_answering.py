@@ -25,7 +25,7 @@ from bertc.evaluate.metrics.answers import answer_metrics
 from bertc.evaluate.metrics.fidelity import agreement_metric, distance_metric, divergence, squared_error
 from bertc.evaluate.metrics.spans import Answer, Window, answer_from_windows
 from bertc.evaluate.reference import Floor, Reading, floor_near_zero
-from bertc.evaluate.row_table import hash_value
+from bertc.evaluate.row_table import KeptNumbers, hash_value, kept_numbers
 from bertc.evaluate.task import Encoder, HeadBuilder, HeadFiles, RawOutputs, SizedValue, Task, Tensors, Truth
 from bertc.tasks._declared import Declared
 
@@ -178,9 +178,9 @@ class QuestionAnswering(Declared):
         """Return a hash of each answer's text."""
         return np.array([hash_value(answer.text) for answer in outputs], np.uint64)
 
-    def packed(self, outputs: Any) -> list[NDArray[np.float16]]:
+    def packed(self, outputs: Any) -> list[KeptNumbers]:
         """Return (first character, last character + 1, score); all logits of SQuAD would be 15 MB."""
-        return [np.array([min(a.start, 65504), min(a.end, 65504), a.score], np.float16) for a in outputs]
+        return [kept_numbers(np.array([a.start, a.end, a.score])) for a in outputs]
 
     def split_unit(self, row: Row) -> str:
         """Return the context: its other questions would tell the answers."""

@@ -25,6 +25,7 @@ from bertc.evaluate.metrics.classification import ALIASES, BASES, decided, label
 from bertc.evaluate.metrics.correlation import correlation_metrics, error_metric
 from bertc.evaluate.metrics.fidelity import agreement_metric, distance_metric, divergence, divergence_of_labels
 from bertc.evaluate.reference import Floor, Reading, floor_of_labels, floor_of_scores, turned_round
+from bertc.evaluate.row_table import KeptNumbers, kept_numbers
 from bertc.evaluate.task import HeadFiles, RawOutputs, Task, Tensors, Truth
 from bertc.tasks._classifier import TextClassifier, problem_from_files, squashed
 from bertc.tasks._exits import mean_over_exits
@@ -184,9 +185,9 @@ class SequenceClassification(TextClassifier):
         weights = np.random.default_rng(0).integers(1, 2**63, outputs.shape[1], dtype=np.uint64)
         return np.asarray((decided(outputs, head) * weights).sum(-1, dtype=np.uint64))
 
-    def packed(self, outputs: Any) -> list[NDArray[np.float16]]:
+    def packed(self, outputs: Any) -> list[KeptNumbers]:
         """Return the logits of each row."""
-        return list(outputs.astype(np.float16))
+        return [kept_numbers(row) for row in outputs]
 
     def split_unit(self, row: Row) -> str:
         """Return the text's hash."""

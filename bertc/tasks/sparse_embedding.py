@@ -17,6 +17,7 @@ from bertc.core.outputs import Output
 from bertc.data.rows import Row
 from bertc.evaluate.metric import Metric
 from bertc.evaluate.metrics.similarity import embedding_metrics
+from bertc.evaluate.row_table import KeptNumbers, kept_numbers
 from bertc.evaluate.task import HeadBuilder, HeadFiles, SizedValue, Task
 from bertc.tasks._embeddings import TextEmbeddings, similarities
 from bertc.tasks._tokens import BIASES, check_token_scores
@@ -88,10 +89,10 @@ class SparseEmbedding(TextEmbeddings):
         """Return the mean cosine to float, the agreement of nearest neighbours, recall at 10, and squared error."""
         return embedding_metrics(CORPUS_ROWS)
 
-    def packed(self, outputs: Any) -> list[NDArray[np.float16]]:
+    def packed(self, outputs: Any) -> list[KeptNumbers]:
         """Return the largest weights of each row's texts, largest first, flat."""
         largest = -np.sort(-outputs, axis=-1)[:, :, :KEPT_WEIGHTS]
-        return list(largest.reshape(len(outputs), -1).astype(np.float16))
+        return [kept_numbers(row) for row in largest]
 
 
 def _weights(vector: NDArray[np.float32], head: Head) -> dict[str, float]:

@@ -39,7 +39,7 @@ from bertc.evaluate.metrics.entities import (
 from bertc.evaluate.metrics.fidelity import agreement_metric, distance_metric, divergence_of_chances, squared_error
 from bertc.evaluate.numbering import better_numberings
 from bertc.evaluate.reference import Floor, Reading, floor_near_zero
-from bertc.evaluate.row_table import hash_value
+from bertc.evaluate.row_table import KeptNumbers, hash_value, kept_numbers
 from bertc.evaluate.task import Encoder, HeadBuilder, HeadFiles, RawOutputs, SizedValue, Task, Tensors, Truth
 from bertc.tasks._declared import Declared
 from bertc.tasks._labels import CLASSIFIERS, NUMBERED, labels_from_files
@@ -244,10 +244,10 @@ class TokenClassification(Declared):
         """Return a hash of each row's tags."""
         return np.array([hash_value(each.tags.tolist()) for each in outputs], np.uint64)
 
-    def packed(self, outputs: Any) -> list[NDArray[np.float16]]:
+    def packed(self, outputs: Any) -> list[KeptNumbers]:
         """Return per word the id of the tag (-1: cut off) and its probability, flat."""
         pairs = [(np.where(each.scored, each.tags, -1), each.best) for each in outputs]
-        return [np.stack(pair, -1).astype(np.float16).ravel() for pair in pairs]
+        return [kept_numbers(np.stack(pair, -1)) for pair in pairs]
 
     def split_unit(self, row: Row) -> str:
         """Return the text's hash."""

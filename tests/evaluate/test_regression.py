@@ -15,6 +15,7 @@ from bertc.core.head import Head
 from bertc.data.rows import Row
 from bertc.errors import InputError
 from bertc.evaluate.baseline import baseline_from_report, rows_from_baseline
+from bertc.evaluate.reference import is_constant
 from bertc.evaluate.regression import Regression, regression_from_reports
 from bertc.evaluate.rows_file import bytes_from_rows, rows_from_path, write_rows
 from bertc.evaluate.scores import Comparison, compare_outputs
@@ -94,6 +95,21 @@ def test_rows_come_back(tmp_path: Path, head: Head) -> None:
         assert (metric.name, metric.formula, metric.direction) == (other.name, other.formula, other.direction)
         assert np.allclose(metric.engine, other.engine) and np.allclose(metric.reference, other.reference)
     assert bytes_from_rows(found.table, ORIGIN) == bytes_from_rows(comparison(head).table, ORIGIN)
+
+
+@pytest.mark.parametrize("factor", [1.0, 1e5])
+def test_large_numbers_are_told_apart_and_come_back(tmp_path: Path, factor: float) -> None:
+    """A regression of prices: in float16 all are infinite, so alike, and the same again whatever an engine says."""
+    task, scores = task_from_name(STARS.task), np.array([[-1.2], [3.5], [3.6]], np.float32) * np.float32(factor)
+    kept = tuple(task.packed(scores))
+    assert {row.dtype for row in kept} == {np.dtype(np.float32 if factor > 1 else np.float16)}
+    np.testing.assert_allclose(np.concatenate(kept), scores[:, 0], rtol=1e-3)
+    assert not is_constant(kept) and is_constant(task.packed(scores[[0, 0]]))
+    found = comparison(STARS, count=3)
+    write_rows(tmp_path / "rows.npz", replace(found.table, outputs_engine=kept), ORIGIN)
+    again = rows_from_path(tmp_path / "rows.npz").table.outputs_engine
+    assert all(np.array_equal(mine, other) for mine, other in zip(again, kept, strict=True))
+    assert not np.array_equal(again[1], again[2])
 
 
 @pytest.mark.parametrize("head", HEADS, ids=str)
