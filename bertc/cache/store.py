@@ -199,7 +199,12 @@ class StageCache:
                 except FileNotFoundError:  # another process took the folder for a leftover just now
                     continue
                 if descriptor is not None:  # else it is about to
-                    (work / _FILES).mkdir()
+                    try:
+                        (work / _FILES).mkdir()
+                    except OSError:  # while it is locked nobody else would remove it
+                        shutil.rmtree(work, ignore_errors=True)
+                        os.close(descriptor)
+                        raise
                     return work, descriptor
         except OSError as error:
             self._say(f"the cache {self.directory} takes nothing new ({error.strerror}): no stage is kept.")

@@ -55,6 +55,27 @@ def test_a_block_that_fails_stores_nothing(tmp_path: Path) -> None:
     assert cache.get("calibrate", KEY) is None and not list((tmp_path / "v1" / "tmp").iterdir())
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="no /dev/fd")
+@pytest.mark.parametrize("full", [True, False])
+def test_a_disk_that_is_full_at_once_leaves_no_folder_and_no_lock(
+    full: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notes, mkdir = Notes(), Path.mkdir
+
+    def refused(path: Path, *arguments: object, **named: object) -> None:
+        if full and path.name == "files":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        mkdir(path, *arguments, **named)  # type: ignore[arg-type]
+
+    cache = StageCache(tmp_path, progress=notes)
+    monkeypatch.setattr(Path, "mkdir", refused)
+    opened = len(list(Path("/dev/fd").iterdir()))
+    with cache.put("calibrate", KEY) as folder:
+        assert (folder is None) == full
+    assert len(list(Path("/dev/fd").iterdir())) == opened and not list((tmp_path / "v1" / "tmp").iterdir())
+    assert any("takes nothing new" in line for line in notes.lines) == full
+
+
 def test_keys_follow_the_inputs() -> None:
     key = key_from_parts("calibrate", {"seed": 0, "rows": [1, 2]})
     assert key == key_from_parts("calibrate", {"rows": [1, 2], "seed": 0})
