@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import orjson
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError
+from pydantic_core import CoreSchema
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
@@ -25,16 +26,38 @@ LOOK = 0.1
 GONE = 499
 """The status that logs and metrics give to a request whose client has gone; nobody reads it."""
 
+MOST_FAULTS = 100
+"""Faults of one body that are looked at: to write down a million of them would take seconds and gigabytes."""
+
 PLAIN_TYPES = ("str", "int", "float", "bool", "list", "dict")
 
 Handler = Callable[[Request], Awaitable[Response]]
 Refused = Callable[[RefusalError], Response]
 
 
+def _failing_fast(schema: Any) -> Any:
+    """Return pydantic's checks with all lists among them ending at their first fault."""
+    if isinstance(schema, dict):
+        found = {name: _failing_fast(each) for name, each in schema.items()}
+        return found | {"fail_fast": True} if found.get("type") == "list" else found
+    if isinstance(schema, (list, tuple)):
+        return type(schema)(map(_failing_fast, schema))
+    return schema
+
+
 class Body(BaseModel):
-    """What a protocol sends. What we do not know is refused, so that nothing that was given is ignored."""
+    """What a protocol sends. What we do not know is refused, so that nothing that was given is ignored.
+
+    A list is read up to its first element that is wrong, and the others are not looked at.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Return the checks of this body."""
+        schema: CoreSchema = _failing_fast(handler(source))
+        return schema
 
 
 B = TypeVar("B", bound=Body)
@@ -50,6 +73,9 @@ def body_from_json(content: bytes, kind: type[B]) -> B:
     try:
         return kind.model_validate_json(content)
     except ValidationError as error:
+        if error.error_count() > MOST_FAULTS:
+            message = f"the body has {error.error_count()} faults; send what the route reads and nothing else"
+            raise RefusalError(Reason.INVALID, message) from None
         faults = error.errors(include_url=False, include_context=False, include_input=False)
         # Where a value may be one of several, each has its fault; what came nearest to fitting says most.
         nearest = max(faults, key=lambda fault: (len(fault["loc"]), not fault["type"].endswith("_type")))

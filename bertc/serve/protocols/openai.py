@@ -117,10 +117,14 @@ async def _vectors(model: ServedModel, given: Any) -> tuple[NDArray[np.float32],
     if isinstance(given, str) or isinstance(given[0], str):
         answer = await model.answer(singles(given))
         return answer.outputs[:, 0], answer.tokens, answer.predictor.head.normalize
-    ids = [np.array(each, np.int64) for each in ([given] if isinstance(given[0], int) else given)]
-    ran = await model.answer_features(len(ids), lambda predictor: features_from_ids(predictor, ids))
+    rows: list[list[int]] = [given] if isinstance(given[0], int) else given
+    ran = await model.answer_features(len(rows), lambda predictor: features_from_ids(predictor, _arrays(rows)))
     (vectors,) = ran.arrays.values()
     return np.stack(vectors), ran.tokens, ran.predictor.head.normalize
+
+
+def _arrays(rows: list[list[int]]) -> list[NDArray[np.int64]]:
+    return [np.array(row, np.int64) for row in rows]
 
 
 def _written(vector: NDArray[np.float32], form: str | None) -> Any:
