@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import socket
 import ssl
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from bertc.errors import EnvironmentLackError, InputError
@@ -29,30 +33,56 @@ class Address:
 
 
 class BoundedHead(HttpToolsProtocol):
-    """uvicorn's protocol, which keeps a head of any size; here the connection ends where one is too large."""
+    """uvicorn's protocol, which keeps a head of any size; here the connection ends where one is too large.
 
-    _head: int | None = 0
-    """Bytes of the head so far; None while a body comes."""
+    So it does behind a body in chunks, where more headers may stand. Requests that are sent before the one in front of
+    them is answered are read when their turn comes, and not kept in any number.
+    """
+
+    _head = 0
+    """Bytes since the last head was whole or a piece of a body came."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        """A client is there."""
+        super().connection_made(transport)
+        self.flow = _InTurn(transport, self.pipeline)
 
     def data_received(self, data: bytes) -> None:
         """Take in bytes of a request."""
-        if self._head is not None:
-            self._head += len(data)
-            if self._head > MOST_HEAD:
-                self.transport.write(TOO_LARGE)
-                self.transport.close()
-                return
+        self._head += len(data)
+        if self._head > MOST_HEAD:
+            self.transport.write(TOO_LARGE)
+            self.transport.close()
+            return
         super().data_received(data)
 
     def on_headers_complete(self) -> None:
         """The head is whole."""
-        self._head = None
+        self._head = 0
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of the body is there."""
+        self._head = 0
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         """The request is whole, and a head follows."""
         self._head = 0
         super().on_message_complete()
+
+
+class _InTurn(FlowControl):
+    """Reads no more of a connection while requests wait in it: with one behind it, a request is whole."""
+
+    def __init__(self, transport: asyncio.Transport, waiting: Collection[Any]) -> None:
+        super().__init__(transport)
+        self._waiting = waiting
+
+    def resume_reading(self) -> None:
+        """Read on, unless there is something to answer."""
+        if not self._waiting:
+            super().resume_reading()
 
 
 def bound_socket(address: Address) -> socket.socket:

@@ -69,20 +69,26 @@ def serve(
     sys.setswitchinterval(SWITCH_SECONDS)
     check_certificate(address)
     with bound_socket(address) as listener:
-        config = uvicorn.Config(
-            _not_yet,
-            http=BoundedHead,
-            ssl_certfile=address.certificate,
-            ssl_keyfile=address.key,
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            timeout_graceful_shutdown=int(settings.limits.request_seconds) + 1,
-        )
+        config = uvicorn_config(address, settings)
         with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
             runner.run(_served(config, listener, folders, settings, keys, listening))
+
+
+def uvicorn_config(address: Address, settings: Settings) -> uvicorn.Config:
+    """Return how uvicorn is to run; the application comes when there is a loop."""
+    return uvicorn.Config(
+        _not_yet,
+        http=BoundedHead,
+        ws="none",  # it would log paths, and no route has it
+        ssl_certfile=address.certificate,
+        ssl_keyfile=address.key,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=int(settings.limits.request_seconds) + 1,
+    )
 
 
 async def _served(

@@ -21,8 +21,9 @@ from bertc.errors import BertcError
 from bertc.serve.application import application
 from bertc.serve.counters import Counters
 from bertc.serve.edge import Edge
-from bertc.serve.listener import BoundedHead
+from bertc.serve.listener import Address
 from bertc.serve.models import Models, ServedModel, Settings
+from bertc.serve.server import uvicorn_config
 
 
 @dataclass
@@ -71,9 +72,7 @@ def running(
     ready = threading.Event()
     # pytest gives loggers that do not propagate a handler, by which uvicorn takes its access log for wanted.
     logging.getLogger("uvicorn.access").disabled = True
-    config = uvicorn.Config(
-        _nothing, http=BoundedHead, lifespan="off", log_config=None, access_log=False, proxy_headers=False
-    )
+    config = uvicorn_config(Address(), settings)
     server = uvicorn.Server(config)
 
     async def serve() -> None:
@@ -104,7 +103,3 @@ def running(
         listener.close()
         gc.unfreeze()  # what a server keeps from the search for garbage, this process of tests does not
         assert not thread.is_alive(), "the server did not end"
-
-
-async def _nothing(scope: Any, receive: Any, send: Any) -> None:
-    raise AssertionError("the application comes later")

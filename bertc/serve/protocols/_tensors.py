@@ -30,7 +30,7 @@ class InputParameters(Body):
 class GivenTensor(Body):
     """A tensor of a request."""
 
-    name: str
+    name: str = Field(max_length=500)
     shape: list[Size] = Field(min_length=1, max_length=8)
     datatype: str
     parameters: InputParameters = InputParameters()

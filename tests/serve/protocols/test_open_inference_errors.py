@@ -71,6 +71,7 @@ def check(reply: Reply, words: str, status: int = 400) -> None:
         ([ids([[2, 3]]), ids([[0, -1]], "token_type_ids")], "token type"),
         ([ids([[2, 3]]), ids([[0, 0]], "position_ids")], "the inputs are text"),
         ([text("a", name="a" * 500)], "the inputs are text"),
+        ([text("a", name="a" * 501)], "inputs.0.name"),
         ([text(" ")], "text 0 is empty"),
         ([text(data=[])], "there is no text"),
         ([ids([[]])], "has no token"),
