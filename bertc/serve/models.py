@@ -106,6 +106,8 @@ class ServedModel:
         self._open: _Open | None = None
         self._head: Head | None = None
         self._loading = asyncio.Lock()
+        self._next: asyncio.Future[None] | None = None
+        """The load that has not begun yet, behind which nothing else waits."""
 
     @property
     def ready(self) -> bool:
@@ -144,23 +146,36 @@ class ServedModel:
     async def load(self) -> None:
         """Open the artefact and answer with it from now on; requests that began with an older one end with that.
 
+        One that has not begun yet is for all who ask meanwhile: they want the folder as it is from now on.
+
         Raises `InputError` and `EnvironmentLackError` where it cannot be opened, or did not pass: the older one stays.
         """
+        if self._next is None:
+            self._next = asyncio.ensure_future(self._load())
+        await asyncio.shield(self._next)  # it is others', too
+
+    async def _load(self) -> None:
         async with self._loading:
-            predictor, rate = await asyncio.to_thread(self._opened)
-            older = self._open
-            if older is not None:  # beside it, which answers meanwhile, the newer one seemed slower than it is
-                rate = max(rate, older.batcher.rate)
-            self._open = _Open(predictor, self._settings.limits, self._observe, rate)
-            self._head = predictor.head
-            self._counters.loads.labels(self.name).inc()
-            if older is not None:
-                await older.close()
-            older = None  # or it would be among what stays
-            _settle()
+            if self._next is asyncio.current_task():
+                self._next = None
+            await self._exchange()
+
+    async def _exchange(self) -> None:
+        predictor, rate = await asyncio.to_thread(self._opened)
+        older = self._open
+        if older is not None:  # beside it, which answers meanwhile, the newer one seemed slower than it is
+            rate = max(rate, older.batcher.rate)
+        self._open = _Open(predictor, self._settings.limits, self._observe, rate)
+        self._head = predictor.head
+        self._counters.loads.labels(self.name).inc()
+        if older is not None:
+            await older.close()
+        older = None  # or it would be among what stays
+        _settle()
 
     async def unload(self) -> None:
         """Answer what was taken on, and close."""
+        self._next = None  # a load that is asked for from now on comes behind this
         async with self._loading:
             older, self._open = self._open, None
             if older is not None:

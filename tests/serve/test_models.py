@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import shutil
 import threading
@@ -218,3 +219,38 @@ def test_requests_come_back_to_their_clients(artefact_of: PathOf) -> None:
         for caller in callers:
             caller.join()
     assert not wrong
+
+
+def test_loads_that_have_not_begun_are_one(artefact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else whoever asks for a hundred of them keeps the server from its end until all are done."""
+    with running({"a": artefact}) as server:
+        model, opened = server.models["a"], []
+        open_once = model._opened
+        monkeypatch.setattr(model, "_opened", lambda: (opened.append(model.ready), open_once())[1])
+
+        async def many() -> None:
+            first = asyncio.ensure_future(model.load())
+            while not opened:
+                await asyncio.sleep(0.001)
+            await asyncio.gather(first, *(model.load() for _ in range(20)))
+
+        server.call(many())
+        assert opened == [True, True], "the one that had begun, and one that reads the folder behind it"
+        server.call(model.load())
+        assert len(opened) == 3
+
+
+@pytest.mark.parametrize("last", ["load", "unload"])
+def test_loads_are_not_one_across_an_unload(artefact: Path, last: str) -> None:
+    with running({"a": artefact}) as server:
+        model = server.models["a"]
+
+        async def many() -> None:
+            asked = []
+            for name in ("load", "load", "unload", *([last] if last == "load" else [])):
+                asked.append(asyncio.ensure_future(getattr(model, name)()))
+                await asyncio.sleep(0.001)
+            await asyncio.gather(*asked)
+
+        server.call(many())
+        assert model.ready == (last == "load")
