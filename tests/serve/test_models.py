@@ -21,6 +21,7 @@ from bertc.core.feature import Feature
 from bertc.errors import InputError, OutputError
 from bertc.evaluate.task import RawOutputs
 from bertc.jobs.predict import Predictor
+from bertc.serve import first_batch
 from bertc.serve.bounds import Limits
 from bertc.serve.models import Settings
 from tests.artefacts import PathOf, let_fail
@@ -63,6 +64,14 @@ def test_a_batch_is_run_before_a_model_answers(artefact: Path, tokens: int, monk
         assert tokens <= sum(first) < tokens + 64 and max(first) <= 64
         server.call(server.models["a"].load())
         assert lengths == [first] * 4
+
+
+def test_the_first_batch_is_no_larger_than_a_start_may_take(artefact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(first_batch, "MOST_TOKENS", 500)
+    with bertc.load(artefact, threads=1) as model:
+        for tokens, wanted in ((100, 100), (10**12, 500)):
+            found = first_batch.first_batch(model, tokens)
+            assert wanted <= sum(feature.length for feature in found) < wanted + first_batch.LENGTH
 
 
 def test_a_server_knows_its_pace_before_the_first_request(artefact: Path) -> None:
