@@ -93,7 +93,8 @@ def bound_socket(address: Address) -> socket.socket:
     try:
         return socket.create_server((address.host, address.port), family=family, backlog=2048)
     except OSError as error:
-        ours = isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL
+        # `create_server` makes another error of one that the name was not found with.
+        ours = isinstance(error.__context__ or error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL
         reason = "it is no address of this machine" if ours else (error.strerror or str(error)).partition(" (while")[0]
         raise EnvironmentLackError(
             f"the server cannot listen on {address.host}, port {address.port}: {reason}; choose another "

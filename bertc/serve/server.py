@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import re
 import signal
 import socket
@@ -40,6 +41,8 @@ def named_folders(given: Sequence[str]) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for each in given:
         name, is_named, folder = each.partition("=")
+        if set(name) & {os.sep, os.altsep}:  # no name has that: the = is the folder's own (lr=1e-5)
+            name, is_named, folder = each, "", ""
         if is_named and not folder:
             raise InputError(f"'{each}' names no folder; write {each}OUT")
         path = Path(folder) if is_named else Path(each)

@@ -31,6 +31,7 @@ from tests.artefacts import Bertc, let_fail
 
 def test_artefacts_are_called_as_their_folders_or_as_is_said(tmp_path: Path) -> None:
     assert named_folders([str(tmp_path / "out"), "b=out"]) == {"out": tmp_path / "out", "b": Path("out")}
+    assert named_folders(["./lr=1/out", "c=lr=2/out"]) == {"out": Path("./lr=1/out"), "c": Path("lr=2/out")}
     assert named_folders(["."]) == {Path.cwd().name: Path()}
 
 
@@ -42,7 +43,7 @@ def test_artefacts_are_called_as_their_folders_or_as_is_said(tmp_path: Path) -> 
         (["metrics=a"], "'metrics' cannot be"),
         (["=a"], "'' cannot be"),
         (["a="], "names no folder"),
-        (["a/b=c"], "'a/b' cannot be"),
+        (["a/b=c"], "'b=c' cannot be a model's name in a path; give it another one: NAME=a/b=c"),
         (["two words"], "'two words' cannot be"),
     ],
 )
@@ -146,8 +147,9 @@ def test_what_cannot_be_served_is_said_before_it_listens(artefact: Path, tmp_pat
     assert called.code == 2 and f"{__file__} and {artefact / 'manifest.json'}" in called.err and "PEM" in called.err
     called = bertc("serve", artefact, "--host", "")
     assert called.code == 2 and "every interface" in called.err
-    called = bertc("serve", artefact, "--host", "192.0.2.1", "--port", "0")
-    assert called.code == 3 and "choose another --host" in called.err
+    for host in ("192.0.2.1", "no-such-host.invalid"):
+        called = bertc("serve", artefact, "--host", host, "--port", "0")
+        assert called.code == 3 and "choose another --host" in called.err
 
 
 @pytest.mark.parametrize("number", ["nan", "inf", "-1", "0"])
