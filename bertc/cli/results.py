@@ -31,16 +31,14 @@ def conclude_build(output: Output, report: Report, out: Path) -> int:
 
 def _conclude(output: Output, report: Report, out: Path) -> int:
     from bertc.artefact.layout import PAGE_FILE
-    from bertc.report.text import facts_from_report, failure_text, worst_sites
+    from bertc.report.text import facts_from_report, failure_text, search_failure, worst_sites
 
     warnings = (("warning", text) for text in report.warnings)
     print_facts(output, [*facts_from_report(report), *warnings, ("report", str(out / PAGE_FILE))])
-    if report.search is not None and not report.search.passed:
-        output.fail(f"not passed: {next(text for text in report.warnings if text.startswith('the search found'))}")
-        return EXIT_GATE
-    if report.passed or report.unvalidated:
+    searched = search_failure(report)
+    if not searched and (report.passed or report.unvalidated):
         return EXIT_PASSED
-    output.fail(failure_text(report.gates, worst_sites(report)))
+    output.fail(failure_text(report.gates, worst_sites(report), search=searched))
     return EXIT_GATE
 
 

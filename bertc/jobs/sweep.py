@@ -32,6 +32,7 @@ from bertc.report.html.figures import duration
 from bertc.report.html.verdict import outcome
 from bertc.report.schema import Report
 from bertc.report.sweep import WORDS, State, SweepReport, SweepRow
+from bertc.report.text import search_failure
 from bertc.runtime.machine.cpu import cpu_features, threads_of_each
 
 Opened = Callable[[int], AbstractContextManager[Executor]]
@@ -234,8 +235,8 @@ def _row_of_artefact(waiting: SweepRow, folder: Path, seconds: float) -> SweepRo
 
 def _state(report: Report) -> tuple[State, str]:
     """Return the verdict, which a search that found nothing fails, and why it is no pass."""
-    if report.search is not None and not report.search.passed:
-        return "fail", next(text for text in report.warnings if text.startswith("the search found"))
+    if said := search_failure(report):
+        return "fail", said
     return outcome(report), "; ".join(gate.reason for gate in report.gates if gate.verdict != "pass")
 
 

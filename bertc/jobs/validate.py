@@ -6,7 +6,7 @@ Other data needs the checkpoint, whose float model then runs beside the engine.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bertc.artefact.layout import RECIPE_FILE, ROWS_FILE
+from bertc.artefact.layout import ROWS_FILE
 from bertc.checkpoint import Checkpoint, checkpoint_from_path
 from bertc.core.feature import Feature
 from bertc.core.head import Head, Problem
@@ -37,11 +37,11 @@ from bertc.evaluate.rows_file import REFERENCE, rows_from_path
 from bertc.evaluate.scores import Score, compare_shards, scores_from_table
 from bertc.evaluate.task import Task
 from bertc.graph.encoder import graph_from_checkpoint
+from bertc.jobs.build_verdict import doubt_of_build, search_of_build
 from bertc.jobs.exit_threshold import plain_checkpoint
 from bertc.jobs.inputs import reading_of_labelled
 from bertc.jobs.predict import Predictor, predictor_from_path
-from bertc.recipe import Recipe, ValidationRecipe, recipe_from_path
-from bertc.report.schema import report_from_json
+from bertc.recipe import Recipe, ValidationRecipe
 from bertc.runtime.engine import begun_outputs
 from bertc.runtime.shared_engine import ready_to_run
 from bertc.targets import target_from_name
@@ -52,7 +52,8 @@ from bertc.tasks import checked_rows, head_of_rows, layout_from_head, task_from_
 class Validation:
     """What a validation found. `reference` is where the float model's part comes from: "rows" or "checkpoint".
 
-    `reading` says how the file `data` was read; `doubt` why the float model itself is not to be believed.
+    `reading` says how the file `data` was read; `doubt` why the float model itself is not to be believed; `search` why
+    the build's search failed the same gates.
     """
 
     data: str
@@ -63,6 +64,7 @@ class Validation:
     reference: str
     notes: tuple[str, ...]
     doubt: Doubt | None = None
+    search: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the result with the keys of report.json."""
@@ -114,11 +116,6 @@ class _Answers:
     truncated: int
 
 
-def recipe_of_artefact(folder: Path, overrides: Mapping[str, Any]) -> Recipe:
-    """Return the recipe that an artefact was built by, with some fields replaced."""
-    return recipe_from_path(folder / RECIPE_FILE, overrides)
-
-
 def validate(
     folder: Path, recipe: Recipe, *, checkpoint: str | None, progress: Progress, workers: Workers | None = None
 ) -> Validation:
@@ -139,10 +136,23 @@ def validate(
         if checkpoint is not None:
             compared = _float_model(predictor, folder, checkpoint, recipe.validation.reference)
             run = _checked_run(predictor, recipe.validation, None, progress)
-            return _against_checkpoint(run, compared, recipe.engine.threads, workers, progress)
+            found = _against_checkpoint(run, compared, recipe.engine.threads, workers, progress)
+            return _as_searched(run, folder, found)
         stored = rows_from_path(folder / ROWS_FILE).table
         run = _checked_run(predictor, recipe.validation, stored, progress)
-        return _against_rows(run, folder, stored, progress)
+        return _as_searched(run, folder, _against_rows(run, folder, stored, progress))
+
+
+def _as_searched(run: _Run, folder: Path, found: Validation) -> Validation:
+    """Let a search that found nothing within the same gates fail them here as it failed the build; else only say so."""
+    said, same = search_of_build(folder, run.wanted, run.task, run.head)
+    if not said:
+        return found
+    if not same:
+        note = f"the build did not pass, by other gates: {said}"
+        return replace(found, notes=(*found.notes, note))
+    verdict = replace(found.verdict, passed=False, summary=said, warnings=(*found.verdict.warnings, said))
+    return replace(found, verdict=verdict, search=said)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -262,7 +272,7 @@ def _against_rows(run: _Run, folder: Path, stored: RowTable, progress: Progress)
                 f"the metric '{name}' needs the float model's outputs, of which {folder} keeps too little; name the "
                 "float model with --checkpoint"
             )
-    doubt = _doubt_of_build(folder)
+    doubt = doubt_of_build(folder)
     every = tuple(scores.values())
     if doubt is None or not doubt.grave or run.wanted.any_reference:
         verdict = judge(every, run.gates, decide=run.wanted.decide)
@@ -283,13 +293,6 @@ def _against_rows(run: _Run, folder: Path, stored: RowTable, progress: Progress)
         notes=tuple(notes),
         doubt=doubt,
     )
-
-
-def _doubt_of_build(folder: Path) -> Doubt | None:
-    """Return what the build doubted of the float model, whose outputs are the same here."""
-    path = folder / "report.json"
-    part = report_from_json(path.read_bytes(), source=str(path)).doubt
-    return None if part is None else Doubt(**part.model_dump())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

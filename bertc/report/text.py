@@ -155,8 +155,20 @@ def latency_text(latency: Sequence[LatencyPart]) -> str:
     return f"{ratio:.2f} times as fast as float ({shapes})"
 
 
-def failure_text(reasons: Sequence[GateResult | GatePart], worst: Sequence[str]) -> str:
-    """Write the one line of a verdict that is not a pass: by how much, and where the error is largest."""
+def search_failure(report: Report) -> str:
+    """Return what the report says of a search that found nothing within the budget; empty where there is none such."""
+    if report.search is None or report.search.passed:
+        return ""
+    return next(text for text in report.warnings if text.startswith("the search found"))
+
+
+def failure_text(reasons: Sequence[GateResult | GatePart], worst: Sequence[str], *, search: str = "") -> str:
+    """Write the one line of a verdict that is not a pass: by how much, and where the error is largest.
+
+    A search that found nothing is the reason, whatever the gates found.
+    """
+    if search:
+        return f"not passed: {search}"
     missed = [gate for gate in reasons if gate.verdict != "pass"]
     by_drop = any(gate.drop_limit is not None for gate in missed)
     sites = f"; largest errors: {', '.join(worst)}" if worst and by_drop else ""

@@ -20,7 +20,8 @@ from bertc.core.batch import batch_from_features
 from bertc.core.progress import Silent
 from bertc.data.rows import row_from_texts
 from bertc.jobs.build import build
-from bertc.jobs.validate import recipe_of_artefact, validate
+from bertc.jobs.build_verdict import recipe_of_artefact
+from bertc.jobs.validate import validate
 from bertc.recipe import recipe_from_document
 from tests.endtoend.conftest import report_of
 

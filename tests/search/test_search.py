@@ -17,8 +17,10 @@ from bertc.errors import InputError
 from bertc.ir.scheme import DEFAULT_SMOOTHING
 from bertc.jobs.build import Built, build
 from bertc.recipe import recipe_from_document, recipe_from_path
-from bertc.search import cost, pool, run
+from bertc.search import cost, pool, run, trials
+from bertc.search.judge import Judged
 from bertc.targets import TargetModel
+from tests.artefacts import Bertc
 from tests.fixtures import tiny_sentence, write_tiny_bert
 from tests.jobs.test_build import Noted
 
@@ -108,6 +110,29 @@ def test_nothing_that_passes_is_said_and_the_best_is_built(search: Search) -> No
     assert found is not None and not found.passed and not built.report.passed
     assert found.trials[found.chosen].used == min(trial.used for trial in found.trials)
     assert any("found no scheme within the budget" in text for text in built.report.warnings)
+
+
+@pytest.mark.parametrize("passes", [True, False])
+def test_a_validation_of_the_same_gates_ends_as_the_search_did(
+    search: Search, bertc: Bertc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, passes: bool
+) -> None:
+    """On the validation data the gates pass both times: what fails is the search's margin on its own rows."""
+    used = 0.5 if passes else 1.5
+
+    def judged(*_: Any, **__: Any) -> Judged:
+        return Judged(used=used, drop=0.0, error=0.0, agreement=1.0, logit_mse=0.0)
+
+    monkeypatch.setattr(trials, "judged_from_comparison", judged)
+    report = search(validation={"gates": ["logit_mse:100abs"], "any_reference": True}).report
+    assert {gate.verdict for gate in report.gates} == {"pass"} and report.passed is passes
+    words = ("validate", tmp_path / "out", "--validation-data", tmp_path / "in/dev.tsv")
+    for more in ((), ("--checkpoint", tmp_path / "in/model")):
+        again = bertc(*words, *more)
+        assert again.code == int(not passes) and ("not passed: the search found no scheme" in again.err) is not passes
+        assert bertc(*words, *more, "--json").json["passed"] is passes
+    other = bertc(*words, "--gate", "logit_mse:90abs", "--json")
+    assert other.code == 0 and other.json["passed"]
+    assert any("by other gates: the search found" in note for note in other.json["notes"]) is not passes
 
 
 @pytest.mark.parametrize(("limit", "code"), [("0.0001abs", 0), ("0abs", 1)])

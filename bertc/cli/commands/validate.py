@@ -66,8 +66,9 @@ def command(
 
     On the data of the build the figures are those of its report. Exit code 0 if the engine passes, 1 if not.
     """
+    from bertc.jobs.build_verdict import recipe_of_artefact
     from bertc.jobs.predict import verified_manifest
-    from bertc.jobs.validate import recipe_of_artefact, validate
+    from bertc.jobs.validate import validate
 
     chosen = told_choice(output, out, engine, allow_failed=allow_failed)
     verified_manifest(chosen)
@@ -105,4 +106,4 @@ def _fail(output: Output, out: Path, found: Validation) -> None:
 
     path = out / REPORT_FILE
     worst = worst_sites(report_from_json(path.read_bytes(), source=str(path)))
-    output.fail(failure_text(found.verdict.gates, worst))
+    output.fail(failure_text(found.verdict.gates, worst, search=found.search))
