@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
@@ -56,6 +57,19 @@ def _no_pauses() -> Iterator[None]:
         for name in PAUSES:
             patch.setattr(latency, name, 0.0)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _interruptible() -> Iterator[None]:
+    """Let SIGINT reach the tests and what they start, as on a terminal: a shell's background job begins by ignoring it.
+
+    Processes take over a signal that is ignored, and none that has a handler.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    if before == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(autouse=True)
