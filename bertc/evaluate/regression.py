@@ -20,6 +20,29 @@ from bertc.evaluate.scores import Score, scores_from_table
 
 DEFAULT_LIMIT = "0.5%"
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sides:
+    """What the two runs are called where they cannot be compared, and what to do then."""
+
+    current: str = "the report"
+    baseline: str = "the baseline"
+    remedy: str = "make a new baseline with --update"
+
+
+GATE = Sides()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What is judged by, as `regression_from_reports` takes it; with a `doubt` of the float model nothing passes."""
+
+    limit: str = DEFAULT_LIMIT
+    gates: Sequence[str] = ()
+    decide: Decide = "point"
+    doubt: Doubt | None = None
+
+
 RowNames = tuple[NDArray[np.uint64], NDArray[np.uint64]]
 """Hashes of n rows' texts, and of their labels: uint64 [n] each."""
 
@@ -60,9 +83,8 @@ def regression_from_reports(
     """
     current, doubt = rows_from_report(report), doubt_from_report(report)
     failed = doubt if doubt is not None and doubt.grave and not any_reference else None
-    found = regression_from_rows(
-        current, rows_from_baseline(baseline), limit=limit, gates=gates, decide=decide, doubt=failed
-    )
+    terms = Terms(limit=limit, gates=gates, decide=decide, doubt=failed)
+    found = regression_from_rows(current, rows_from_baseline(baseline), terms)
     main = found.scores[0]
     if main.samples < LEAST_ROWS:
         raise InputError(
@@ -72,36 +94,28 @@ def regression_from_reports(
     return found if doubt is None or failed is not None else replace(found, notes=(*found.notes, doubt.reason))
 
 
-def regression_from_rows(
-    current: SavedRows,
-    baseline: SavedRows,
-    *,
-    limit: str = DEFAULT_LIMIT,
-    gates: Sequence[str] = (),
-    decide: Decide = "point",
-    doubt: Doubt | None = None,
-) -> Regression:
-    """Compare two runs' rows; see `regression_from_reports`. With a `doubt` of the float model nothing passes."""
+def regression_from_rows(current: SavedRows, baseline: SavedRows, terms: Terms, *, sides: Sides = GATE) -> Regression:
+    """Compare two runs' rows; see `regression_from_reports`. Errors call the runs what `sides` does."""
     if current.table.task != baseline.table.task:
         raise InputError(
-            f"the baseline is of the task {baseline.table.task} and the report of {current.table.task}; "
-            "make a new baseline with --update"
+            f"{sides.baseline} is of the task {baseline.table.task} and {sides.current} of {current.table.task}; "
+            f"{sides.remedy}"
         )
     places = places_of_rows(*((side.table.hashes, side.table.labels) for side in (current, baseline)))
     here = np.flatnonzero(places >= 0)
     there = places[here]
     same = current.table.labels[here] == baseline.table.labels[there]
     if not same.any():
-        raise InputError("the report and the baseline share no row; make a new baseline with --update")
+        raise InputError(f"{sides.current} and {sides.baseline} share no row; {sides.remedy}")
     paired = _paired_table(current.table, baseline.table, here[same], there[same])
     scores = scores_from_table(paired)
-    main = _main_metric(current.table, paired, scores)
-    chosen = _gates(main, scores, gates, limit)
+    main = _main_metric(current.table, paired, scores, sides)
+    chosen = _gates(main, scores, terms.gates, terms.limit)
     every = tuple(scores.values())
-    if doubt is None:
-        verdict = judge(every, chosen, decide=decide)
+    if terms.doubt is None:
+        verdict = judge(every, chosen, decide=terms.decide)
     else:
-        verdict = judge_doubtful(every, chosen, doubt, decide=decide)
+        verdict = judge_doubtful(every, chosen, terms.doubt, decide=terms.decide)
     return Regression(
         verdict=verdict,
         scores=every,
@@ -163,19 +177,19 @@ def _paired_table(current: RowTable, baseline: RowTable, here: NDArray[np.int64]
     )
 
 
-def _main_metric(current: RowTable, paired: RowTable, scores: Mapping[str, Score]) -> str:
+def _main_metric(current: RowTable, paired: RowTable, scores: Mapping[str, Score], sides: Sides) -> str:
     """Return this run's main metric, which is always gated. Raises `InputError` where the baseline does not tell it."""
     if not current.metrics:
-        raise InputError("the report has no metric; validate again with validation data")
+        raise InputError(f"{sides.current} has no metric; build it with validation data")
     main = current.metrics[0].name
     if main in scores:
         return main
     if main in {metric.name for metric in paired.metrics}:
         raise InputError(
-            f"the main metric '{main}' is not defined for the baseline on the {len(paired.hashes)} rows that both runs "
-            "have (their labels or its outputs are all alike); make a new baseline with --update"
+            f"the main metric '{main}' is not defined for {sides.baseline} on the {len(paired.hashes)} rows that both "
+            f"runs have (their labels or its outputs are all alike); {sides.remedy}"
         )
-    raise InputError(f"the baseline does not have the report's main metric '{main}'; make a new one with --update")
+    raise InputError(f"{sides.baseline} does not have the main metric of {sides.current}, '{main}'; {sides.remedy}")
 
 
 def _gates(main: str, scores: Mapping[str, Score], texts: Sequence[str], limit: str) -> list[Gate]:

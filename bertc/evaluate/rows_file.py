@@ -75,7 +75,7 @@ def rows_from_report(path: Path) -> SavedRows:
     except (OSError, ValueError, KeyError, TypeError):
         raise InputError(f"{path}: is no report of bertc; give the report.json of a build") from None
     if not isinstance(name, str) or Path(name).name != name:
-        raise InputError(f"{path}: names no rows file in its folder; validate again with validation data")
+        raise InputError(f"{path}: names no rows file in its folder; build it with validation data")
     return rows_from_path(path.parent / name)
 
 

@@ -12,7 +12,7 @@ from bertc.artefact.manifest import verify_artefact
 from bertc.calibrate.method import RangeMethod
 from bertc.calibrate.table import CalibrationTable, table_from_path
 from bertc.errors import InputError
-from bertc.evaluate.regression import Regression, regression_from_rows
+from bertc.evaluate.regression import Regression, Sides, Terms, regression_from_rows
 from bertc.evaluate.rows_file import rows_from_report
 from bertc.jobs.engine_choice import ANY, EngineWish, chosen_engine
 from bertc.jobs.inspect import bytes_of_artefact, kind_of_path, report_of_artefact
@@ -21,6 +21,12 @@ from bertc.report.schema import Report
 Facts = dict[str, Any]
 NO_LIMIT = "1000000abs"
 """A comparison judges nothing, but the regression needs a limit."""
+
+SIDES = Sides(
+    current="the second artefact",
+    baseline="the first",
+    remedy="rows are paired where both were built for one task, with the same validation data",
+)
 
 
 def compare_paths(first: str, second: str, method: RangeMethod, wish: EngineWish = ANY) -> Facts:
@@ -103,7 +109,7 @@ def _ranges(table: CalibrationTable, method: RangeMethod) -> dict[str, float | N
 def _paired(first: Path, second: Path) -> Regression:
     """Pair the rows; the first artefact's engine is the reference."""
     rows = [rows_from_report(folder / REPORT_FILE) for folder in (first, second)]
-    return regression_from_rows(rows[1], rows[0], limit=NO_LIMIT)
+    return regression_from_rows(rows[1], rows[0], Terms(limit=NO_LIMIT), sides=SIDES)
 
 
 def _facts_of_pairing(pairing: Regression) -> Facts:

@@ -310,7 +310,7 @@ def with_constant_engine(found: Comparison) -> Comparison:
 
 def test_a_main_metric_that_the_baseline_lacks_is_never_skipped(tmp_path: Path) -> None:
     old = without_metrics(comparison(), "agreement")
-    with pytest.raises(InputError, match="does not have the report's main metric 'accuracy'"):
+    with pytest.raises(InputError, match="does not have the main metric of the report, 'accuracy'"):
         gated(tmp_path, old, comparison(), gates=["agreement:1%"])
     assert gated(tmp_path, comparison(), comparison(), gates=["agreement:1%"]).verdict.passed
 
