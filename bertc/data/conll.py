@@ -118,7 +118,9 @@ def rows_from_conll(path: Path, columns: Columns, left_out: Counter[str]) -> Ite
     start = 1
     for number, line in decoded_lines(path):
         cells = _cells(line, tabbed=columns.tabbed)
-        if not cells or cells[0].startswith("-DOCSTART-"):
+        if not cells or _begins_document(cells[0]):
+            if cells:
+                left_out["-DOCSTART- lines"] += 1
             if sentence:
                 yield _row(path, sentence, start, columns)
             sentence = []
@@ -147,7 +149,7 @@ def _survey(path: Path, *, comments: bool) -> _Survey:
     survey, number = None, 0
     for _, line in decoded_lines(path):
         stripped = line.strip(BLANKS)
-        if not stripped or stripped.startswith("-DOCSTART-"):
+        if not stripped or _begins_document(stripped):
             number = 0
             continue
         if comments and number == 0 and stripped.startswith("#"):
@@ -180,6 +182,10 @@ def _check_line(path: Path, number: int, cells: list[str], columns: Columns) -> 
         )
     if not cells[columns.words]:
         raise InputError(f"{path}, line {number}: has no token before its tag; write the token or remove the line")
+
+
+def _begins_document(text: str) -> bool:
+    return text.startswith("-DOCSTART-")
 
 
 def _cells(line: str, *, tabbed: bool) -> list[str]:

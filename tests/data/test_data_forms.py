@@ -182,7 +182,12 @@ def test_conll(tmp_path: Path, name: str) -> None:
         (("Mary", "runs"), ("B-person", "O"), 3),
         (("#",), ("O",), 7),
     ]
-    assert data.form == "conll"
+    assert data.form == "conll" and data.left_out == {"-DOCSTART- lines": 1}
+
+
+def test_conll_without_documents_leaves_nothing_out(tmp_path: Path) -> None:
+    rest = CONLL.partition("\n\n")[2]
+    assert not dataset_of(written(tmp_path, "a.conll", rest), task="token-classification").left_out
 
 
 def test_conll_without_tags_is_unlabelled(tmp_path: Path) -> None:
