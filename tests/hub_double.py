@@ -16,6 +16,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+REPO = "me/tiny-int8"
+TOKEN = "hf_right"
+"""The one that the hub knows."""
+
 LARGE = 20_000
 """Bytes from which on a file goes to large storage."""
 
@@ -128,7 +132,7 @@ class _Handler(BaseHTTPRequestHandler):
         if failures and failures[0] != LOST:
             self._send(failures.pop(0), {"error": "as the test wants it"})
             return
-        if self.headers.get("Authorization") != "Bearer hf_right" and kind not in ("store",):
+        if self.headers.get("Authorization") != f"Bearer {TOKEN}" and kind not in ("store",):
             self._send(401, {"error": "Invalid username or password."})
             return
         self.lost = bool(failures) and failures.pop(0) == LOST  # type: ignore[union-attr]

@@ -26,7 +26,7 @@ from bertc.core.versions import __version__
 from bertc.errors import BertcError, EnvironmentLackError, InputError
 from bertc.jobs.inspect import report_of_artefact
 from bertc.jobs.predict import head_from_document
-from bertc.jobs.push_commit import CARD, CONFLICTS, Change, Repository, branch_info, sent, told_if_ended
+from bertc.jobs.push_commit import CARD, CONFLICTS, Change, Repository, branch_info, made, sent, told_if_ended
 from bertc.recipe import recipe_from_path
 from bertc.report.card import CardEngine, card_from_engines
 from bertc.report.schema import Report
@@ -72,10 +72,11 @@ def push(folder: Path, repository: Repository, *, allow_failed: bool, progress: 
     with told_if_ended(untouched), _refusals(repository.name), _quiet():
         api = hub.HfApi(library_name="bertc", library_version=__version__)
         progress.stage("look")
-        parent, stale, fresh = _prepared(api, repository, set(files))
-        content: dict[str, Path | bytes] = {**files, CARD: card.encode()}
-        change = Change(files=content, stale=stale, message=_message(engines), parent=parent, fresh=fresh)
-        done = sent(api, repository, change, progress=progress)
+        with made(api, repository, progress=progress):
+            parent, stale, fresh = _prepared(api, repository, set(files))
+            content: dict[str, Path | bytes] = {**files, CARD: card.encode()}
+            change = Change(files=content, stale=stale, message=_message(engines), parent=parent, fresh=fresh)
+            done = sent(api, repository, change, progress=progress)
     size = sum(path.stat().st_size for path in files.values()) + len(card.encode())
     return Pushed(url=done.url, commit=done.oid, files=len(content), bytes=size)
 
@@ -173,11 +174,10 @@ def _message(engines: list[CardEngine]) -> str:
 
 
 def _prepared(api: Any, repository: Repository, files: set[str]) -> tuple[str, list[str], bool]:
-    """Make the repository where it is not there; return the commit to stand on, files to delete, and whether the branch
-    is not there: then it begins where the main one is, whose files are looked at.
+    """Return the commit to stand on, files to delete, and whether the branch is not there: then it begins where the
+    main one is, whose files are looked at.
     """
     name = repository.name
-    api.create_repo(name, private=repository.private or None, exist_ok=True)
     found = branch_info(api, repository)
     info = api.model_info(name) if found is None else found
     if repository.private and not info.private:

@@ -93,6 +93,27 @@ def told_if_ended(text: str) -> Iterator[None]:
 
 
 @contextmanager
+def made(api: Any, repository: Repository, *, progress: Progress) -> Iterator[None]:
+    """Make the repository where there is none. If the block raises it stays, and that is told."""
+    name = repository.name
+    there = api.repo_exists(name)
+    done = False
+    try:
+        api.create_repo(name, private=repository.private or None, exist_ok=True)
+        done = True
+        yield
+    except BaseException as error:
+        refused = not done and (_status(error) or 500) < 500
+        if not there and not refused:
+            how = "was" if done else "may have been"
+            progress.note(
+                f"the repository {name} {how} made for this push and stays, empty unless its commit arrived; "
+                "push again, or delete it on the hub"
+            )
+        raise
+
+
+@contextmanager
 def _branch(api: Any, repository: Repository, change: Change, *, progress: Progress) -> Iterator[None]:
     """Make the branch where it is fresh; without the commit it goes again."""
     name, branch = repository.name, repository.revision

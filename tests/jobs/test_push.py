@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,51 +17,11 @@ from bertc.core.digest import files_of_folder
 from bertc.core.head import Head
 from bertc.jobs.push import engines_of_artefact, left_out_of_files
 from tests.artefacts import Bertc, PathOf, let_fail
-from tests.fixtures import tiny_sentence, write_tiny_bert
-from tests.hub_double import CUT, HANG, LOST, Hub, running_hub
+from tests.fixtures import tiny_sentence
+from tests.hub_double import CUT, LOST, REPO, TOKEN, Hub, running_hub
 
 huggingface_hub = pytest.importorskip("huggingface_hub")
 pytestmark = pytest.mark.filterwarnings("ignore:Use .content:DeprecationWarning")  # huggingface_hub's own upload
-REPO = "me/tiny-int8"
-TOKEN = "hf_right"
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
-    """A hub that the library is led to, with nothing of the user's own, and without its pauses."""
-    from huggingface_hub import constants
-    from huggingface_hub.utils import _http
-
-    with running_hub() as found:
-        monkeypatch.setattr(constants, "ENDPOINT", found.url)
-        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-        template = found.url + "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-        monkeypatch.setattr(_http.time, "sleep", lambda seconds: None)
-        monkeypatch.setenv("HF_TOKEN", TOKEN)
-        yield found
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An artefact that passed, of two engines' worth of files: its model is large for the hub."""
-    from bertc.cli.main import run
-
-    folder = tmp_path_factory.mktemp("push")
-    write_tiny_bert(folder / "model", positions=64)
-    for name, seeds in (("train", range(20)), ("dev", range(20, 50))):
-        rows = [f"{tiny_sentence(seed, 6)}\t{('negative', 'positive')[seed % 2]}\n" for seed in seeds]
-        (folder / f"{name}.tsv").write_text("text\tlabel\n" + "".join(rows), encoding="utf-8")
-    data = ["--calibration-data", folder / "train.tsv", "--validation-data", folder / "dev.tsv", "--any-reference"]
-    words = ["build", folder / "model", "-o", folder / "out", "--target", "ort-cpu", "--max-drop", "1abs", *data, "-q"]
-    assert run([str(word) for word in words]) == 0
-    return folder / "out"
-
-
-@pytest.fixture
-def out(built: Path, tmp_path: Path) -> Path:
-    """A copy of this test's own."""
-    return Path(shutil.copytree(built, tmp_path / "out"))
 
 
 def test_what_was_pushed_is_the_artefact_and_answers_the_same(
@@ -327,67 +284,3 @@ def test_the_program_itself_is_led_to_a_mirror(built: Path) -> None:
         assert done.returncode == 0, done.stderr
         assert f"{hub.url}/{REPO}/commit/{hub.head(REPO)[0]}" in done.stdout
         assert TOKEN not in done.stdout + done.stderr
-
-
-@pytest.mark.parametrize("failure", [CUT, 500, 403])
-def test_a_branch_that_was_made_for_a_commit_goes_without_it(failure: int, bertc: Bertc, hub: Hub, out: Path) -> None:
-    hub.create(REPO)
-    hub.fail("commit", *[failure] * 3)
-    assert bertc("push", out, REPO, "--revision", "int8").code in (2, 3)
-    assert [*hub.repositories[REPO]["branches"]] == ["main"] and "DELETE branch" in hub.seen
-    hub.failures.clear()
-    assert bertc("push", out, REPO, "--revision", "int8").code == 0
-    assert [*hub.repositories[REPO]["branches"]] == ["main", "int8"]
-    hub.fail("commit", *[failure] * 3)
-    assert bertc("push", out, REPO, "--revision", "int8").code in (2, 3)
-    assert "manifest.json" in hub.head(REPO, "int8")[1], "a branch that was there stays"
-
-
-def test_a_branch_that_cannot_be_removed_is_told(
-    bertc: Bertc, hub: Hub, out: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def protected(*_: object, **__: object) -> None:
-        raise OSError
-
-    monkeypatch.setattr(huggingface_hub.HfApi, "delete_branch", protected)
-    hub.create(REPO)
-    hub.fail("commit", 403)
-    called = bertc("push", out, REPO, "--revision", "int8")
-    assert called.code == 2 and "the branch int8 of me/tiny-int8 was made for this push" in called.err
-
-
-SAFE = "; nothing was committed to me/tiny-int8; push again"
-SENT = "; the commit to me/tiny-int8 was being sent and may have arrived; push again, which cannot commit twice"
-
-
-@pytest.mark.parametrize(
-    ("kind", "branch", "number", "told"),
-    [
-        ("info", None, signal.SIGINT, SAFE),
-        ("store", None, signal.SIGTERM, SAFE),
-        ("commit", None, signal.SIGINT, SENT),
-        ("store", "int8", signal.SIGINT, SAFE),
-        ("commit", "int8", signal.SIGTERM, SAFE),
-    ],
-)
-def test_a_push_that_is_ended_says_what_is_there_and_leaves_nothing_half_made(
-    kind: str, branch: str | None, number: signal.Signals, told: str, built: Path
-) -> None:
-    """The hub does not answer meanwhile: the end does not wait for it."""
-    command = [sys.executable, "-m", "bertc", "push", str(built), REPO, *(["--revision", branch] if branch else [])]
-    with running_hub() as hub:
-        environment = {**os.environ, "HF_ENDPOINT": hub.url, "HF_TOKEN": TOKEN, "HF_HUB_DISABLE_XET": "1"}
-        hub.create(REPO)
-        hub.fail(kind, HANG)
-        with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as push:
-            assert hub.hangs.wait(60)
-            push.send_signal(number)
-            _, said = push.communicate(timeout=30)
-        word, code = ("interrupted", 130) if number == signal.SIGINT else ("terminated", 143)
-        assert (push.returncode, said.splitlines()[-1]) == (code, f"error: {word}{told}")
-        branches = hub.repositories[REPO]["branches"]
-        assert [*branches] == ["main"] and len(branches["main"]) == 1
-        hub.released.set()
-        again = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        assert again.returncode == 0, again.stderr
-        assert "manifest.json" in hub.head(REPO, branch or "main")[1]
