@@ -80,7 +80,10 @@ def check_apart(destinations: Sequence[Destination], sources: Iterable[Source]) 
 
 
 def check_possible(path: Path) -> None:
-    """Refuse a path that cannot be written, by the reason: its own form, or the folder that it would lie in."""
+    """Refuse a path that cannot be written, by the reason: its own form, the folder that it would lie in, or itself.
+
+    A folder is exchanged whole, and moving one takes the permission to write into it, not only into its parent.
+    """
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
@@ -94,9 +97,10 @@ def check_possible(path: Path) -> None:
     folder = next(each for each in Path(os.path.realpath(path)).parents if each.exists())
     if not folder.is_dir():
         raise InputError(_refusal(path, errno.ENOTDIR, folder))
-    if not os.access(folder, os.W_OK | os.X_OK):
-        read_only = hasattr(os, "statvfs") and bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
-        raise InputError(_refusal(path, errno.EROFS if read_only else errno.EACCES, folder))
+    for place in (folder, path) if path.is_dir() else (folder,):
+        if not os.access(place, os.W_OK | os.X_OK):
+            read_only = hasattr(os, "statvfs") and bool(os.statvfs(place).f_flag & os.ST_RDONLY)
+            raise InputError(_refusal(path, errno.EROFS if read_only else errno.EACCES, place))
 
 
 def check_replaceable(path: Path, kind: Kind, *, force: bool = False) -> None:

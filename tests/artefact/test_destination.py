@@ -298,3 +298,13 @@ def test_a_place_that_cannot_be_is_refused_before_the_work(tmp_path: Path, reado
     check_destinations((Destination(option="-o", path=tmp_path / "new" / "out", kind=ARTEFACT),), ())
     check_destinations((Destination(option="--cache-dir", path=readonly, kind=CACHE),), ())
     assert not (tmp_path / "new").exists()
+
+
+def test_a_folder_that_may_not_be_written_into_is_no_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Moving it aside would be refused when the build is done; root may write everywhere, so the answer is given."""
+    locked, free = made(tmp_path / "locked"), made(tmp_path / "free")
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != locked and access(path, mode))
+    with pytest.raises(InputError, match=r"locked cannot be written \(permission denied: .*locked\); choose another"):
+        check_destinations((Destination(option="-o", path=locked, kind=ARTEFACT),), ())
+    check_destinations((Destination(option="-o", path=free, kind=ARTEFACT),), ())
