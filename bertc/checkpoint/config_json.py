@@ -5,6 +5,7 @@ A folder comes in, a read-only mapping goes out. Whether the weights have the co
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -73,9 +74,7 @@ def config_from_path(folder: Path) -> Mapping[str, Any]:
     google = is_google_folder(folder)
     path = folder / (CONFIG if google else CONFIG_FILE)
     if not path.is_file():
-        files_beside = index_from_folder(folder) is not None
-        remedy = FILES_BESIDE if files_beside else "give the folder of a Hugging Face checkpoint"
-        raise InputError(f"{folder} holds no config.json; {remedy}")
+        raise InputError(f"{folder} holds no config.json; {_where_it_may_be(folder)}")
     given = config_from_google(read_object(path)) if google else read_object(path)
     for name, (least, most) in SIZES.items():
         _check_size(path, given, name, least, most)
@@ -89,6 +88,21 @@ def config_from_path(folder: Path) -> Mapping[str, Any]:
     if isinstance(epsilon, bool) or not isinstance(epsilon, int | float) or not 0 < epsilon < 1:
         raise InputError(f"{path}: layer_norm_eps is {epsilon!r}, not a number between 0 and 1; correct the file")
     return MappingProxyType(config)
+
+
+def _where_it_may_be(folder: Path) -> str:
+    """Return what to do about a folder without config.json: a Trainer's output has checkpoints as folders in it."""
+    if index_from_folder(folder) is not None:
+        return FILES_BESIDE
+    within = sorted(path.parent.name for path in folder.glob(f"*/{CONFIG_FILE}") if _names_a_model(path))
+    if not within:
+        return "give the folder of a Hugging Face checkpoint"
+    rest = f" and {len(within) - 5} more" if len(within) > 5 else ""
+    return f"give the folder of a Hugging Face checkpoint, of which there is one in {', '.join(within[:5])}{rest}"
+
+
+def _names_a_model(path: Path) -> bool:
+    return path.is_file() and os.access(path, os.R_OK) and b'"model_type"' in path.read_bytes()
 
 
 def _in_usual_words(config: dict[str, Any]) -> dict[str, Any]:

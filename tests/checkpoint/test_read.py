@@ -140,7 +140,20 @@ def test_a_file_is_no_folder(tiny: Path) -> None:
 
 
 def test_an_empty_folder(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"holds no config\.json"):
+    with pytest.raises(InputError, match=r"holds no config\.json; give the folder of a Hugging Face checkpoint$"):
+        checkpoint_from_path(tmp_path)
+
+
+def test_a_folder_of_checkpoints_names_them(tmp_path: Path) -> None:
+    """As transformers' Trainer leaves its output; a module of sentence-transformers is no checkpoint."""
+    (tmp_path / "1_Pooling").mkdir()
+    write_json(tmp_path / "1_Pooling" / "config.json", {"pooling_mode_mean_tokens": True})
+    (tmp_path / "logs" / "config.json").mkdir(parents=True)
+    with pytest.raises(InputError, match=r"checkpoint$"):
+        checkpoint_from_path(tmp_path)
+    for steps in (500, 1000):
+        write_tiny_bert(tmp_path / f"checkpoint-{steps}")
+    with pytest.raises(InputError, match=r"holds no config\.json; .* there is one in checkpoint-1000, checkpoint-500$"):
         checkpoint_from_path(tmp_path)
 
 
