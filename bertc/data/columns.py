@@ -11,6 +11,9 @@ from bertc.errors import InputError
 LABEL_COLUMN = "label["
 """How the role of a column begins that says of one label whether it applies: label[sport]."""
 
+OPTIONS = "(--column, or the data's own, as in --validation-column)"
+"""Where ROLE=NAME is said: the commands that read several files have an option for each."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
@@ -159,10 +162,10 @@ def _first_name(names: Iterable[str], present: Sequence[str]) -> str | None:
 
 def _no_choice(layout: Layout, table: Table, where: str) -> str:
     needs = " or ".join("+".join(column.role for column in choice) for choice in layout.choices)
-    example = layout.choices[0][0].role
+    example = min(layout.choices, key=len)[0].role  # what most files lack is the one text
     return (
         f"{where}: no column for {needs} was found; the file has {_listing(table)}; "
-        f"name one with {example}={'NAME' if table.headed else 'NUMBER or NAME'}"
+        f"name one with {example}={'NAME' if table.headed else 'NUMBER or NAME'} {OPTIONS}"
     )
 
 

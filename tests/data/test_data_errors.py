@@ -21,7 +21,7 @@ CASES: dict[str, tuple[str, str | bytes, dict[str, Any], str]] = {
     "number too large": ("a.csv", "text,label\na,b\n", {"columns": {"text": "3"}}, "the columns text, label"),
     "unknown role": ("a.csv", "text,label\na,b\n", {"columns": {"colour": "text"}}, "it reads text_a, text_b, text"),
     "ambiguous role": ("a.csv", "text,label\na,b\n", {"columns": {"question": "text"}}, "it reads text_a"),
-    "no usual name": ("a.csv", "label,foo\na,b\n", {}, "the columns label, foo; name one with text_a=NAME"),
+    "no usual name": ("a.csv", "label,foo\na,b\n", {}, r"columns label, foo; name one with text=NAME \(--column"),
     "no header, no numbers": ("a.tsv", "x\ty\nz\tw\n", {}, "2 columns without a header"),
     "unusual names": (
         "a.csv", "review_text,stars_given\na,4\n", {}, r"a header of unusual names .*: review_text, stars_given",

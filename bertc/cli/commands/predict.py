@@ -71,7 +71,7 @@ def command(
     plain text.
     """
     if bool(texts) == (source is not None):
-        raise click.UsageError("give either --text or --input FILE")
+        raise click.UsageError("give either --text or --input FILE (--input - reads lines from stdin)")
     if columns and source is None:
         raise click.UsageError("--column is of the file that --input names; give both")
     if pairs and source is not None:
