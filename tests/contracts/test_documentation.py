@@ -76,3 +76,14 @@ def test_the_rooms_of_the_architecture_are_the_layers_that_are_checked() -> None
 def rooms_of(line: str, between: str) -> set[str]:
     """Return the rooms that stand beside each other."""
     return {name.strip(" `") for name in line.split(between)}
+
+
+def test_the_inputs_of_the_action_are_those_of_its_page_and_all_are_used() -> None:
+    action, page = (ROOT / "action.yml").read_text(), (ROOT / "docs" / "ci.md").read_text()
+    inputs = re.findall(r"^  ([a-z-]+):$", action.split("inputs:")[1].split("outputs:")[0], flags=re.MULTILINE)
+    table = page.split("| input | meaning |")[1].split("\n\n")[0]
+    told = [
+        name for line in table.splitlines() for name in re.findall(r"`([a-z-]+)`", line.split("|")[1] if line else "")
+    ]
+    assert sorted(told) == sorted(inputs)
+    assert [name for name in inputs if f"inputs.{name} }}}}" not in action.split("runs:")[1]] == []
