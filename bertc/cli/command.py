@@ -34,7 +34,7 @@ class Command(click.Command):
         super().__init__(*arguments, **keywords)
         flags = (
             (("--json",), "Print the result as JSON."),
-            (("-q", "--quiet"), "Say results and errors only."),
+            (("-q", "--quiet"), "Say errors only, and what was asked for: answers, JSON."),
             (("--debug",), "Show the traceback of an error."),
         )
         for names, text in flags:

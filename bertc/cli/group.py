@@ -58,7 +58,7 @@ def root_command(arguments: tuple[str, ...]) -> click.Group:
         "something, 70 an internal error.",
     )
     @click.version_option(__version__, prog_name=PROGRAM)
-    @click.option("-q", "--quiet", is_flag=True, help="Say results and errors only.")
+    @click.option("-q", "--quiet", is_flag=True, help="Say errors only, and what was asked for: answers, JSON.")
     @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
     @click.pass_context
     def group(context: click.Context, quiet: bool, debug: bool) -> None:

@@ -15,7 +15,7 @@ from bertc.errors import InputError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Output:
-    """How the user wants to be told: `quiet` says results and errors only, `json` prints results for machines.
+    """How the user wants to be told: with `quiet` errors, answers and JSON only; `json` prints results for machines.
 
     `arguments` is the command line, for the report.
     """

@@ -37,6 +37,6 @@ def workers_option() -> Decorator:
         type=WorkersText(),
         default="1",
         metavar="N|ray[:N]",
-        help="Processes that share the work, or actors of a Ray cluster (default: one per core), with the same result "
-        "for any number (docs/workers.md). Default: 1.",
+        help="Processes that share the work, or ray:N actors of a Ray cluster (ray: one per core), with the same "
+        "result for any number (docs/workers.md). Default: 1.",
     )
