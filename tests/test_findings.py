@@ -36,10 +36,10 @@ BANNED = {
 
 
 def packages(text: str) -> list[str]:
-    """Return what a script installs: the words after its `pip install`, options left out."""
-    found = re.search(r"-m pip install((?:[^\n]*\\\n)*[^\n]*)", text)
-    words = found.group(1).replace("\\\n", " ").split() if found else []
-    return [word for word in words if not word.startswith("-")]
+    """Return what a script installs, as NAME==VERSION: the words of its first `pip` and `npm install`."""
+    found = (re.search(rf"{name} install((?:[^\n]*\\\n)*[^\n>]*)", text, re.MULTILINE) for name in ("-m pip", "^npm"))
+    words = " ".join(each.group(1) for each in found if each).replace("\\\n", " ").split()
+    return [re.sub(r"(?<=.)@", "==", word) for word in words if not word.startswith("-")]
 
 
 def faults_of(path: Path, table: str) -> Iterator[str]:
@@ -52,7 +52,7 @@ def faults_of(path: Path, table: str) -> Iterator[str]:
     installed = packages(text)
     if not installed:
         yield "installs nothing"
-    yield from (f"{word} is not pinned" for word in installed if not re.fullmatch(r"[\w.-]+==[\w.]+", word))
+    yield from (f"{word} is not pinned" for word in installed if not re.fullmatch(r"(@[\w-]+/)?[\w.-]+==[\w.]+", word))
     row = re.search(rf"^\| \[{re.escape(path.name)}\]\({re.escape(path.name)}\) \| ([^|]+) \|", table, re.MULTILINE)
     if row is None:
         yield "has no row in README.md"
@@ -74,6 +74,10 @@ def test_what_keeps_a_script_from_standing_alone_is_found(tmp_path: Path) -> Non
     assert set(faults_of(path, "")) == lacking | {"not executable", "numpy is not pinned", "holds bertc"}
     row = "| [bad.sh](bad.sh) | onnx 1.20.0 | surprise | people |"
     assert "does not install onnx==1.20.0 of its row" in set(faults_of(path, row))
+    path.write_text("npm install --silent @one/two@1.2.3 three >/dev/null")
+    faults = set(faults_of(path, "| [bad.sh](bad.sh) | @one/two 1.2.3 | surprise | people |"))
+    assert "three is not pinned" in faults
+    assert not {"@one/two==1.2.3 is not pinned", "does not install @one/two==1.2.3 of its row"} & faults
     path.write_text("echo nothing")
     assert "installs nothing" in set(faults_of(path, ""))
 
