@@ -62,7 +62,8 @@ for name, rule in FILTERS.items():
     seen[name] = {reader: rows["row"].to_pylist() for reader, rows in readers.items()}
     for reader, rows in seen[name].items():
         print(f"{name:15}  {reader:12} {rows}")
-words = {"table": "\"table\"", "file": "'three.parquet'", "file, told": "read_parquet('three.parquet', can_have_nan=true)"}
+told = "read_parquet('three.parquet', can_have_nan=true)"
+words = {"table": '"table"', "file": "'three.parquet'", "file, told": told}
 found = {}
 for reader, source in words.items():
     rows = duckdb.sql(f"select row from {source} where isnan(score)").fetchall()
