@@ -49,12 +49,12 @@ class Limit:
         if not self.relative:
             return self.amount
         if score.reference == 0:
-            raise _part_of_nothing(self, score.metric)
+            raise InputError(_part_of_nothing(self, score.metric))
         return self.amount * abs(score.reference)
 
 
-def _part_of_nothing(limit: Limit, metric: str) -> InputError:
-    return InputError(
+def _part_of_nothing(limit: Limit, metric: str) -> str:
+    return (
         f"the limit {limit.text} of '{metric}' is relative to the reference's value, which is 0; "
         f"give an absolute limit, for example {metric}:0.01abs"
     )
@@ -162,7 +162,7 @@ def gates_from_options(options: GateOptions, task: Task, head: Head, *, labelled
     distances = {metric.name for metric in task.fidelity(head) if metric.direction == LOWER}
     for gate in chosen:
         if gate.limit.relative and gate.metric in distances:
-            raise _part_of_nothing(gate.limit, gate.metric)
+            raise InputError(_part_of_nothing(gate.limit, gate.metric))
         if not labelled and gate.metric not in needing:
             raise InputError(f"the gate on '{gate.metric}' needs labels and the data has none; name their column")
     return tuple(dict.fromkeys(chosen))
@@ -174,7 +174,8 @@ def judge(scores: Sequence[Score], gates: Sequence[Gate], *, decide: Decide = "p
     "point" compares the drop itself with the limit and warns when the set is too small to tell: when the limit lies
     within the 95 % interval and half the interval's width is more than the limit. "bound" passes if the interval's
     upper end is within the limit, fails if its lower end is beyond, and is inconclusive otherwise. Either fails a
-    metric that is defined for the reference and not for the engine. Raises `InputError` without gates or without a
+    metric that is defined for the reference and not for the engine, and a part of a reference of 0, which is known when
+    all has run: an artefact is worth keeping, and can be judged again. Raises `InputError` without gates or without a
     gate's score.
     """
     if not gates:
@@ -210,8 +211,10 @@ def judge_doubtful(
     scores: Sequence[Score], gates: Sequence[Gate], doubt: Doubt, *, decide: Decide = "point"
 ) -> Verdict:
     """Judge by gates where the float model itself has failed; a part of a reference of 0 is no gate then."""
-    nothing = {score.metric for score in scores if score.reference == 0}
-    judged = [gate for gate in gates if not (gate.limit.relative and gate.metric in nothing)]
+    by_name = {score.metric: score for score in scores}
+    judged = [
+        gate for gate in gates if gate.metric not in by_name or not _is_part_of_nothing(gate, by_name[gate.metric])
+    ]
     first = GateResult(
         metric=doubt.metric,
         limit=f"float above {figure(doubt.floor)}",
@@ -263,7 +266,21 @@ def _preset_gates(task: Task, head: Head, preset: str, main: str, *, labelled: b
     return found + [Gate(name, Limit(amount, False, f"{amount:g}abs")) for name in beside]
 
 
+def _is_part_of_nothing(gate: Gate, score: Score) -> bool:
+    return gate.limit.relative and score.reference == 0
+
+
 def _result(gate: Gate, score: Score, decide: Decide) -> GateResult:
+    if _is_part_of_nothing(gate, score):
+        return GateResult(
+            metric=gate.metric,
+            limit=gate.limit.text,
+            decide=decide,
+            verdict="fail",
+            reason=_part_of_nothing(gate.limit, gate.metric),
+            value=score.drop if math.isfinite(score.drop) else None,
+            drop_limit=None,
+        )
     allowed = gate.limit.allowed(score)
     verdict, needed = _decision(score, allowed, decide)
     return GateResult(
@@ -309,6 +326,8 @@ def _reason(gate: Gate, score: Score, allowed: float, verdict: Outcome, needed: 
 
 
 def _warning(gate: Gate, score: Score) -> str | None:
+    if _is_part_of_nothing(gate, score):
+        return None
     low, high = drop_bounds(score)
     allowed = gate.limit.allowed(score)
     clear = high <= allowed or low > allowed

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bertc.core.head import Head, Pooling
+from bertc.core.head import Head, Pooling, Similarity
 from bertc.core.outputs import Output
 from bertc.data.rows import Row
 from bertc.errors import InputError
@@ -111,7 +111,7 @@ class FeatureExtraction(TextEmbeddings):
 
     def fidelity(self, head: Head) -> tuple[Metric, ...]:
         """Return the mean cosine to float, the agreement of nearest neighbours, recall at 10, and squared error."""
-        return embedding_metrics()
+        return embedding_metrics(head.similarity or Similarity.COSINE)
 
     def packed(self, outputs: Any) -> list[KeptNumbers]:
         """Return the first components of each row's embeddings, flat: enough to tell whether an output changed.

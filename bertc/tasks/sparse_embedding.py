@@ -87,7 +87,7 @@ class SparseEmbedding(TextEmbeddings):
 
     def fidelity(self, head: Head) -> tuple[Metric, ...]:
         """Return the mean cosine to float, the agreement of nearest neighbours, recall at 10, and squared error."""
-        return embedding_metrics(CORPUS_ROWS)
+        return embedding_metrics(head.similarity or Similarity.COSINE, CORPUS_ROWS)
 
     def packed(self, outputs: Any) -> list[KeptNumbers]:
         """Return the largest weights of each row's texts, largest first, flat."""

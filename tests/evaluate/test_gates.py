@@ -150,11 +150,15 @@ def test_the_rows_that_would_settle_it() -> None:
     assert "about 10854 rows" in judge([SCORE], [gate("accuracy:0.01abs")], decide="bound").summary
 
 
-def test_a_relative_limit_of_nothing_is_refused() -> None:
-    none = replace(FPR, reference=0.0)
-    with pytest.raises(InputError, match="give an absolute limit"):
-        judge([none], [gate("fpr[spam]:1%")])
-    assert not judge([none], [gate("fpr[spam]:0.001abs")]).passed
+def test_a_part_of_a_reference_of_0_fails_and_says_what_to_give() -> None:
+    """It is known when all has run, so that what was built is kept."""
+    for none in (replace(FPR, reference=0.0), replace(SCORE, reference=0.0, engine=0.0, drop=0.0)):
+        failed = judge([none], [gate(f"{none.metric}:1%")])
+        assert not failed.passed and not failed.warnings
+        assert "relative to the reference's value, which is 0; give an absolute limit" in failed.summary
+        assert GatePart.model_validate(failed.gates[0].as_dict()).drop_limit is None
+        assert judge([none], [gate(f"{none.metric}:0.5abs")]).passed
+    assert judge([FPR], [gate(f"{FPR.metric}:60%")]).passed
 
 
 def test_no_gate_and_no_score_are_refused() -> None:

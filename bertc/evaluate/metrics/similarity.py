@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from bertc.evaluate.metrics.fidelity import distance_metric
 CORPUS_TEXTS = 4096
 BLOCK_TEXTS = 512
 RECALL_AT = 10
-TIE = 1e-6  # cosines this near are equal: float32 sums of 384 products differ in the seventh digit
+TIE = 1e-6  # of the largest product: float32 sums of 384 products differ in the seventh digit
 
 
 def unit_vectors(embeddings: NDArray[Any]) -> NDArray[np.float32]:
@@ -50,15 +51,15 @@ def similarity(a: NDArray[Any], b: NDArray[Any], kind: Similarity) -> Array:
     return np.asarray(-np.sqrt(((one - two) ** 2).sum(-1)))
 
 
-def embedding_metrics(rows: int | None = None) -> tuple[Metric, ...]:
+def embedding_metrics(kind: Similarity = Similarity.COSINE, rows: int | None = None) -> tuple[Metric, ...]:
     """Return mean_cosine, agreement (same nearest neighbour), recall_at_10 and logit_mse. Embeddings: [n, texts, H].
 
-    Neighbours are looked for among the texts of the first so many rows, and no more than 4,096 texts.
+    Neighbours are nearest by `kind`, among the texts of the first so many rows, and no more than 4,096 texts.
     """
     same = Metric(
         name="agreement",
         direction=HIGHER,
-        statistics=_same_neighbour,
+        statistics=partial(_same_neighbour, kind=kind),
         formula="ratio",
         fidelity=True,
         whole_set=True,
@@ -67,7 +68,7 @@ def embedding_metrics(rows: int | None = None) -> tuple[Metric, ...]:
     return (
         replace(same, name="mean_cosine", statistics=_mean_cosine, whole_set=False, corpus=None, bounds=(-1.0, 1.0)),
         same,
-        replace(same, name="recall_at_10", statistics=_recall),
+        replace(same, name="recall_at_10", statistics=partial(_recall, kind=kind)),
         distance_metric("logit_mse", _squared_error),
     )
 
@@ -82,7 +83,7 @@ def _squared_error(reference: Any, outputs: Any) -> Array:
     return np.stack([squared.sum((-1, -2)), np.full(len(squared), float(squared[0].size))], -1)
 
 
-def _same_neighbour(reference: Any, outputs: Any) -> Array:
+def _same_neighbour(reference: Any, outputs: Any, *, kind: Similarity) -> Array:
     """Share of texts whose nearest neighbour is one of the float model's nearest."""
 
     def agreeing(float_scores: Array, scores: Array) -> Array:
@@ -90,10 +91,10 @@ def _same_neighbour(reference: Any, outputs: Any) -> Array:
         found = np.take_along_axis(float_scores, best[:, None], -1)[:, 0]
         return np.asarray(found >= float_scores.max(-1) - TIE, np.float64)
 
-    return _over_texts(reference, outputs, agreeing)
+    return _over_texts(reference, outputs, kind, agreeing)
 
 
-def _recall(reference: Any, outputs: Any) -> Array:
+def _recall(reference: Any, outputs: Any, *, kind: Similarity) -> Array:
     """Share of the engine's ten nearest that are among the float model's ten nearest (ties count)."""
 
     def overlapping(float_scores: Array, scores: Array) -> Array:
@@ -102,29 +103,48 @@ def _recall(reference: Any, outputs: Any) -> Array:
         bar = np.partition(float_scores, -count, axis=-1)[:, -count]
         return np.asarray((np.take_along_axis(float_scores, mine, -1) >= bar[:, None] - TIE).mean(-1))
 
-    return _over_texts(reference, outputs, overlapping)
+    return _over_texts(reference, outputs, kind, overlapping)
 
 
-def _over_texts(reference: Any, outputs: Any, judge: Callable[[Array, Array], Array]) -> Array:
+def _over_texts(reference: Any, outputs: Any, kind: Similarity, judge: Callable[[Array, Array], Array]) -> Array:
     """Return [rows, (sum, texts)] of a judgement per text; texts beyond the corpus are not asked."""
     rows, texts = reference.shape[:2]
     statistics = np.zeros((rows, 2))
-    for start, float_scores, scores in _score_blocks(reference, outputs):
+    for start, float_scores, scores in _score_blocks(reference, outputs, kind):
         where = np.arange(start, start + len(scores)) // texts
         np.add.at(statistics[:, 0], where, judge(float_scores, scores))
         np.add.at(statistics[:, 1], where, 1.0)
     return statistics
 
 
-def _score_blocks(reference: Any, outputs: Any) -> Iterator[tuple[int, Array, Array]]:
-    vectors = [unit_vectors(x.reshape(-1, x.shape[-1])[:CORPUS_TEXTS]) for x in (reference, outputs)]
+def _score_blocks(reference: Any, outputs: Any, kind: Similarity) -> Iterator[tuple[int, Array, Array]]:
+    vectors = [_comparable(x.reshape(-1, x.shape[-1])[:CORPUS_TEXTS], kind) for x in (reference, outputs)]
     for start in range(0, len(vectors[0]), BLOCK_TEXTS):
         if len(vectors[0]) < 2:
             return
         found = []
-        for unit in vectors:
-            scores = (unit[start : start + BLOCK_TEXTS] @ unit.T).astype(np.float64)
+        for every in vectors:
+            scores = _nearness(every[start : start + BLOCK_TEXTS], every, kind)
             index = np.arange(len(scores))
             scores[index, start + index] = -np.inf  # a text is not its own neighbour
             found.append(scores)
         yield start, found[0], found[1]
+
+
+def _comparable(vectors: NDArray[Any], kind: Similarity) -> NDArray[np.float32]:
+    """Return vectors of length 1 for cosines, else all by one factor, so that the longest has it: no order changes."""
+    if kind == Similarity.COSINE:
+        return unit_vectors(vectors)
+    longest = np.linalg.norm(vectors, ord=1 if kind == Similarity.MANHATTAN else 2, axis=-1).max(initial=0.0)
+    return np.asarray(vectors / max(longest, np.finfo(np.float32).tiny), np.float32)
+
+
+def _nearness(some: NDArray[np.float32], every: NDArray[np.float32], kind: Similarity) -> Array:
+    """Return numbers [some, every] that are larger where vectors are nearer; the squared distance for a distance."""
+    if kind == Similarity.MANHATTAN:
+        return np.stack([-np.abs(every - one).sum(-1, dtype=np.float64) for one in some])
+    products = (some @ every.T).astype(np.float64)
+    if kind == Similarity.EUCLIDEAN:
+        squares = [(vectors.astype(np.float64) ** 2).sum(-1) for vectors in (some, every)]
+        return np.asarray(2 * products - squares[0][:, None] - squares[1])
+    return products

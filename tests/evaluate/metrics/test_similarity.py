@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bertc.evaluate.metrics.similarity import cosine, embedding_metrics
+from bertc.core.head import Similarity
+from bertc.evaluate.metrics.similarity import cosine, embedding_metrics, similarity
 
 METRICS = {metric.name: metric for metric in embedding_metrics()}
 RANDOM = np.random.default_rng(0)
@@ -49,6 +50,27 @@ def test_retrieval_against_a_plain_loop() -> None:
     recall = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(*tops, strict=True)])
     assert METRICS["agreement"].value(VECTORS, noisy) == pytest.approx(same)
     assert METRICS["recall_at_10"].value(VECTORS, noisy) == pytest.approx(recall)
+
+
+@pytest.mark.parametrize("kind", list(Similarity))
+def test_neighbours_are_the_nearest_by_the_model_s_own_similarity(kind: Similarity) -> None:
+    metrics = {metric.name: metric for metric in embedding_metrics(kind)}
+    lengths = np.exp(RANDOM.standard_normal((60, 2, 1))).astype(np.float32)
+    stretched = VECTORS * lengths
+    found = []
+    for vectors in (VECTORS, stretched):
+        flat = vectors.reshape(-1, 16)
+        scores = np.array([similarity(np.broadcast_to(one, flat.shape), flat, kind) for one in flat])
+        np.fill_diagonal(scores, -np.inf)
+        found.append(scores)
+    same = np.mean(found[0].argmax(-1) == found[1].argmax(-1))
+    assert metrics["agreement"].value(VECTORS, stretched) == pytest.approx(same)
+    tops = [np.argsort(-scores, axis=-1)[:, :10] for scores in found]
+    recall = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(*tops, strict=True)])
+    assert metrics["recall_at_10"].value(VECTORS, stretched) == pytest.approx(recall)
+    assert (same == 1) == (kind == Similarity.COSINE)  # the directions are the same
+    assert metrics["mean_cosine"].value(VECTORS, stretched) == pytest.approx(1)
+    assert metrics["agreement"].value(VECTORS, 1000 * VECTORS) == 1
 
 
 def test_blocks_and_duplicates(monkeypatch: pytest.MonkeyPatch) -> None:
