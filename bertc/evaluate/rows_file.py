@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +19,12 @@ from numpy.typing import NDArray
 from bertc.errors import InputError
 from bertc.evaluate.bootstrap import groups_from_names
 from bertc.evaluate.formulas import FORMULAS, Array
-from bertc.evaluate.metric import HIGHER, LOWER, UNBOUNDED, Bounds
+from bertc.evaluate.metric import HIGHER, LOWER, UNBOUNDED, Bounds, value_of
 from bertc.evaluate.row_table import KeptNumbers, MetricRows, RowTable
 
 SCHEMA = 1
+REPORT_SCHEMA = 1
+"""The schema of the report.json whose rows are read."""
 VERSION = "version "
 """What the key of a library's version begins with in an origin."""
 REFERENCE = "reference"
@@ -66,17 +69,55 @@ def rows_from_path(path: Path) -> SavedRows:
 
 
 def rows_from_report(path: Path) -> SavedRows:
-    """Read the rows file that a report.json names. Raises `InputError` where there is none."""
+    """Read the rows file that a report.json names.
+
+    Raises `InputError` where there is none, for a report of another schema, and for rows of another build: the two
+    files are exchanged one by one by caches and copies, and then the verdict would be about an engine that is not here.
+    """
+    no_report = InputError(f"{path}: is no report of bertc; give the report.json of a build")
     try:
         report = json.loads(path.read_bytes())
-        name = report["rows"]
+        name, schema = report["rows"], report["schema"]
     except FileNotFoundError:
         raise InputError(f"{path}: there is no such file; give the report.json of a build") from None
-    except (OSError, ValueError, KeyError, TypeError):
-        raise InputError(f"{path}: is no report of bertc; give the report.json of a build") from None
-    if not isinstance(name, str) or Path(name).name != name:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        raise no_report from None
+    if schema != REPORT_SCHEMA:
+        raise InputError(
+            f"{path}: is of schema {schema!r} and this bertc reads {REPORT_SCHEMA}; use the bertc that built it, or "
+            "build it again"
+        )
+    if not isinstance(name, str) or not name or Path(name).name != name:
         raise InputError(f"{path}: names no rows file in its folder; build it with validation data")
-    return rows_from_path(path.parent / name)
+    saved = rows_from_path(path.parent / name)
+    try:
+        differs = _other_build(report, saved)
+    except (KeyError, TypeError, AttributeError):
+        raise no_report from None
+    if differs:
+        raise InputError(
+            f"{path}: {name} beside it is of another build ({differs}); take both files from the same one, or build it "
+            "again"
+        )
+    return saved
+
+
+def _other_build(report: Mapping[str, Any], saved: SavedRows) -> str:
+    """Say by what the rows are not those of a report, or nothing. Raises `KeyError` or `TypeError` for no report."""
+    said = {
+        "target": report["engine"]["target"],
+        "checkpoint": report["checkpoint"]["digest"],
+        "validation": report["data"]["validation"]["digest"],
+    }
+    for fact, value in said.items():
+        if saved.origin.get(fact, value) != value:  # a digest would not help anybody
+            return f"target {saved.origin[fact]} instead of {value}" if fact == "target" else f"another {fact}"
+    name, engine = report["accuracy"]["metric"], report["accuracy"]["engine"]
+    found = [value_of(rows.formula, rows.engine) for rows in saved.table.metrics if rows.name == name]
+    if not found:
+        return f"without {name}"
+    alike = math.isnan(found[0]) if engine is None else math.isclose(found[0], engine, rel_tol=1e-4, abs_tol=1e-6)
+    return "" if alike else f"{name} {found[0]:.4f} instead of {engine}"
 
 
 def arrays_from_table(

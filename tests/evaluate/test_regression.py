@@ -15,9 +15,10 @@ from bertc.core.head import Head
 from bertc.data.rows import Row
 from bertc.errors import InputError
 from bertc.evaluate.baseline import baseline_from_report, rows_from_baseline
+from bertc.evaluate.metric import value_of
 from bertc.evaluate.reference import is_constant
 from bertc.evaluate.regression import Regression, regression_from_reports
-from bertc.evaluate.rows_file import bytes_from_rows, rows_from_path, write_rows
+from bertc.evaluate.rows_file import bytes_from_rows, rows_from_path, rows_from_report, write_rows
 from bertc.evaluate.scores import Comparison, compare_outputs
 from bertc.report.junit import junit_from_regression, junit_from_verdict
 from bertc.report.markdown import markdown_from_regression
@@ -39,8 +40,18 @@ def comparison(
 
 def report(folder: Path, found: Comparison, origin: dict[str, str] | None = None) -> Path:
     folder.mkdir(exist_ok=True)
-    write_rows(folder / "rows.npz", found.table, ORIGIN if origin is None else origin)
-    (folder / "report.json").write_text(json.dumps({"rows": "rows.npz"}))
+    origin, main = ORIGIN if origin is None else origin, found.table.metrics[0]
+    value = value_of(main.formula, main.engine)
+    write_rows(folder / "rows.npz", found.table, origin)
+    said = {
+        "schema": 1,
+        "rows": "rows.npz",
+        "engine": {"target": origin.get("target", "native")},
+        "checkpoint": {"digest": "c0ffee"},
+        "data": {"validation": {"digest": "da7a"}},
+        "accuracy": {"metric": main.name, "engine": value if np.isfinite(value) else None},
+    }
+    (folder / "report.json").write_text(json.dumps(said))
     return folder / "report.json"
 
 
@@ -329,3 +340,52 @@ def test_a_baseline_without_a_value_of_the_main_metric_is_refused(tmp_path: Path
     good = comparison(STARS)
     with pytest.raises(InputError, match=r"'pearson' is not defined for the baseline .* --update"):
         gated(tmp_path, with_constant_engine(good), good, gates=["agreement:100abs"])
+
+
+@pytest.mark.parametrize("head", [INTENT, STARS, QA, EMBED])
+def test_rows_are_those_of_their_report(tmp_path: Path, head: Head) -> None:
+    origin = {"target": "native", "checkpoint": "c0ffee", "validation": "da7a"}
+    path = report(tmp_path / "new", comparison(head), origin)
+    assert rows_from_report(path).origin == origin
+
+
+@pytest.mark.parametrize(
+    ("origin", "message"),
+    [
+        ({"target": "openvino"}, "of another build .target openvino instead of native"),
+        ({"checkpoint": "f00d"}, "of another build .another checkpoint"),
+        ({"validation": "f00d"}, "of another build .another validation"),
+    ],
+)
+def test_rows_of_another_build_are_refused(tmp_path: Path, origin: dict[str, str], message: str) -> None:
+    found = comparison()
+    path = report(tmp_path / "new", found)
+    write_rows(path.parent / "rows.npz", found.table, origin)
+    with pytest.raises(InputError, match=message):
+        rows_from_report(path)
+
+
+def test_rows_that_do_not_give_the_reports_value_are_refused(tmp_path: Path) -> None:
+    path = report(tmp_path / "good", comparison(noise=0.0))
+    write_rows(path.parent / "rows.npz", comparison(noise=3.0).table, ORIGIN)
+    with pytest.raises(InputError, match=r"of another build \(accuracy"):
+        rows_from_report(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"schema": 2}, "of schema 2 and this bertc reads 1"),
+        ({"schema": "1"}, "of schema '1'"),
+        ({"accuracy": None}, "is no report of bertc"),
+        ({"engine": []}, "is no report of bertc"),
+        ({"rows": ""}, "names no rows file"),
+    ],
+)
+def test_what_is_no_report_of_this_schema_is_not_judged(
+    tmp_path: Path, change: dict[str, object], message: str
+) -> None:
+    path = report(tmp_path / "new", comparison())
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(InputError, match=message):
+        rows_from_report(path)
