@@ -36,13 +36,12 @@ def command(output: Output, checkpoint: str, task: str | None, out: Path | None,
 
     model = checkpoint_from_path(checkpoint, task=task)
     recipe = Recipe(checkpoint=checkpoint, task=task or model.head.task)
-    if output.json:
-        output.print_json(recipe.model_dump(mode="json"))
-        return EXIT_PASSED
     text = commented_recipe(recipe, schema=task_from_name(model.head.task).schema(model.head))
-    if out is None:
-        click.echo(text, nl=False)
-    else:
+    if out is not None:
         write_file(out, text, RECIPE, force=force)
         output.say(f"wrote {out}; name the data in it, then run bertc build --recipe {out} -o OUT")
+    if output.json:
+        output.print_json(recipe.model_dump(mode="json"))
+    elif out is None:
+        click.echo(text, nl=False)
     return EXIT_PASSED

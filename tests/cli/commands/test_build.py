@@ -107,6 +107,21 @@ def test_a_recipe_of_config_holds_every_default_and_builds(
     assert bertc("build", "--recipe", path, "-o", tmp_path / "out", *options).code == 0
 
 
+def test_config_writes_its_file_with_json_too(bertc: Bertc, tmp_path: Path, classifier: Path) -> None:
+    path, other = tmp_path / "recipe.toml", tmp_path / "other.toml"
+    called = bertc("config", classifier, "-o", path, "--json")
+    assert called.code == 0 and called.json["checkpoint"] == str(classifier)
+    assert bertc("config", classifier, "-o", other).code == 0
+    assert path.read_text(encoding="utf-8") == other.read_text(encoding="utf-8")
+    assert bertc("config", classifier, "-o", path, "--json").code == 2
+
+
+def test_config_with_json_and_without_a_file_writes_none(bertc: Bertc, tmp_path: Path, classifier: Path) -> None:
+    before = sorted(tmp_path.iterdir())
+    called = bertc("config", classifier, "--json")
+    assert called.json["checkpoint"] == str(classifier) and sorted(tmp_path.iterdir()) == before
+
+
 def _broken(path: Path, kind: str) -> Path:
     """Write a checkpoint that cannot be compiled."""
     write_tiny_bert(path)
