@@ -88,12 +88,13 @@ def serve_artefact(
 
 
 def _write_python_model(folder: Path, artefact: Path, manifest: Manifest, name: str, *, engine: str) -> None:
+    with predictor_from_path(artefact, wish=EngineWish(target=engine or None)) as predictor:  # errors name the user's
+        sizes = output_sizes(predictor)
     copy = folder / ARTEFACT_FOLDER
     for each in (*manifest.files, MANIFEST_FILE):
         (copy / each).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(artefact / each, copy / each)
-    with predictor_from_path(copy, wish=EngineWish(target=engine or None)) as predictor:
-        sizes = output_sizes(predictor)
+    verify_artefact(copy)
     (folder / PYTHON_FILE).write_text(PYTHON_MODEL, encoding="utf-8")
     (folder.parent / CONFIG).write_text(python_config(name, sizes, engine=engine), encoding="utf-8")
 

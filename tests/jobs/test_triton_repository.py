@@ -98,8 +98,17 @@ def test_an_artefact_that_cannot_be_opened_leaves_no_model(
 ) -> None:
     monkeypatch.setattr("bertc.jobs.predict.unmet_demands", lambda manifest, features: ["a wing"])
     called = bertc("export", artefact, "--triton-repository", tmp_path / "models")
-    assert called.code == 3 and "processors with a wing" in called.err
+    assert called.code == 3 and f"error: {artefact} was validated on processors with a wing" in called.err
     assert not list((tmp_path / "models").iterdir())
+
+
+@pytest.mark.native
+def test_a_copy_that_is_not_the_artefact_is_no_model(
+    bertc: Bertc, artefact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bertc.jobs.triton_repository.shutil.copyfile", lambda _, to: to.write_bytes(b""))
+    called = bertc("export", artefact, "--triton-repository", tmp_path / "models")
+    assert called.code == 2 and "manifest" in called.err and not list((tmp_path / "models").iterdir())
 
 
 def test_a_damaged_artefact_is_not_served(bertc: Bertc, ort_artefact: Path, tmp_path: Path) -> None:
