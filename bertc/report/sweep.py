@@ -102,6 +102,5 @@ def sweep_from_json(text: str | bytes, *, source: str) -> SweepReport:
     except ValidationError as error:
         fault = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in fault["loc"])[:80]
-        raise InputError(
-            f"{source} is no sweep.json of schema 1 ({where}: {fault['msg']}); build all again with --force"
-        ) from None
+        reason = f"{where}: {fault['msg']}" if where else fault["msg"]
+        raise InputError(f"{source} is no sweep.json of schema 1 ({reason}); build all again with --force") from None

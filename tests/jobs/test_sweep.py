@@ -417,6 +417,9 @@ def test_a_folder_that_is_something_else_is_left_alone(place: Place, name: str) 
 def test_figures_that_cannot_be_read_are_refused_unless_all_is_built_again(built: Place) -> None:
     path = built.out / "sweep.json"
     path.write_text(path.read_text(encoding="utf-8").replace('"schema": 1', '"schema": 9'), encoding="utf-8")
-    with pytest.raises(InputError, match=r"schema 1 .*--force"):
+    with pytest.raises(InputError, match=r"schema 1 \(schema: .*--force"):
+        built.run()
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(InputError, match=r"schema 1 \(Invalid JSON.*--force"):
         built.run()
     assert built.run(force=True).exit_code == 0
