@@ -330,6 +330,8 @@ class Report(Part):
             raise ValueError("a report has an accuracy unless it is unvalidated")
         if self.passed and any(gate.verdict != "pass" for gate in self.gates):
             raise ValueError("a report with a gate that did not pass has not passed")
+        if self.passed and self.unvalidated:
+            raise ValueError("a report of an engine that nothing proved has not passed")
         return self
 
 

@@ -91,6 +91,14 @@ def test_it_cannot_have_passed_with_a_failed_gate() -> None:
         Report.model_validate({**failed_report().model_dump(by_alias=True), "passed": True})
 
 
+def test_it_cannot_have_passed_unvalidated() -> None:
+    nothing = {"accuracy": None, "metrics": (), "gates": (), "unvalidated": True}
+    said = sample_report().model_dump(by_alias=True) | nothing
+    with pytest.raises(ValidationError, match="that nothing proved has not passed"):
+        Report.model_validate(said | {"passed": True})
+    assert Report.model_validate(said | {"passed": False}).unvalidated
+
+
 def test_a_histogram_has_one_edge_more() -> None:
     HistogramPart(edges=(0.0, 1.0), counts=(3,))
     with pytest.raises(ValidationError, match="rising edges"):
