@@ -162,7 +162,8 @@ class DoubtPart(Part):
 class GatePart(Part):
     """One gate and its verdict. `limit` is as the user wrote it; `drop_limit` is the largest drop it allows.
 
-    `drop_limit` is null for a gate on something else than a drop (an agreement); `value` is what was compared.
+    `drop_limit` is null for a gate on something else than a drop (an agreement) and for a part of a reference of 0;
+    `value` is what was compared.
     `rows_needed` says, for an inconclusive gate, how many rows would settle it; `reason` says so in words.
     """
 
