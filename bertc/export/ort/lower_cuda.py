@@ -22,6 +22,7 @@ from bertc.ir.emit import Emitter
 from bertc.ir.rms_norm import refuse_rms_norm
 from bertc.ir.rotary import refuse_rotary
 from bertc.ir.sentences import unpack_rows
+from bertc.ir.sites import Role
 
 NO_INT8 = (
     "ONNX Runtime's CUDA provider has no kernels for the INT8 operators that bertc writes (MatMulIntegerToFloat, "
@@ -30,6 +31,9 @@ NO_INT8 = (
 )
 MASK_PLACES = {"Attention": 3, "MultiHeadAttention": 4}
 """Which input of the fused operators is the mask, or the lengths."""
+
+FLOAT_ROLES = dict.fromkeys(Role, NO_INT8)
+"""As every dialect has it: the contract of all dialects reads it."""
 
 
 def lower_graph(graph: ir.Model, *, half: bool = False) -> ir.Model:
