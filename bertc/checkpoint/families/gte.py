@@ -27,6 +27,9 @@ from bertc.ir.architecture import Activation, Architecture, LayerNames
 __all__ = ["PREFIX", "architecture_from_config", "first_position", "usual_config"]
 PREFIX = ("gte.", "new.")
 BASE = 160_000.0
+HUB_BASE = 10_000.0
+"""What the hub's code takes where config.json has no base: it alone reads the type `new` and the scaling `ntk`."""
+
 NTK = "ntk"
 WANTED = {"position_embedding_type": "rope", "layer_norm_type": "layer_norm", "pack_qkv": True}
 """What the hub's code can also compute otherwise, and is another model then."""
@@ -77,7 +80,10 @@ def usual_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
     scaling = config.get("rope_scaling")
     known = (*WANTED, *OTHERS, *UNREAD, *(("rope_scaling", "rope_theta") if scaling else ()))
     found = {name: value for name, value in config.items() if name not in known}
-    return found | {"rope_parameters": _scaled(config, scaling)} if scaling else found
+    if scaling:
+        return found | {"rope_parameters": _scaled(config, scaling)}
+    bare = config.get("rope_theta") is None and config.get("rope_parameters") is None
+    return found | {"rope_theta": HUB_BASE} if bare and config.get("model_type") == "new" else found
 
 
 def _scaled(config: Mapping[str, Any], scaling: Any) -> Mapping[str, Any]:
@@ -93,7 +99,7 @@ def _scaled(config: Mapping[str, Any], scaling: Any) -> Mapping[str, Any]:
             f"'{NTK}' and its factor alone"
         )
     factor = scaling.get("factor")
-    base = BASE if config.get("rope_theta") is None else config["rope_theta"]
+    base = HUB_BASE if config.get("rope_theta") is None else config["rope_theta"]
     for name, value in (("factor of rope_scaling", factor), ("rope_theta", base)):
         if isinstance(value, bool) or not isinstance(value, int | float) or not 1 <= value < HIGHEST_BASE:
             raise InputError(f"config.json: the {name} must be a number from 1 on, not {value!r:.60}")

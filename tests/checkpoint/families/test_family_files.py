@@ -344,6 +344,21 @@ def test_gte_s_two_spellings_say_the_same() -> None:
     assert usual.without_bias == {each.intermediate for each in usual.layer_names}
 
 
+def test_gte_without_a_base_has_that_of_the_code_that_reads_its_file() -> None:
+    """10,000 is the hub's, 160,000 transformers', which reads neither the type `new` nor the scaling `ntk`."""
+    bare = {name: value for name, value in CONFIGS["gte"].items() if not name.startswith("rope")}
+    for change, wanted in (
+        ({}, Rotary(160_000.0)),
+        ({"model_type": "gte"}, Rotary(160_000.0)),
+        ({"model_type": "new"}, Rotary(10_000.0)),
+        ({"model_type": "new", "rope_theta": 500}, Rotary(500.0)),
+        ({"model_type": "new", "rope_parameters": {"rope_type": "default", "rope_theta": 500.0}}, Rotary(500.0)),
+        ({"rope_scaling": {"type": "ntk", "factor": 1}}, Rotary(10_000.0)),
+    ):
+        given = gte.usual_config(bare | change)
+        assert gte.architecture_from_config(given).rotary == (wanted,) * 3, change
+
+
 def test_gte_has_as_many_token_types_as_its_file_says() -> None:
     none = gte.architecture_from_config(CONFIGS["gte"] | {"type_vocab_size": 0})
     usual = gte.architecture_from_config({k: v for k, v in CONFIGS["gte"].items() if k != "type_vocab_size"})
