@@ -44,16 +44,15 @@ class Limit:
     relative: bool
     text: str
 
-    def allowed(self, score: Score) -> float:
-        """Return the allowed drop in the metric's units. Raises `InputError` for a part of a reference of 0."""
+    def allowed(self, score: Score) -> float | None:
+        """Return the allowed drop in the metric's units; None for a part of a reference of 0, which is no limit."""
         if not self.relative:
             return self.amount
-        if score.reference == 0:
-            raise InputError(_part_of_nothing(self, score.metric))
-        return self.amount * abs(score.reference)
+        return None if score.reference == 0 else self.amount * abs(score.reference)
 
 
-def _part_of_nothing(limit: Limit, metric: str) -> str:
+def part_of_nothing(limit: Limit, metric: str) -> str:
+    """Say that a limit is a part of a reference of 0, and what to give instead."""
     return (
         f"the limit {limit.text} of '{metric}' is relative to the reference's value, which is 0; "
         f"give an absolute limit, for example {metric}:0.01abs"
@@ -162,7 +161,7 @@ def gates_from_options(options: GateOptions, task: Task, head: Head, *, labelled
     distances = {metric.name for metric in task.fidelity(head) if metric.direction == LOWER}
     for gate in chosen:
         if gate.limit.relative and gate.metric in distances:
-            raise InputError(_part_of_nothing(gate.limit, gate.metric))
+            raise InputError(part_of_nothing(gate.limit, gate.metric))
         if not labelled and gate.metric not in needing:
             raise InputError(f"the gate on '{gate.metric}' needs labels and the data has none; name their column")
     return tuple(dict.fromkeys(chosen))
@@ -213,7 +212,7 @@ def judge_doubtful(
     """Judge by gates where the float model itself has failed; a part of a reference of 0 is no gate then."""
     by_name = {score.metric: score for score in scores}
     judged = [
-        gate for gate in gates if gate.metric not in by_name or not _is_part_of_nothing(gate, by_name[gate.metric])
+        gate for gate in gates if gate.metric not in by_name or gate.limit.allowed(by_name[gate.metric]) is not None
     ]
     first = GateResult(
         metric=doubt.metric,
@@ -266,21 +265,7 @@ def _preset_gates(task: Task, head: Head, preset: str, main: str, *, labelled: b
     return found + [Gate(name, Limit(amount, False, f"{amount:g}abs")) for name in beside]
 
 
-def _is_part_of_nothing(gate: Gate, score: Score) -> bool:
-    return gate.limit.relative and score.reference == 0
-
-
 def _result(gate: Gate, score: Score, decide: Decide) -> GateResult:
-    if _is_part_of_nothing(gate, score):
-        return GateResult(
-            metric=gate.metric,
-            limit=gate.limit.text,
-            decide=decide,
-            verdict="fail",
-            reason=_part_of_nothing(gate.limit, gate.metric),
-            value=score.drop if math.isfinite(score.drop) else None,
-            drop_limit=None,
-        )
     allowed = gate.limit.allowed(score)
     verdict, needed = _decision(score, allowed, decide)
     return GateResult(
@@ -295,8 +280,8 @@ def _result(gate: Gate, score: Score, decide: Decide) -> GateResult:
     )
 
 
-def _decision(score: Score, allowed: float, decide: Decide) -> tuple[Outcome, int | None]:
-    if not math.isfinite(score.drop):
+def _decision(score: Score, allowed: float | None, decide: Decide) -> tuple[Outcome, int | None]:
+    if allowed is None or not math.isfinite(score.drop):
         return "fail", None
     if decide == "point":
         return ("pass" if score.drop <= allowed + ROUNDING else "fail"), None
@@ -308,9 +293,11 @@ def _decision(score: Score, allowed: float, decide: Decide) -> tuple[Outcome, in
     return "inconclusive", rows_needed(score, allowed)
 
 
-def _reason(gate: Gate, score: Score, allowed: float, verdict: Outcome, needed: int | None) -> str:
+def _reason(gate: Gate, score: Score, allowed: float | None, verdict: Outcome, needed: int | None) -> str:
     if not math.isfinite(score.drop):
         return f"{gate.metric} is {figure(score.reference)} for float and not defined for the engine: {UNDEFINED}"
+    if allowed is None:
+        return part_of_nothing(gate.limit, gate.metric)
     went = (
         f"{gate.metric} went from {figure(score.reference)} to {figure(score.engine)}, a drop of {figure(score.drop)}"
     )
@@ -326,10 +313,10 @@ def _reason(gate: Gate, score: Score, allowed: float, verdict: Outcome, needed: 
 
 
 def _warning(gate: Gate, score: Score) -> str | None:
-    if _is_part_of_nothing(gate, score):
+    allowed = gate.limit.allowed(score)
+    if allowed is None:
         return None
     low, high = drop_bounds(score)
-    allowed = gate.limit.allowed(score)
     clear = high <= allowed or low > allowed
     few = score.drop_ci95[0] == score.drop_ci95[1] or 0.5 * (high - low) > allowed
     if not math.isfinite(high - low) or clear or not few:

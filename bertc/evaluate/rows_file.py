@@ -24,7 +24,7 @@ from bertc.evaluate.row_table import KeptNumbers, MetricRows, RowTable
 
 SCHEMA = 1
 REPORT_SCHEMA = 1
-"""The schema of the report.json whose rows are read."""
+"""The schema of the report.json whose rows are read: `bertc.report`'s, which this room does not import."""
 VERSION = "version "
 """What the key of a library's version begins with in an origin."""
 REFERENCE = "reference"

@@ -139,8 +139,8 @@ class Architecture:
     embeddings' norm, and the norms stand before what reads them; with `bare_residual` from the embeddings themselves,
     whose norm then is the first layer's. `norm` is the kind of all norms of the encoder. With `gated`, the
     feed-forward's first GEMM gives two halves, and the activation of the first is multiplied by the second.
-    `rotary` positions turn query and key, of each layer; `windows` let a layer's queries see the
-    keys of so many positions to each side, None all of them. An empty tuple stands for none in all layers.
+    `rotary` positions turn query and key, of each layer; `windows` let a layer's queries see the keys of so many
+    positions to each side, None all of them. An empty tuple stands for none in all layers.
 
     `layers_field` is what config.json calls the number of layers, `width_fields` the width of layers, the number of
     heads and the width of the feed-forward; empty for families that no student is made narrower of.

@@ -27,13 +27,17 @@ def doubt_of_build(folder: Path) -> Doubt | None:
     return None if part is None else Doubt(**part.model_dump())
 
 
-def search_of_build(folder: Path, wanted: ValidationRecipe, task: Task, head: Head) -> tuple[str, bool]:
-    """Return why the build's search failed it, empty where it did not, and whether `wanted` asks the same gates again.
+def search_of_build(folder: Path) -> str:
+    """Return why the build's search failed it, empty where it did not.
 
-    A search keeps a margin to its budget, on rows that only the build has. So the gates alone may pass what it failed;
-    of other gates it says nothing.
+    A search keeps a margin to its budget, on rows that only the build has, so the gates alone may pass what it failed.
     """
+    return search_failure(report_of_artefact(folder))
+
+
+def has_gates_of_build(folder: Path, wanted: ValidationRecipe, task: Task, head: Head) -> bool:
+    """Say whether `wanted` asks the gates of the build again: of others its search says nothing."""
     built = recipe_of_artefact(folder, {}).validation
     # With labels or without, both would have the same implied gates: they are compared, not asked.
     asked = [{*gates_from_options(options, task, head, labelled=True)} for options in (wanted, built)]
-    return search_failure(report_of_artefact(folder)), asked[0] == asked[1] and wanted.decide == built.decide
+    return asked[0] == asked[1] and wanted.decide == built.decide

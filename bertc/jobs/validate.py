@@ -37,7 +37,7 @@ from bertc.evaluate.rows_file import REFERENCE, rows_from_path
 from bertc.evaluate.scores import Score, compare_shards, scores_from_table
 from bertc.evaluate.task import Task
 from bertc.graph.encoder import graph_from_checkpoint
-from bertc.jobs.build_verdict import doubt_of_build, search_of_build
+from bertc.jobs.build_verdict import doubt_of_build, has_gates_of_build, search_of_build
 from bertc.jobs.exit_threshold import plain_checkpoint
 from bertc.jobs.inputs import reading_of_labelled
 from bertc.jobs.predict import Predictor, predictor_from_path
@@ -145,10 +145,10 @@ def validate(
 
 def _as_searched(run: _Run, folder: Path, found: Validation) -> Validation:
     """Let a search that found nothing within the same gates fail them here as it failed the build; else only say so."""
-    said, same = search_of_build(folder, run.wanted, run.task, run.head)
+    said = search_of_build(folder)
     if not said:
         return found
-    if not same:
+    if not has_gates_of_build(folder, run.wanted, run.task, run.head):
         note = f"the build did not pass, by other gates: {said}"
         return replace(found, notes=(*found.notes, note))
     verdict = replace(found.verdict, passed=False, summary=said, warnings=(*found.verdict.warnings, said))

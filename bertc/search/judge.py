@@ -15,7 +15,8 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from bertc.evaluate.gates import Z95, Decide, Gate
+from bertc.errors import InputError
+from bertc.evaluate.gates import Z95, Decide, Gate, part_of_nothing
 from bertc.evaluate.scores import Comparison, Score
 
 MOST = 1e6
@@ -55,6 +56,8 @@ def _shares(comparison: Comparison, gates: Sequence[Gate], margin: float) -> Ite
     for gate in gates:
         score = scores[gate.metric]
         allowed = gate.limit.allowed(score)
+        if allowed is None:  # no scheme could pass, and nothing was built yet
+            raise InputError(part_of_nothing(gate.limit, gate.metric))
         lost = score.drop if math.isnan(score.drop) else max(score.drop, 0.0)
         yield _share(lost + margin * _error(score), allowed)
         if gate.metric == "accuracy" and score.agreement is not None:

@@ -18,10 +18,11 @@ from bertc.evaluate.baseline import baseline_from_report, rows_from_baseline
 from bertc.evaluate.metric import value_of
 from bertc.evaluate.reference import is_constant
 from bertc.evaluate.regression import Regression, regression_from_reports
-from bertc.evaluate.rows_file import bytes_from_rows, rows_from_path, rows_from_report, write_rows
+from bertc.evaluate.rows_file import REPORT_SCHEMA, bytes_from_rows, rows_from_path, rows_from_report, write_rows
 from bertc.evaluate.scores import Comparison, compare_outputs
 from bertc.report.junit import junit_from_regression, junit_from_verdict
 from bertc.report.markdown import markdown_from_regression
+from bertc.report.schema import Report
 from bertc.tasks import task_from_name
 from tests.evaluate.toy import EMBED, HEADS, INTENT, QA, STARS, ToyEncoder, toy_raw, toy_rows
 
@@ -389,3 +390,7 @@ def test_what_is_no_report_of_this_schema_is_not_judged(
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(InputError, match=message):
         rows_from_report(path)
+
+
+def test_the_report_s_schema_is_the_one_that_its_rows_are_read_with() -> None:
+    assert Report.model_fields["schema_version"].default == REPORT_SCHEMA

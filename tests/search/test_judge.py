@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from bertc.errors import InputError
 from bertc.evaluate.gates import Gate, limit_from_text
 from bertc.evaluate.scores import Score
 from bertc.search.judge import MOST, Judged, judged_from_comparison
@@ -67,3 +68,9 @@ def test_a_limit_may_be_a_part_of_the_reference() -> None:
 def test_an_engine_whose_metric_is_not_defined_uses_all_of_any_budget() -> None:
     found = judged("100abs", engine=float("nan"), drop=float("nan"), drop_error=float("nan"))
     assert found.used == MOST and not found.passed
+
+
+def test_a_budget_that_is_a_part_of_a_reference_of_0_is_refused_before_a_trial() -> None:
+    with pytest.raises(InputError, match="relative to the reference's value, which is 0"):
+        judged("1%", reference=0.0, engine=0.0)
+    assert judged("0.01abs", reference=0.0, engine=0.0).passed

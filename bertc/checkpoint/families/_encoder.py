@@ -137,11 +137,7 @@ def rotary(config: Mapping[str, Any], parameters: Any, field: str, usual: float,
             f"config.json: the rotary positions{of} are scaled ({scaled}), which bertc does not compute; take a model "
             "with plain ones"
         )
-    stretch = parameters.get("factor") if kind == LINEAR else 1
-    if isinstance(stretch, bool) or not isinstance(stretch, int | float) or not 1 <= stretch < HIGHEST_BASE:
-        raise InputError(
-            f"config.json: the factor of rope_parameters{of} must be a number from 1 on, not {stretch!r:.60}"
-        )
+    stretch = at_least_one(parameters.get("factor") if kind == LINEAR else 1, f"factor of rope_parameters{of}")
     part = parameters.get("partial_rotary_factor", 1.0)
     if part != 1:
         raise InputError(
@@ -152,7 +148,14 @@ def rotary(config: Mapping[str, Any], parameters: Any, field: str, usual: float,
     base = base if base is not None else usual
     if isinstance(base, bool) or not isinstance(base, int | float) or not 1 < base < HIGHEST_BASE:
         raise InputError(f"config.json: the rotary base{of} must be a number above 1, not {base!r:.60}")
-    return Rotary(float(base), float(stretch))
+    return Rotary(float(base), stretch)
+
+
+def at_least_one(value: Any, what: str) -> float:
+    """Return a base or a factor of rotary positions. Raises `InputError` for what is no number from 1 on."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 1 <= value < HIGHEST_BASE:
+        raise InputError(f"config.json: the {what} must be a number from 1 on, not {value!r:.60}")
+    return float(value)
 
 
 def refuse_variants(config: Mapping[str, Any]) -> None:

@@ -12,8 +12,8 @@ from dataclasses import replace
 from typing import Any
 
 from bertc.checkpoint.families._encoder import (
-    HIGHEST_BASE,
     LINEAR,
+    at_least_one,
     encoder_from_config,
     positive,
     predictions,
@@ -98,13 +98,10 @@ def _scaled(config: Mapping[str, Any], scaling: Any) -> Mapping[str, Any]:
             f"config.json: rope_scaling is {scaling!r:.80}, and bertc computes GTE without it or with the type "
             f"'{NTK}' and its factor alone"
         )
-    factor = scaling.get("factor")
-    base = HUB_BASE if config.get("rope_theta") is None else config["rope_theta"]
-    for name, value in (("factor of rope_scaling", factor), ("rope_theta", base)):
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 1 <= value < HIGHEST_BASE:
-            raise InputError(f"config.json: the {name} must be a number from 1 on, not {value!r:.60}")
+    factor = at_least_one(scaling.get("factor"), "factor of rope_scaling")
+    base = at_least_one(HUB_BASE if config.get("rope_theta") is None else config["rope_theta"], "rope_theta")
     hidden, heads = widths(config, FIELDS.hidden, FIELDS.heads)
-    found = {"rope_type": LINEAR, "rope_theta": float(base * factor), "factor": factor ** (2 * heads / hidden)}
+    found = {"rope_type": LINEAR, "rope_theta": base * factor, "factor": factor ** (2 * heads / hidden)}
     stated = config.get("rope_parameters")
     if stated is not None and not _alike(stated, found):
         raise InputError(

@@ -21,7 +21,7 @@ from bertc.errors import InputError
 from bertc.graph.encoder import graph_from_checkpoint
 from bertc.ir.interpret import Interpreter
 from tests.artefacts import Bertc
-from tests.checkpoint.families.test_family_files import GTE_OF_THE_HUB
+from tests.checkpoint.families.test_gte import GTE_OF_THE_HUB
 from tests.fixtures import edit_json, tiny_sentence
 from tests.foreign import tensors_of, write_tensors
 from tests.tiny import OUTPUTS
